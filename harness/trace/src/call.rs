@@ -1,0 +1,116 @@
+//! The calls that a trace holds, as the kernel was asked for them, with names and descriptors resolved.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::RelPath;
+
+/// One open file description (open(2): what `dup` and `fork` share), numbered in the order of opening.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Handle(pub u32);
+
+/// What a call that takes either a name or a descriptor was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Target {
+    /// A name; the last component is followed if it is a symbolic link.
+    Path(RelPath),
+    /// A name whose last component is not followed (`lchown`, `AT_SYMLINK_NOFOLLOW`).
+    NoFollow(RelPath),
+    /// An open file.
+    Handle(Handle),
+}
+
+/// One of the two times that utimensat(2) sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Time {
+    /// `UTIME_OMIT`.
+    Keep,
+    /// `UTIME_NOW`.
+    Now,
+    /// Seconds and nanoseconds since the epoch.
+    At(i64, u32),
+}
+
+/// Where acknowledged bytes went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Channel {
+    /// The standard output that the harness gave the program.
+    Stdout,
+    /// The standard error that the harness gave the program.
+    Stderr,
+    /// A socket.
+    Socket,
+}
+
+/// What one op asks of the file system, or promises to the user.
+///
+/// Flags and modes are Linux x86-64 numbers. `mode` of a creating call has the umask already applied.
+#[expect(missing_docs, reason = "each variant's doc explains its fields")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Call {
+    /// open(2), creat(2), openat2(2). With `O_TMPFILE` in `flags`, `path` is the directory.
+    Open { handle: Handle, path: RelPath, flags: u32, mode: u32 },
+    /// The last descriptor of an open file description went away (close, dup2 over it, exec, exit).
+    Close { handle: Handle },
+    /// Any write: write, pwrite64, writev, pwritev2, sendfile, splice … `offset` is where the bytes landed, for
+    /// `O_APPEND` too. `flags` are those of pwritev2(2) (`RWF_DSYNC`, `RWF_SYNC`, `RWF_APPEND`, …). `data` is what was really written.
+    Write { handle: Handle, offset: u64, data: Arc<Vec<u8>>, flags: u32 },
+    /// copy_file_range(2) between two recorded files: some file systems share blocks.
+    CopyRange { from: Handle, from_offset: u64, to: Handle, to_offset: u64, length: u64 },
+    /// truncate(2), ftruncate(2).
+    Truncate { target: Target, length: u64 },
+    /// fallocate(2), with its mode bits.
+    Allocate { handle: Handle, mode: u32, offset: u64, length: u64 },
+    /// mkdir(2).
+    Mkdir { path: RelPath, mode: u32 },
+    /// mknod(2); also bind(2) of a Unix socket. `mode` holds the file type.
+    Mknod { path: RelPath, mode: u32, device: u64 },
+    /// symlink(2).
+    Symlink { path: RelPath, target: Vec<u8> },
+    /// link(2), linkat(2); from a handle for `AT_EMPTY_PATH` and `/proc/self/fd`.
+    Link { from: Target, to: RelPath },
+    /// rename(2), renameat2(2) with its flags (`RENAME_NOREPLACE`, `RENAME_EXCHANGE`, `RENAME_WHITEOUT`).
+    Rename { from: RelPath, to: RelPath, flags: u32 },
+    /// unlink(2).
+    Unlink { path: RelPath },
+    /// rmdir(2).
+    Rmdir { path: RelPath },
+    /// chmod(2) and its kin.
+    Chmod { target: Target, mode: u32 },
+    /// chown(2) and its kin; `u32::MAX` leaves an id as it is.
+    Chown { target: Target, uid: u32, gid: u32 },
+    /// utimensat(2) and its kin.
+    SetTimes { target: Target, access: Time, modification: Time },
+    /// setxattr(2) and its kin.
+    SetXattr { target: Target, name: Vec<u8>, value: Vec<u8>, flags: u32 },
+    /// removexattr(2) and its kin.
+    RemoveXattr { target: Target, name: Vec<u8> },
+    /// fsync(2).
+    Fsync { handle: Handle },
+    /// fdatasync(2).
+    Fdatasync { handle: Handle },
+    /// sync_file_range(2): starts or awaits writeback, flushes nothing.
+    SyncRange { handle: Handle, offset: u64, length: u64, flags: u32 },
+    /// syncfs(2).
+    SyncFs { handle: Handle },
+    /// sync(2).
+    SyncAll,
+    /// Bytes that left the program.
+    Ack { channel: Channel, data: Vec<u8> },
+    /// The recorded program itself ended: the last promise. Exit status as a shell would show it (128 + signal).
+    Exit { status: i32 },
+}
+
+/// One recorded call, or one promise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Op {
+    /// What was asked.
+    pub call: Call,
+    /// The name of the system call that asked it (`creat`, `pwritev2`, `exit_group` …).
+    pub syscall: String,
+    /// What the call returned. Calls that failed are kept only where failing matters (the sync family) and are not replayed.
+    pub result: i64,
+    /// The thread that asked: 0 is the program's first, others are numbered as they appear.
+    pub thread: u32,
+}

@@ -1,0 +1,88 @@
+//! The trace file: a magic, a version, and postcard.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Op, Tree};
+
+/// Something the recorder met and could not put into the trace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// The system call (`mmap`, `io_uring_setup` …), or what happened (`changed from outside`).
+    pub call: String,
+    /// On what, and why it could not be followed.
+    pub detail: String,
+    /// How often.
+    pub count: u64,
+}
+
+/// One run of one program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// The directory before the run: the durable start state.
+    pub before: Tree,
+    /// What the program did.
+    pub ops: Vec<Op>,
+    /// The directory after the run, read from the host: replaying `ops` on `before` must give this.
+    pub after: Tree,
+    /// What is missing from `ops`. A trace with any limit must never lead to a `pass`.
+    pub limits: Vec<Limit>,
+    /// Paths outside the directory that the program opened for writing: not tested, said in the report.
+    pub outside: Vec<String>,
+}
+
+const MAGIC: &[u8; 8] = b"CCTRACE\n";
+/// Raised with every change of the types in this crate that are written to files.
+const VERSION: u32 = 1;
+
+/// Why bytes are not a trace.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// Not ours.
+    #[error("this is not a trace file (it does not begin with {:?})", "CCTRACE")]
+    Foreign,
+    /// From another version of the harness.
+    #[error("this trace has format version {found}, this harness reads version {VERSION}: record it again")]
+    Version {
+        /// The version that the file names.
+        found: u32,
+    },
+    /// Ends too early, or its length or checksum is wrong.
+    #[error("this trace file is damaged: {0}")]
+    Damaged(String),
+}
+
+impl Trace {
+    /// The bytes of the trace file.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let body = postcard::to_stdvec(self).expect("a trace holds nothing that postcard cannot write");
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
+        bytes.extend_from_slice(&body);
+        bytes
+    }
+
+    /// Reads the bytes of a trace file.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ReadError> {
+        let rest = bytes.strip_prefix(MAGIC.as_slice()).ok_or(ReadError::Foreign)?;
+        let (header, body) =
+            rest.split_at_checked(16).ok_or_else(|| ReadError::Damaged("it ends inside its header".into()))?;
+        let number =
+            |range: std::ops::Range<usize>| header[range].iter().rev().fold(0u64, |n, &b| n << 8 | u64::from(b));
+        let version = number(0..4) as u32;
+        if version != VERSION {
+            return Err(ReadError::Version { found: version });
+        }
+        let expected = number(4..12);
+        if body.len() as u64 != expected {
+            return Err(ReadError::Damaged(format!("its header promises {expected} bytes, {} are there", body.len())));
+        }
+        if u64::from(crc32fast::hash(body)) != number(12..16) {
+            return Err(ReadError::Damaged("its checksum does not match".into()));
+        }
+        postcard::from_bytes(body).map_err(|error| ReadError::Damaged(error.to_string()))
+    }
+}

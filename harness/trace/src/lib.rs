@@ -1,0 +1,14 @@
+//! The trace: what one run of a program did to the files below one directory, in one total order.
+//!
+//! The recorder writes it, the guest agent replays it, and everything that explains a finding reads it.
+//! This crate is pure: types, their file format, and [`Vfs`], a model in memory of what the calls do.
+
+mod call;
+mod file;
+mod path;
+mod tree;
+
+pub use call::{Call, Channel, Handle, Op, Target, Time};
+pub use file::{Limit, ReadError, Trace};
+pub use path::RelPath;
+pub use tree::{Content, Kind, Node, Tree};

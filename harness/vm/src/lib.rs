@@ -1,0 +1,1 @@
+//! Guests: QEMU and User Mode Linux behind one trait.

@@ -1,0 +1,1 @@
+//! What is run: workload.toml, its build, its setup and its command.

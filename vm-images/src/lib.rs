@@ -1,0 +1,1 @@
+//! Builds the guest agent and the initramfs it boots from.
