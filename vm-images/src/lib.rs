@@ -1,1 +1,15 @@
-//! Builds the guest agent and the initramfs it boots from.
+//! The guest agent, what builds the initramfs it boots from, and what User Mode Linux needs besides.
+
+mod cached;
+mod initramfs;
+mod module;
+
+pub use cached::{BuildError, cached};
+pub use initramfs::initramfs;
+pub use module::{ModuleError, closure};
+
+/// The guest agent: a static x86-64 program.
+pub const AGENT: &[u8] = include_bytes!(env!("GUEST_AGENT"));
+
+/// A shared object to be preloaded into User Mode Linux; its own documentation says why.
+pub const UML_XSTATE: &[u8] = include_bytes!(env!("UML_XSTATE"));

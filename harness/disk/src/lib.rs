@@ -1,1 +1,31 @@
-//! The guest's disk: block log, volatile-cache model, vhost-user-blk device.
+//! The guest's disk: what it holds, what a crash may leave of it, and the device that serves it.
+//!
+//! [`Image`] is the durable start state. A replay runs on a [`LoggingDisk`], which yields a [`BlockLog`];
+//! [`epochs`] cuts that log into [`Epoch`]s under a [`DiskModel`]; a [`CrashDisk`] serves one class of crash
+//! states of one epoch and decides the fate of a write only when the guest reads it. [`serve`] puts any
+//! [`Backing`] behind a vhost-user-blk device, next to the mailbox through which the guest agent talks.
+
+mod backing;
+mod crash;
+mod epoch;
+mod fates;
+mod hub;
+mod image;
+mod log;
+mod model;
+mod relay;
+mod server;
+mod virtio;
+
+pub use backing::{Backing, DirectDisk, LoggingDisk, Parked};
+pub use crash::{CrashDisk, StateDisk, Layers};
+pub use epoch::{Epoch, epochs};
+pub use fates::{Decision, Fates, State, Tear};
+pub use hub::Hub;
+pub use image::{Image, ImageError};
+pub use log::{BlockLog, Entry, Mark, WriteEntry};
+pub use model::{CacheKind, DiskModel, TearKind};
+pub use server::{Sockets, ServeError, serve};
+
+/// Bytes in a sector: the unit of every address here, whatever the device's own atomic unit is.
+pub const SECTOR: usize = 512;

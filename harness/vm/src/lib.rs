@@ -1,1 +1,18 @@
-//! Guests: QEMU and User Mode Linux behind one trait.
+//! Guests: a machine boots the agent, on a disk that this process serves.
+//!
+//! [`Machine`] says how a kind of machine is started; [`Guest`] is one that runs. [`choose`] finds out which kind
+//! this host can run.
+
+mod choose;
+mod guest;
+mod kernel;
+mod machine;
+mod qemu;
+mod uml;
+
+pub use choose::{Choice, choose, survey, Finding};
+pub use guest::{Guest, GuestError, Limits};
+pub use kernel::{KernelError, Paths};
+pub use machine::{Accelerator, Launch, Machine};
+pub use qemu::Qemu;
+pub use uml::Uml;

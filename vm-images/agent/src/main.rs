@@ -1,2 +1,58 @@
-//! Runs as process 1 of the guest: replays traces, mounts, observes, reports.
-fn main() {}
+//! Process 1 of the guest: replays traces, mounts crash states, observes them, reports.
+//!
+//! It never runs the workload itself. It does what the mailbox tells it, one command at a time.
+
+mod boot;
+mod calls;
+mod mailbox;
+mod observe;
+mod populate;
+mod replay;
+
+use std::process::ExitCode;
+
+use protocol::{Command, Reply};
+
+/// Where the file system under test is mounted.
+const MOUNT: &str = "/mnt";
+/// The workload's directory in it.
+const WORK: &str = "/mnt/w";
+
+fn main() -> ExitCode {
+    let machine = match boot::boot() {
+        Ok(machine) => machine,
+        Err(reason) => {
+            // No mailbox, so the console is all there is; the harness shows its end.
+            eprintln!("guest agent: {reason}");
+            boot::power_off();
+            return ExitCode::FAILURE;
+        }
+    };
+    let boot::Machine { mut mailbox, disk, hello } = machine;
+    let mut guide = std::sync::Arc::default();
+    let mut reply = Reply::Hello(hello);
+    loop {
+        let command = match mailbox.reply(&reply).and_then(|()| mailbox.command()) {
+            Ok(command) => command,
+            Err(reason) => {
+                eprintln!("guest agent: {reason}");
+                break;
+            }
+        };
+        let outcome = match command {
+            Command::Populate { filesystem, tree } => populate::populate(&disk, &filesystem, &tree).map(|()| Reply::Done),
+            Command::Replay { filesystem, steps, guide } => {
+                replay::replay(&disk, &filesystem, &steps, &guide, &mut mailbox).map(Reply::Replayed)
+            }
+            Command::Guide(new) => {
+                guide = new;
+                Ok(Reply::Done)
+            }
+            Command::Observe { filesystem } => observe::observe(&disk, &filesystem, &guide).map(Reply::Observed),
+            Command::Shutdown => break,
+        };
+        reply = outcome.unwrap_or_else(Reply::Failed);
+    }
+    boot::power_off();
+    ExitCode::SUCCESS
+}

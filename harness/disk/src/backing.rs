@@ -1,0 +1,165 @@
+//! What stands behind the device at a given moment.
+
+use std::sync::Arc;
+
+use protocol::frame::{BEGIN, END};
+
+use crate::{BlockLog, Entry, Image, Mark, SECTOR, WriteEntry};
+
+/// The side of the guest's disk that decides what reads return and what becomes of writes.
+///
+/// Called under one lock and in the order of the requests. Addresses have been checked: they lie within
+/// [`Backing::sectors`], and buffers are whole sectors.
+pub trait Backing: Send + std::any::Any {
+    /// Size in 512-byte sectors.
+    fn sectors(&self) -> u64;
+
+    /// Fills `buffer` from `sector` on.
+    fn read(&mut self, sector: u64, buffer: &mut [u8]);
+
+    /// Takes a write. `available` is the number of requests that the guest had queued on this device, from its
+    /// start, when the write completed: a flush whose number is lower was issued before that.
+    fn write(&mut self, sector: u64, data: Vec<u8>, available: u64);
+
+    /// Takes a flush, the guest's request number `request` on this device.
+    fn flush(&mut self, request: u64) {
+        let _ = request;
+    }
+
+    /// The end of a replay step, in order with the requests.
+    fn mark(&mut self, mark: Mark) {
+        let _ = mark;
+    }
+}
+
+/// No disk is wanted right now: a small one of zeros. Late writes of a file system that is being taken down land here.
+#[derive(Debug)]
+pub struct Parked {
+    /// Size in sectors: the guest was told once and does not ask again.
+    pub sectors: u64,
+}
+
+impl Backing for Parked {
+    fn sectors(&self) -> u64 {
+        self.sectors
+    }
+    fn read(&mut self, _: u64, buffer: &mut [u8]) {
+        buffer.fill(0);
+    }
+    fn write(&mut self, _: u64, _: Vec<u8>, _: u64) {}
+}
+
+/// A disk that simply keeps what is written: for making the start state.
+#[derive(Debug)]
+pub struct DirectDisk {
+    /// What it holds.
+    pub image: Image,
+}
+
+impl Backing for DirectDisk {
+    fn sectors(&self) -> u64 {
+        self.image.sectors()
+    }
+    fn read(&mut self, sector: u64, buffer: &mut [u8]) {
+        self.image.read(sector, buffer);
+    }
+    fn write(&mut self, sector: u64, data: Vec<u8>, _: u64) {
+        self.image.write(sector, &data);
+    }
+}
+
+/// A disk that keeps what is written, and logs it between the mark that begins the trace and the one that ends it.
+///
+/// What the mount wrote before that, and what a sync flushed, is part of the durable start state.
+#[derive(Debug)]
+pub struct LoggingDisk {
+    image: Image,
+    log: BlockLog,
+    /// `None` until the trace begins.
+    step: Option<u32>,
+    /// For each logged write, the `available` it completed with: ascending.
+    available: Vec<u64>,
+    /// The durable start state: `image` as it was when the trace began.
+    start: Option<Image>,
+}
+
+impl LoggingDisk {
+    /// A disk that starts as `image`.
+    pub fn new(image: Image) -> Self {
+        Self { image, log: BlockLog::default(), step: None, available: Vec::new(), start: None }
+    }
+
+    /// The durable start state and the log; `None` if the trace never began.
+    pub fn finish(self) -> Option<(Image, BlockLog)> {
+        Some((self.start?, self.log))
+    }
+}
+
+impl Backing for LoggingDisk {
+    fn sectors(&self) -> u64 {
+        self.image.sectors()
+    }
+
+    fn read(&mut self, sector: u64, buffer: &mut [u8]) {
+        self.image.read(sector, buffer);
+    }
+
+    fn write(&mut self, sector: u64, data: Vec<u8>, available: u64) {
+        self.image.write(sector, &data);
+        if let Some(step) = self.step {
+            debug_assert_eq!(data.len() % SECTOR, 0);
+            self.log.entries.push(Entry::Write(self.log.writes.len() as u32));
+            self.log.writes.push(WriteEntry { sector, data: Arc::new(data), step });
+            self.available.push(available);
+        }
+    }
+
+    fn flush(&mut self, request: u64) {
+        if self.step.is_some() {
+            let covers = self.available.partition_point(|&available| available <= request);
+            self.log.entries.push(Entry::Flush { covers: covers as u32 });
+        }
+    }
+
+    fn mark(&mut self, mark: Mark) {
+        if mark.step == BEGIN {
+            self.start = Some(self.image.clone());
+            self.step = Some(0);
+        } else if mark.step == END {
+            self.step = None;
+        } else if self.step.is_some() {
+            self.log.entries.push(Entry::Mark(mark));
+            self.step = Some(mark.step + 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flush_covers_what_completed_before_it_was_queued() {
+        let mut disk = LoggingDisk::new(Image::zeroed(8192));
+        disk.mark(Mark { step: BEGIN, result: 0 });
+        // Requests 0 and 1 are writes; the flush, request 2, was queued while 1 was under way.
+        disk.write(0, vec![1; SECTOR], 2);
+        disk.write(1, vec![2; SECTOR], 3);
+        disk.flush(2);
+        let (_, log) = disk.finish().unwrap();
+        assert_eq!(log.entries.last(), Some(&Entry::Flush { covers: 1 }));
+    }
+
+    #[test]
+    fn nothing_is_logged_before_the_trace_begins() {
+        let mut disk = LoggingDisk::new(Image::zeroed(8192));
+        disk.write(0, vec![1; SECTOR], 1);
+        disk.flush(1);
+        disk.mark(Mark { step: BEGIN, result: 0 });
+        disk.write(1, vec![2; SECTOR], 3);
+        disk.mark(Mark { step: 0, result: 0 });
+        let (start, log) = disk.finish().unwrap();
+        assert_eq!((start.sector(0)[0], start.sector(1)[0]), (1, 0));
+        assert_eq!(log.entries.len(), 2);
+    }
+}

@@ -1,0 +1,350 @@
+//! The fates of an epoch's volatile writes: which are settled, which are open, and how many states that leaves.
+
+use std::collections::BTreeMap;
+
+use num_bigint::BigUint;
+use serde::{Deserialize, Serialize};
+
+use crate::{DiskModel, TearKind, WriteEntry};
+
+/// One settled question: did this unit of this volatile write reach the disk?
+///
+/// This is the finest grain a disk model knows. Under [`TearKind::None`] the answer settles the whole write; under
+/// [`TearKind::One`] it narrows the set of fates that the write may still have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Decision {
+    /// The write: index among the epoch's volatile writes, in log order.
+    pub write: u32,
+    /// The atomic unit within the write, from 0.
+    pub unit: u32,
+    /// Whether the unit survived.
+    pub survived: bool,
+}
+
+/// How the one torn write of a state is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Tear {
+    /// Units `0..boundary` survived.
+    Head(u32),
+    /// Units `boundary..` survived.
+    Tail(u32),
+}
+
+impl Tear {
+    /// Whether this unit survived the tear.
+    pub fn keeps(self, unit: u32) -> bool {
+        match self {
+            Tear::Head(boundary) => unit < boundary,
+            Tear::Tail(boundary) => unit >= boundary,
+        }
+    }
+}
+
+/// One whole crash state of one epoch: the fate of every volatile write.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct State {
+    /// Writes that did not reach the disk at all, ascending.
+    pub lost: Vec<u32>,
+    /// For [`TearKind::One`]: the torn write, if there is one.
+    pub torn: Option<(u32, Tear)>,
+    /// For [`TearKind::Any`]: single units that did not reach the disk, of writes that are not in `lost`.
+    pub lost_units: Vec<(u32, u32)>,
+}
+
+impl State {
+    /// Whether this unit of this write reached the disk.
+    pub fn survived(&self, write: u32, unit: u32) -> bool {
+        if self.lost.binary_search(&write).is_ok() {
+            return false;
+        }
+        match self.torn {
+            Some((torn, tear)) if torn == write => tear.keeps(unit),
+            _ => self.lost_units.binary_search(&(write, unit)).is_err(),
+        }
+    }
+}
+
+/// What is settled about one write: the outermost units known to have survived and to have been lost. Under `one`
+/// the surviving units of a torn write are a head or a tail, so the extremes say all.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    survived: Option<(u32, u32)>,
+    lost: Option<(u32, u32)>,
+    /// Settled units: only `any` needs the number.
+    count: u32,
+}
+
+impl Known {
+    fn with(mut self, unit: u32, survived: bool) -> Self {
+        let range = if survived { &mut self.survived } else { &mut self.lost };
+        *range = Some(range.map_or((unit, unit), |(low, high)| (low.min(unit), high.max(unit))));
+        self.count += 1;
+        self
+    }
+
+    /// How many untorn fates remain: kept whole, lost whole.
+    fn whole(&self) -> u64 {
+        u64::from(self.lost.is_none()) + u64::from(self.survived.is_none())
+    }
+
+    /// How many torn fates (head or tail kept, at one of `units - 1` boundaries) remain.
+    fn torn(&self, units: u32) -> u64 {
+        let span = |above: Option<u32>, upto: Option<u32>| {
+            let lowest = above.map_or(1, |unit| (unit + 1).max(1));
+            let highest = upto.map_or(units - 1, |unit| unit.min(units - 1));
+            u64::from((highest + 1).saturating_sub(lowest))
+        };
+        // A head kept up to boundary b: every surviving unit is below b, every lost one at or above it.
+        let head = span(self.survived.map(|(_, high)| high), self.lost.map(|(low, _)| low));
+        // A tail kept from b on: every lost unit is below b, every surviving one at or above it.
+        let tail = span(self.lost.map(|(_, high)| high), self.survived.map(|(low, _)| low));
+        head + tail
+    }
+}
+
+/// The fates of the volatile writes of one epoch, as far as they are settled: a set of crash states, counted exactly.
+#[derive(Clone, Debug)]
+pub struct Fates {
+    tear: TearKind,
+    /// Atomic units of each write.
+    units: Vec<u32>,
+    /// What is settled, for the writes of which anything is.
+    known: BTreeMap<u32, Known>,
+    /// For `any`: the single settled units.
+    settled: BTreeMap<(u32, u32), bool>,
+    decisions: Vec<Decision>,
+}
+
+impl Fates {
+    /// All states of the volatile `writes` under `model`.
+    pub fn open<'a>(model: &DiskModel, writes: impl IntoIterator<Item = &'a WriteEntry>) -> Self {
+        let units = writes.into_iter().map(|write| units_of(write, model.unit)).collect();
+        Self { tear: model.tear, units, known: BTreeMap::new(), settled: BTreeMap::new(), decisions: Vec::new() }
+    }
+
+    /// What has been settled, in the order in which it was.
+    pub fn decisions(&self) -> &[Decision] {
+        &self.decisions
+    }
+
+    /// Whether the unit's fate follows from what is settled already: `None` if both are still possible.
+    pub fn forced(&self, write: u32, unit: u32) -> Option<bool> {
+        let known = self.known.get(&write).copied().unwrap_or_default();
+        match self.tear {
+            TearKind::Any => self.settled.get(&(write, unit)).copied(),
+            TearKind::None => match (known.survived, known.lost) {
+                (Some(_), _) => Some(true),
+                (_, Some(_)) => Some(false),
+                _ => None,
+            },
+            TearKind::One => {
+                let possible = |survived| self.possible(write, known.with(unit, survived));
+                match (possible(true), possible(false)) {
+                    (true, true) => None,
+                    (survived, _) => Some(survived),
+                }
+            }
+        }
+    }
+
+    /// Whether any state is left if `write` is known to be `known`: at most one write may have lost both its whole
+    /// fates, and that one must still have a torn one.
+    fn possible(&self, write: u32, known: Known) -> bool {
+        if self.known.iter().any(|(&other, known)| other != write && known.whole() == 0) {
+            return known.whole() > 0;
+        }
+        known.whole() > 0 || known.torn(self.units[write as usize]) > 0
+    }
+
+    /// Settles one unit. Settling what is forced already, the same way, is harmless but is recorded.
+    pub fn settle(&mut self, decision: Decision) {
+        let Decision { write, unit, survived } = decision;
+        let known = self.known.entry(write).or_default();
+        *known = known.with(unit, survived);
+        if self.tear == TearKind::Any {
+            self.settled.insert((write, unit), survived);
+        }
+        self.decisions.push(decision);
+    }
+
+    /// The exact number of states that agree with everything settled.
+    pub fn count(&self) -> BigUint {
+        let one = BigUint::from(1u32);
+        match self.tear {
+            TearKind::Any => {
+                let open: u64 = self.units.iter().map(|&units| u64::from(units)).sum::<u64>() - self.settled.len() as u64;
+                one << open
+            }
+            TearKind::None => one << (self.units.len() - self.known.len()),
+            TearKind::One => self.count_one(),
+        }
+    }
+
+    /// States with no torn write, plus, for each write, those in which it is the torn one.
+    fn count_one(&self) -> BigUint {
+        let mut free = 0u64;
+        // Torn fates of writes that still have two whole fates, one, none.
+        let mut torn = [0u64; 3];
+        let mut without_whole = 0;
+        for (index, &units) in self.units.iter().enumerate() {
+            let known = self.known.get(&(index as u32)).copied().unwrap_or_default();
+            let whole = known.whole() as usize;
+            torn[whole] += known.torn(units);
+            free += u64::from(whole == 2);
+            without_whole += u32::from(whole == 0);
+        }
+        let all = BigUint::from(1u32) << free;
+        match without_whole {
+            0 => {
+                let half = if free > 0 { BigUint::from(torn[2]) << (free - 1) } else { BigUint::ZERO };
+                &all + &all * torn[1] + half
+            }
+            1 => all * torn[0],
+            _ => BigUint::ZERO,
+        }
+    }
+
+    /// One state among those that agree with everything settled: what is open survived, and a write of which only
+    /// losses are known is lost whole.
+    pub fn fewest_lost(&self) -> State {
+        let mut state = State::default();
+        if self.tear == TearKind::Any {
+            state.lost_units = self.settled.iter().filter(|&(_, &survived)| !survived).map(|(&at, _)| at).collect();
+            return state;
+        }
+        for (&write, known) in &self.known {
+            match (known.survived, known.lost) {
+                (_, None) => {}
+                (None, Some(_)) => state.lost.push(write),
+                (Some(survived), Some(lost)) if survived.1 < lost.0 => state.torn = Some((write, Tear::Head(lost.0))),
+                (Some(_), Some(lost)) => state.torn = Some((write, Tear::Tail(lost.1 + 1))),
+            }
+        }
+        state
+    }
+
+    /// The number of writes.
+    pub fn writes(&self) -> u32 {
+        self.units.len() as u32
+    }
+
+    /// Every state of an epoch, one by one: for the brute-force comparison, and only for small epochs.
+    pub fn enumerate(&self) -> Vec<State> {
+        let writes = self.units.len();
+        assert!(writes <= 20, "a flat enumeration of {writes} writes is out of reach");
+        let subsets = (0u64..1 << writes).map(|kept| State {
+            lost: (0..writes as u32).filter(|&write| kept >> write & 1 == 0).collect(),
+            ..State::default()
+        });
+        match self.tear {
+            TearKind::None => subsets.collect(),
+            TearKind::One => subsets.flat_map(|subset| self.with_tears(subset)).collect(),
+            TearKind::Any => self.all_units(),
+        }
+    }
+
+    /// A subset itself, and the subset with each of the writes it lost torn in every way instead.
+    fn with_tears(&self, subset: State) -> Vec<State> {
+        let mut states = vec![subset.clone()];
+        for &write in &subset.lost {
+            let lost: Vec<u32> = subset.lost.iter().copied().filter(|&other| other != write).collect();
+            for boundary in 1..self.units[write as usize] {
+                for tear in [Tear::Head(boundary), Tear::Tail(boundary)] {
+                    states.push(State { lost: lost.clone(), torn: Some((write, tear)), lost_units: Vec::new() });
+                }
+            }
+        }
+        states
+    }
+
+    fn all_units(&self) -> Vec<State> {
+        let all: Vec<(u32, u32)> =
+            self.units.iter().enumerate().flat_map(|(write, &units)| (0..units).map(move |unit| (write as u32, unit))).collect();
+        assert!(all.len() <= 20, "a flat enumeration of {} units is out of reach", all.len());
+        let lost = |kept: u64| (0..all.len()).filter(|&unit| kept >> unit & 1 == 0).map(|unit| all[unit]).collect();
+        (0u64..1 << all.len()).map(|kept| State { lost_units: lost(kept), ..State::default() }).collect()
+    }
+}
+
+/// The number of atomic units that a write touches.
+pub(crate) fn units_of(write: &WriteEntry, unit: u32) -> u32 {
+    let unit = u64::from(unit);
+    ((write.sector + write.sectors()).div_ceil(unit) - write.sector / unit) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::SECTOR;
+
+    fn writes(lengths: &[u32]) -> Vec<WriteEntry> {
+        let write = |(index, &length): (usize, &u32)| WriteEntry {
+            sector: index as u64 * 100,
+            data: Arc::new(vec![0; length as usize * SECTOR]),
+            step: 0,
+        };
+        lengths.iter().enumerate().map(write).collect()
+    }
+
+    fn agrees(state: &State, decision: &Decision) -> bool {
+        state.survived(decision.write, decision.unit) == decision.survived
+    }
+
+    fn tear_kind() -> impl Strategy<Value = TearKind> {
+        prop_oneof![Just(TearKind::None), Just(TearKind::One), Just(TearKind::Any)]
+    }
+
+    proptest! {
+        /// The count, the forced answers and the representative are those of the flat enumeration.
+        #[test]
+        fn counts_what_can_be_enumerated(
+            tear in tear_kind(),
+            lengths in prop::collection::vec(1u32..5, 0..4),
+            questions in prop::collection::vec((any::<u32>(), any::<u32>(), any::<bool>()), 0..10),
+        ) {
+            let model = DiskModel { tear, ..DiskModel::default() };
+            let writes = writes(&lengths);
+            let mut fates = Fates::open(&model, &writes);
+            let mut states = fates.enumerate();
+            let distinct: std::collections::BTreeSet<_> = states.iter().cloned().collect();
+            prop_assert_eq!(distinct.len(), states.len());
+            prop_assert_eq!(fates.count(), BigUint::from(states.len()));
+            for (write, unit, survived) in questions {
+                if lengths.is_empty() {
+                    break;
+                }
+                let write = write % lengths.len() as u32;
+                let unit = unit % lengths[write as usize];
+                let alive = states.iter().filter(|state| state.survived(write, unit)).count();
+                let expected = match (alive, states.len() - alive) {
+                    (_, 0) => Some(true),
+                    (0, _) => Some(false),
+                    _ => None,
+                };
+                prop_assert_eq!(fates.forced(write, unit), expected);
+                let decision = Decision { write, unit, survived };
+                if expected.is_none() {
+                    fates.settle(decision);
+                    states.retain(|state| agrees(state, &decision));
+                }
+                prop_assert_eq!(fates.count(), BigUint::from(states.len()));
+                let representative = fates.fewest_lost();
+                prop_assert!(fates.decisions().iter().all(|decision| agrees(&representative, decision)), "{:?}", representative);
+                if tear != TearKind::Any {
+                    prop_assert!(states.contains(&representative), "{:?}", representative);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sixteen_thousand_writes_are_counted_exactly() {
+        let writes = writes(&vec![1; 16_384]);
+        let fates = Fates::open(&DiskModel::default(), &writes);
+        assert_eq!(fates.count(), BigUint::from(1u32) << 16_384);
+    }
+}

@@ -1,0 +1,284 @@
+//! Two devices behind one lock: the data disk, and the mailbox disk through which the guest agent talks.
+//!
+//! Both are virtio-blk, so a guest needs one driver. The mailbox's requests are ordered against the data disk's for
+//! free: the agent waits for each of its own, and whatever the data disk had been asked before is served first.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use protocol::frame;
+use tracing::warn;
+use vhost_user_backend::{VringRwLock, VringT};
+use virtio_queue::QueueT;
+use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
+
+use crate::backing::{Backing, Parked};
+use crate::virtio::{Chain, Operation, Status, answer, parse};
+use crate::{Mark, SECTOR};
+
+pub(crate) type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
+
+/// Size of the mailbox, bytes.
+const MAILBOX_SIZE: u64 = 4 << 30;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Data,
+    Mailbox,
+}
+
+/// One device's queue, once the guest has set it up.
+#[derive(Default)]
+struct Port {
+    vring: Option<VringRwLock<Memory>>,
+    memory: Option<Memory>,
+    /// Requests taken so far.
+    taken: u64,
+}
+
+impl Port {
+    /// The next request, and its number on this device.
+    fn pop(&mut self) -> Option<(Chain, u64)> {
+        let memory = self.memory.as_ref()?.memory();
+        let vring = self.vring.as_ref()?;
+        let chain = vring.get_mut().get_queue_mut().pop_descriptor_chain(memory)?;
+        self.taken += 1;
+        Some((chain, self.taken - 1))
+    }
+
+    /// How many requests the guest has queued from the start, taken ones included.
+    fn queued(&self) -> u64 {
+        let (Some(memory), Some(vring)) = (&self.memory, &self.vring) else { return self.taken };
+        let guard = vring.get_ref();
+        let queue = guard.get_queue();
+        match queue.avail_idx(&*memory.memory(), Ordering::Acquire) {
+            Ok(index) => self.taken + u64::from(index.0.wrapping_sub(queue.next_avail())),
+            Err(_) => self.taken,
+        }
+    }
+
+    fn complete(&self, chain: &Chain, written: u32) {
+        let Some(vring) = &self.vring else { return };
+        if let Err(error) = vring.add_used(chain.head_index(), written).map_err(|error| error.to_string()) {
+            warn!("the guest's used ring cannot be written: {error}");
+        }
+        if let Err(error) = vring.signal_used_queue() {
+            warn!("the guest cannot be interrupted: {error}");
+        }
+    }
+}
+
+/// Takes what the agent sends: called in the device's thread, must not block.
+pub type OnResult = Box<dyn FnMut(Vec<u8>) + Send>;
+
+struct Inner {
+    backing: Box<dyn Backing>,
+    data: Port,
+    mailbox: Port,
+    /// The command that the agent is being given; empty when there is none.
+    command: Vec<u8>,
+    /// Whether the agent has been handed the head of `command`.
+    taken: bool,
+    /// The agent's read that waits for a command.
+    waiting: Option<Chain>,
+    /// Pieces of the result that is being received.
+    result: Vec<u8>,
+    on_result: OnResult,
+}
+
+/// The two devices of one guest.
+pub struct Hub {
+    inner: Mutex<Inner>,
+    sectors: u64,
+}
+
+impl Hub {
+    /// Devices for a guest whose data disk has `sectors` sectors, for good.
+    pub fn new(sectors: u64, on_result: OnResult) -> Arc<Self> {
+        let inner = Inner {
+            backing: Box::new(Parked { sectors }),
+            data: Port::default(),
+            mailbox: Port::default(),
+            command: Vec::new(),
+            taken: true,
+            waiting: None,
+            result: Vec::new(),
+            on_result,
+        };
+        Arc::new(Self { inner: Mutex::new(inner), sectors })
+    }
+
+    /// A thread that panics while it holds the lock leaves a device that no run may trust; all others notice by
+    /// the run's time limit. Going on with the lock is what keeps the message of the first panic readable.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Puts another disk behind the data device, returning the one that was there. The guest must not be using it.
+    pub fn swap(&self, backing: Box<dyn Backing>) -> Box<dyn Backing> {
+        std::mem::replace(&mut self.lock().backing, backing)
+    }
+
+    /// Takes the data disk away.
+    pub fn take(&self) -> Box<dyn Backing> {
+        self.swap(Box::new(Parked { sectors: self.sectors }))
+    }
+
+    /// Gives the agent its next command. One at a time: the next only after the result of this one.
+    pub fn command(&self, payload: &[u8]) {
+        let mut inner = self.lock();
+        inner.command = (payload.len() as u64).to_le_bytes().to_vec();
+        inner.command.extend_from_slice(payload);
+        inner.taken = false;
+        inner.hand_over();
+    }
+
+    pub(crate) fn sectors(&self, role: Role) -> u64 {
+        match role {
+            Role::Data => self.sectors,
+            Role::Mailbox => MAILBOX_SIZE / SECTOR as u64,
+        }
+    }
+
+    pub(crate) fn set_memory(&self, role: Role, memory: Memory) {
+        self.lock().port(role).memory = Some(memory);
+    }
+
+    /// Serves both devices: called whenever the guest rings either's bell.
+    pub(crate) fn serve(&self, role: Role, vring: &VringRwLock<Memory>) {
+        let mut inner = self.lock();
+        let port = inner.port(role);
+        if port.vring.is_none() {
+            port.vring = Some(vring.clone());
+        }
+        inner.serve();
+    }
+}
+
+impl Inner {
+    fn port(&mut self, role: Role) -> &mut Port {
+        match role {
+            Role::Data => &mut self.data,
+            Role::Mailbox => &mut self.mailbox,
+        }
+    }
+
+    fn serve(&mut self) {
+        loop {
+            // First see what the mailbox was asked, then serve the data disk: what was asked of it before that is
+            // served before it.
+            let asked = self.mailbox.queued();
+            let mut worked = false;
+            while let Some((chain, number)) = self.data.pop() {
+                self.serve_data(&chain, number);
+                worked = true;
+            }
+            while self.mailbox.taken < asked {
+                let Some((chain, _)) = self.mailbox.pop() else { break };
+                self.serve_mailbox(chain);
+                worked = true;
+            }
+            if !worked {
+                return;
+            }
+        }
+    }
+
+    fn serve_data(&mut self, chain: &Chain, number: u64) {
+        let sectors = self.backing.sectors();
+        let fits = |sector: u64, length: usize| {
+            length.is_multiple_of(SECTOR) && sector.checked_add((length / SECTOR) as u64).is_some_and(|end| end <= sectors)
+        };
+        let mut data = Vec::new();
+        let status = match parse(chain) {
+            Some(Operation::Read { sector, length }) if fits(sector, length) => {
+                data.resize(length, 0);
+                self.backing.read(sector, &mut data);
+                Status::Ok
+            }
+            Some(Operation::Write { sector, data }) if fits(sector, data.len()) => {
+                self.backing.write(sector, data, self.data.queued());
+                Status::Ok
+            }
+            Some(Operation::Flush) => {
+                self.backing.flush(number);
+                Status::Ok
+            }
+            Some(Operation::Identify) => {
+                data.extend_from_slice(frame::DATA_SERIAL.as_bytes());
+                Status::Ok
+            }
+            Some(Operation::Read { .. } | Operation::Write { .. }) => Status::IoError,
+            Some(Operation::Unsupported) | None => Status::Unsupported,
+        };
+        self.data.complete(chain, answer(chain, &data, status));
+    }
+
+    fn serve_mailbox(&mut self, chain: Chain) {
+        let written = match parse(&chain) {
+            Some(Operation::Read { sector, length }) => {
+                let address = sector * SECTOR as u64;
+                if address == frame::COMMAND {
+                    self.waiting = Some(chain);
+                    self.hand_over();
+                    return;
+                }
+                answer(&chain, &self.command_at(address, length), Status::Ok)
+            }
+            Some(Operation::Write { sector, data }) => {
+                if sector * SECTOR as u64 == frame::RESULT {
+                    self.receive(&data);
+                }
+                answer(&chain, &[], Status::Ok)
+            }
+            Some(Operation::Flush) => answer(&chain, &[], Status::Ok),
+            Some(Operation::Identify) => answer(&chain, frame::MAILBOX_SERIAL.as_bytes(), Status::Ok),
+            Some(Operation::Unsupported) | None => answer(&chain, &[], Status::Unsupported),
+        };
+        self.mailbox.complete(&chain, written);
+    }
+
+    /// The part of the command that lies at `address`; nothing elsewhere, as on an empty disk.
+    fn command_at(&self, address: u64, length: usize) -> Vec<u8> {
+        let Some(start) = address.checked_sub(frame::COMMAND) else { return Vec::new() };
+        let start = (start as usize).min(self.command.len());
+        self.command[start..(start + length).min(self.command.len())].to_vec()
+    }
+
+    /// Answers the agent's waiting read if there is a command that it has not seen.
+    fn hand_over(&mut self) {
+        if self.taken {
+            return;
+        }
+        if let Some(chain) = self.waiting.take() {
+            self.taken = true;
+            // The guest's room bounds what is copied; the agent reads the rest beyond.
+            let head = self.command_at(frame::COMMAND, 1 << 20);
+            let written = answer(&chain, &head, Status::Ok);
+            self.mailbox.complete(&chain, written);
+        }
+    }
+
+    /// Takes a frame: kind, "more follows", length of the piece, the piece, padding.
+    fn receive(&mut self, bytes: &[u8]) {
+        let (Some(&kind), Some(&more), Some(length)) = (bytes.first(), bytes.get(1), bytes.get(4..8)) else { return };
+        let length = u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize;
+        let Some(piece) = bytes.get(frame::HEADER..frame::HEADER + length) else { return };
+        match kind {
+            frame::MARK if length == 12 => {
+                let (step, result) = piece.split_at(4);
+                let mut mark = Mark { step: 0, result: 0 };
+                mark.step = step.iter().rev().fold(0, |n, &byte| n << 8 | u32::from(byte));
+                mark.result = result.iter().rev().fold(0, |n, &byte| n << 8 | i64::from(byte));
+                self.backing.mark(mark);
+            }
+            frame::REPLY => {
+                self.result.extend_from_slice(piece);
+                if more == 0 {
+                    (self.on_result)(std::mem::take(&mut self.result));
+                }
+            }
+            _ => warn!("the guest agent sent a frame of unknown kind {kind}"),
+        }
+    }
+}

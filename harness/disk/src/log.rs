@@ -1,0 +1,63 @@
+//! The block log: what the disk saw during one replay, in order.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::SECTOR;
+
+/// One write request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriteEntry {
+    /// First sector.
+    pub sector: u64,
+    /// The bytes, a whole number of sectors.
+    pub data: Arc<Vec<u8>>,
+    /// The step of the replay that was under way: what had been asked of the kernel when it issued this write.
+    pub step: u32,
+}
+
+impl WriteEntry {
+    /// Number of sectors.
+    pub fn sectors(&self) -> u64 {
+        (self.data.len() / SECTOR) as u64
+    }
+
+    /// The bytes for one absolute sector number that this write covers.
+    pub fn at(&self, sector: u64) -> &[u8] {
+        &self.data[(sector - self.sector) as usize * SECTOR..][..SECTOR]
+    }
+}
+
+/// The end of one step of the replay, reported by the agent in order with the disk's own requests. A step begins
+/// where the one before it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Index of the step (an op, or an injected commit or writeback).
+    pub step: u32,
+    /// What the call returned in the guest: its result, or the negative errno.
+    pub result: i64,
+}
+
+/// One thing the disk saw.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Entry {
+    /// A write; index into [`BlockLog::writes`].
+    Write(u32),
+    /// A flush that completed. All writes with an index below `covers` had completed when it was issued.
+    Flush {
+        /// Number of writes, from the first, that this flush makes durable.
+        covers: u32,
+    },
+    /// A step of the replay ended.
+    Mark(Mark),
+}
+
+/// What the disk saw during one replay.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockLog {
+    /// Every write, in the order of completion.
+    pub writes: Vec<WriteEntry>,
+    /// Everything, in order.
+    pub entries: Vec<Entry>,
+}

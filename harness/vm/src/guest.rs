@@ -1,0 +1,234 @@
+//! A guest that runs: boots, takes commands, answers, and goes.
+
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use disk::{Backing, Hub, Sockets};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use protocol::{Command, Hello, Reply, frame};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use crate::{Launch, Machine};
+
+/// Time limits. Each is multiplied by the machine's [`Machine::patience`].
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// From the start to the agent's first word.
+    pub boot: Duration,
+    /// For one command.
+    pub command: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { boot: Duration::from_secs(30), command: Duration::from_secs(20) }
+    }
+}
+
+/// What went wrong with a guest. All but `Refused` and `Setup` mean that the guest is gone.
+#[derive(Debug, thiserror::Error)]
+pub enum GuestError {
+    /// Nothing was started.
+    #[error("failed to start a {machine} guest: {reason}")]
+    Setup {
+        /// The machine's name.
+        machine: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// It did not come up.
+    #[error("a {machine} guest did not boot: {reason}; the end of its console:\n{console}")]
+    Boot {
+        /// The machine's name.
+        machine: &'static str,
+        /// Why.
+        reason: String,
+        /// The end of its console.
+        console: String,
+    },
+    /// It ran, and then it did not.
+    #[error("the guest {reason}; the end of its console:\n{console}")]
+    Died {
+        /// What happened.
+        reason: String,
+        /// The end of its console.
+        console: String,
+    },
+    /// The agent could not do what it was told. The guest lives.
+    #[error("the guest agent {0}")]
+    Refused(String),
+}
+
+/// A running guest. Dropping it kills it, and everything that it started or put anywhere.
+pub struct Guest {
+    machine: &'static str,
+    hub: Arc<Hub>,
+    replies: mpsc::UnboundedReceiver<Vec<u8>>,
+    console: Arc<Mutex<Vec<u8>>>,
+    process: Process,
+    limit: Duration,
+    hello: Hello,
+    // Dropped in this order, after the process: the sockets, then the directory they are in.
+    _sockets: Sockets,
+    _directory: TempDir,
+}
+
+impl Guest {
+    /// Boots a guest whose data disk has `sectors` sectors of 512 bytes.
+    pub async fn boot(machine: &dyn Machine, initramfs: &Path, sectors: u64, limits: Limits) -> Result<Self, GuestError> {
+        let name = machine.name();
+        let setup = |reason: String| GuestError::Setup { machine: name, reason };
+        // Socket paths may have no more than 107 bytes (unix(7)).
+        let directory = tempfile::Builder::new().prefix("crash-harness-").tempdir().map_err(|error| {
+            setup(format!("failed to make a directory below {}: {error}", std::env::temp_dir().display()))
+        })?;
+        let (sender, replies) = mpsc::unbounded_channel();
+        let hub = Hub::new(sectors, Box::new(move |reply| drop(sender.send(reply))));
+        let sockets = disk::serve(&hub, directory.path()).map_err(|error| setup(error.to_string()))?;
+        let launch = Launch { directory: directory.path(), data: &sockets.data, mailbox: &sockets.mailbox, initramfs };
+        let console = Arc::new(Mutex::new(Vec::new()));
+        let process = Process::start(machine.command(&launch), &console).map_err(setup)?;
+        let limit = limits.boot * machine.patience();
+        let hello = Hello { kernel: String::new(), write_cache: String::new() };
+        let mut guest =
+            Self { machine: name, hub, replies, console, process, limit, hello, _sockets: sockets, _directory: directory };
+        let boot = |error| match error {
+            GuestError::Died { reason, console } => GuestError::Boot { machine: name, reason, console },
+            other => other,
+        };
+        match guest.answer().await.map_err(boot)? {
+            Reply::Hello(hello) => guest.hello = hello,
+            other => return Err(setup(format!("its agent began with {other:?}"))),
+        }
+        // Without this the kernel would never flush, and every result would be wrong without a word.
+        if guest.hello.write_cache != "write back" {
+            return Err(setup(format!("its kernel takes the disk's cache for \"{}\"", guest.hello.write_cache)));
+        }
+        guest.limit = limits.command * machine.patience();
+        Ok(guest)
+    }
+
+    /// The machine's name.
+    pub fn machine(&self) -> &'static str {
+        self.machine
+    }
+
+    /// The guest kernel's release.
+    pub fn kernel(&self) -> &str {
+        &self.hello.kernel
+    }
+
+    /// Puts a disk behind the guest's data device. Nothing may be mounted.
+    pub fn insert(&self, disk: Box<dyn Backing>) {
+        self.hub.swap(disk);
+    }
+
+    /// Takes the disk out again.
+    pub fn eject(&self) -> Box<dyn Backing> {
+        self.hub.take()
+    }
+
+    /// Has the agent carry out a command.
+    pub async fn call(&mut self, command: &Command) -> Result<Reply, GuestError> {
+        let bytes = frame::encode(command).map_err(|error| GuestError::Refused(error.to_string()))?;
+        self.hub.command(&bytes);
+        match self.answer().await? {
+            Reply::Failed(reason) => Err(GuestError::Refused(reason)),
+            reply => Ok(reply),
+        }
+    }
+
+    async fn answer(&mut self) -> Result<Reply, GuestError> {
+        let reason = tokio::select! {
+            biased;
+            reply = self.replies.recv() => match reply.map(|bytes| frame::decode(&bytes)) {
+                Some(Ok(reply)) => return Ok(reply),
+                Some(Err(error)) => error.to_string(),
+                None => "lost its devices".to_owned(),
+            },
+            () = self.process.ended() => "ended by itself".to_owned(),
+            () = tokio::time::sleep(self.limit) => format!("gave no answer within {} seconds", self.limit.as_secs_f32()),
+        };
+        // A dying kernel's last words may still be on their way.
+        self.process.kill();
+        Err(GuestError::Died { reason, console: self.console() })
+    }
+
+    /// The end of what the guest wrote to its console.
+    pub fn console(&self) -> String {
+        let bytes = self.console.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+}
+
+/// The machine's process, and the thread that reads its console.
+struct Process {
+    child: Child,
+    console: Option<std::thread::JoinHandle<()>>,
+    ended: tokio::sync::watch::Receiver<bool>,
+}
+
+/// How much of a console is kept, bytes.
+const CONSOLE: usize = 64 << 10;
+
+impl Process {
+    fn start(mut command: std::process::Command, console: &Arc<Mutex<Vec<u8>>>) -> Result<Self, String> {
+        debug!(?command, "starting a guest");
+        let shown = command.get_program().to_string_lossy().into_owned();
+        let (mut reader, writer) = std::io::pipe().map_err(|error| format!("failed to make a pipe: {error}"))?;
+        let errors = writer.try_clone().map_err(|error| format!("failed to copy a descriptor: {error}"))?;
+        command.stdin(Stdio::null()).stdout(writer).stderr(errors).process_group(0);
+        // SAFETY: prctl(2) is async-signal-safe, and nothing else happens between fork and exec.
+        unsafe {
+            command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?));
+        }
+        let child = command.spawn().map_err(|error| format!("failed to run {shown}: {error}"))?;
+        // Holds our copies of the pipe's write end.
+        drop(command);
+        let (sender, ended) = tokio::sync::watch::channel(false);
+        let kept = console.clone();
+        let console = std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            // The pipe closes when the last process of the guest has ended.
+            while let Ok(count @ 1..) = reader.read(&mut buffer) {
+                let mut kept = kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                kept.extend_from_slice(&buffer[..count]);
+                let excess = kept.len().saturating_sub(CONSOLE);
+                kept.drain(..excess);
+            }
+            let _ = sender.send(true);
+        });
+        Ok(Self { child, console: Some(console), ended })
+    }
+
+    async fn ended(&mut self) {
+        // An error means that the sender is gone, which it is only after the end.
+        let _ = self.ended.wait_for(|ended| *ended).await;
+    }
+
+    /// Kills the whole process group and collects what it leaves.
+    fn kill(&mut self) {
+        // User Mode Linux runs guest processes as processes of the host, in its group.
+        let _ = killpg(Pid::from_raw(self.child.id() as i32), Signal::SIGKILL);
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(console) = self.console.take() {
+            let _ = console.join();
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

@@ -1,0 +1,112 @@
+//! Guest kernels on this host: where they are and where their modules are.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Why there is no kernel to boot, or none that can mount what is asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// Nothing found.
+    #[error("found no {what} (looked in {looked}): install it, or run scripts/harness, which does")]
+    Missing {
+        /// What was looked for.
+        what: &'static str,
+        /// Where.
+        looked: String,
+    },
+    /// Its modules do not do.
+    #[error(transparent)]
+    Module(#[from] vm_images::ModuleError),
+    /// A file that the machine needs could not be made.
+    #[error(transparent)]
+    Build(#[from] vm_images::BuildError),
+}
+
+/// Where things are kept between runs.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    /// Unpacked guest kernels, one directory each.
+    pub kernels: PathBuf,
+    /// Initramfs files and what was found out about this host.
+    pub cache: PathBuf,
+}
+
+impl Paths {
+    /// `$HARNESS_KERNELS`, else below the user's cache directory, else below the temporary directory.
+    pub fn from_environment() -> Self {
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
+        let mut cache = cache.unwrap_or_else(std::env::temp_dir).join("crash-harness");
+        if fs::create_dir_all(&cache).is_err() {
+            let user = nix::unistd::geteuid();
+            cache = std::env::temp_dir().join(format!("crash-harness-{user}"));
+        }
+        Self { kernels: set("HARNESS_KERNELS").unwrap_or_else(|| cache.join("kernels")), cache }
+    }
+}
+
+/// A bootable x86-64 kernel and its modules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// The bzImage.
+    pub image: PathBuf,
+    /// `/lib/modules/RELEASE` of it.
+    pub modules: PathBuf,
+}
+
+impl Kernel {
+    /// The newest unpacked kernel below `kernels`, else the host's own in `/boot`.
+    pub fn find(kernels: &Path) -> Result<Self, KernelError> {
+        let mut roots: Vec<PathBuf> = entries(kernels);
+        roots.sort();
+        roots.reverse();
+        roots.push(PathBuf::from("/"));
+        for root in &roots {
+            let mut images: Vec<PathBuf> = entries(&root.join("boot")).into_iter().filter(|path| release(path).is_some()).collect();
+            images.sort();
+            while let Some(image) = images.pop() {
+                if let Some(kernel) = Self::at(&image, root) {
+                    return Ok(kernel);
+                }
+            }
+        }
+        Err(KernelError::Missing { what: "guest kernel for QEMU", looked: format!("{} and /boot", kernels.display()) })
+    }
+
+    /// The kernel that `--kernel` names: a bzImage beside which, or on this host, its modules are found.
+    pub fn named(image: &Path) -> Result<Self, KernelError> {
+        let beside = image.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
+        Self::at(image, beside).or_else(|| Self::at(image, Path::new("/"))).ok_or_else(|| KernelError::Missing {
+            what: "modules of the given kernel",
+            looked: format!("lib/modules below {} and /", beside.display()),
+        })
+    }
+
+    fn at(image: &Path, root: &Path) -> Option<Self> {
+        let release = release(image)?;
+        let modules = ["lib/modules", "usr/lib/modules"].iter().map(|place| root.join(place).join(&release));
+        let modules = modules.into_iter().find(|place| place.is_dir())?;
+        fs::File::open(image).ok()?;
+        Some(Self { image: image.to_path_buf(), modules })
+    }
+}
+
+/// `6.1.0-56-cloud-amd64` of `vmlinuz-6.1.0-56-cloud-amd64`.
+fn release(image: &Path) -> Option<String> {
+    let name = image.file_name()?.to_str()?;
+    Some(name.strip_prefix("vmlinuz-").or_else(|| name.strip_prefix("bzImage-"))?.to_owned())
+}
+
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    fs::read_dir(directory).map(|entries| entries.flatten().map(|entry| entry.path()).collect()).unwrap_or_default()
+}
+
+/// The first of `names` that is an executable file in `$PATH` or in the places where systems keep such programs.
+pub fn program(names: &[&str]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    places.extend(["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin"].map(PathBuf::from));
+    let executable = |path: &PathBuf| nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).is_ok() && path.is_file();
+    names.iter().flat_map(|name| places.iter().map(move |place| place.join(OsStr::new(name)))).find(executable)
+}

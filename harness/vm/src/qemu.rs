@@ -1,0 +1,75 @@
+//! QEMU, with KVM or emulated.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::kernel::{Kernel, KernelError, program};
+use crate::{Accelerator, Launch, Machine};
+
+/// A QEMU virtual machine and the kernel it boots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Qemu {
+    program: PathBuf,
+    kernel: Kernel,
+    accelerator: Accelerator,
+}
+
+impl Qemu {
+    /// The host's QEMU with the newest kernel below `kernels`, or with the one that `--kernel` names.
+    pub fn find(kernels: &Path, named: Option<&Path>, accelerator: Accelerator) -> Result<Self, KernelError> {
+        let program = program(&["qemu-system-x86_64"])
+            .ok_or_else(|| KernelError::Missing { what: "QEMU (qemu-system-x86_64)", looked: "PATH".into() })?;
+        let kernel = named.map_or_else(|| Kernel::find(kernels), Kernel::named)?;
+        Ok(Self { program, kernel, accelerator })
+    }
+}
+
+impl Machine for Qemu {
+    fn name(&self) -> &'static str {
+        match self.accelerator {
+            Accelerator::Kvm => "qemu-kvm",
+            Accelerator::Emulated => "qemu-emulated",
+        }
+    }
+
+    fn initramfs(&self, cache: &Path, filesystems: &[String]) -> Result<PathBuf, KernelError> {
+        let mut wanted = vec!["virtio_pci", "virtio_blk", "crc32c_generic"];
+        wanted.extend(filesystems.iter().map(String::as_str));
+        let modules = vm_images::closure(&self.kernel.modules, &wanted)?;
+        Ok(vm_images::initramfs(cache, &modules)?)
+    }
+
+    fn command(&self, launch: &Launch<'_>) -> Command {
+        let mut command = Command::new(&self.program);
+        let (accelerator, cpu) = match self.accelerator {
+            Accelerator::Kvm => ("kvm", "host"),
+            Accelerator::Emulated => ("tcg", "max"),
+        };
+        command
+            .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"])
+            .args(["-machine", "q35,usb=off,sata=off,smbus=off", "-accel", accelerator, "-cpu", cpu, "-smp", "1"])
+            // vhost-user needs guest memory that the device's process can map.
+            .args(["-m", "512M", "-object", "memory-backend-memfd,id=memory,size=512M,share=on"])
+            .args(["-numa", "node,memdev=memory"])
+            .arg("-kernel")
+            .arg(&self.kernel.image)
+            .arg("-initrd")
+            .arg(launch.initramfs)
+            .args(["-append", "console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check random.trust_cpu=on mitigations=off"]);
+        for (name, socket) in [("data", launch.data), ("mailbox", launch.mailbox)] {
+            command
+                .arg("-chardev")
+                .arg(format!("socket,id={name},path={}", socket.display()))
+                .arg("-device")
+                .arg(format!("vhost-user-blk-pci,chardev={name},num-queues=1,disable-legacy=on"));
+        }
+        command
+    }
+
+    fn patience(&self) -> u32 {
+        match self.accelerator {
+            Accelerator::Kvm => 1,
+            Accelerator::Emulated => 8,
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! User Mode Linux: a Linux kernel that is an ordinary process. No root, no KVM.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::kernel::{KernelError, program};
+use crate::{Launch, Machine};
+
+/// A User Mode Linux kernel with ext4, xfs and btrfs built in (Debian's package `user-mode-linux`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uml {
+    kernel: PathBuf,
+    modules: PathBuf,
+    /// See [`vm_images::UML_XSTATE`].
+    preload: PathBuf,
+}
+
+impl Uml {
+    /// Debian's, wherever it is; `cache` takes the shared object that it is started with.
+    pub fn find(cache: &Path) -> Result<Self, KernelError> {
+        let looked = "PATH and /usr/lib/uml/modules".to_owned();
+        let missing = || KernelError::Missing { what: "User Mode Linux (linux.uml and its modules)", looked: looked.clone() };
+        let kernel = program(&["linux.uml"]).ok_or_else(missing)?;
+        let mut releases: Vec<PathBuf> = fs::read_dir("/usr/lib/uml/modules")
+            .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+            .unwrap_or_default();
+        releases.sort();
+        let modules = releases.pop().ok_or_else(missing)?;
+        let preload = vm_images::cached(cache, "uml-xstate", "so", vm_images::UML_XSTATE)?;
+        Ok(Self { kernel, modules, preload })
+    }
+}
+
+impl Machine for Uml {
+    fn name(&self) -> &'static str {
+        "uml"
+    }
+
+    fn initramfs(&self, cache: &Path, filesystems: &[String]) -> Result<PathBuf, KernelError> {
+        let mut wanted = vec!["virtio_blk"];
+        wanted.extend(filesystems.iter().map(String::as_str));
+        let modules = vm_images::closure(&self.modules, &wanted)?;
+        Ok(vm_images::initramfs(cache, &modules)?)
+    }
+
+    fn command(&self, launch: &Launch<'_>) -> Command {
+        let mut command = Command::new(&self.kernel);
+        let argument = |name: &str, value: &Path| format!("{name}={}", value.display());
+        command
+            .env("LD_PRELOAD", &self.preload)
+            .arg("mem=512M")
+            .arg(argument("initrd", launch.initramfs))
+            // Each disk on a device of its own; 2 is the virtio number of a block device.
+            .arg(format!("virtio_uml.device={}:2", launch.data.display()))
+            .arg(format!("virtio_uml.device={}:2", launch.mailbox.display()))
+            // mconsole and pid files would go to the user's home.
+            .arg(argument("uml_dir", launch.directory))
+            .args(["umid=guest", "con0=null,fd:1", "con=null", "ssl=null", "quiet", "panic=-1", "random.trust_cpu=on"]);
+        command
+    }
+
+    fn patience(&self) -> u32 {
+        1
+    }
+}

@@ -1,0 +1,88 @@
+//! From the kernel's first process to a machine that takes commands.
+
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MsFlags, mount};
+use nix::sys::reboot::{RebootMode, reboot};
+use protocol::{Hello, frame};
+
+use crate::mailbox::Mailbox;
+
+/// What there is to work with.
+pub struct Machine {
+    pub mailbox: Mailbox,
+    /// The data disk's device node.
+    pub disk: PathBuf,
+    pub hello: Hello,
+}
+
+/// Mounts the kernel's file systems, loads the modules that the initramfs brought, and finds the two disks.
+pub fn boot() -> Result<Machine, String> {
+    for (kind, at) in [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev")] {
+        fs::create_dir_all(at).map_err(|error| format!("failed to make {at}: {error}"))?;
+        let nothing: Option<&str> = None;
+        mount(Some(kind), at, Some(kind), MsFlags::empty(), nothing)
+            .map_err(|error| format!("failed to mount {kind} on {at}: {error}"))?;
+    }
+    fs::create_dir_all(crate::MOUNT).map_err(|error| format!("failed to make {}: {error}", crate::MOUNT))?;
+    load_modules()?;
+    nix::sys::stat::umask(nix::sys::stat::Mode::empty());
+
+    let mailbox = disk_named(frame::MAILBOX_SERIAL)?;
+    let data = disk_named(frame::DATA_SERIAL)?;
+    let queue = Path::new("/sys/block").join(&data).join("queue");
+    // Each sector that is read may cost a decision, so the guest reads what it needs and no more.
+    set(&queue.join("read_ahead_kb"), "0")?;
+    // Requests in the order in which the file system makes them, without waiting for others to merge with.
+    set(&queue.join("scheduler"), "none")?;
+    let hello = Hello {
+        kernel: read_line(Path::new("/proc/sys/kernel/osrelease"))?,
+        write_cache: read_line(&queue.join("write_cache"))?,
+    };
+    let mailbox = Mailbox::open(&Path::new("/dev").join(mailbox))?;
+    Ok(Machine { mailbox, disk: Path::new("/dev").join(data), hello })
+}
+
+/// Loads `/modules/*.ko` in the order of their names: the harness numbers them so that none comes before what it needs.
+fn load_modules() -> Result<(), String> {
+    let Ok(entries) = fs::read_dir("/modules") else { return Ok(()) };
+    let mut modules: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    modules.sort();
+    for path in modules {
+        let file = File::open(&path).map_err(|error| format!("failed to open {}: {error}", path.display()))?;
+        match nix::kmod::finit_module(&file, &CString::default(), nix::kmod::ModuleInitFlags::empty()) {
+            Ok(()) | Err(nix::errno::Errno::EEXIST) => {}
+            Err(error) => return Err(format!("failed to load the module {}: {error}", path.display())),
+        }
+    }
+    Ok(())
+}
+
+/// The name (`vda`) of the disk that says it is called `serial`. Probing may still be under way: waits a while.
+fn disk_named(serial: &str) -> Result<String, String> {
+    for _ in 0..1000 {
+        for entry in fs::read_dir("/sys/block").map_err(|error| format!("failed to list /sys/block: {error}"))?.flatten() {
+            if fs::read_to_string(entry.path().join("serial")).is_ok_and(|found| found.trim() == serial) {
+                return Ok(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    Err(format!("no disk with the serial {serial} appeared within 10 seconds"))
+}
+
+fn set(path: &Path, value: &str) -> Result<(), String> {
+    fs::write(path, value).map_err(|error| format!("failed to write {value} to {}: {error}", path.display()))
+}
+
+fn read_line(path: &Path) -> Result<String, String> {
+    let text = fs::read_to_string(path).map_err(|error| format!("failed to read {}: {error}", path.display()))?;
+    Ok(text.trim().to_owned())
+}
+
+/// Ends the guest. Nothing is synced: what the disk holds no longer matters.
+pub fn power_off() {
+    let _ = reboot(RebootMode::RB_POWER_OFF);
+}

@@ -1,0 +1,95 @@
+//! The agent's side of the mailbox.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use protocol::{Command, Reply, frame};
+
+/// Memory and lengths of `O_DIRECT` requests must be multiples of the logical block size; a page always is.
+const ALIGN: usize = 4096;
+/// The largest piece sent or fetched at once, bytes.
+const PIECE: usize = 512 << 10;
+
+/// A buffer whose start is aligned for `O_DIRECT`.
+pub struct Aligned {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Aligned {
+    /// `size` zero bytes.
+    pub fn new(size: usize) -> Self {
+        let bytes = vec![0; size + ALIGN];
+        let start = bytes.as_ptr().align_offset(ALIGN);
+        Self { bytes, start }
+    }
+
+    /// The first `size` bytes.
+    pub fn get(&mut self, size: usize) -> &mut [u8] {
+        &mut self.bytes[self.start..self.start + size]
+    }
+}
+
+/// The mailbox disk, opened so that every request reaches the harness.
+pub struct Mailbox {
+    disk: File,
+    buffer: Aligned,
+}
+
+impl Mailbox {
+    pub fn open(path: &Path) -> Result<Self, String> {
+        let disk = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_DIRECT)
+            .open(path)
+            .map_err(|error| format!("failed to open the mailbox {}: {error}", path.display()))?;
+        Ok(Self { disk, buffer: Aligned::new(PIECE + ALIGN) })
+    }
+
+    /// Waits for the next command.
+    pub fn command(&mut self) -> Result<Command, String> {
+        let fail = |error| format!("failed to read a command from the mailbox: {error}");
+        let head = self.buffer.get(ALIGN);
+        self.disk.read_exact_at(head, frame::COMMAND).map_err(fail)?;
+        let (length, rest) = head.split_at(8);
+        let length = length.iter().rev().fold(0, |n, &byte| n << 8 | usize::from(byte));
+        let mut bytes = rest[..length.min(rest.len())].to_vec();
+        // The rest of a long command lies behind its head and is there already.
+        let mut position = frame::COMMAND + ALIGN as u64;
+        while bytes.len() < length {
+            let missing = length - bytes.len();
+            let piece = self.buffer.get(missing.min(PIECE).next_multiple_of(ALIGN));
+            self.disk.read_exact_at(piece, position).map_err(fail)?;
+            bytes.extend_from_slice(&piece[..missing.min(piece.len())]);
+            position += piece.len() as u64;
+        }
+        frame::decode(&bytes).map_err(|error| error.to_string())
+    }
+
+    /// Sends a reply.
+    pub fn reply(&mut self, reply: &Reply) -> Result<(), String> {
+        let bytes = frame::encode(reply).map_err(|error| error.to_string())?;
+        let pieces = bytes.chunks(PIECE);
+        let last = pieces.len() - 1;
+        for (index, piece) in pieces.enumerate() {
+            self.send(frame::REPLY, index < last, piece)?;
+        }
+        Ok(())
+    }
+
+    /// Reports the end of a step, in order with everything that the data disk has been asked.
+    pub fn mark(&mut self, step: u32, result: i64) -> Result<(), String> {
+        self.send(frame::MARK, false, &frame::mark(step, result))
+    }
+
+    fn send(&mut self, kind: u8, more: bool, piece: &[u8]) -> Result<(), String> {
+        let size = (frame::HEADER + piece.len()).next_multiple_of(512);
+        let buffer = self.buffer.get(size);
+        buffer[..frame::HEADER].copy_from_slice(&frame::header(kind, more, piece.len()));
+        buffer[frame::HEADER..frame::HEADER + piece.len()].copy_from_slice(piece);
+        buffer[frame::HEADER + piece.len()..].fill(0);
+        self.disk.write_all_at(buffer, frame::RESULT).map_err(|error| format!("failed to write to the mailbox: {error}"))
+    }
+}

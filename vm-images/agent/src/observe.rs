@@ -1,0 +1,196 @@
+//! Mounts a crash state and looks at it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use checker::{CHUNK, Entry, EntryKind, Guide, Mount, Observation, Reading, Seen};
+use nix::mount::{MntFlags, MsFlags, umount2};
+use protocol::Filesystem;
+use trace::RelPath;
+
+use crate::{MOUNT, WORK};
+
+/// Mounts `disk`. The error is the kernel's: errno, and what it wrote to its log meanwhile.
+pub fn mount(disk: &Path, filesystem: &Filesystem, more_options: &str) -> Result<(), (i32, String)> {
+    let mut log = kernel_log();
+    let mut options = filesystem.options.clone();
+    if !more_options.is_empty() {
+        options = if options.is_empty() { more_options.into() } else { format!("{options},{more_options}") };
+    }
+    let (flags, data) = split_options(&options);
+    let result = nix::mount::mount(Some(disk), MOUNT, Some(filesystem.kind.as_str()), flags, Some(data.as_str()));
+    result.map_err(|errno| (errno as i32, log.as_mut().map(new_lines).unwrap_or_default()))
+}
+
+/// Splits what mount(8) takes in one list into what mount(2) wants in two places.
+fn split_options(options: &str) -> (MsFlags, String) {
+    let mut flags = MsFlags::empty();
+    let mut data = Vec::new();
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        match option {
+            "defaults" | "rw" | "relatime" => {}
+            "ro" => flags |= MsFlags::MS_RDONLY,
+            "sync" => flags |= MsFlags::MS_SYNCHRONOUS,
+            "dirsync" => flags |= MsFlags::MS_DIRSYNC,
+            "noatime" => flags |= MsFlags::MS_NOATIME,
+            "nodiratime" => flags |= MsFlags::MS_NODIRATIME,
+            "strictatime" => flags |= MsFlags::MS_STRICTATIME,
+            "lazytime" => flags |= MsFlags::MS_LAZYTIME,
+            "nosuid" => flags |= MsFlags::MS_NOSUID,
+            "nodev" => flags |= MsFlags::MS_NODEV,
+            "noexec" => flags |= MsFlags::MS_NOEXEC,
+            other => data.push(other),
+        }
+    }
+    (flags, data.join(","))
+}
+
+/// Unmounts, and makes btrfs forget the device: it would take the next, older state for a stale copy of this one.
+pub fn unmount(filesystem: &Filesystem, disk: &Path) -> Result<(), String> {
+    umount2(MOUNT, MntFlags::empty()).map_err(|error| format!("failed to unmount the {} file system: {error}", filesystem.kind))?;
+    if filesystem.kind == "btrfs" {
+        crate::calls::btrfs_forget(disk)?;
+    }
+    Ok(())
+}
+
+/// One crash state: mount, look, unmount.
+pub fn observe(disk: &Path, filesystem: &Filesystem, guide: &Guide) -> Result<Observation, String> {
+    // Read-ahead of inode tables and bitmaps would only make decisions that nothing depends on.
+    let more = if filesystem.kind == "ext4" { "inode_readahead_blks=0,no_prefetch_block_bitmaps" } else { "" };
+    if let Err((errno, log)) = mount(disk, filesystem, more) {
+        if filesystem.kind == "btrfs" {
+            crate::calls::btrfs_forget(disk)?;
+        }
+        return Ok(Observation { mount: Mount::Refused { errno, log }, entries: BTreeMap::new() });
+    }
+    let entries = look(Path::new(WORK), guide);
+    unmount(filesystem, disk)?;
+    Ok(Observation { mount: Mount::Mounted, entries })
+}
+
+/// Everything below `root`: first all names and metadata, then contents as far as the guide asks.
+pub fn look(root: &Path, guide: &Guide) -> BTreeMap<RelPath, Entry> {
+    let mut entries = BTreeMap::new();
+    let mut pending = vec![RelPath::root()];
+    while let Some(path) = pending.pop() {
+        let entry = stat(root, &path, &mut pending);
+        entries.insert(path, entry);
+    }
+    for (path, entry) in &mut entries {
+        if let EntryKind::File { size, seen } = &mut entry.kind {
+            *seen = read(root, path, *size, guide);
+        }
+    }
+    entries
+}
+
+/// Name, kind and metadata; the names below a directory are added to `pending`.
+fn stat(root: &Path, path: &RelPath, pending: &mut Vec<RelPath>) -> Entry {
+    let full = path.under(root);
+    let metadata = match fs::symlink_metadata(&full) {
+        Ok(metadata) => metadata,
+        Err(error) => {
+            let kind = EntryKind::Unreadable { errno: errno(&error) };
+            return Entry { kind, mode: 0, uid: 0, gid: 0, links: 0 };
+        }
+    };
+    let kind = if metadata.is_dir() {
+        EntryKind::Directory { error: list(&full, path, pending).err() }
+    } else if metadata.is_file() {
+        EntryKind::File { size: metadata.len(), seen: Seen::NotRead }
+    } else if metadata.is_symlink() {
+        match fs::read_link(&full) {
+            Ok(target) => EntryKind::Symlink { target: target.as_os_str().as_bytes().to_vec() },
+            Err(error) => EntryKind::Unreadable { errno: errno(&error) },
+        }
+    } else {
+        EntryKind::Special { mode: metadata.mode() }
+    };
+    Entry { kind, mode: metadata.mode() & 0o7777, uid: metadata.uid(), gid: metadata.gid(), links: metadata.nlink() }
+}
+
+fn list(full: &Path, path: &RelPath, pending: &mut Vec<RelPath>) -> Result<(), i32> {
+    for entry in fs::read_dir(full).map_err(|error| errno(&error))? {
+        let entry = entry.map_err(|error| errno(&error))?;
+        pending.push(path.join(entry.file_name().as_bytes()));
+    }
+    Ok(())
+}
+
+fn read(root: &Path, path: &RelPath, size: u64, guide: &Guide) -> Seen {
+    let open = || {
+        OpenOptions::new().read(true).custom_flags(libc::O_NOATIME | libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path.under(root))
+    };
+    if guide.read_all_up_to >= size && guide.read_all_up_to > 0 {
+        let mut bytes = Vec::new();
+        return match open().and_then(|mut file| file.read_to_end(&mut bytes)) {
+            Ok(_) => Seen::Bytes(Arc::new(bytes)),
+            Err(error) => Seen::Failed { candidates: Vec::new(), offset: bytes.len() as u64, errno: errno(&error) },
+        };
+    }
+    let Some(mut reading) = Reading::begin(guide, path, size) else { return Seen::NotRead };
+    let file = match open() {
+        Ok(file) => file,
+        Err(error) => return reading.fail(errno(&error)),
+    };
+    let mut buffer = [0; CHUNK];
+    while let Some(offset) = reading.next_offset() {
+        match read_chunk(&file, &mut buffer, offset) {
+            Ok(count) => {
+                if let Some(seen) = reading.feed(&buffer[..count]) {
+                    return seen;
+                }
+            }
+            Err(error) => return reading.fail(errno(&error)),
+        }
+    }
+    reading.finish()
+}
+
+/// As much of one chunk as there is.
+fn read_chunk(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64)? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    Ok(filled)
+}
+
+fn errno(error: &std::io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::EIO)
+}
+
+/// The kernel's log from here on.
+fn kernel_log() -> Option<File> {
+    let mut log = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg").ok()?;
+    log.seek(SeekFrom::End(0)).ok()?;
+    Some(log)
+}
+
+/// What has been logged since: the text of each record, without its prefix (Documentation/ABI/testing/dev-kmsg).
+fn new_lines(log: &mut File) -> String {
+    let mut lines = Vec::new();
+    let mut record = [0; 8192];
+    // Reading an empty log fails with EAGAIN; a record that was overwritten with EPIPE, which costs only that record.
+    loop {
+        match log.read(&mut record) {
+            Ok(count) => {
+                let text = String::from_utf8_lossy(&record[..count]);
+                let message = text.split_once(';').map_or(&*text, |(_, message)| message);
+                lines.push(message.lines().next().unwrap_or_default().to_owned());
+            }
+            Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {}
+            Err(_) => break,
+        }
+    }
+    lines.join("\n")
+}

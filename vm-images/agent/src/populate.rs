@@ -1,0 +1,71 @@
+//! Builds the durable start state.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, lchown, symlink};
+use std::path::{Path, PathBuf};
+
+use protocol::Filesystem;
+use trace::{Kind, Node, RelPath, Tree};
+
+use crate::{MOUNT, WORK, calls, observe};
+
+/// The file that a commit is forced through; see [`crate::replay`].
+pub const COMMIT_FILE: &str = "/mnt/.commit";
+
+/// Mounts, builds `tree`, unmounts cleanly.
+pub fn populate(disk: &Path, filesystem: &Filesystem, tree: &Tree) -> Result<(), String> {
+    observe::mount(disk, filesystem, "").map_err(|(errno, log)| {
+        let reason = std::io::Error::from_raw_os_error(errno);
+        format!("failed to mount a fresh {} with the options \"{}\": {reason}\n{log}", filesystem.kind, filesystem.options)
+    })?;
+    let built = build(tree);
+    // Whatever happened, the disk must be free for the next command.
+    let unmounted = observe::unmount(filesystem, disk);
+    built.and(unmounted)
+}
+
+fn build(tree: &Tree) -> Result<(), String> {
+    let fail = |what: &RelPath, error: std::io::Error| format!("failed to build {what} of the start state in the guest: {error}");
+    File::create(COMMIT_FILE).map_err(|error| format!("failed to make {COMMIT_FILE} in {MOUNT}: {error}"))?;
+    fs::create_dir(WORK).map_err(|error| format!("failed to make the workload's directory {WORK}: {error}"))?;
+    let mut inodes: HashMap<u64, PathBuf> = HashMap::new();
+    // In the order of paths: a directory comes before what is in it.
+    for (path, node) in &tree.0 {
+        let full = path.under(Path::new(WORK));
+        if node.kind != Kind::Directory {
+            if let Some(first) = inodes.get(&node.inode) {
+                fs::hard_link(first, &full).map_err(|error| fail(path, error))?;
+                continue;
+            }
+            inodes.insert(node.inode, full.clone());
+        }
+        make(&full, node).map_err(|error| fail(path, error))?;
+        dress(&full, node).map_err(|error| fail(path, error))?;
+    }
+    Ok(())
+}
+
+fn make(full: &Path, node: &Node) -> std::io::Result<()> {
+    match &node.kind {
+        Kind::Directory if full == Path::new(WORK) => Ok(()),
+        Kind::Directory => fs::create_dir(full),
+        Kind::File(content) => File::create(full)?.write_all(content),
+        Kind::Symlink(target) => symlink(std::ffi::OsStr::from_bytes(target), full),
+        Kind::Special { mode, device } => calls::mknod(full, mode | node.mode, *device).map_err(std::io::Error::from),
+    }
+}
+
+/// Owner before mode: chown(2) clears the set-user-ID bits.
+fn dress(full: &Path, node: &Node) -> std::io::Result<()> {
+    lchown(full, Some(node.uid), Some(node.gid))?;
+    if !matches!(node.kind, Kind::Symlink(_)) {
+        fs::set_permissions(full, fs::Permissions::from_mode(node.mode))?;
+    }
+    for (name, value) in &node.xattrs {
+        calls::set_xattr(full, name, value)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! Re-executes a trace, with background work forced between its calls.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use checker::{Guide, Mount, Observation};
+use nix::errno::Errno;
+use protocol::{Filesystem, Step, frame};
+use trace::{Handle, Target};
+
+use crate::mailbox::Mailbox;
+use crate::populate::COMMIT_FILE;
+use crate::{MOUNT, WORK, calls, observe};
+
+/// What is open, by the trace's numbers.
+pub type Handles = HashMap<Handle, OwnedFd>;
+
+/// Mounts, replays, and looks at the live tree. The file system is unmounted at the end, after the log has ended.
+pub fn replay(
+    disk: &Path,
+    filesystem: &Filesystem,
+    steps: &[Step],
+    guide: &Guide,
+    mailbox: &mut Mailbox,
+) -> Result<Observation, String> {
+    observe::mount(disk, filesystem, "")
+        .map_err(|(errno, log)| format!("failed to mount the start state: {}\n{log}", std::io::Error::from_raw_os_error(errno)))?;
+    let outcome = run(filesystem, steps, guide, mailbox);
+    std::env::set_current_dir("/").map_err(|error| format!("failed to leave {WORK}: {error}"))?;
+    observe::unmount(filesystem, disk)?;
+    outcome
+}
+
+fn run(filesystem: &Filesystem, steps: &[Step], guide: &Guide, mailbox: &mut Mailbox) -> Result<Observation, String> {
+    let mut commit = Commit::open(filesystem)?;
+    std::env::set_current_dir(WORK).map_err(|error| format!("failed to enter {WORK}: {error}"))?;
+    let root = File::open(MOUNT).map_err(|error| format!("failed to open {MOUNT}: {error}"))?;
+    // What mounting wrote belongs to the start state; a crash before the first call is not of interest.
+    nix::unistd::syncfs(root.as_fd()).map_err(|error| format!("failed to sync {MOUNT}: {error}"))?;
+    let mut handles = Handles::new();
+    mailbox.mark(frame::BEGIN, 0)?;
+    for (index, step) in steps.iter().enumerate() {
+        calls::set_clock(index as i64);
+        let result = match step {
+            Step::Call(call) => calls::perform(call, &mut handles),
+            Step::Commit => commit.force(),
+            Step::Writeback { target, offset, length } => writeback(target, *offset, *length, &handles),
+        };
+        mailbox.mark(index as u32, result.unwrap_or_else(|errno| -i64::from(errno as i32)))?;
+    }
+    mailbox.mark(frame::END, 0)?;
+    let entries = observe::look(Path::new("."), guide);
+    Ok(Observation { mount: Mount::Mounted, entries })
+}
+
+/// Starts writeback of a file's dirty data and waits for it. Says nothing about metadata (sync_file_range(2)).
+fn writeback(target: &Target, offset: u64, length: u64, handles: &Handles) -> Result<i64, Errno> {
+    match target {
+        Target::Handle(handle) => calls::write_back(handles.get(handle).ok_or(Errno::EBADF)?.as_fd(), offset, length),
+        Target::Path(path) | Target::NoFollow(path) => {
+            // Closed again at once: it was not open by the workload, and must not be kept alive by us.
+            let file = File::open(path.under(Path::new("."))).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+            calls::write_back(file.as_fd(), offset, length)
+        }
+    }
+}
+
+/// Forces a commit of the running transaction, without anyone's data.
+enum Commit {
+    /// ext4, xfs: fsync of an unrelated file whose metadata has just changed. It has no data.
+    Fsync { file: File, odd: bool },
+    /// btrfs: fsync would write a log tree instead of committing; its ioctls commit.
+    Btrfs(File),
+}
+
+impl Commit {
+    fn open(filesystem: &Filesystem) -> Result<Self, String> {
+        let open = |path| File::open(path).map_err(|error| format!("failed to open {path} to force commits through: {error}"));
+        Ok(match filesystem.kind.as_str() {
+            "btrfs" => Self::Btrfs(open(MOUNT)?),
+            _ => Self::Fsync { file: open(COMMIT_FILE)?, odd: false },
+        })
+    }
+
+    fn force(&mut self) -> Result<i64, Errno> {
+        match self {
+            Self::Fsync { file, odd } => {
+                *odd = !*odd;
+                let mode = if *odd { 0o600 } else { 0o644 };
+                let failed = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
+                file.set_permissions(std::fs::Permissions::from_mode(mode)).map_err(failed)?;
+                file.sync_all().map_err(failed)?;
+                Ok(0)
+            }
+            Self::Btrfs(root) => calls::btrfs_commit(root.as_fd()),
+        }
+    }
+}

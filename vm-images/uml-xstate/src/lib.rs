@@ -1,0 +1,74 @@
+//! A stand-in for ptrace(2), preloaded into User Mode Linux.
+//!
+//! User Mode Linux 6.1 keeps the floating-point registers of guest processes in a buffer that ends with the PKRU
+//! component, 2696 bytes, and sets them with `PTRACE_SETREGSET`. The host takes nothing but its whole XSAVE area
+//! (arch/x86/kernel/fpu/regset.c, `xstateregs_set`), which on processors with AMX is some 11 KiB, and answers
+//! `EFAULT`: every guest then dies at its first process. So this passes on an area of the host's size, with the
+//! components that User Mode Linux does not know in their initial state.
+
+use std::cell::RefCell;
+use std::ffi::{c_int, c_long, c_void};
+
+/// elf.h.
+const NT_X86_XSTATE: usize = 0x202;
+/// More than any XSAVE area so far.
+const ROOM: usize = 64 << 10;
+/// Where the XSAVE header begins: its first eight bytes name the components that are not in their initial state
+/// (Intel SDM volume 1, section 13.4.2).
+const HEADER: usize = 512;
+/// The components up to PKRU (bit 9): those that lie within the buffer of User Mode Linux.
+const KNOWN: u64 = 0x3ff;
+
+thread_local! {
+    /// An area of the host's size; the length is found out once.
+    static AREA: RefCell<(Vec<u8>, usize)> = const { RefCell::new((Vec::new(), 0)) };
+}
+
+fn real(request: c_long, pid: c_long, address: *mut c_void, data: *mut c_void) -> c_long {
+    // SAFETY: what each request needs of its arguments is what the callers of this function promise.
+    unsafe { libc::syscall(libc::SYS_ptrace, request, pid, address, data) }
+}
+
+/// ptrace(2), as User Mode Linux calls it.
+///
+/// # Safety
+/// As for ptrace(2): `data` must be what the request asks for.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ptrace(request: c_int, pid: c_int, address: *mut c_void, data: *mut c_void) -> c_long {
+    let (number, pid) = (c_long::from(request), c_long::from(pid));
+    let peeks = [libc::PTRACE_PEEKTEXT, libc::PTRACE_PEEKDATA, libc::PTRACE_PEEKUSER];
+    if peeks.contains(&(request as _)) {
+        // The kernel stores the word; the C function returns it (ptrace(2), "C library/kernel differences").
+        let mut word: c_long = 0;
+        let result = real(number, pid, address, (&raw mut word).cast());
+        return if result < 0 { result } else { word };
+    }
+    if request as u32 != libc::PTRACE_SETREGSET as u32 || address as usize != NT_X86_XSTATE || data.is_null() {
+        return real(number, pid, address, data);
+    }
+    // SAFETY: for this request the caller passes an iovec, and memory that it describes.
+    let given = unsafe {
+        let vector = &*data.cast::<libc::iovec>();
+        std::slice::from_raw_parts(vector.iov_base.cast::<u8>(), vector.iov_len)
+    };
+    AREA.with_borrow_mut(|(area, size)| {
+        if area.is_empty() {
+            area.resize(ROOM, 0);
+            let mut whole = libc::iovec { iov_base: area.as_mut_ptr().cast(), iov_len: ROOM };
+            if real(libc::PTRACE_GETREGSET as c_long, pid, address, (&raw mut whole).cast()) == 0 {
+                *size = whole.iov_len;
+            }
+        }
+        if *size <= given.len() || given.len() < HEADER + 64 {
+            return real(number, pid, address, data);
+        }
+        area[..given.len()].copy_from_slice(given);
+        area[given.len()..*size].fill(0);
+        let mut header = [0; 8];
+        header.copy_from_slice(&area[HEADER..HEADER + 8]);
+        let components = u64::from_le_bytes(header) & KNOWN;
+        area[HEADER..HEADER + 8].copy_from_slice(&components.to_le_bytes());
+        let mut whole = libc::iovec { iov_base: area.as_mut_ptr().cast(), iov_len: *size };
+        real(number, pid, address, (&raw mut whole).cast())
+    })
+}
