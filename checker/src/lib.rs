@@ -1,11 +1,22 @@
 //! Invariants, observations and verdicts.
 //!
 //! Pure: no I/O, no `unsafe`. The guest agent uses [`Guide`] to know how far it must read; the harness judges
-//! what the agent reports.
+//! what the agent reports with [`Rules`], made from the trace and from what the author of the workload [`Wanted`].
 #![forbid(unsafe_code)]
 
+mod finding;
+mod found;
 mod guide;
 mod observation;
+mod reason;
+mod rules;
+#[cfg(test)]
+mod testing;
+mod wanted;
 
+pub use finding::{Finding, Invariant, Kind, describe};
 pub use guide::{CHUNK, Guide, Reading, Seen};
 pub use observation::{Entry, EntryKind, Mount, Observation};
+pub use reason::{Reason, reason};
+pub use rules::{Moment, RuleError, Rules};
+pub use wanted::{Ack, Wanted};

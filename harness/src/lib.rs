@@ -1,1 +1,24 @@
-//! Crash-consistency testing: every disk state that a crash may leave, on real file systems.
+//! The engine: from a workload to a report.
+//!
+//! Data flows one way. [`subject`] records a workload; [`schedule`] says what to replay; [`replay`] yields block logs;
+//! [`explore`] walks the crash states of their epochs; [`tally`] adds up what the checker finds in them; [`words`]
+//! puts it into a report. [`run`] ties these together for [`cell`]s and [`worker`]s, and [`commands`] are what the
+//! command line offers.
+
+pub mod brute;
+pub mod cell;
+pub mod cli;
+pub mod commands;
+pub mod explore;
+pub mod label;
+pub mod mkfs;
+pub mod replay;
+pub mod run;
+pub mod schedule;
+pub mod store;
+pub mod subject;
+pub mod tally;
+pub mod token;
+pub mod walk;
+pub mod words;
+pub mod worker;

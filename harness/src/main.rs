@@ -1,2 +1,7 @@
-//! The command line.
-fn main() {}
+//! The command line of the harness.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    harness::cli::main()
+}

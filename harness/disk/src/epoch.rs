@@ -37,11 +37,7 @@ pub fn epochs(log: &BlockLog, model: &DiskModel) -> Vec<Epoch> {
     let mut ended = 0;
     let mut ended_first = 0;
     let mut close = |durable: u32, written: u32, ended_first: u32, ended_last: u32| {
-        epochs.push(Epoch {
-            volatile: durable as usize..written as usize,
-            ended_first,
-            ended_last,
-        });
+        epochs.push(Epoch { volatile: durable as usize..written as usize, ended_first, ended_last });
     };
     for entry in &log.entries {
         match *entry {

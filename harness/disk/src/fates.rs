@@ -172,7 +172,8 @@ impl Fates {
         let one = BigUint::from(1u32);
         match self.tear {
             TearKind::Any => {
-                let open: u64 = self.units.iter().map(|&units| u64::from(units)).sum::<u64>() - self.settled.len() as u64;
+                let open: u64 =
+                    self.units.iter().map(|&units| u64::from(units)).sum::<u64>() - self.settled.len() as u64;
                 one << open
             }
             TearKind::None => one << (self.units.len() - self.known.len()),
@@ -223,6 +224,17 @@ impl Fates {
         state
     }
 
+    /// Whether `state` is one of the states that the model allows, whatever is settled.
+    pub fn allows(&self, state: &State) -> bool {
+        let units = |write: u32| self.units.get(write as usize).copied();
+        let torn = state.torn.is_none_or(|(write, Tear::Head(boundary) | Tear::Tail(boundary))| {
+            self.tear == TearKind::One && units(write).is_some_and(|units| (1..units).contains(&boundary))
+        });
+        let single =
+            |&(write, unit): &(u32, u32)| self.tear == TearKind::Any && units(write).is_some_and(|units| unit < units);
+        torn && state.lost.iter().all(|&write| units(write).is_some()) && state.lost_units.iter().all(single)
+    }
+
     /// The number of writes.
     pub fn writes(&self) -> u32 {
         self.units.len() as u32
@@ -258,8 +270,12 @@ impl Fates {
     }
 
     fn all_units(&self) -> Vec<State> {
-        let all: Vec<(u32, u32)> =
-            self.units.iter().enumerate().flat_map(|(write, &units)| (0..units).map(move |unit| (write as u32, unit))).collect();
+        let all: Vec<(u32, u32)> = self
+            .units
+            .iter()
+            .enumerate()
+            .flat_map(|(write, &units)| (0..units).map(move |unit| (write as u32, unit)))
+            .collect();
         assert!(all.len() <= 20, "a flat enumeration of {} units is out of reach", all.len());
         let lost = |kept: u64| (0..all.len()).filter(|&unit| kept >> unit & 1 == 0).map(|unit| all[unit]).collect();
         (0u64..1 << all.len()).map(|kept| State { lost_units: lost(kept), ..State::default() }).collect()

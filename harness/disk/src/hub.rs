@@ -187,7 +187,8 @@ impl Inner {
     fn serve_data(&mut self, chain: &Chain, number: u64) {
         let sectors = self.backing.sectors();
         let fits = |sector: u64, length: usize| {
-            length.is_multiple_of(SECTOR) && sector.checked_add((length / SECTOR) as u64).is_some_and(|end| end <= sectors)
+            length.is_multiple_of(SECTOR)
+                && sector.checked_add((length / SECTOR) as u64).is_some_and(|end| end <= sectors)
         };
         let mut data = Vec::new();
         let status = match parse(chain) {

@@ -18,14 +18,14 @@ mod server;
 mod virtio;
 
 pub use backing::{Backing, DirectDisk, LoggingDisk, Parked};
-pub use crash::{CrashDisk, StateDisk, Layers};
+pub use crash::{CrashDisk, Layers, StateDisk};
 pub use epoch::{Epoch, epochs};
 pub use fates::{Decision, Fates, State, Tear};
 pub use hub::Hub;
 pub use image::{Image, ImageError};
 pub use log::{BlockLog, Entry, Mark, WriteEntry};
 pub use model::{CacheKind, DiskModel, TearKind};
-pub use server::{Sockets, ServeError, serve};
+pub use server::{ServeError, Sockets, serve};
 
 /// Bytes in a sector: the unit of every address here, whatever the device's own atomic unit is.
 pub const SECTOR: usize = 512;

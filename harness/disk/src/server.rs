@@ -137,7 +137,10 @@ pub fn serve(hub: &Arc<Hub>, directory: &Path) -> Result<Sockets, ServeError> {
 
 impl std::fmt::Debug for Sockets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sockets").field("data", &self.data).field("devices", &self.devices.len()).finish_non_exhaustive()
+        f.debug_struct("Sockets")
+            .field("data", &self.data)
+            .field("devices", &self.devices.len())
+            .finish_non_exhaustive()
     }
 }
 

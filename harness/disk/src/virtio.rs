@@ -3,8 +3,8 @@
 use std::io::{Read, Write};
 
 use virtio_bindings::virtio_blk::{
-    VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP,
-    VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT,
+    VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK,
+    VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT,
 };
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_queue::DescriptorChain;
@@ -38,8 +38,14 @@ pub(crate) fn config(sectors: u64) -> [u8; 96] {
 
 /// What a request asks.
 pub(crate) enum Operation {
-    Read { sector: u64, length: usize },
-    Write { sector: u64, data: Vec<u8> },
+    Read {
+        sector: u64,
+        length: usize,
+    },
+    Write {
+        sector: u64,
+        data: Vec<u8>,
+    },
     Flush,
     Identify,
     /// Nothing that this device understands.

@@ -1,1 +1,28 @@
 //! Runs a program under ptrace and seccomp and writes down what it does to its files.
+//!
+//! [`record`] runs a command in a directory and gives a [`trace::Trace`]: each call that changes or syncs a file below that
+//! directory, in one exact order, with its data; what left the program meanwhile; and the directory before and after.
+//! What could not be followed is in [`trace::Trace::limits`].
+//!
+//! A seccomp filter lets all other calls run at full speed. Each call of interest stops twice: at its entry names and
+//! descriptors are resolved (`plan`), at its exit the op is written down (`finish`).
+
+mod calls;
+mod files;
+mod finish;
+mod launch;
+mod limits;
+mod normalise;
+mod plan;
+mod recorder;
+mod remote;
+mod seccomp;
+mod session;
+mod snapshot;
+mod spec;
+mod stop;
+mod supervise;
+
+pub use session::{exit_status, record};
+pub use snapshot::{SnapshotError, restore, snapshot};
+pub use spec::{RecordError, RecordSpec, Stdin};

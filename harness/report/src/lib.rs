@@ -1,1 +1,34 @@
 //! The event stream of a run, and everything that shows it to people and programs.
+//!
+//! The engine sends [`Event`]s and never prints. A [`Reporter`] turns them into something: progress on stderr
+//! ([`Progress`]), text for people ([`Human`]) or `report.json` ([`Json`]) on stdout; [`All`] joins several. At the end stands a [`Report`],
+//! which [`write_results`] puts into a directory, [`read_report`] reads back and [`diff`] compares with an earlier one.
+#![forbid(unsafe_code)]
+
+mod cell;
+mod decimal;
+mod diff;
+mod event;
+mod exit;
+mod files;
+mod human;
+mod json;
+mod matrix;
+mod progress;
+#[cfg(test)]
+mod testing;
+mod text;
+mod verdict;
+
+pub use cell::{CellId, CellReport, CrashStates, Report, SCHEMA, Schedules};
+pub use cell::{OpRef, ViolationReport, WriteRef};
+pub use diff::{Diff, Key, diff};
+pub use event::{All, Event, ProgressReport, Reporter};
+pub use exit::{ExitStatus, exit_status};
+pub use files::{FileError, FileErrorKind, read_report, write_results};
+pub use human::{Human, final_text};
+pub use json::Json;
+pub use matrix::matrix;
+pub use progress::Progress;
+pub use text::count;
+pub use verdict::{Durable, Verdict, durable_after_exit, verdict};

@@ -4,11 +4,21 @@
 //! This crate is pure: types, their file format, and [`Vfs`], a model in memory of what the calls do.
 
 mod call;
+mod display;
 mod file;
+mod history;
 mod path;
+#[cfg(test)]
+mod testing;
 mod tree;
+mod unexplained;
+mod vfs;
 
 pub use call::{Call, Channel, Handle, Op, Target, Time};
+pub use display::listing;
 pub use file::{Limit, ReadError, Trace};
+pub use history::{History, State, Version};
 pub use path::RelPath;
 pub use tree::{Content, Kind, Node, Tree};
+pub use unexplained::unexplained;
+pub use vfs::{Divergence, Vfs, Why};

@@ -82,7 +82,12 @@ pub struct Guest {
 
 impl Guest {
     /// Boots a guest whose data disk has `sectors` sectors of 512 bytes.
-    pub async fn boot(machine: &dyn Machine, initramfs: &Path, sectors: u64, limits: Limits) -> Result<Self, GuestError> {
+    pub async fn boot(
+        machine: &dyn Machine,
+        initramfs: &Path,
+        sectors: u64,
+        limits: Limits,
+    ) -> Result<Self, GuestError> {
         let name = machine.name();
         let setup = |reason: String| GuestError::Setup { machine: name, reason };
         // Socket paths may have no more than 107 bytes (unix(7)).
@@ -97,8 +102,17 @@ impl Guest {
         let process = Process::start(machine.command(&launch), &console).map_err(setup)?;
         let limit = limits.boot * machine.patience();
         let hello = Hello { kernel: String::new(), write_cache: String::new() };
-        let mut guest =
-            Self { machine: name, hub, replies, console, process, limit, hello, _sockets: sockets, _directory: directory };
+        let mut guest = Self {
+            machine: name,
+            hub,
+            replies,
+            console,
+            process,
+            limit,
+            hello,
+            _sockets: sockets,
+            _directory: directory,
+        };
         let boot = |error| match error {
             GuestError::Died { reason, console } => GuestError::Boot { machine: name, reason, console },
             other => other,

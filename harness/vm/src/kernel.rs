@@ -63,7 +63,8 @@ impl Kernel {
         roots.reverse();
         roots.push(PathBuf::from("/"));
         for root in &roots {
-            let mut images: Vec<PathBuf> = entries(&root.join("boot")).into_iter().filter(|path| release(path).is_some()).collect();
+            let mut images: Vec<PathBuf> =
+                entries(&root.join("boot")).into_iter().filter(|path| release(path).is_some()).collect();
             images.sort();
             while let Some(image) = images.pop() {
                 if let Some(kernel) = Self::at(&image, root) {
@@ -107,6 +108,7 @@ pub fn program(names: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
     places.extend(["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin"].map(PathBuf::from));
-    let executable = |path: &PathBuf| nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).is_ok() && path.is_file();
+    let executable =
+        |path: &PathBuf| nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).is_ok() && path.is_file();
     names.iter().flat_map(|name| places.iter().map(move |place| place.join(OsStr::new(name)))).find(executable)
 }

@@ -10,9 +10,9 @@ mod machine;
 mod qemu;
 mod uml;
 
-pub use choose::{Choice, choose, survey, Finding};
+pub use choose::{Choice, Finding, choose, survey};
 pub use guest::{Guest, GuestError, Limits};
-pub use kernel::{KernelError, Paths};
+pub use kernel::{KernelError, Paths, program};
 pub use machine::{Accelerator, Launch, Machine};
 pub use qemu::Qemu;
 pub use uml::Uml;

@@ -55,7 +55,10 @@ impl Machine for Qemu {
             .arg(&self.kernel.image)
             .arg("-initrd")
             .arg(launch.initramfs)
-            .args(["-append", "console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check random.trust_cpu=on mitigations=off"]);
+            .args([
+                "-append",
+                "console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check random.trust_cpu=on mitigations=off",
+            ]);
         for (name, socket) in [("data", launch.data), ("mailbox", launch.mailbox)] {
             command
                 .arg("-chardev")

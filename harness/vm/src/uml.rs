@@ -20,7 +20,8 @@ impl Uml {
     /// Debian's, wherever it is; `cache` takes the shared object that it is started with.
     pub fn find(cache: &Path) -> Result<Self, KernelError> {
         let looked = "PATH and /usr/lib/uml/modules".to_owned();
-        let missing = || KernelError::Missing { what: "User Mode Linux (linux.uml and its modules)", looked: looked.clone() };
+        let missing =
+            || KernelError::Missing { what: "User Mode Linux (linux.uml and its modules)", looked: looked.clone() };
         let kernel = program(&["linux.uml"]).ok_or_else(missing)?;
         let mut releases: Vec<PathBuf> = fs::read_dir("/usr/lib/uml/modules")
             .map(|entries| entries.flatten().map(|entry| entry.path()).collect())

@@ -63,7 +63,9 @@ fn load_modules() -> Result<(), String> {
 /// The name (`vda`) of the disk that says it is called `serial`. Probing may still be under way: waits a while.
 fn disk_named(serial: &str) -> Result<String, String> {
     for _ in 0..1000 {
-        for entry in fs::read_dir("/sys/block").map_err(|error| format!("failed to list /sys/block: {error}"))?.flatten() {
+        for entry in
+            fs::read_dir("/sys/block").map_err(|error| format!("failed to list /sys/block: {error}"))?.flatten()
+        {
             if fs::read_to_string(entry.path().join("serial")).is_ok_and(|found| found.trim() == serial) {
                 return Ok(entry.file_name().to_string_lossy().into_owned());
             }

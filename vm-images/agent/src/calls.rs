@@ -144,7 +144,13 @@ fn write(file: BorrowedFd<'_>, offset: u64, data: &[u8], flags: u32) -> Result<i
     Ok(written as i64)
 }
 
-fn copy_range(from: BorrowedFd<'_>, from_offset: u64, to: BorrowedFd<'_>, to_offset: u64, length: u64) -> Result<i64, Errno> {
+fn copy_range(
+    from: BorrowedFd<'_>,
+    from_offset: u64,
+    to: BorrowedFd<'_>,
+    to_offset: u64,
+    length: u64,
+) -> Result<i64, Errno> {
     let mut copied = 0;
     while copied < length {
         let mut source = (from_offset + copied) as i64;
@@ -267,7 +273,8 @@ pub fn btrfs_commit(root: BorrowedFd<'_>) -> Result<i64, Errno> {
 
 /// Makes btrfs forget what it remembers of an unmounted device.
 pub fn btrfs_forget(disk: &Path) -> Result<(), String> {
-    let control = File::open("/dev/btrfs-control").map_err(|error| format!("failed to open /dev/btrfs-control: {error}"))?;
+    let control =
+        File::open("/dev/btrfs-control").map_err(|error| format!("failed to open /dev/btrfs-control: {error}"))?;
     let mut arguments = ioctls::VolumeArguments { fd: 0, name: [0; 4088] };
     let path = disk.as_os_str().as_bytes();
     arguments.name[..path.len()].copy_from_slice(path);

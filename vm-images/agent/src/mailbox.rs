@@ -90,6 +90,8 @@ impl Mailbox {
         buffer[..frame::HEADER].copy_from_slice(&frame::header(kind, more, piece.len()));
         buffer[frame::HEADER..frame::HEADER + piece.len()].copy_from_slice(piece);
         buffer[frame::HEADER + piece.len()..].fill(0);
-        self.disk.write_all_at(buffer, frame::RESULT).map_err(|error| format!("failed to write to the mailbox: {error}"))
+        self.disk
+            .write_all_at(buffer, frame::RESULT)
+            .map_err(|error| format!("failed to write to the mailbox: {error}"))
     }
 }

@@ -40,7 +40,9 @@ fn main() -> ExitCode {
             }
         };
         let outcome = match command {
-            Command::Populate { filesystem, tree } => populate::populate(&disk, &filesystem, &tree).map(|()| Reply::Done),
+            Command::Populate { filesystem, tree } => {
+                populate::populate(&disk, &filesystem, &tree).map(|()| Reply::Done)
+            }
             Command::Replay { filesystem, steps, guide } => {
                 replay::replay(&disk, &filesystem, &steps, &guide, &mut mailbox).map(Reply::Replayed)
             }

@@ -52,7 +52,8 @@ fn split_options(options: &str) -> (MsFlags, String) {
 
 /// Unmounts, and makes btrfs forget the device: it would take the next, older state for a stale copy of this one.
 pub fn unmount(filesystem: &Filesystem, disk: &Path) -> Result<(), String> {
-    umount2(MOUNT, MntFlags::empty()).map_err(|error| format!("failed to unmount the {} file system: {error}", filesystem.kind))?;
+    umount2(MOUNT, MntFlags::empty())
+        .map_err(|error| format!("failed to unmount the {} file system: {error}", filesystem.kind))?;
     if filesystem.kind == "btrfs" {
         crate::calls::btrfs_forget(disk)?;
     }
@@ -125,7 +126,10 @@ fn list(full: &Path, path: &RelPath, pending: &mut Vec<RelPath>) -> Result<(), i
 
 fn read(root: &Path, path: &RelPath, size: u64, guide: &Guide) -> Seen {
     let open = || {
-        OpenOptions::new().read(true).custom_flags(libc::O_NOATIME | libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path.under(root))
+        OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NOATIME | libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(path.under(root))
     };
     if guide.read_all_up_to >= size && guide.read_all_up_to > 0 {
         let mut bytes = Vec::new();

@@ -19,7 +19,10 @@ pub const COMMIT_FILE: &str = "/mnt/.commit";
 pub fn populate(disk: &Path, filesystem: &Filesystem, tree: &Tree) -> Result<(), String> {
     observe::mount(disk, filesystem, "").map_err(|(errno, log)| {
         let reason = std::io::Error::from_raw_os_error(errno);
-        format!("failed to mount a fresh {} with the options \"{}\": {reason}\n{log}", filesystem.kind, filesystem.options)
+        format!(
+            "failed to mount a fresh {} with the options \"{}\": {reason}\n{log}",
+            filesystem.kind, filesystem.options
+        )
     })?;
     let built = build(tree);
     // Whatever happened, the disk must be free for the next command.
@@ -28,7 +31,9 @@ pub fn populate(disk: &Path, filesystem: &Filesystem, tree: &Tree) -> Result<(),
 }
 
 fn build(tree: &Tree) -> Result<(), String> {
-    let fail = |what: &RelPath, error: std::io::Error| format!("failed to build {what} of the start state in the guest: {error}");
+    let fail = |what: &RelPath, error: std::io::Error| {
+        format!("failed to build {what} of the start state in the guest: {error}")
+    };
     File::create(COMMIT_FILE).map_err(|error| format!("failed to make {COMMIT_FILE} in {MOUNT}: {error}"))?;
     fs::create_dir(WORK).map_err(|error| format!("failed to make the workload's directory {WORK}: {error}"))?;
     let mut inodes: HashMap<u64, PathBuf> = HashMap::new();

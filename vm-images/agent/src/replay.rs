@@ -26,8 +26,9 @@ pub fn replay(
     guide: &Guide,
     mailbox: &mut Mailbox,
 ) -> Result<Observation, String> {
-    observe::mount(disk, filesystem, "")
-        .map_err(|(errno, log)| format!("failed to mount the start state: {}\n{log}", std::io::Error::from_raw_os_error(errno)))?;
+    observe::mount(disk, filesystem, "").map_err(|(errno, log)| {
+        format!("failed to mount the start state: {}\n{log}", std::io::Error::from_raw_os_error(errno))
+    })?;
     let outcome = run(filesystem, steps, guide, mailbox);
     std::env::set_current_dir("/").map_err(|error| format!("failed to leave {WORK}: {error}"))?;
     observe::unmount(filesystem, disk)?;
@@ -58,14 +59,23 @@ fn run(filesystem: &Filesystem, steps: &[Step], guide: &Guide, mailbox: &mut Mai
 
 /// Starts writeback of a file's dirty data and waits for it. Says nothing about metadata (sync_file_range(2)).
 fn writeback(target: &Target, offset: u64, length: u64, handles: &Handles) -> Result<i64, Errno> {
-    match target {
-        Target::Handle(handle) => calls::write_back(handles.get(handle).ok_or(Errno::EBADF)?.as_fd(), offset, length),
-        Target::Path(path) | Target::NoFollow(path) => {
-            // Closed again at once: it was not open by the workload, and must not be kept alive by us.
-            let file = File::open(path.under(Path::new("."))).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
-            calls::write_back(file.as_fd(), offset, length)
+    let path = match target {
+        Target::Handle(handle) => {
+            return calls::write_back(handles.get(handle).ok_or(Errno::EBADF)?.as_fd(), offset, length);
         }
+        Target::Path(path) | Target::NoFollow(path) => path.under(Path::new(".")),
+    };
+    // Through the workload's own descriptor where it has the file open: closing another one can have effects that
+    // the kernel's writeback would not have (fs/ext4/file.c, `ext4_release_file`, allocates and clears a flag).
+    let sought = nix::sys::stat::stat(&path)?;
+    let same = |handle: &&OwnedFd| {
+        nix::sys::stat::fstat(handle).is_ok_and(|found| (found.st_dev, found.st_ino) == (sought.st_dev, sought.st_ino))
+    };
+    if let Some(open) = handles.values().find(same) {
+        return calls::write_back(open.as_fd(), offset, length);
     }
+    let file = File::open(path).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    calls::write_back(file.as_fd(), offset, length)
 }
 
 /// Forces a commit of the running transaction, without anyone's data.
@@ -78,7 +88,8 @@ enum Commit {
 
 impl Commit {
     fn open(filesystem: &Filesystem) -> Result<Self, String> {
-        let open = |path| File::open(path).map_err(|error| format!("failed to open {path} to force commits through: {error}"));
+        let open =
+            |path| File::open(path).map_err(|error| format!("failed to open {path} to force commits through: {error}"));
         Ok(match filesystem.kind.as_str() {
             "btrfs" => Self::Btrfs(open(MOUNT)?),
             _ => Self::Fsync { file: open(COMMIT_FILE)?, odd: false },

@@ -1,0 +1,198 @@
+//! What can be wrong with a crash state.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use trace::{RelPath, State};
+
+use crate::Ack;
+
+/// A rule that a crash state can break.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Invariant {
+    /// The file system mounts and the guest survives it: holds for every workload without being named.
+    Mountable,
+    /// See [`crate::Wanted::AtomicReplace`].
+    AtomicReplace,
+    /// See [`crate::Wanted::DurableAfter`].
+    DurableAfter(Ack),
+}
+
+impl fmt::Display for Invariant {
+    /// As it stands in `report.json`: `mountable`, `atomic-replace`, `durable-after exit`, `durable-after "saved"`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Invariant::Mountable => f.write_str("mountable"),
+            Invariant::AtomicReplace => f.write_str("atomic-replace"),
+            Invariant::DurableAfter(promise) => write!(f, "durable-after {promise}"),
+        }
+    }
+}
+
+/// How a crash state breaks a rule. A function of the observation and the rules, so that states can be counted by it.
+///
+/// The kinds from `Empty` to `Garbage` speak about a regular file that is none of the file's versions, and are tried in
+/// that order. Contents are looked at in chunks of [`crate::CHUNK`] bytes from the start, up to the first chunk after
+/// which no version of the same size is left; only that chunk decides, in pieces of 512 bytes (a sector), each compared
+/// with the same place of every version of whatever size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Kind {
+    /// The name is absent, and absence is no version.
+    Missing,
+    /// The size is 0, and no version is empty.
+    Empty,
+    /// The size is that of no version (the content is not read), or the file ends before its size.
+    WrongLength,
+    /// Each piece of the deciding chunk equals some version's.
+    Mixed,
+    /// Not mixed, and each piece that equals no version's is all zeros.
+    ZeroFilled,
+    /// Anything else that can be read.
+    Garbage,
+    /// The name stands for another kind of thing (a directory, say) than any version.
+    NotAFile,
+    /// The file, its attributes or a directory above it cannot be read.
+    ReadError,
+    /// Exactly a version, but an older one than what had been current when a promise was made.
+    Stale,
+    /// The kernel refuses to mount.
+    Unmountable,
+    /// The guest panicked, hung, or stopped making sense.
+    GuestDied,
+}
+
+impl fmt::Display for Kind {
+    /// As it stands in `report.json`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Missing => "missing",
+            Kind::Empty => "empty",
+            Kind::WrongLength => "wrong-length",
+            Kind::Mixed => "mixed",
+            Kind::ZeroFilled => "zero-filled",
+            Kind::Garbage => "garbage",
+            Kind::NotAFile => "not-a-file",
+            Kind::ReadError => "read-error",
+            Kind::Stale => "stale",
+            Kind::Unmountable => "unmountable",
+            Kind::GuestDied => "guest-died",
+        })
+    }
+}
+
+/// A crash state breaks a rule.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Finding {
+    /// The rule.
+    pub invariant: Invariant,
+    /// How it is broken.
+    pub kind: Kind,
+    /// The file; the root where the whole file system is meant.
+    pub path: RelPath,
+    /// What was seen, for people.
+    pub observed: String,
+    /// Whether this fails the run. Durability that nobody asked for is told, but does not.
+    pub fails: bool,
+}
+
+/// What a name stands for, in a few words for people: the size, and the beginning if it is text.
+pub fn describe(state: &State) -> String {
+    match state {
+        State::Absent => "no file".to_owned(),
+        State::File(content) => describe_bytes(content),
+        State::Symlink(target) => format!("a symbolic link to {:?}", String::from_utf8_lossy(target)),
+        State::Directory => "a directory".to_owned(),
+        State::Special { .. } => "a FIFO, socket or device".to_owned(),
+    }
+}
+
+fn describe_bytes(content: &[u8]) -> String {
+    /// Enough to tell versions apart at a glance, little enough for one line.
+    const SHOWN: usize = 32;
+    if content.is_empty() {
+        return "an empty file".to_owned();
+    }
+    let size = format!("{} {}", thousands(content.len() as u64), if content.len() == 1 { "byte" } else { "bytes" });
+    if content.iter().all(|&b| b == 0) {
+        return format!("{size}, all zeros");
+    }
+    let start = &content[..content.len().min(SHOWN)];
+    let text = match std::str::from_utf8(start) {
+        Ok(text) => text,
+        // A character cut in two at the end of what is shown is no reason to call it binary.
+        Err(error) if content.len() > SHOWN && error.error_len().is_none() => {
+            std::str::from_utf8(&start[..error.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => return format!("{size}, binary"),
+    };
+    if text.is_empty() || text.chars().any(|c| c.is_control() && !c.is_ascii_whitespace()) {
+        return format!("{size}, binary");
+    }
+    format!("{size}, {text:?}{}", if content.len() > SHOWN { " …" } else { "" })
+}
+
+/// A number with a comma every three digits.
+pub(crate) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn states_in_words() {
+        let file = |bytes: &[u8]| describe(&State::File(Arc::new(bytes.to_vec())));
+        insta::assert_snapshot!(
+            [
+                describe(&State::Absent),
+                file(b""),
+                file(b"x"),
+                file(b"key = 1\n"),
+                file(&[b'a'; 12345]),
+                file(&[0; 4096]),
+                file(&[7, 0, 255]),
+                file("ääääääääääääääääx".repeat(9).as_bytes()),
+                file("xääääääääääääääääx".repeat(9).as_bytes()),
+                describe(&State::Symlink(b"v2".to_vec())),
+                describe(&State::Directory),
+                describe(&State::Special { mode: 0o010000 }),
+            ]
+            .join("\n"),
+            @r#"
+        no file
+        an empty file
+        1 byte, "x"
+        8 bytes, "key = 1\n"
+        12,345 bytes, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" …
+        4,096 bytes, all zeros
+        3 bytes, binary
+        297 bytes, "ääääääääääääääää" …
+        306 bytes, "xäääääääääääääää" …
+        a symbolic link to "v2"
+        a directory
+        a FIFO, socket or device
+        "#
+        );
+    }
+
+    #[test]
+    fn the_names_are_those_of_the_report() {
+        for kind in [Kind::Missing, Kind::WrongLength, Kind::ZeroFilled, Kind::NotAFile, Kind::GuestDied] {
+            assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{kind}\""));
+        }
+        assert_eq!(Invariant::DurableAfter(Ack::Text("a \"b\"".into())).to_string(), r#"durable-after "a \"b\"""#);
+    }
+}

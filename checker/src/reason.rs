@@ -1,0 +1,274 @@
+//! Which call is probably missing: read from the ops alone, and worded no stronger than that.
+
+use std::collections::BTreeMap;
+
+use trace::{Call, RelPath, Target, Trace, Vfs};
+
+use crate::rules::{ack_ops, unchanged_up_to};
+use crate::{Ack, Invariant, Kind, Moment};
+
+/// Why a crash state can be as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// For people: what the ops lack.
+    pub text: String,
+    /// The ops that it speaks about, ascending.
+    pub ops: Vec<usize>,
+}
+
+/// What is known about the data of one inode.
+#[derive(Clone, Copy, Debug, Default)]
+struct Data {
+    /// The last op that changed data and was not synchronous itself.
+    written: Option<usize>,
+    /// The last op after `written` that made the data durable.
+    synced: Option<usize>,
+    /// sync_file_range after `written`.
+    range: Option<usize>,
+}
+
+/// How a name came to stand for what it does.
+#[derive(Clone, Debug)]
+struct Binding {
+    op: usize,
+    /// What was done, for people: `op 7 (rename of tmp to f)`.
+    what: String,
+    /// The last op that synced the directory since.
+    directory_synced: Option<usize>,
+}
+
+/// A hint at the call that is missing, from the ops of the trace; `None` where the ops show nothing amiss.
+///
+/// It is a hint: it says what the ops lack by the rules of POSIX and the manual pages, not what the file system did.
+/// Only ops that had begun when the state could first occur are held against the program.
+pub fn reason(trace: &Trace, invariant: &Invariant, kind: Kind, path: &RelPath, moment: &Moment) -> Option<Reason> {
+    match (invariant, kind) {
+        (Invariant::Mountable, _) | (_, Kind::ReadError | Kind::Unmountable | Kind::GuestDied) => None,
+        (Invariant::DurableAfter(ack), Kind::Stale) => {
+            not_durable(trace, path, last_ack(trace, ack, moment.ended_latest)?)
+        }
+        (Invariant::DurableAfter(ack), Kind::Missing) => {
+            let op = last_ack(trace, ack, moment.ended_latest)?;
+            not_durable(trace, path, op).or_else(|| not_atomic(trace, kind, path, moment.begun_earliest))
+        }
+        _ => not_atomic(trace, kind, path, moment.begun_earliest),
+    }
+}
+
+/// The op of the last ack before `ended`; for a text, the op that printed the end of it.
+fn last_ack(trace: &Trace, ack: &Ack, ended: usize) -> Option<usize> {
+    let ops = ack_ops(trace, ack).ok()?;
+    ops.into_iter().rev().find(|op| *op < ended)
+}
+
+/// Watches one name, and the data of every inode, while the trace is replayed.
+struct Watch<'a> {
+    path: &'a RelPath,
+    vfs: Vfs,
+    data: BTreeMap<u64, Data>,
+    binding: Option<Binding>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(trace: &Trace, path: &'a RelPath) -> Self {
+        Self { path, vfs: Vfs::new(&trace.before), data: BTreeMap::new(), binding: None }
+    }
+
+    fn inode(&self, path: &RelPath) -> Option<u64> {
+        self.vfs.inode_of(&Target::NoFollow(path.clone()))
+    }
+
+    fn step(&mut self, index: usize, call: &Call) {
+        let before = self.inode(self.path);
+        let writes = match call {
+            Call::Write { handle, data, .. } if !data.is_empty() => self.vfs.inode_of(&Target::Handle(*handle)),
+            Call::CopyRange { to, .. } => self.vfs.inode_of(&Target::Handle(*to)),
+            Call::Allocate { handle, .. } => self.vfs.inode_of(&Target::Handle(*handle)),
+            Call::Truncate { target, .. } => self.vfs.inode_of(target),
+            _ => None,
+        };
+        let length = before.and_then(|inode| self.vfs.length(inode));
+        if self.vfs.apply(call).is_err() {
+            return;
+        }
+        if let Some(inode) = writes {
+            let synchronous = match call {
+                // RWF_DSYNC, RWF_SYNC (pwritev2(2)); O_DSYNC, O_SYNC (open(2)).
+                Call::Write { handle, flags, .. } => flags & 6 != 0 || self.vfs.writes_sync(*handle),
+                _ => false,
+            };
+            let data = self.data.entry(inode).or_default();
+            if !synchronous {
+                *data = Data { written: Some(index), synced: None, range: None };
+            }
+        }
+        let directory = self.path.parent().and_then(|parent| self.inode(&parent));
+        match call {
+            Call::Fsync { handle } | Call::Fdatasync { handle } => {
+                let inode = self.vfs.inode_of(&Target::Handle(*handle));
+                if let Some(inode) = inode {
+                    self.data.entry(inode).or_default().synced = Some(index);
+                }
+                if inode == directory {
+                    self.directory_synced(index);
+                }
+            }
+            Call::SyncRange { handle, .. } => {
+                if let Some(inode) = self.vfs.inode_of(&Target::Handle(*handle)) {
+                    self.data.entry(inode).or_default().range = Some(index);
+                }
+            }
+            Call::SyncFs { .. } | Call::SyncAll => {
+                self.data.values_mut().for_each(|data| data.synced = Some(index));
+                self.directory_synced(index);
+            }
+            _ => {}
+        }
+        let after = self.inode(self.path);
+        if let (Call::Open { .. }, Some(inode), Some(length)) = (call, after, length)
+            && before == after
+            && length > 0
+            && self.vfs.length(inode) == Some(0)
+        {
+            self.data.insert(inode, Data { written: Some(index), synced: None, range: None });
+        }
+        if before != after {
+            let what = format!("op {index} ({})", bind_text(call, self.path));
+            self.binding = Some(Binding { op: index, what, directory_synced: None });
+        }
+    }
+
+    fn directory_synced(&mut self, index: usize) {
+        if let Some(binding) = &mut self.binding {
+            binding.directory_synced = Some(index);
+        }
+    }
+}
+
+fn bind_text(call: &Call, path: &RelPath) -> String {
+    match call {
+        Call::Rename { from, to, .. } => format!("rename of {from} to {to}"),
+        Call::Link { to, .. } => format!("link to {to}"),
+        Call::Unlink { path } => format!("unlink of {path}"),
+        _ => format!("creation of {path}"),
+    }
+}
+
+/// Looks for what lets a crash show something between the versions; the last such thing counts.
+fn not_atomic(trace: &Trace, kind: Kind, path: &RelPath, begun: usize) -> Option<Reason> {
+    const ADVICE: &str = "write a temporary file, fsync it, and rename it over the target";
+    let mut watch = Watch::new(trace, path);
+    let mut reason: Option<Reason> = None;
+    // The op since which the name is bound to a file that was made under it, not renamed to it.
+    let mut made = None;
+    for (index, op) in trace.ops.iter().enumerate().take(begun).filter(|(_, op)| op.result >= 0) {
+        let before = watch.inode(path);
+        // Lengths only: a content that is held would be copied by the next write.
+        let length = before.and_then(|inode| watch.vfs.length(inode));
+        let source = match &op.call {
+            Call::Rename { from, to, .. } if to == path => watch.inode(from).map(|inode| (inode, from)),
+            Call::Link { from, to } if to == path => watch.vfs.inode_of(from).map(|inode| (inode, to)),
+            _ => None,
+        };
+        watch.step(index, &op.call);
+        if !watch.vfs.touched().any(|touched| touched == path) {
+            continue;
+        }
+        let Some(after) = watch.inode(path) else {
+            made = None;
+            if kind == Kind::Missing {
+                let text = format!(
+                    "op {index} ({}) takes {path} away before the new one is in place: a crash in between leaves none; \
+                     rename(2) replaces in one step",
+                    bind_text(&op.call, path)
+                );
+                reason = Some(Reason { text, ops: vec![index] });
+            }
+            continue;
+        };
+        if matches!(kind, Kind::Missing | Kind::NotAFile) {
+            continue;
+        }
+        if let Some((inode, from)) = source {
+            made = None;
+            let data = watch.data.get(&inode).copied().unwrap_or_default();
+            reason = match (data.written, data.synced) {
+                (Some(written), None) => Some(unsynced(from, written, data.range, index, &op.call, path)),
+                // Done right: what went wrong before a proper rename is not what a later state shows.
+                _ => None,
+            };
+            continue;
+        }
+        if before != Some(after) {
+            made = before.is_none().then_some(index);
+            continue;
+        }
+        let Some(length) = length else { continue };
+        let emptied = length > 0 && watch.vfs.length(after) == Some(0);
+        let appended = unchanged_up_to(&op.call) >= length;
+        let (text, ops) = match made {
+            _ if emptied => (
+                format!(
+                    "op {index} ({}) empties {path} in place, so that a crash can leave it so; {ADVICE}",
+                    op.syscall
+                ),
+                vec![index],
+            ),
+            _ if watch.vfs.length(after) < Some(length) => {
+                (format!("op {index} ({}) shortens {path} in place; {ADVICE}", op.syscall), vec![index])
+            }
+            // What fills a file that was made or emptied in place belongs to that.
+            _ if appended && reason.is_some() => continue,
+            Some(made) if appended => (
+                format!("{path} is made under its final name (op {made}) and filled afterwards (op {index}); {ADVICE}"),
+                vec![made, index],
+            ),
+            _ => (format!("op {index} ({}) overwrites {path} in place; {ADVICE}", op.syscall), vec![index]),
+        };
+        reason = Some(Reason { text, ops });
+    }
+    reason
+}
+
+fn unsynced(from: &RelPath, written: usize, range: Option<usize>, index: usize, call: &Call, path: &RelPath) -> Reason {
+    let mut text = format!(
+        "no fsync of {from} between its last write (op {written}) and op {index} ({}): the new name can reach the disk before the data",
+        bind_text(call, path)
+    );
+    let mut ops = vec![written, index];
+    if let Some(range) = range {
+        text.push_str(&format!("; op {range} (sync_file_range) is not a durability call, see sync_file_range(2)"));
+        ops.push(range);
+        ops.sort_unstable();
+    }
+    Reason { text, ops }
+}
+
+/// Looks for what keeps the state at `ack` from being durable.
+fn not_durable(trace: &Trace, path: &RelPath, ack: usize) -> Option<Reason> {
+    let mut watch = Watch::new(trace, path);
+    for (index, op) in trace.ops.iter().enumerate().take(ack).filter(|(_, op)| op.result >= 0) {
+        watch.step(index, &op.call);
+    }
+    let data = watch.inode(path).and_then(|inode| watch.data.get(&inode)).copied().unwrap_or_default();
+    if let (Some(written), None) = (data.written, data.synced) {
+        let mut text = format!("no fsync of {path} between its last write (op {written}) and the promise (op {ack})");
+        let mut ops = vec![written, ack];
+        if let Some(range) = data.range {
+            text.push_str(&format!("; op {range} (sync_file_range) is not a durability call, see sync_file_range(2)"));
+            ops.insert(1, range);
+        }
+        return Some(Reason { text, ops });
+    }
+    let binding = watch.binding.filter(|binding| binding.directory_synced.is_none())?;
+    let directory = path.parent().filter(|parent| !parent.is_root());
+    let directory = directory.map_or_else(|| "the directory".to_owned(), |parent| format!("the directory {parent}"));
+    let text = format!(
+        "no fsync of {directory} between {} and the promise (op {ack}): fsync(2) of a file does not promise that its name is durable",
+        binding.what
+    );
+    Some(Reason { text, ops: vec![binding.op, ack] })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+use trace::{Handle, Target};
+
+use super::*;
+use crate::testing::{CREATE, TRUNCATE, exit, fsync, open, print, rename, trace, unlink, write};
+
+fn close(handle: u32) -> Call {
+    Call::Close { handle: Handle(handle) }
+}
+
+fn sync_range() -> Call {
+    Call::SyncRange { handle: Handle(1), offset: 0, length: 0, flags: 7 }
+}
+
+fn hint(calls: Vec<Call>, invariant: &Invariant, kind: Kind) -> String {
+    let trace = trace(&[("f", b"old")], calls);
+    let end = trace.ops.len();
+    let moment = Moment { begun_earliest: end, ended_latest: end };
+    reason(&trace, invariant, kind, &"f".into(), &moment).map_or("-".to_owned(), |reason| {
+        assert!(reason.ops.is_sorted());
+        reason.text
+    })
+}
+
+fn atomic(kind: Kind, calls: Vec<Call>) -> String {
+    hint(calls, &Invariant::AtomicReplace, kind)
+}
+
+fn save(middle: Vec<Call>) -> Vec<Call> {
+    [vec![open(1, "tmp", CREATE), write(1, 0, b"new")], middle, vec![close(1), rename("tmp", "f")]].concat()
+}
+
+#[test]
+fn what_is_missing_for_an_atomic_replace() {
+    let truncate = vec![open(1, "f", TRUNCATE), write(1, 0, b"ne"), write(1, 2, b"w"), fsync(1)];
+    let shorten = vec![Call::Truncate { target: Target::Path("f".into()), length: 1 }];
+    let create = vec![unlink("f"), open(1, "f", CREATE), write(1, 0, b"new"), write(1, 3, b"er")];
+    let sync_write = Call::Write { handle: Handle(1), offset: 0, data: std::sync::Arc::new(vec![1]), flags: 2 };
+    insta::assert_snapshot!(
+        [
+            atomic(Kind::Empty, truncate.clone()),
+            atomic(Kind::Mixed, vec![open(1, "f", 1), write(1, 0, b"new"), fsync(1)]),
+            atomic(Kind::WrongLength, shorten),
+            atomic(Kind::Empty, create.clone()),
+            atomic(Kind::Missing, create),
+            atomic(Kind::Missing, [vec![rename("f", "bak")], save(vec![fsync(1)])].concat()),
+            atomic(Kind::Empty, save(vec![])),
+            atomic(Kind::Empty, save(vec![sync_range()])),
+            atomic(Kind::Empty, save(vec![fsync(1), write(1, 3, b"er")])),
+            atomic(Kind::Empty, save(vec![fsync(1)])),
+            atomic(Kind::Empty, save(vec![Call::SyncAll])),
+            atomic(Kind::Empty, vec![open(1, "tmp", CREATE | 0o10000), write(1, 0, b"new"), rename("tmp", "f")]),
+            atomic(Kind::Empty, vec![open(1, "tmp", CREATE), sync_write, rename("tmp", "f")]),
+            atomic(Kind::Empty, [truncate, save(vec![fsync(1)])].concat()),
+            atomic(Kind::ReadError, save(vec![])),
+        ]
+        .join("\n")
+    );
+}
+
+#[test]
+fn what_is_missing_for_durability() {
+    let stale = |calls| hint(calls, &Invariant::DurableAfter(Ack::Exit), Kind::Stale);
+    let directory = |sync| [vec![open(9, "", 0o200000)], save(vec![fsync(1)]), sync, vec![exit()]].concat();
+    insta::assert_snapshot!(
+        [
+            stale([save(vec![]), vec![exit()]].concat()),
+            stale([save(vec![sync_range()]), vec![exit()]].concat()),
+            stale(directory(vec![])),
+            stale(directory(vec![fsync(9)])),
+            stale(directory(vec![Call::SyncFs { handle: Handle(9) }])),
+            stale(vec![unlink("f"), exit()]),
+            stale(vec![open(1, "f", 1), write(1, 0, b"x"), exit()]),
+            stale(vec![open(1, "f", 1), write(1, 0, b"x"), fsync(1), exit()]),
+            hint(
+                vec![open(1, "f", 1), write(1, 0, b"x"), print("ok"), fsync(1)],
+                &Invariant::DurableAfter(Ack::Text("ok".into())),
+                Kind::Stale
+            ),
+        ]
+        .join("\n")
+    );
+}
+
+#[test]
+fn what_had_not_begun_is_not_held_against_the_program() {
+    let trace = trace(&[("f", b"old")], vec![open(1, "f", TRUNCATE), open(1, "f", 1), write(1, 0, b"x")]);
+    let at = |begun| {
+        let moment = Moment { begun_earliest: begun, ended_latest: begun };
+        reason(&trace, &Invariant::AtomicReplace, Kind::Empty, &"f".into(), &moment).map(|reason| reason.ops)
+    };
+    assert_eq!(at(0), None);
+    assert_eq!(at(1), Some(vec![0]));
+    assert_eq!(at(3), Some(vec![0]));
+}

@@ -1,0 +1,81 @@
+//! Small makers for this crate's tests.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use trace::{Call, Channel, Handle, Node, Op, RelPath, Trace, Tree};
+
+use crate::{CHUNK, Entry, EntryKind, Guide, Mount, Observation, Reading, Seen};
+
+/// A trace that starts from these files.
+pub fn trace(files: &[(&str, &[u8])], calls: Vec<Call>) -> Trace {
+    let node = |kind, mode, inode| Node { kind, mode, uid: 0, gid: 0, inode, xattrs: BTreeMap::new() };
+    let mut before = Tree::default();
+    before.0.insert(RelPath::root(), node(trace::Kind::Directory, 0o755, 1));
+    for (inode, (path, content)) in (2..).zip(files) {
+        before.0.insert((*path).into(), node(trace::Kind::File(Arc::new(content.to_vec())), 0o644, inode));
+    }
+    let op = |call| Op { call, syscall: "test".to_owned(), result: 0, thread: 0 };
+    let ops = calls.into_iter().map(op).collect();
+    Trace { command: vec![], before, ops, after: Tree::default(), limits: vec![], outside: vec![] }
+}
+
+pub const CREATE: u32 = 0o101;
+pub const TRUNCATE: u32 = 0o1101;
+
+pub fn open(handle: u32, path: &str, flags: u32) -> Call {
+    Call::Open { handle: Handle(handle), path: path.into(), flags, mode: 0o644 }
+}
+
+pub fn write(handle: u32, offset: u64, data: &[u8]) -> Call {
+    Call::Write { handle: Handle(handle), offset, data: Arc::new(data.to_vec()), flags: 0 }
+}
+
+pub fn fsync(handle: u32) -> Call {
+    Call::Fsync { handle: Handle(handle) }
+}
+
+pub fn rename(from: &str, to: &str) -> Call {
+    Call::Rename { from: from.into(), to: to.into(), flags: 0 }
+}
+
+pub fn unlink(path: &str) -> Call {
+    Call::Unlink { path: path.into() }
+}
+
+pub fn print(text: &str) -> Call {
+    Call::Ack { channel: Channel::Stdout, data: text.into() }
+}
+
+pub fn exit() -> Call {
+    Call::Exit { status: 0 }
+}
+
+/// What the agent reports of a file with this content: it follows the guide.
+pub fn see(guide: &Guide, path: &RelPath, content: &[u8]) -> EntryKind {
+    let size = content.len() as u64;
+    if size <= guide.read_all_up_to {
+        return EntryKind::File { size, seen: Seen::Bytes(Arc::new(content.to_vec())) };
+    }
+    let Some(mut reading) = Reading::begin(guide, path, size) else {
+        return EntryKind::File { size, seen: Seen::NotRead };
+    };
+    while let Some(offset) = reading.next_offset() {
+        let start = offset as usize;
+        if let Some(seen) = reading.feed(&content[start..(start + CHUNK).min(content.len())]) {
+            return EntryKind::File { size, seen };
+        }
+    }
+    EntryKind::File { size, seen: reading.finish() }
+}
+
+pub fn entry(kind: EntryKind) -> Entry {
+    Entry { kind, mode: 0o644, uid: 0, gid: 0, links: 1 }
+}
+
+/// A mounted file system with these names.
+pub fn observation(entries: Vec<(RelPath, EntryKind)>) -> Observation {
+    let mut all: BTreeMap<RelPath, Entry> = entries.into_iter().map(|(path, kind)| (path, entry(kind))).collect();
+    all.entry(RelPath::root()).or_insert_with(|| entry(EntryKind::Directory { error: None }));
+    Observation { mount: Mount::Mounted, entries: all }
+}

@@ -1,0 +1,343 @@
+//! Looking into a stopped thread: its memory, its descriptors, its umask.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, IoSliceMut};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use libc::pid_t;
+use nix::sys::uio::{RemoteIoVec, process_vm_readv};
+use nix::unistd::Pid;
+
+const PAGE: u64 = 4096;
+/// `UIO_MAXIOV`: no call takes more pieces.
+const MAX_PIECES: u64 = 1024;
+
+/// A stretch of the thread's memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    pub(crate) address: u64,
+    pub(crate) length: u64,
+}
+
+/// Reads the first `length` bytes that `spans` hold.
+pub(crate) fn bytes(tid: pid_t, spans: &[Span], length: usize) -> io::Result<Vec<u8>> {
+    let mut data = vec![0; length];
+    let mut filled = 0;
+    for chunk in spans.chunks(MAX_PIECES as usize) {
+        let mut remote = Vec::with_capacity(chunk.len());
+        let mut wanted = 0;
+        for span in chunk {
+            let len = (span.length as usize).min(length - filled - wanted);
+            if len > 0 {
+                remote.push(RemoteIoVec { base: span.address as usize, len });
+                wanted += len;
+            }
+        }
+        let mut done = 0;
+        // One call moves at most `MAX_RW_COUNT` (2 GiB) bytes, as write(2) does: one round in practice.
+        while done < wanted {
+            let local = &mut data[filled + done..filled + wanted];
+            match process_vm_readv(Pid::from_raw(tid), &mut [IoSliceMut::new(local)], &remote) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => {
+                    done += n;
+                    drop_front(&mut remote, n);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        filled += wanted;
+    }
+    if filled < length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(data)
+}
+
+fn drop_front(pieces: &mut Vec<RemoteIoVec>, mut count: usize) {
+    while let Some(first) = pieces.first_mut() {
+        if first.len > count {
+            first.base += count;
+            first.len -= count;
+            return;
+        }
+        count -= first.len;
+        pieces.remove(0);
+    }
+}
+
+/// Reads `N` bytes at `address`.
+pub(crate) fn array<const N: usize>(tid: pid_t, address: u64) -> io::Result<[u8; N]> {
+    let data = bytes(tid, &[Span { address, length: N as u64 }], N)?;
+    data.try_into().map_err(|_| io::ErrorKind::UnexpectedEof.into())
+}
+
+/// Reads `N` 64-bit numbers at `address`.
+pub(crate) fn words<const N: usize>(tid: pid_t, address: u64) -> io::Result<[u64; N]> {
+    let data = bytes(tid, &[Span { address, length: 8 * N as u64 }], 8 * N)?;
+    let mut words = [0; N];
+    for (word, piece) in words.iter_mut().zip(data.chunks_exact(8)) {
+        *word = u64::from_ne_bytes(piece.try_into().map_err(|_| io::ErrorKind::UnexpectedEof)?);
+    }
+    Ok(words)
+}
+
+/// Reads a string up to its NUL, at most `PATH_MAX` bytes (an attribute's name is shorter still).
+pub(crate) fn string(tid: pid_t, address: u64) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    while text.len() < libc::PATH_MAX as usize {
+        let at = address.wrapping_add(text.len() as u64);
+        // Never across a page: the next one may not be there.
+        let length = (PAGE - at % PAGE).min(256);
+        let piece = bytes(tid, &[Span { address: at, length }], length as usize)?;
+        if let Some(end) = piece.iter().position(|&byte| byte == 0) {
+            text.extend_from_slice(&piece[..end]);
+            return Ok(text);
+        }
+        text.extend(piece);
+    }
+    Err(io::ErrorKind::InvalidData.into())
+}
+
+/// Reads an array of `struct iovec`.
+pub(crate) fn iovecs(tid: pid_t, address: u64, count: u64) -> io::Result<Vec<Span>> {
+    if count > MAX_PIECES {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let data = bytes(tid, &[Span { address, length: 16 * count }], 16 * count as usize)?;
+    let word = |piece: &[u8]| piece.iter().rev().fold(0, |n, &byte| n << 8 | u64::from(byte));
+    Ok(data.chunks_exact(16).map(|piece| Span { address: word(&piece[..8]), length: word(&piece[8..]) }).collect())
+}
+
+/// The magic link of a descriptor.
+pub(crate) fn fd_link(tid: pid_t, fd: i32) -> PathBuf {
+    PathBuf::from(format!("/proc/{tid}/fd/{fd}"))
+}
+
+/// What a descriptor refers to: a path, or `pipe:[…]` and the like.
+pub(crate) fn fd_name(tid: pid_t, fd: i32) -> io::Result<PathBuf> {
+    fs::read_link(fd_link(tid, fd))
+}
+
+/// Position and flags of a descriptor (proc(5), `/proc/pid/fdinfo`). The flags hold `O_CLOEXEC` of the descriptor itself.
+pub(crate) fn fd_info(tid: pid_t, fd: i32) -> io::Result<(u64, u32)> {
+    use std::io::Read;
+    let mut buffer = [0; 128];
+    let length = fs::File::open(format!("/proc/{tid}/fdinfo/{fd}"))?.read(&mut buffer)?;
+    parse_fd_info(&buffer[..length]).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+fn parse_fd_info(text: &[u8]) -> Option<(u64, u32)> {
+    let text = str::from_utf8(text).ok()?;
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    Some((field("pos:")?.parse().ok()?, u32::from_str_radix(field("flags:")?, 8).ok()?))
+}
+
+/// The umask of a thread.
+pub(crate) fn umask(tid: pid_t) -> io::Result<u32> {
+    field(tid, "Umask:", |value| u32::from_str_radix(value, 8).ok())
+}
+
+/// The process that a thread belongs to, and that process's parent.
+pub(crate) fn family(tid: pid_t) -> io::Result<(pid_t, pid_t)> {
+    Ok((field(tid, "Tgid:", |value| value.parse().ok())?, field(tid, "PPid:", |value| value.parse().ok())?))
+}
+
+fn field<T>(tid: pid_t, name: &str, parse: impl Fn(&str) -> Option<T>) -> io::Result<T> {
+    let status = fs::read(format!("/proc/{tid}/status"))?;
+    // A program's name, in the first line, need not be UTF-8.
+    let status = String::from_utf8_lossy(&status);
+    let value = status.lines().find_map(|line| line.strip_prefix(name));
+    value.and_then(|value| parse(value.trim())).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Every descriptor that a thread has open.
+pub(crate) fn open_fds(tid: pid_t) -> io::Result<Vec<i32>> {
+    let entries = fs::read_dir(format!("/proc/{tid}/fd"))?;
+    Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
+}
+
+/// Whether two descriptors share one open file description (kcmp(2)); `false` where the kernel cannot tell.
+pub(crate) fn same_file(one: (pid_t, i32), other: (pid_t, i32)) -> bool {
+    const KCMP_FILE: i32 = 0;
+    // SAFETY: kcmp takes numbers only.
+    unsafe { libc::syscall(libc::SYS_kcmp, one.0, other.0, KCMP_FILE, one.1, other.1) == 0 }
+}
+
+/// How the last component of a path is treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Last {
+    /// A symbolic link is followed.
+    Follow,
+    /// A symbolic link is meant itself.
+    Keep,
+    /// It is a name in its directory: to be made, removed or replaced.
+    Name,
+}
+
+/// What a path of the thread stands for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A canonical absolute path; with [`Last::Name`] only its parent need exist.
+    At(PathBuf),
+    /// `/proc/self/fd/N` and its kin, followed.
+    Fd(i32),
+    /// No such thing: the call will fail.
+    Nowhere,
+}
+
+/// A path as this process must spell it to reach what thread `tid` of `process` means by `text`.
+pub(crate) fn spell(tid: pid_t, process: pid_t, dirfd: i32, text: &[u8]) -> PathBuf {
+    const PROCESS: [&[u8]; 2] = [b"/proc/self", b"/proc/thread-self"];
+    const STANDARD: [(&[u8], i32); 3] = [(b"/dev/stdin", 0), (b"/dev/stdout", 1), (b"/dev/stderr", 2)];
+    let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+    if !text.starts_with(b"/") {
+        let base = if dirfd == libc::AT_FDCWD { format!("/proc/{tid}/cwd") } else { format!("/proc/{tid}/fd/{dirfd}") };
+        return Path::new(&base).join(path(text));
+    }
+    let below = |prefix: &[u8]| text.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with(b"/"));
+    let with = |base: String, rest: &[u8]| path(&[base.as_bytes(), rest].concat());
+    for prefix in PROCESS {
+        if let Some(rest) = below(prefix) {
+            return with(format!("/proc/{tid}"), rest);
+        }
+    }
+    if let Some(rest) = below(format!("/proc/{process}").as_bytes()) {
+        return with(format!("/proc/{tid}"), rest);
+    }
+    if let Some(rest) = below(b"/dev/fd") {
+        return with(format!("/proc/{tid}/fd"), rest);
+    }
+    for (name, fd) in STANDARD {
+        if text == name {
+            return fd_link(tid, fd);
+        }
+    }
+    path(text)
+}
+
+/// Resolves a path the way the kernel is about to. Errors: this process may not look there.
+pub(crate) fn resolve(tid: pid_t, process: pid_t, dirfd: i32, text: &[u8], last: Last) -> io::Result<Place> {
+    if text.is_empty() {
+        return Ok(Place::Nowhere);
+    }
+    let bare = &text[..text.iter().rposition(|&byte| byte != b'/').map_or(0, |at| at + 1)];
+    let name = &bare[bare.iter().rposition(|&byte| byte == b'/').map_or(0, |at| at + 1)..];
+    // "A pathname with a trailing slash … is resolved as if followed by ." (path_resolution(7)).
+    let follow = match last {
+        Last::Follow => true,
+        Last::Keep => bare.len() < text.len(),
+        Last::Name => false,
+    };
+    if follow || name.is_empty() || name == b"." || name == b".." {
+        let path = spell(tid, process, dirfd, text);
+        if let Some(fd) = proc_fd(tid, &path) {
+            return Ok(Place::Fd(fd));
+        }
+        return place(canonical(&path));
+    }
+    let parent = &bare[..bare.len() - name.len()];
+    let parent = if parent.is_empty() { b".".as_slice() } else { parent };
+    place(canonical(&spell(tid, process, dirfd, parent)).map(|parent| parent.join(OsStr::from_bytes(name))))
+}
+
+fn place(path: io::Result<PathBuf>) -> io::Result<Place> {
+    match path {
+        Ok(path) => Ok(Place::At(path)),
+        Err(error) if error.raw_os_error() == Some(libc::EACCES) || error.raw_os_error() == Some(libc::EPERM) => {
+            Err(error)
+        }
+        Err(_) => Ok(Place::Nowhere),
+    }
+}
+
+/// `N` of `/proc/TID/fd/N`.
+fn proc_fd(tid: pid_t, path: &Path) -> Option<i32> {
+    path.strip_prefix(format!("/proc/{tid}/fd")).ok()?.to_str()?.parse().ok()
+}
+
+/// The kernel resolves it in one go, however deep it is.
+fn canonical(path: &Path) -> io::Result<PathBuf> {
+    use std::os::fd::AsRawFd;
+    let file = fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
+    fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// A path without the mark that proc(5) puts behind the name of a file that has none any more.
+pub(crate) fn without_deleted(path: PathBuf) -> PathBuf {
+    let bytes = path.into_os_string().into_vec();
+    let kept = bytes.strip_suffix(b" (deleted)").map_or(bytes.len(), <[u8]>::len);
+    PathBuf::from(OsStr::from_bytes(&bytes[..kept]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fdinfo_is_parsed() {
+        let text = b"pos:\t4096\nflags:\t02102001\nmnt_id:\t30\nino:\t5\n";
+        assert_eq!(parse_fd_info(text), Some((4096, 0o2102001)));
+        assert_eq!(parse_fd_info(b"pos:\tx\n"), None);
+    }
+
+    #[test]
+    fn paths_of_another_process_are_spelled_for_this_one() {
+        let spelled = |text: &str| spell(7, 5, 3, text.as_bytes()).to_string_lossy().into_owned();
+        assert_eq!(spelled("a/b"), "/proc/7/fd/3/a/b");
+        assert_eq!(spelled("/proc/self/fd/4"), "/proc/7/fd/4");
+        assert_eq!(spelled("/proc/5/fd/4"), "/proc/7/fd/4");
+        assert_eq!(spelled("/proc/55/fd/4"), "/proc/55/fd/4");
+        assert_eq!(spelled("/proc/selfish"), "/proc/selfish");
+        assert_eq!(spelled("/dev/fd/4"), "/proc/7/fd/4");
+        assert_eq!(spelled("/dev/stderr"), "/proc/7/fd/2");
+        assert_eq!(spelled("/etc/x"), "/etc/x");
+        assert_eq!(spell(7, 5, libc::AT_FDCWD, b"x"), Path::new("/proc/7/cwd/x"));
+    }
+
+    #[test]
+    fn paths_resolve_as_the_kernel_would() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(scratch.path()).unwrap();
+        fs::create_dir(root.join("real")).unwrap();
+        std::os::unix::fs::symlink("real", root.join("link")).unwrap();
+        let me = std::process::id() as pid_t;
+        let at = |text: &str, last| {
+            let text = format!("{}/{text}", root.display());
+            match resolve(me, me, libc::AT_FDCWD, text.as_bytes(), last).unwrap() {
+                Place::At(path) => path.strip_prefix(&root).unwrap().display().to_string(),
+                other => format!("{other:?}"),
+            }
+        };
+        assert_eq!(at("link/new", Last::Name), "real/new");
+        assert_eq!(at("link/new/", Last::Name), "real/new");
+        assert_eq!(at("real/../link", Last::Name), "link");
+        assert_eq!(at("link", Last::Keep), "link");
+        assert_eq!(at("link/", Last::Keep), "real");
+        assert_eq!(at("link", Last::Follow), "real");
+        assert_eq!(at("link/..", Last::Name), "");
+        assert_eq!(at("none/new", Last::Name), "Nowhere");
+        assert_eq!(at("real/none", Last::Follow), "Nowhere");
+        let place = resolve(me, me, libc::AT_FDCWD, b"/proc/self/fd/9", Last::Follow).unwrap();
+        assert_eq!(place, Place::Fd(9));
+    }
+
+    #[test]
+    fn memory_is_read_across_pieces() {
+        let me = std::process::id() as pid_t;
+        let (one, two) = (*b"abc", *b"defg");
+        let spans = [
+            Span { address: one.as_ptr() as u64, length: 3 },
+            Span { address: 0, length: 0 },
+            Span { address: two.as_ptr() as u64, length: 4 },
+        ];
+        assert_eq!(bytes(me, &spans, 5).unwrap(), b"abcde");
+        assert!(bytes(me, &spans, 8).is_err());
+        assert!(bytes(me, &[Span { address: 8, length: 1 }], 1).is_err());
+        let text = format!("{}\0", "long".repeat(300));
+        assert_eq!(string(me, text.as_ptr() as u64).unwrap(), text.trim_end_matches('\0').as_bytes());
+    }
+}

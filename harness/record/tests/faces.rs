@@ -1,0 +1,259 @@
+//! The recorder on a program made for it: each family of calls, descriptors, processes, threads.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use common::{Run, elsewhere_is_named, face, spec};
+use record::{RecordError, exit_status, record};
+use trace::{Call, Channel};
+
+const FIXTURE: &str = env!("CARGO_BIN_EXE_record-fixture");
+
+fn acked(run: &Run, wanted: Channel) -> String {
+    let data = run.trace.ops.iter().filter_map(|op| match &op.call {
+        Call::Ack { channel, data } if *channel == wanted => Some(data.as_slice()),
+        _ => None,
+    });
+    String::from_utf8(data.collect::<Vec<_>>().concat()).unwrap()
+}
+
+#[test]
+fn writes_land_where_they_did() {
+    insta::assert_snapshot!(face(&["writes"]).expect_complete().text());
+}
+
+#[test]
+fn bytes_moved_by_the_kernel_are_recorded_too() {
+    insta::assert_snapshot!(face(&["transfers"]).expect_complete().text());
+}
+
+#[test]
+fn names_are_resolved() {
+    insta::assert_snapshot!(face(&["names"]).expect_complete().text());
+}
+
+#[test]
+fn metadata_changes_are_recorded() {
+    let run = face(&["metadata"]);
+    run.expect_complete();
+    // SAFETY: getuid and getgid take nothing and cannot fail.
+    let (user, group) = unsafe { (libc::getuid(), libc::getgid()) };
+    let text = run.text().replace(&format!(", {user}, {group})"), ", USER, GROUP)");
+    let text =
+        text.replace(&format!(", {user}, -1)"), ", USER, -1)").replace(&format!(", -1, {group})"), ", -1, GROUP)");
+    // Not on every file system.
+    let lines: Vec<&str> = text.lines().filter(|line| !line.contains("xattr")).collect();
+    insta::assert_snapshot!(lines.join("\n"));
+    let probe = run.directory.path().join("file");
+    if xattr::set(probe, "user.probe", b"").is_ok() {
+        insta::assert_snapshot!("xattrs", run.lines("xattr").join("\n"));
+    } else {
+        eprintln!("extended attributes skipped, because this file system has none");
+    }
+}
+
+#[test]
+fn syncs_are_recorded_and_directories_opened_for_them() {
+    insta::assert_snapshot!(face(&["syncs"]).expect_complete().text());
+}
+
+#[test]
+fn files_close_with_their_last_descriptor() {
+    insta::assert_snapshot!(face(&["descriptors"]).expect_complete().text());
+}
+
+#[test]
+fn nameless_files_are_linked_by_their_handle() {
+    let run = face(&["tmpfile"]);
+    run.expect_complete();
+    // Not every kernel lets everyone link by AT_EMPTY_PATH.
+    let lines: Vec<String> = run.text().lines().filter(|line| !line.contains("second")).map(str::to_owned).collect();
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn sockets_are_acks_and_their_names_are_files() {
+    insta::assert_snapshot!(face(&["sockets"]).expect_complete().text());
+}
+
+#[test]
+fn everything_printed_is_an_ack() {
+    let run = face(&["acks"]);
+    insta::assert_snapshot!(run.expect_complete().text());
+    assert_eq!(acked(&run, Channel::Stdout), "printed\nsaved by splice by name\n");
+}
+
+#[test]
+fn what_cannot_be_followed_is_told() {
+    let run = face(&["limits"]);
+    assert_eq!(exit_status(&run.trace), Some(0), "{}", run.text());
+    let told = |call: &str, detail: &str| {
+        run.trace.limits.iter().any(|limit| limit.call == call && limit.detail.contains(detail))
+    };
+    assert!(told("mmap", "shared mapping of mapped"), "{}", run.text());
+    assert!(told("changed from outside", "mapped has another content"), "{}", run.text());
+    assert_eq!(run.trace.limits.iter().filter(|limit| limit.call == "mmap").map(|limit| limit.count).sum::<u64>(), 1);
+    if run.trace.after.0.contains_key(&"linked in too".into()) {
+        assert!(told("linkat", "outside the recorded directory"), "{}", run.text());
+    }
+    assert_eq!(run.trace.outside.len(), usize::from(elsewhere_is_named()), "{}", run.text());
+}
+
+#[test]
+fn much_output_is_drained() {
+    let run = face(&["much-output"]);
+    run.expect_complete();
+    assert_eq!(acked(&run, Channel::Stdout).len(), 1 << 20);
+}
+
+#[test]
+fn descriptors_are_shared_with_children() {
+    let run = face(&["inherit"]);
+    insta::assert_snapshot!(run.expect_complete().text());
+    assert_eq!(run.after("shared"), b"parent child parent again");
+}
+
+#[test]
+fn every_way_to_fork_is_followed() {
+    insta::assert_snapshot!(face(&["vfork"]).expect_complete().text());
+}
+
+#[test]
+fn descriptors_that_come_over_a_socket_are_recognised() {
+    let run = face(&["pass-descriptor"]);
+    assert_eq!(exit_status(&run.trace), Some(0), "{}", run.text());
+    // The one that nobody held open any more is adopted, and told of.
+    assert_eq!(run.trace.limits.len(), 1, "{}", run.text());
+    assert!(run.trace.limits[0].detail.starts_with("closed was opened"), "{}", run.text());
+    insta::assert_snapshot!(run.text());
+}
+
+#[test]
+fn exec_in_a_thread_takes_over_the_process() {
+    let run = face(&["exec-in-thread"]);
+    run.expect_complete();
+    assert_eq!(run.after("bare"), b"2");
+    assert_eq!(run.lines("by execve").len(), 1, "{}", run.text());
+}
+
+#[test]
+fn a_program_without_any_argument_runs() {
+    let run = face(&["exec-bare"]);
+    run.expect_complete();
+    // Since Linux 5.18 the kernel puts one in.
+    assert!([b"0".as_slice(), b"1"].contains(&run.after("bare").as_slice()));
+}
+
+#[test]
+fn descriptor_tables_can_part() {
+    let run = face(&["unshare-files"]);
+    run.expect_complete();
+    assert_eq!(run.after("file"), b"still open here");
+}
+
+#[test]
+fn children_may_outlive_the_program() {
+    let run = face(&["outlive"]);
+    insta::assert_snapshot!(run.expect_complete().text());
+}
+
+#[test]
+fn signals_and_job_control_work_as_ever() {
+    let run = face(&["stop-and-go"]);
+    run.expect_complete();
+    assert_eq!(run.after("got"), b"got\n");
+}
+
+#[test]
+fn racing_threads_leave_an_exact_order() {
+    let run = face(&["race", "60"]);
+    run.expect_complete();
+    assert!(run.trace.ops.iter().any(|op| op.thread == 4));
+}
+
+#[test]
+fn waiting_at_a_fifo_keeps_nobody_waiting() {
+    let run = face(&["fifo"]);
+    run.expect_complete();
+    assert_eq!(run.after("got"), b"through");
+}
+
+#[test]
+fn the_first_thread_may_end_first() {
+    let run = face(&["leader-exits"]);
+    run.expect_explained();
+    assert_eq!(exit_status(&run.trace), Some(7));
+    assert_eq!(run.after("file"), b"written by the one that stayed");
+}
+
+#[test]
+fn a_process_may_end_while_its_threads_write() {
+    for _ in 0..5 {
+        let run = face(&["exit-beside-writer"]);
+        run.expect_explained();
+        assert_eq!(exit_status(&run.trace), Some(3));
+    }
+}
+
+#[test]
+fn random_programs_are_explained_by_their_traces() {
+    for seed in 0..12 {
+        face(&["chaos", &seed.to_string(), "400"]).expect_complete();
+    }
+}
+
+#[test]
+fn a_trace_begins_with_what_was_there() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("d")).unwrap();
+    std::fs::write(directory.path().join("d/a"), b"old").unwrap();
+    let trace = record(&spec([FIXTURE, "chaos", "99", "300"], directory.path())).unwrap();
+    let run = Run { trace, directory };
+    run.expect_complete();
+    assert_eq!(run.trace.before.file(&"d/a".into()).unwrap().as_slice(), b"old");
+}
+
+#[test]
+fn a_program_that_hangs_is_killed() {
+    let directory = tempfile::tempdir().unwrap();
+    let spec =
+        record::RecordSpec { time_limit: Duration::from_millis(700), ..spec([FIXTURE, "hang"], directory.path()) };
+    let error = record(&spec).unwrap_err();
+    assert!(matches!(error, RecordError::TimeOut { .. }), "{error}");
+    assert!(error.to_string().starts_with("the command was still running after 0.7 s"), "{error}");
+}
+
+#[test]
+fn a_recording_can_be_cancelled_and_leaves_nothing_running() {
+    let directory = tempfile::tempdir().unwrap();
+    let cancel = Arc::new(AtomicBool::new(false));
+    let spec = record::RecordSpec { cancel: Some(cancel.clone()), ..spec([FIXTURE, "hang"], directory.path()) };
+    let recording = std::thread::spawn(move || record(&spec));
+    let ready = directory.path().join("ready");
+    while !ready.exists() && !recording.is_finished() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    cancel.store(true, Ordering::Relaxed);
+    let error = recording.join().unwrap().unwrap_err();
+    assert!(matches!(error, RecordError::Cancelled), "{error}");
+    let pid = std::fs::read_to_string(ready).unwrap();
+    let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    // Where nobody reaps orphans it stays as a zombie.
+    assert!(state.is_empty() || state.contains(") Z "), "{state}");
+}
+
+#[test]
+fn recordings_can_run_side_by_side() {
+    std::thread::scope(|scope| {
+        for seed in 100..103 {
+            scope.spawn(move || face(&["chaos", &seed.to_string(), "100"]).expect_complete().trace.ops.len());
+        }
+        // A child of the harness itself is nobody else's to wait for.
+        let status = std::process::Command::new("sh").args(["-c", "sleep 0.05; exit 9"]).status().unwrap();
+        assert_eq!(status.code(), Some(9));
+    });
+}

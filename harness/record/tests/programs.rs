@@ -1,0 +1,200 @@
+//! The recorder on real programs.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use common::{Run, elsewhere_is_named, have, run, spec};
+use record::{RecordError, RecordSpec, Stdin, exit_status, record};
+
+fn shell(script: &str) -> Run {
+    run(["/bin/sh", "-c", script])
+}
+
+#[test]
+fn a_shell_and_its_children() {
+    insta::assert_snapshot!(
+        shell("echo one > a; cat a; mkdir d; mv a d/b; ln d/b c; ln -s c l; rm c; echo two >> l").text()
+    );
+    shell("echo one > a; (echo two; cat a) | sort > b; cp a c; rm a; : > empty; exec 3> three; echo x >&3")
+        .expect_complete();
+}
+
+#[test]
+fn core_utilities() {
+    let run = shell(
+        "umask 022; dd if=/dev/zero of=zeros bs=1000 count=5 conv=fsync 2>/dev/null; truncate -s 2500 zeros; cp -a zeros copy; \
+         mkdir -p a/b/c; cp -a a twin; install -m 750 zeros a/installed; touch -d @5 zeros; chmod -R g+w a; mkfifo pipe; \
+         mv a renamed; rm -r twin; seq 1 2000 > numbers; split -l 500 numbers part.; tee one two < part.aa > /dev/null; sync",
+    );
+    run.expect_complete();
+    assert!(!run.lines("sync(").is_empty());
+}
+
+#[test]
+fn a_python_program_that_saves_a_file() {
+    if !have("python3") {
+        return;
+    }
+    let script = "
+import os, json, threading
+with open('settings.tmp', 'w') as f:
+    json.dump({'volume': 11}, f)
+    f.flush()
+    os.fsync(f.fileno())
+os.rename('settings.tmp', 'settings.json')
+d = os.open('.', os.O_RDONLY)
+os.fsync(d)
+os.close(d)
+print('saved', flush=True)
+";
+    // Its own caches would be written outside.
+    let run = run(["python3", "-B", "-c", script]);
+    let lines: Vec<String> = run.expect_complete().text().lines().map(str::to_owned).collect();
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn python_threads_and_subprocesses() {
+    if !have("python3") {
+        return;
+    }
+    let script = "
+import os, subprocess, sys, threading
+log = open('log', 'ab', buffering=0)
+def work(n):
+    for i in range(50):
+        log.write(b'%d %d\\n' % (n, i))
+        with open('f%d' % n, 'w') as f: f.write('x' * i)
+        os.replace('f%d' % n, 'last')
+threads = [threading.Thread(target=work, args=(n,)) for n in range(3)]
+for t in threads: t.start()
+for t in threads: t.join()
+subprocess.run([sys.executable, '-c', 'import os; os.write(1, b\"child\")'], stdout=log, check=True)
+log.truncate(100)
+";
+    run(["python3", "-B", "-c", script]).expect_complete();
+}
+
+/// Compiles a C program; `None` if there is no compiler, or no library for such a program.
+fn compile(source: &str, flags: &[&str], into: &Path) -> Option<std::path::PathBuf> {
+    if !have("cc") {
+        return None;
+    }
+    let (code, program) = (into.join("program.c"), into.join("program"));
+    fs::write(&code, source).unwrap();
+    let output = Command::new("cc").args(flags).arg("-o").arg(&program).arg(&code).output().unwrap();
+    if !output.status.success() {
+        eprintln!("skipped, because cc cannot build this: {}", String::from_utf8_lossy(&output.stderr));
+        return None;
+    }
+    Some(program)
+}
+
+#[test]
+fn a_static_program() {
+    let source = r#"
+        #include <fcntl.h>
+        #include <stdio.h>
+        #include <unistd.h>
+        int main(void) {
+            int fd = open("file", O_CREAT | O_WRONLY, 0666);
+            if (write(fd, "static", 6) != 6 || fsync(fd) || close(fd)) return 1;
+            return puts("done") < 0;
+        }
+    "#;
+    let place = tempfile::tempdir().unwrap();
+    let Some(program) = compile(source, &["-static"], place.path()) else { return };
+    let run = run([program.as_os_str()]);
+    insta::assert_snapshot!(run.expect_complete().text());
+}
+
+#[test]
+fn calls_of_a_foreign_architecture_are_told_and_not_killed() {
+    // 20 is getpid of i386. A kernel without 32-bit calls kills the program by SIGSEGV, natively too.
+    let source = r#"
+        int main(void) {
+            long result;
+            __asm__ volatile ("int $0x80" : "=a"(result) : "a"(20) : "memory");
+            return result <= 0;
+        }
+    "#;
+    let place = tempfile::tempdir().unwrap();
+    let Some(program) = compile(source, &[], place.path()) else { return };
+    let native = Command::new(&program).status().unwrap();
+    let run = run([program.as_os_str()]);
+    match native.code() {
+        Some(code) => {
+            assert_eq!(exit_status(&run.trace), Some(code));
+            assert_eq!(run.trace.limits[0].call, "foreign architecture", "{}", run.text());
+        }
+        None => eprintln!("skipped, because this kernel has no 32-bit calls"),
+    }
+}
+
+#[test]
+fn exit_statuses_are_those_of_a_shell() {
+    assert_eq!(exit_status(&shell("exit 42").trace), Some(42));
+    let run = shell("echo before > file; kill -9 $$");
+    assert_eq!(exit_status(&run.trace), Some(137));
+    run.expect_explained();
+    assert_eq!(run.lines("exit"), ["exit 137"]);
+    assert_eq!(exit_status(&shell("kill -TERM $$").trace), Some(143));
+}
+
+#[test]
+fn a_program_that_is_not_there_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let fail = |command: &[&str]| record(&spec(command.iter().copied(), directory.path())).unwrap_err();
+    let error = fail(&["no-such-program-anywhere"]);
+    assert!(matches!(error, RecordError::NotFound(_)), "{error}");
+    assert_eq!(error.to_string(), "program \"no-such-program-anywhere\" not found: give its full path, or check PATH");
+    assert!(matches!(fail(&["./none"]), RecordError::NotFound(_)));
+    assert!(matches!(fail(&[]), RecordError::NoCommand));
+    assert!(matches!(fail(&[""]), RecordError::NoCommand));
+    fs::write(directory.path().join("text"), b"no program").unwrap();
+    let error = fail(&["./text"]);
+    assert_eq!(error.to_string(), "cannot start \"./text\": Permission denied (os error 13)");
+    let nowhere = record(&RecordSpec::new(["true"], directory.path().join("nowhere"))).unwrap_err();
+    assert!(matches!(nowhere, RecordError::Directory { .. }), "{nowhere}");
+}
+
+#[test]
+fn input_environment_and_directory_are_as_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    let input = directory.path().join("input");
+    fs::write(&input, b"from a file").unwrap();
+    let mut spec = spec(["/bin/sh", "-c", "cat > copy; pwd > where; echo $VALUE > value"], directory.path());
+    spec.stdin = Stdin::File(input);
+    spec.env = vec![("VALUE".into(), "given".into())];
+    let run = Run { trace: record(&spec).unwrap(), directory };
+    run.expect_complete();
+    assert_eq!(run.after("copy"), b"from a file");
+    assert_eq!(run.after("value"), b"given\n");
+    let here = fs::canonicalize(run.directory.path()).unwrap();
+    assert_eq!(String::from_utf8(run.after("where")).unwrap().trim_end(), here.to_str().unwrap());
+    assert_eq!(exit_status(&shell("read x").trace), Some(1));
+}
+
+#[test]
+fn files_written_elsewhere_are_named() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let path = elsewhere.path().join("file");
+    let run = shell(&format!("echo x > {0}; echo y >> {0}; echo z > /dev/null; cat {0} > here", path.display()));
+    run.expect_complete();
+    if elsewhere_is_named() {
+        assert_eq!(run.trace.outside, [fs::canonicalize(path).unwrap().to_string_lossy()]);
+    }
+}
+
+#[test]
+fn access_lists_that_are_plain_modes_are_recorded_as_such() {
+    // `cp -a` sets modes through access lists where the file system has them.
+    let run = shell("umask 077; echo x > a; chmod 4751 a; mkdir d; chmod 1777 d; cp -a a b; cp -a d e");
+    run.expect_complete();
+    let mode = |path: &str| run.trace.after.0[&path.into()].mode;
+    assert_eq!((mode("b"), mode("e")), (0o4751, 0o1777));
+}

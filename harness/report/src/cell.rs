@@ -1,0 +1,267 @@
+//! What a run came to, as `report.json` holds it.
+
+use std::fmt;
+
+use num_bigint::BigUint;
+use serde::{Deserialize, Serialize};
+use trace::Limit;
+
+use crate::verdict::is_exhaustive;
+use crate::{Durable, Verdict, decimal, verdict};
+
+/// The version of `report.json` that this crate writes and reads.
+pub const SCHEMA: u32 = 1;
+
+/// One run: `report.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The workload, if the run was about one only. Each cell names its own in any case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<String>,
+    /// Every workload on every file system.
+    pub cells: Vec<CellReport>,
+}
+
+impl Report {
+    /// The report of these cells.
+    pub fn new(cells: Vec<CellReport>) -> Self {
+        let first = cells.first().map(|cell| &cell.id.workload);
+        let one = first.filter(|first| cells.iter().all(|cell| cell.id.workload == **first)).cloned();
+        Self { schema: SCHEMA, workload: one, cells }
+    }
+}
+
+/// Which cell: stable over runs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CellId {
+    /// The workload's name, or the bare command.
+    pub workload: String,
+    /// `ext4`, `xfs`, `btrfs` …
+    pub fs: String,
+    /// Mount options as mount(8) takes them; empty for the defaults.
+    pub mount_options: String,
+}
+
+impl CellId {
+    /// File system and options as `--fs` takes them: `ext4:noauto_da_alloc`.
+    pub fn file_system(&self) -> String {
+        match self.mount_options.as_str() {
+            "" => self.fs.clone(),
+            options => format!("{}:{options}", self.fs),
+        }
+    }
+}
+
+impl fmt::Display for CellId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.workload, self.file_system())
+    }
+}
+
+/// How many schedules there are for the bound that was asked, and how many were explored to their end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the type's doc explains both")]
+pub struct Schedules {
+    pub explored: u64,
+    pub total: u64,
+}
+
+/// Crash states over all schedules: exact counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrashStates {
+    /// How many the disk model allows, as far as known: those of schedules that were not begun are not in it.
+    #[serde(with = "decimal")]
+    pub allowed: BigUint,
+    /// How many of them some mount decided.
+    #[serde(with = "decimal")]
+    pub covered: BigUint,
+    /// How many mounts that took.
+    pub mounts: u64,
+}
+
+/// One workload on one file system with one set of mount options on one kernel.
+///
+/// The verdict is no field: it follows from the others ([`verdict`](crate::verdict())), so none can be claimed. `report.json` holds it, with
+/// `exhaustive`, and a file in which they do not follow is damaged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "Stored", try_from = "Stored")]
+pub struct CellReport {
+    /// Which cell.
+    pub id: CellId,
+    /// The machine that ran the guest: `uml`, `qemu-kvm`, `qemu-tcg`.
+    pub vm: String,
+    /// The guest's kernel release.
+    pub kernel: String,
+    /// See [`Schedules`].
+    pub schedules: Schedules,
+    /// See [`CrashStates`].
+    pub crash_states: CrashStates,
+    /// See [`crate::durable_after_exit`].
+    pub durable_after_exit: Durable,
+    /// What breaks an invariant that was asked for, each kind of it once.
+    pub violations: Vec<ViolationReport>,
+    /// What was not durable after the exit, though nobody asked: information, which fails nothing.
+    pub not_durable: Vec<ViolationReport>,
+    /// What the recorder could not follow: with any of these there is no pass.
+    pub limits: Vec<Limit>,
+    /// Why the harness could not judge or finish the cell by its own fault, if so.
+    pub failure: Option<String>,
+    /// Anything else that a reader should know.
+    pub notes: Vec<String>,
+}
+
+impl CellReport {
+    /// What the cell came to.
+    pub fn verdict(&self) -> Verdict {
+        let judged = self.limits.is_empty() && self.failure.is_none();
+        verdict(self.violations.len(), judged, &self.schedules, &self.crash_states)
+    }
+
+    /// Whether every allowed state of every schedule was covered.
+    pub fn exhaustive(&self) -> bool {
+        is_exhaustive(&self.schedules, &self.crash_states)
+    }
+}
+
+/// A cell as it stands in the file.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    #[serde(flatten)]
+    id: CellId,
+    vm: String,
+    kernel: String,
+    verdict: Verdict,
+    exhaustive: bool,
+    schedules: Schedules,
+    crash_states: CrashStates,
+    durable_after_exit: Durable,
+    violations: Vec<ViolationReport>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    not_durable: Vec<ViolationReport>,
+    #[serde(default)]
+    limits: Vec<Limit>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+    #[serde(default)]
+    notes: Vec<String>,
+}
+
+impl From<CellReport> for Stored {
+    fn from(cell: CellReport) -> Self {
+        Self {
+            verdict: cell.verdict(),
+            exhaustive: cell.exhaustive(),
+            id: cell.id,
+            vm: cell.vm,
+            kernel: cell.kernel,
+            schedules: cell.schedules,
+            crash_states: cell.crash_states,
+            durable_after_exit: cell.durable_after_exit,
+            violations: cell.violations,
+            not_durable: cell.not_durable,
+            limits: cell.limits,
+            failure: cell.failure,
+            notes: cell.notes,
+        }
+    }
+}
+
+impl TryFrom<Stored> for CellReport {
+    type Error = String;
+
+    fn try_from(stored: Stored) -> Result<Self, String> {
+        let cell = Self {
+            id: stored.id,
+            vm: stored.vm,
+            kernel: stored.kernel,
+            schedules: stored.schedules,
+            crash_states: stored.crash_states,
+            durable_after_exit: stored.durable_after_exit,
+            violations: stored.violations,
+            not_durable: stored.not_durable,
+            limits: stored.limits,
+            failure: stored.failure,
+            notes: stored.notes,
+        };
+        if (cell.verdict(), cell.exhaustive()) != (stored.verdict, stored.exhaustive) {
+            return Err(format!(
+                "the cell {} claims verdict {} and exhaustive {}, but what it holds makes {} and {}",
+                cell.id,
+                stored.verdict,
+                stored.exhaustive,
+                cell.verdict(),
+                cell.exhaustive()
+            ));
+        }
+        Ok(cell)
+    }
+}
+
+/// One way in which an invariant is broken: all crash states of a cell with the same invariant, kind and path.
+///
+/// `states` counts them all; the rest shows one of them, the one that the token rebuilds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ViolationReport {
+    /// As [`checker::Invariant`] shows it.
+    pub invariant: String,
+    /// How it is broken.
+    pub kind: checker::Kind,
+    /// The file, relative to the workload's directory; `.` for the whole file system.
+    pub path: String,
+    /// How many crash states show this.
+    #[serde(with = "decimal")]
+    pub states: BigUint,
+    /// Rebuilds the state that is shown: `harness replay TOKEN`.
+    pub token: String,
+    /// The last op that had begun; none if the crash came before the first.
+    pub after_op: Option<OpRef>,
+    /// Volatile writes that did not reach the disk, in order.
+    pub lost: Vec<WriteRef>,
+    /// Volatile writes that did, torn ones among them, in order.
+    pub kept: Vec<WriteRef>,
+    /// What was seen, in words.
+    pub observed: String,
+    /// Where the kernel did background work by itself, in words.
+    pub schedule: String,
+    /// Which call is probably missing: a hint, see [`checker::reason`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What the program had promised by then, in order.
+    #[serde(default)]
+    pub acks: Vec<String>,
+    /// The file before the run, in words ([`checker::describe`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old: Option<String>,
+    /// The file after the run, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new: Option<String>,
+    /// The file in the crash state, in words, where more is known than `observed` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<String>,
+}
+
+/// An op of the trace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpRef {
+    /// Its index, from 0.
+    pub index: usize,
+    /// The call, for people.
+    pub text: String,
+}
+
+impl fmt::Display for OpRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "op {}: {}", self.index, self.text)
+    }
+}
+
+/// A block write.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriteRef {
+    /// Where, how much and, if known, of what, for people.
+    pub write: String,
+    /// The op that caused it, where known.
+    pub op: Option<OpRef>,
+}

@@ -1,0 +1,67 @@
+//! The exit status of the command line: stable, documented, one file.
+
+use std::process::ExitCode;
+
+use crate::{Report, Verdict};
+
+/// What the harness exits with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitStatus {
+    /// All hold (where `--exhaustive` was not asked: as far as the budget went).
+    Holds = 0,
+    /// An invariant is violated; or, from `diff`, a violation is new.
+    Violation = 1,
+    /// Bad usage or input.
+    Usage = 2,
+    /// This machine lacks something; `harness doctor` says what.
+    Machine = 3,
+    /// The workload's own command failed.
+    Command = 4,
+    /// Nothing is violated, but the budget ran out and `--exhaustive` was asked.
+    Budget = 5,
+    /// The harness could not judge, or has a defect.
+    Defect = 70,
+}
+
+impl From<ExitStatus> for ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        ExitCode::from(status as u8)
+    }
+}
+
+/// The exit status of a run: the worst of its cells. `exhaustive` is whether `--exhaustive` was asked.
+///
+/// A cell that could not be judged never counts as holding, and neither does a run without cells.
+pub fn exit_status(report: &Report, exhaustive: bool) -> ExitStatus {
+    let any = |verdict| report.cells.iter().any(|cell| cell.verdict() == verdict);
+    if any(Verdict::Violation) {
+        ExitStatus::Violation
+    } else if any(Verdict::Invalid) || report.cells.is_empty() {
+        ExitStatus::Defect
+    } else if exhaustive && any(Verdict::Incomplete) {
+        ExitStatus::Budget
+    } else {
+        ExitStatus::Holds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{cell, incomplete, invalid, violated};
+
+    #[test]
+    fn the_worst_cell_counts() {
+        let status =
+            |cells: &[crate::CellReport], exhaustive| exit_status(&Report::new(cells.to_vec()), exhaustive) as u8;
+        let (pass, violated, incomplete, invalid) =
+            (cell("ext4"), violated("xfs"), incomplete("btrfs"), invalid("xfs"));
+        assert_eq!(status(std::slice::from_ref(&pass), true), 0);
+        assert_eq!(status(&[pass.clone(), incomplete.clone()], false), 0);
+        assert_eq!(status(&[pass.clone(), incomplete.clone()], true), 5);
+        assert_eq!(status(&[pass.clone(), incomplete.clone(), invalid.clone()], true), 70);
+        assert_eq!(status(&[pass, incomplete, invalid, violated], true), 1);
+        assert_eq!(status(&[], false), 70);
+    }
+}

@@ -1,0 +1,288 @@
+//! The final text for people, on stdout.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use comfy_table::{Cell, Color, Table, TableStyle, presets};
+
+use crate::text::{count, many, percent, tame};
+use crate::{CellReport, Durable, Event, Report, Reporter, Verdict, ViolationReport, WriteRef};
+
+/// Writes the final text when the run has finished.
+pub struct Human<W> {
+    out: W,
+    colour: bool,
+    result: io::Result<()>,
+}
+
+impl<W: Write> Human<W> {
+    /// Writes to `out`, with colours if it is a terminal that wants them: the caller knows.
+    pub fn new(out: W, colour: bool) -> Self {
+        Self { out, colour, result: Ok(()) }
+    }
+}
+
+impl<W: Write> Reporter for Human<W> {
+    fn event(&mut self, event: &Event) {
+        if let Event::RunFinished(report) = event {
+            let text = final_text(report, self.colour);
+            self.result = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+        }
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        std::mem::replace(&mut self.result, Ok(()))
+    }
+}
+
+/// The table of workloads and file systems, one block for each violation, what else there is to know of each cell, and one
+/// line that sums up.
+pub fn final_text(report: &Report, colour: bool) -> String {
+    let mut text = String::new();
+    if !report.cells.is_empty() {
+        push(&mut text, &table(report, colour));
+    }
+    for cell in &report.cells {
+        for violation in &cell.violations {
+            push(&mut text, "");
+            push(&mut text, &block(cell, violation, colour));
+        }
+    }
+    let remarks: Vec<String> = report.cells.iter().flat_map(remarks).collect();
+    if !remarks.is_empty() {
+        push(&mut text, "");
+        push(&mut text, &remarks.join("\n"));
+    }
+    if !report.cells.is_empty() {
+        push(&mut text, "");
+    }
+    push(&mut text, &summary(report));
+    text
+}
+
+fn push(text: &mut String, lines: &str) {
+    text.push_str(lines);
+    text.push('\n');
+}
+
+fn hue(verdict: Verdict) -> Color {
+    match verdict {
+        Verdict::Pass => Color::Green,
+        Verdict::Violation => Color::Red,
+        Verdict::Incomplete | Verdict::Invalid => Color::Yellow,
+    }
+}
+
+/// The values of each distinct key, in the order of first appearance.
+pub(crate) fn distinct(report: &Report, key: impl Fn(&CellReport) -> String) -> Vec<String> {
+    let mut keys = Vec::new();
+    for cell in &report.cells {
+        let key = key(cell);
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    keys
+}
+
+fn table(report: &Report, colour: bool) -> String {
+    let systems = distinct(report, |cell| cell.id.file_system());
+    let mut table = Table::new();
+    table.load_style(LINES);
+    if colour {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    table.set_header([String::new()].into_iter().chain(systems.iter().map(|name| tame(name))));
+    for workload in distinct(report, |cell| cell.id.workload.clone()) {
+        let mut row = vec![Cell::new(tame(&workload))];
+        for system in &systems {
+            let cells =
+                report.cells.iter().filter(|cell| cell.id.workload == workload && cell.id.file_system() == *system);
+            let cells: Vec<&CellReport> = cells.collect();
+            let shown = Cell::new(cells.iter().map(|cell| in_table(cell)).collect::<Vec<_>>().join("\n"));
+            let worst = cells.iter().map(|cell| cell.verdict()).find(|verdict| *verdict != Verdict::Pass);
+            row.push(match (cells.is_empty(), worst) {
+                (true, _) => shown,
+                (false, worst) => shown.fg(hue(worst.unwrap_or(Verdict::Pass))),
+            });
+        }
+        table.add_row(row);
+    }
+    table.trim_fmt()
+}
+
+/// Plain lines: one below the header, none between rows.
+const LINES: TableStyle = presets::ASCII_MARKDOWN;
+
+/// A cell in few words: the verdict, and how many states it rests on.
+pub(crate) fn in_table(cell: &CellReport) -> String {
+    let states = &cell.crash_states;
+    let rest = match cell.verdict() {
+        Verdict::Pass => format!("{} states", count(&states.allowed)),
+        Verdict::Violation => many(cell.violations.len(), "kind"),
+        Verdict::Incomplete => format!("{} covered", percent(&states.covered, &states.allowed)),
+        Verdict::Invalid if cell.failure.is_some() => "failed".to_owned(),
+        Verdict::Invalid => many(cell.limits.len(), "limit"),
+    };
+    let partial = if cell.verdict() == Verdict::Violation && !cell.exhaustive() { ", not all covered" } else { "" };
+    let volatile = if cell.durable_after_exit == Durable::No { ", not durable" } else { "" };
+    format!("{}: {rest}{partial}{volatile}", cell.verdict())
+}
+
+/// How many lost or kept writes are listed.
+const LISTED: usize = 6;
+
+fn block(cell: &CellReport, violation: &ViolationReport, colour: bool) -> String {
+    let mut text = String::new();
+    let (red, plain) = if colour { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
+    let headline = format!("{} is {} ({})", violation.path, violation.kind, violation.invariant);
+    let _ = write!(text, "{red}violation{plain} in {}: {}", tame(&cell.id.to_string()), tame(&headline));
+    let mut line = |name: &str, value: &str| {
+        let _ = write!(text, "\n  {name:<9} {}", tame(value));
+    };
+    line("found", violation.found.as_deref().unwrap_or(&violation.observed));
+    if violation.found.is_some() {
+        line("observed", &violation.observed);
+    }
+    if let Some(old) = &violation.old {
+        line("old", old);
+    }
+    if let Some(new) = &violation.new {
+        line("new", new);
+    }
+    match &violation.after_op {
+        Some(op) => line("after", &op.to_string()),
+        None => line("after", "no op: before the first one began"),
+    }
+    for ack in &violation.acks {
+        line("promised", ack);
+    }
+    for (name, writes) in [("lost", &violation.lost), ("kept", &violation.kept)] {
+        for write in writes.iter().take(LISTED) {
+            line(name, &written(write));
+        }
+        if writes.len() > LISTED {
+            line(name, &format!("… and {}", many(writes.len() - LISTED, "more write")));
+        }
+    }
+    line("states", &share(cell, violation));
+    line("schedule", &violation.schedule);
+    if let Some(reason) = &violation.reason {
+        line("hint", reason);
+    }
+    line("replay", &replay(violation));
+    text
+}
+
+/// How many states show it, of how many: a count over some states is not passed off as one over all.
+pub(crate) fn share(cell: &CellReport, violation: &ViolationReport) -> String {
+    let (states, all) = (count(&violation.states), &cell.crash_states);
+    if cell.exhaustive() {
+        format!("{states} of {} that the disk model allows", count(&all.allowed))
+    } else {
+        format!("{states} of {} covered so far; the disk model allows {}", count(&all.covered), count(&all.allowed))
+    }
+}
+
+fn written(write: &WriteRef) -> String {
+    match &write.op {
+        Some(op) => format!("{} ({op})", write.write),
+        None => write.write.clone(),
+    }
+}
+
+/// The command that rebuilds the state.
+pub(crate) fn replay(violation: &ViolationReport) -> String {
+    format!("harness replay {}", violation.token)
+}
+
+/// What else there is to know of a cell, one line each.
+fn remarks(cell: &CellReport) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(failure) = &cell.failure {
+        lines.push(format!("could not be judged: {failure}"));
+    }
+    for limit in &cell.limits {
+        let times = if limit.count > 1 { format!(" ({} times)", limit.count) } else { String::new() };
+        lines.push(format!("not followed: {}, {}{times}", limit.call, limit.detail));
+    }
+    if !cell.exhaustive() && cell.failure.is_none() {
+        let (states, schedules) = (&cell.crash_states, &cell.schedules);
+        lines.push(format!(
+            "not exhaustive: {} of {} states of {} of {} schedules",
+            count(&states.covered),
+            count(&states.allowed),
+            schedules.explored,
+            schedules.total
+        ));
+    }
+    for lost in &cell.not_durable {
+        lines.push(format!("not durable: {} is {} ({}): {}", lost.path, lost.kind, lost.invariant, replay(lost)));
+    }
+    lines.extend(cell.notes.iter().map(|note| format!("note: {note}")));
+    lines.into_iter().map(|line| tame(&format!("{}: {line}", cell.id))).collect()
+}
+
+fn summary(report: &Report) -> String {
+    if report.cells.is_empty() {
+        return "nothing was tested".to_owned();
+    }
+    let with = |verdict| report.cells.iter().filter(|cell| cell.verdict() == verdict).count();
+    let mut parts = vec![format!("{} of {} pass", with(Verdict::Pass), many(report.cells.len(), "cell"))];
+    for verdict in [Verdict::Violation, Verdict::Incomplete, Verdict::Invalid] {
+        if with(verdict) > 0 {
+            parts.push(format!("{} {verdict}", with(verdict)));
+        }
+    }
+    parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn every_kind_of_line_side_by_side() {
+        insta::assert_snapshot!(final_text(&testing::report(), false));
+    }
+
+    #[test]
+    fn a_count_over_some_states_says_so() {
+        let cell = CellReport { violations: vec![testing::violation()], ..testing::incomplete("xfs") };
+        let text = final_text(&Report::new(vec![cell]), false);
+        let line = text.lines().find(|line| line.trim_start().starts_with("states")).unwrap();
+        assert_eq!(
+            line,
+            "  states    332 of about 3.85 × 10^76 covered so far; the disk model allows about 1.15 × 10^77"
+        );
+        assert!(text.contains("violation: 1 kind, not all covered"), "{text}");
+    }
+
+    #[test]
+    fn colours_on_request_only() {
+        let report = Report::new(vec![testing::violated("xfs"), testing::cell("ext4")]);
+        let text = final_text(&report, true);
+        assert!(text.contains("\x1b[31mviolation\x1b[0m in naive_config on xfs"), "{text}");
+        assert_eq!(text.matches('\x1b').count(), 6, "two cells of the table and one headline: {text:?}");
+        assert!(!final_text(&report, false).contains('\x1b'));
+    }
+
+    #[test]
+    fn a_run_of_nothing_says_so() {
+        assert_eq!(final_text(&Report::new(vec![]), false), "nothing was tested\n");
+    }
+
+    #[test]
+    fn the_reporter_writes_at_the_end_only() {
+        let mut out = Vec::new();
+        let mut human = Human::new(&mut out, false);
+        for event in testing::events() {
+            human.event(&event);
+        }
+        human.finish().unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), final_text(&testing::report(), false));
+    }
+}

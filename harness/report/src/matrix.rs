@@ -1,0 +1,92 @@
+//! `matrix.md`: workloads by file systems, to commit and to read on a web page.
+
+use crate::human::{distinct, in_table, replay, share};
+use crate::text::{count, tame};
+use crate::{Report, ViolationReport};
+
+/// The text of `matrix.md`.
+pub fn matrix(report: &Report) -> String {
+    let systems = distinct(report, |cell| cell.id.file_system());
+    let mut lines = vec!["# Crash consistency by workload and file system".to_owned(), String::new()];
+    lines.push(row(std::iter::once("workload".to_owned()).chain(systems.iter().cloned())));
+    lines.push(row(std::iter::repeat_n("---".to_owned(), systems.len() + 1)));
+    for workload in distinct(report, |cell| cell.id.workload.clone()) {
+        let cells = systems.iter().map(|system| {
+            let cells =
+                report.cells.iter().filter(|cell| cell.id.workload == workload && cell.id.file_system() == *system);
+            cells.map(in_table).collect::<Vec<_>>().join("; ")
+        });
+        lines.push(row(std::iter::once(workload.clone()).chain(cells)));
+    }
+    lines.push(String::new());
+    lines.push(
+        "`pass`: every crash state that the disk model allows was covered, and every invariant holds in each. \
+         `violation`: some state breaks one. `incomplete`: none so far, but not every state was covered. \
+         `invalid`: the harness could not judge. \
+         `not durable`: some state after the end of the command lacks what it wrote, whether or not anyone asked for that."
+            .to_owned(),
+    );
+    let section = |title: &str, of: fn(&crate::CellReport) -> &Vec<ViolationReport>| {
+        let mut section = Vec::new();
+        for cell in report.cells.iter().filter(|cell| !of(cell).is_empty()) {
+            if section.is_empty() {
+                section.extend([String::new(), format!("## {title}"), String::new()]);
+                section.push(row(["cell", "file", "is", "invariant", "states", "hint", "replay"].map(str::to_owned)));
+                section.push(row(std::iter::repeat_n("---".to_owned(), 7)));
+            }
+            for violation in of(cell) {
+                section.push(row([
+                    cell.id.to_string(),
+                    violation.path.clone(),
+                    violation.kind.to_string(),
+                    violation.invariant.clone(),
+                    share(cell, violation),
+                    violation.reason.clone().unwrap_or_default(),
+                    format!("`{}`", replay(violation)),
+                ]));
+            }
+        }
+        section
+    };
+    lines.extend(section("Violations", |cell| &cell.violations));
+    lines.extend(section("Not durable after exit", |cell| &cell.not_durable));
+    lines.extend([String::new(), "## Cells".to_owned(), String::new()]);
+    let header = ["cell", "machine", "kernel", "schedules", "states covered", "mounts", "limits and notes"];
+    lines.push(row(header.map(str::to_owned)));
+    lines.push(row(std::iter::repeat_n("---".to_owned(), header.len())));
+    for cell in &report.cells {
+        let limits = cell.limits.iter().map(|limit| format!("{}: {}", limit.call, limit.detail));
+        let remarks: Vec<String> =
+            cell.failure.iter().cloned().chain(limits).chain(cell.notes.iter().cloned()).collect();
+        lines.push(row([
+            cell.id.to_string(),
+            cell.vm.clone(),
+            cell.kernel.clone(),
+            format!("{} of {}", cell.schedules.explored, cell.schedules.total),
+            format!("{} of {}", count(&cell.crash_states.covered), count(&cell.crash_states.allowed)),
+            cell.crash_states.mounts.to_string(),
+            remarks.join("; "),
+        ]));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn row(cells: impl IntoIterator<Item = String>) -> String {
+    let cells: Vec<String> =
+        cells.into_iter().map(|cell| tame(&cell).replace('|', "\\|").replace('<', "&lt;")).collect();
+    format!("| {} |", cells.join(" | "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn every_kind_of_line_side_by_side() {
+        let mut report = testing::report();
+        report.cells[0].id.workload = "a|b <c>".into();
+        insta::assert_snapshot!(matrix(&report));
+    }
+}

@@ -1,0 +1,169 @@
+//! Progress and messages, on stderr.
+
+use std::collections::HashMap;
+use std::io::Write;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::text::{count, many, percent, tame};
+use crate::{CellId, CellReport, Event, ProgressReport, Reporter, Verdict};
+
+/// Shows what the run is at: a bar for each cell on a terminal, plain lines elsewhere.
+pub struct Progress<W> {
+    to: Sink<W>,
+    /// For plain lines: the last tenth of the schedules that was told, by cell.
+    told: HashMap<CellId, u64>,
+}
+
+enum Sink<W> {
+    Lines(W),
+    Bars { all: MultiProgress, bars: HashMap<CellId, ProgressBar> },
+}
+
+impl<W: Write> Progress<W> {
+    /// One line for what matters, and for each tenth of a cell. What cannot be written is dropped: a closed stderr is no reason to stop.
+    pub fn lines(writer: W) -> Self {
+        Self { to: Sink::Lines(writer), told: HashMap::new() }
+    }
+
+    /// One bar for each cell that is at work, messages and finished cells above them. For terminals: a target that is none shows nothing.
+    pub fn bars(target: ProgressDrawTarget) -> Self {
+        let bars = Sink::Bars { all: MultiProgress::with_draw_target(target), bars: HashMap::new() };
+        Self { to: bars, told: HashMap::new() }
+    }
+
+    fn say(&mut self, line: &str) {
+        match &mut self.to {
+            Sink::Lines(writer) => drop(writeln!(writer, "{line}")),
+            Sink::Bars { all, .. } => drop(all.println(line)),
+        }
+    }
+
+    fn started(&mut self, cell: &CellId, vm: &str) {
+        if let Sink::Bars { all, bars } = &mut self.to {
+            let style = ProgressStyle::with_template("{prefix} [{bar:20}] {msg}").expect("the template is right");
+            let bar = all.add(ProgressBar::new(1).with_style(style.progress_chars("=> ")));
+            bar.set_prefix(tame(&cell.to_string()));
+            bar.set_message(format!("starts ({})", tame(vm)));
+            bars.insert(cell.clone(), bar);
+        } else {
+            self.say(&tame(&format!("{cell}: starts ({vm})")));
+        }
+    }
+
+    fn progress(&mut self, cell: &CellId, progress: &ProgressReport) {
+        let line = in_words(progress);
+        match &mut self.to {
+            Sink::Bars { bars, .. } => {
+                if let Some(bar) = bars.get(cell) {
+                    bar.set_length(progress.schedules_total.max(1));
+                    bar.set_position(progress.schedules_done);
+                    bar.set_message(line);
+                }
+            }
+            Sink::Lines(_) => {
+                let tenth = 10 * progress.schedules_done / progress.schedules_total.max(1);
+                let told = self.told.entry(cell.clone()).or_insert(0);
+                if tenth > *told {
+                    *told = tenth;
+                    self.say(&tame(&format!("{cell}: {line}")));
+                }
+            }
+        }
+    }
+
+    fn finished(&mut self, cell: &CellReport) {
+        let states = &cell.crash_states;
+        let covered = match cell.verdict() {
+            Verdict::Pass => format!("all {} states", count(&states.allowed)),
+            _ => format!("{} of {} states", count(&states.covered), count(&states.allowed)),
+        };
+        let violations = match cell.violations.len() {
+            0 => String::new(),
+            number => format!(", {} of violation", many(number, "kind")),
+        };
+        if let Sink::Bars { all, bars } = &mut self.to
+            && let Some(bar) = bars.remove(&cell.id)
+        {
+            bar.finish_and_clear();
+            all.remove(&bar);
+        }
+        let line = format!("{}: {}, {covered}, {} mounts{violations}", cell.id, cell.verdict(), states.mounts);
+        self.say(&tame(&line));
+    }
+}
+
+/// `3 of 12 schedules, 40 % of 1,204 states, 96 mounts, 1 violation`.
+fn in_words(progress: &ProgressReport) -> String {
+    let violations = match progress.violations {
+        0 => String::new(),
+        number => format!(", {}", many(number, "violation")),
+    };
+    format!(
+        "{} of {} schedules, {} of {} states, {} mounts{violations}",
+        progress.schedules_done,
+        progress.schedules_total,
+        percent(&progress.states_covered, &progress.states_allowed),
+        count(&progress.states_allowed),
+        progress.mounts
+    )
+}
+
+impl<W: Write> Reporter for Progress<W> {
+    fn event(&mut self, event: &Event) {
+        let of = |cell: &Option<CellId>| cell.as_ref().map_or_else(String::new, |cell| format!("{cell}: "));
+        match event {
+            Event::RunStarted { cells } => self.say(&format!("{} to test", many(cells.len(), "cell"))),
+            Event::CellStarted { cell, vm } => self.started(cell, vm),
+            Event::Progress { cell, progress } => self.progress(cell, progress),
+            Event::Note { cell, text } => self.say(&tame(&format!("{}{text}", of(cell)))),
+            Event::Warning { cell, text } => self.say(&tame(&format!("warning: {}{text}", of(cell)))),
+            Event::ViolationFound { cell, violation } => {
+                let after = violation.after_op.as_ref().map_or_else(String::new, |op| format!(" after {op}"));
+                let what = format!("{} is {} ({}){after}", violation.path, violation.kind, violation.invariant);
+                self.say(&tame(&format!("{cell}: violation: {what}")));
+            }
+            Event::CellFinished(cell) => self.finished(cell),
+            Event::RunFinished(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use indicatif::InMemoryTerm;
+
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn every_kind_of_line_side_by_side() {
+        let mut lines = Vec::new();
+        let mut progress = Progress::lines(&mut lines);
+        for event in testing::events() {
+            progress.event(&event);
+        }
+        insta::assert_snapshot!(String::from_utf8(lines).unwrap());
+    }
+
+    #[test]
+    fn bars_on_a_terminal() {
+        let terminal = InMemoryTerm::new(40, 120);
+        let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
+        let mut progress: Progress<Vec<u8>> = Progress::bars(target);
+        let report = testing::report();
+        let (done, working) = (&report.cells[0], &report.cells[1]);
+        let at_work = testing::progress(working, 2);
+        for event in [
+            Event::CellStarted { cell: done.id.clone(), vm: "uml".into() },
+            Event::CellStarted { cell: working.id.clone(), vm: "uml".into() },
+            Event::CellStarted { cell: testing::id("btrfs"), vm: "qemu-kvm".into() },
+            Event::CellFinished(Box::new(done.clone())),
+            Event::Progress { cell: working.id.clone(), progress: ProgressReport { schedules_done: 6, ..at_work } },
+            Event::Warning { cell: Some(working.id.clone()), text: "a message".into() },
+        ] {
+            progress.event(&event);
+        }
+        insta::assert_snapshot!(terminal.contents());
+    }
+}

@@ -1,0 +1,80 @@
+//! Numbers and foreign text, for people.
+
+use num_bigint::BigUint;
+
+/// Up to this many digits a number is written out.
+const WRITTEN_OUT: usize = 15;
+
+/// A count: exact up to 15 digits, else its first digits and its power of ten, marked as rounded down.
+pub fn count(number: &BigUint) -> String {
+    let digits = number.to_string();
+    if digits.len() > WRITTEN_OUT {
+        return format!("about {}.{} × 10^{}", &digits[..1], &digits[1..3], digits.len() - 1);
+    }
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// How much of `all` is done: rounded down, so that `100 %` means all.
+pub(crate) fn percent(done: &BigUint, all: &BigUint) -> String {
+    if *all == BigUint::ZERO {
+        return "0 %".to_owned();
+    }
+    let percent: BigUint = done * 100u32 / all;
+    if percent == BigUint::ZERO && *done != BigUint::ZERO { "<1 %".to_owned() } else { format!("{percent} %") }
+}
+
+/// `1 cell`, `2 cells`.
+pub(crate) fn many(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+/// Text from file names, programs and guest kernels on one line, with nothing that a terminal would obey.
+pub(crate) fn tame(text: &str) -> String {
+    let mut tame = String::with_capacity(text.len());
+    for c in text.trim_end().chars() {
+        match c {
+            '\n' => tame.push_str(" ⏎ "),
+            c if c.is_control() => tame.extend(c.escape_default()),
+            c => tame.push(c),
+        }
+    }
+    tame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts() {
+        let shown = |text: &str| count(&text.parse().unwrap());
+        assert_eq!(shown("0"), "0");
+        assert_eq!(shown("999"), "999");
+        assert_eq!(shown("1000"), "1,000");
+        assert_eq!(shown("123456789012345"), "123,456,789,012,345");
+        assert_eq!(shown("1299999999999999"), "about 1.29 × 10^15");
+        assert_eq!(count(&(BigUint::from(1u32) << 16384)), "about 1.18 × 10^4932");
+    }
+
+    #[test]
+    fn only_all_is_a_hundred_percent() {
+        let shown = |done: u32, all: u32| percent(&done.into(), &all.into());
+        assert_eq!(shown(0, 0), "0 %");
+        assert_eq!(shown(0, 5), "0 %");
+        assert_eq!(shown(1, 1000), "<1 %");
+        assert_eq!(shown(999, 1000), "99 %");
+        assert_eq!(shown(1000, 1000), "100 %");
+    }
+
+    #[test]
+    fn a_terminal_is_not_given_orders() {
+        assert_eq!(tame("a\x1b[31mb\nc\r\n"), "a\\u{1b}[31mb ⏎ c");
+    }
+}

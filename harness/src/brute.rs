@@ -1,0 +1,34 @@
+//! The flat enumeration of an epoch's states: hopeless for anything but small epochs, and therefore the measure that
+//! the explorer must agree with.
+
+use std::collections::BTreeMap;
+
+use checker::Observation;
+use disk::Layers;
+use num_bigint::BigUint;
+use protocol::Filesystem;
+use vm::GuestError;
+
+use crate::explore::{Guests, observe_image};
+
+/// How often each observation occurs among the states of an epoch.
+pub type Outcomes = BTreeMap<String, BigUint>;
+
+/// Counts one observation.
+pub fn count(outcomes: &mut Outcomes, observation: &Observation, states: BigUint) {
+    *outcomes.entry(format!("{observation:?}")).or_default() += states;
+}
+
+/// Mounts every state of an epoch, each on a disk of its own.
+pub async fn brute_force(
+    guests: &mut impl Guests,
+    filesystem: &Filesystem,
+    layers: &Layers,
+) -> Result<Outcomes, GuestError> {
+    let mut outcomes = Outcomes::new();
+    for state in layers.fates().enumerate() {
+        let observation = observe_image(guests, filesystem, layers.image(&state)).await?;
+        count(&mut outcomes, &observation, BigUint::from(1u32));
+    }
+    Ok(outcomes)
+}

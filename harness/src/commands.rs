@@ -1,0 +1,12 @@
+//! What the command line offers, one file each.
+
+pub mod diff;
+pub mod doctor;
+mod failure;
+pub mod record;
+pub mod replay;
+pub mod run;
+pub mod show;
+mod signal;
+
+pub use failure::Failure;

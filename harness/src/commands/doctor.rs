@@ -1,0 +1,41 @@
+//! `harness doctor`.
+
+use report::ExitStatus;
+use vm::Paths;
+
+use super::{Failure, show::print};
+use crate::mkfs;
+
+/// Says what this machine has, what is missing, and what installs it.
+pub fn doctor() -> Result<ExitStatus, Failure> {
+    let paths = Paths::from_environment();
+    let runtime = tokio::runtime::Runtime::new().map_err(Failure::machine)?;
+    let machines = runtime.block_on(vm::survey(&paths));
+    let mut text = String::new();
+    let mut packages = mkfs::missing_packages();
+    for finding in &machines {
+        match &finding.problem {
+            None => text.push_str(&format!("{:<14} works\n", finding.name)),
+            Some(problem) => text.push_str(&format!("{:<14} no: {problem}\n", finding.name)),
+        }
+    }
+    let works = |name: &str| machines.iter().any(|finding| finding.name == name && finding.problem.is_none());
+    for kind in mkfs::KINDS {
+        let there = mkfs::tool_of(kind).is_some_and(|tool| vm::program(&[tool]).is_some());
+        text.push_str(&format!("{:<14} {}\n", format!("mkfs.{kind}"), if there { "works" } else { "is missing" }));
+    }
+    if !works("uml") {
+        packages.push("user-mode-linux");
+    }
+    if !works("qemu-emulated") {
+        packages.push("qemu-system-x86");
+    }
+    text.push_str(&format!("{:<14} {}\n", "guest kernels", paths.kernels.display()));
+    text.push_str(&format!("{:<14} {}\n", "cache", paths.cache.display()));
+    if !packages.is_empty() {
+        text.push_str(&format!("to install what is missing: apt-get install {}\n", packages.join(" ")));
+    }
+    print(&text)?;
+    let machine = machines.iter().any(|finding| finding.problem.is_none());
+    Ok(if machine && mkfs::missing_packages().is_empty() { ExitStatus::Holds } else { ExitStatus::Machine })
+}

@@ -1,0 +1,167 @@
+//! `harness replay`.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use checker::{Entry, EntryKind, Finding, Moment, Mount, Observation, Seen};
+use disk::{Epoch, Image};
+use report::ExitStatus;
+use tokio::sync::{Notify, mpsc};
+use vm::{Limits, Paths};
+
+use super::{Failure, run::default_results, show::print};
+use crate::cli;
+use crate::explore::Guests;
+use crate::explore::observe_image;
+use crate::store::{KeptCell, Store};
+use crate::subject::Subject;
+use crate::token::Token;
+use crate::words::{op_ref, state_image};
+use crate::worker::{Slot, Yard};
+
+/// Files up to this size, bytes, are read whole and shown.
+const SHOWN: u64 = 1 << 20;
+
+/// A crash state, rebuilt.
+struct Rebuilt {
+    subject: Subject,
+    cell: KeptCell,
+    image: Image,
+    epoch: Epoch,
+    token: Token,
+}
+
+/// What a rebuilt state looks like.
+pub struct Replayed {
+    /// What the guest saw, with whole contents.
+    pub observation: Observation,
+    /// What is wrong with it.
+    pub findings: Vec<Finding>,
+    /// For people.
+    pub text: String,
+}
+
+/// Rebuilds the state that a token names, and shows it. Status 1 if it breaks an invariant.
+pub fn replay(arguments: &cli::Replay) -> Result<ExitStatus, Failure> {
+    let token: Token = arguments.token.parse().map_err(Failure::usage)?;
+    let root = arguments.results.clone().unwrap_or_else(default_results);
+    let store = Store::find(&root, &token)?;
+    let rebuilt = rebuild(&store, token)?;
+    if let Some(path) = &arguments.image {
+        rebuilt.image.write_raw(path).map_err(Failure::machine)?;
+        eprintln!("the disk is in {}", path.display());
+    }
+    let runtime = tokio::runtime::Runtime::new().map_err(Failure::machine)?;
+    let replayed = runtime.block_on(look(rebuilt, arguments.vm.into()))?;
+    print(&replayed.text)?;
+    let fails = replayed.findings.iter().any(|finding| finding.fails);
+    Ok(if fails { ExitStatus::Violation } else { ExitStatus::Holds })
+}
+
+/// The same, for programs.
+pub async fn replay_token(store: &Store, token: Token, vm: vm::Choice) -> Result<Replayed, Failure> {
+    look(rebuild(store, token)?, vm).await
+}
+
+fn rebuild(store: &Store, token: Token) -> Result<Rebuilt, Failure> {
+    let kept = store.kept()?;
+    let none = |what: String| Failure::usage(format!("the run in {} has no {what}", store.directory().display()));
+    let cell = kept.cells.get(token.cell).cloned().ok_or_else(|| none(format!("cell {}", token.cell)))?;
+    let workload = kept.workloads.get(cell.workload).ok_or_else(|| none(format!("workload {}", cell.workload)))?;
+    let trace = store.trace(cell.workload)?;
+    let wanted = workload.wanted().map_err(Failure::usage)?;
+    let subject = Subject::of(workload.name.clone(), wanted, trace, kept.schedules)?;
+    if token.schedule >= subject.schedules.len() {
+        return Err(none(format!("schedule {}", token.schedule)));
+    }
+    let (start, log) = store.replay(token.cell, token.schedule)?;
+    let (image, epoch, _) = state_image(&start, &log, kept.model, &token)
+        .ok_or_else(|| none(format!("crash state {token}: its epoch or its writes do not exist")))?;
+    Ok(Rebuilt { subject, cell, image, epoch, token })
+}
+
+async fn look(rebuilt: Rebuilt, vm: vm::Choice) -> Result<Replayed, Failure> {
+    let paths = Paths::from_environment();
+    let machine = vm::choose(vm, None, &paths).await.map_err(Failure::machine)?;
+    let filesystem = rebuilt.cell.filesystem();
+    let initramfs =
+        machine.initramfs(&paths.cache, std::slice::from_ref(&filesystem.kind)).map_err(Failure::machine)?;
+    let (events, _) = mpsc::unbounded_channel();
+    let yard = Yard {
+        machine,
+        initramfs,
+        sectors: rebuilt.image.sectors(),
+        limits: Limits::default(),
+        cells: Vec::new(),
+        stop: Arc::new(AtomicBool::new(false)),
+        bell: Notify::new(),
+        events,
+        finish: Box::new(|_| unreachable!("no cell is worked on")),
+    };
+    let mut slot = Slot::new(&yard);
+    let mut guide = (*rebuilt.subject.guide).clone();
+    guide.read_all_up_to = guide.read_all_up_to.max(SHOWN);
+    slot.set_guide(&Arc::new(guide));
+    slot.guest().await?;
+    let observation = observe_image(&mut slot, &filesystem, rebuilt.image.clone()).await?;
+    let subject = &rebuilt.subject;
+    let plan = subject.schedules[rebuilt.token.schedule].plan(&subject.trace, &subject.history);
+    let moment = Moment {
+        begun_earliest: plan.ops_begun(rebuilt.epoch.ended_first as usize),
+        ended_latest: plan.ops_begun(rebuilt.epoch.ended_last as usize),
+    };
+    let findings = subject.rules.judge(&observation, &moment);
+    let text = text(&rebuilt, &observation, &findings, &moment);
+    Ok(Replayed { observation, findings, text })
+}
+
+fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding], moment: &Moment) -> String {
+    let subject = &rebuilt.subject;
+    let options = &rebuilt.cell.mount_options;
+    let options = if options.is_empty() { String::new() } else { format!(":{options}") };
+    let mut lines = vec![
+        format!("{} on {}{options}", subject.name, rebuilt.cell.fs),
+        format!("schedule: {}", subject.schedules[rebuilt.token.schedule].text()),
+    ];
+    if let Some(last) = moment.ended_latest.checked_sub(1) {
+        lines.push(format!("the crash comes after {} at the latest", op_ref(&subject.trace, last)));
+    }
+    match &observation.mount {
+        Mount::Mounted => lines.extend(observation.entries.iter().map(|(path, entry)| entry_line(path, entry))),
+        Mount::Refused { errno, log } => {
+            lines.push(format!("the kernel refuses to mount: {}", std::io::Error::from_raw_os_error(*errno)));
+            lines.push(log.clone());
+        }
+        Mount::Died { reason } => lines.push(format!("the guest died: {reason}")),
+    }
+    for finding in findings {
+        let weight = if finding.fails { "violation" } else { "not durable" };
+        lines.push(format!(
+            "{weight}: {} is {} ({}): {}",
+            finding.path, finding.kind, finding.invariant, finding.observed
+        ));
+        if let Some(reason) = checker::reason(&subject.trace, &finding.invariant, finding.kind, &finding.path, moment) {
+            lines.push(format!("  {}", reason.text));
+        }
+    }
+    if findings.is_empty() {
+        lines.push("every invariant holds in this state".into());
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn entry_line(path: &trace::RelPath, entry: &Entry) -> String {
+    let what = match &entry.kind {
+        EntryKind::File { seen: Seen::Bytes(content), .. } => checker::describe(&trace::State::File(content.clone())),
+        EntryKind::File { size, .. } => format!("{size} bytes"),
+        EntryKind::Directory { error: None } => "directory".into(),
+        EntryKind::Directory { error: Some(errno) } => {
+            format!("directory that cannot be listed: {}", std::io::Error::from_raw_os_error(*errno))
+        }
+        EntryKind::Symlink { target } => format!("-> {}", String::from_utf8_lossy(target)),
+        EntryKind::Special { .. } => "FIFO, socket or device".into(),
+        EntryKind::Unreadable { errno } => format!("unreadable: {}", std::io::Error::from_raw_os_error(*errno)),
+    };
+    format!("  {path}: {what}, mode {:04o}", entry.mode)
+}

@@ -1,0 +1,33 @@
+//! `harness show`.
+
+use std::io::Write;
+
+use report::ExitStatus;
+use trace::{Trace, listing};
+
+use super::Failure;
+use crate::cli;
+
+/// Prints a trace, one line for each op.
+pub fn show(arguments: &cli::Show) -> Result<ExitStatus, Failure> {
+    let path = arguments.trace.display();
+    let bytes =
+        std::fs::read(&arguments.trace).map_err(|error| Failure::usage(format!("failed to read {path}: {error}")))?;
+    let trace = Trace::from_bytes(&bytes).map_err(|error| Failure::usage(format!("failed to read {path}: {error}")))?;
+    let mut lines = listing(&trace);
+    for limit in &trace.limits {
+        lines.push(format!("not followed: {} ({}), {} times", limit.call, limit.detail, limit.count));
+    }
+    lines.push(String::new());
+    print(&lines.join("\n"))
+}
+
+/// Prints data. A reader that has seen enough (`| head`) is no error.
+pub fn print(text: &str) -> Result<ExitStatus, Failure> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::machine(format!("failed to print: {error}")))
+        }
+        _ => Ok(ExitStatus::Holds),
+    }
+}

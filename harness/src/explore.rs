@@ -1,0 +1,116 @@
+//! Explores the crash states of one epoch on a guest.
+
+use std::sync::Arc;
+
+use checker::{Mount, Observation};
+use disk::{CrashDisk, Decision, Fates, Image, Layers, StateDisk};
+use protocol::{Command, Filesystem, Reply};
+use vm::{Guest, GuestError};
+
+use crate::walk::Walk;
+
+/// What one mount found: the class of states that it stands for, and what all of them look like.
+#[derive(Debug)]
+pub struct Class {
+    /// The class.
+    pub fates: Fates,
+    /// What the guest saw.
+    pub observation: Observation,
+}
+
+/// Gives guests, and takes back those that are broken.
+pub trait Guests {
+    /// A guest that is ready, with the guide of this exploration.
+    fn guest(&mut self) -> impl Future<Output = Result<&mut Guest, GuestError>>;
+    /// The guest that was given last is gone.
+    fn lost(&mut self);
+}
+
+/// Walks the epoch of `layers` until every branch has been seen, or `go_on` says no; whether it was seen whole.
+///
+/// `class` takes each class as it is found. The classes of a whole walk are disjoint and their counts add up to all
+/// states of the epoch: each question is settled both ways, once each.
+pub async fn explore(
+    guests: &mut impl Guests,
+    filesystem: &Filesystem,
+    layers: &Arc<Layers>,
+    mut go_on: impl FnMut() -> bool,
+    mut class: impl FnMut(Class),
+) -> Result<bool, GuestError> {
+    let mut walk = Walk::default();
+    while let Some(prefix) = walk.next() {
+        if !go_on() {
+            return Ok(false);
+        }
+        let found = observe(guests, filesystem, layers, prefix).await?;
+        walk.ran(found.fates.decisions());
+        class(found);
+    }
+    Ok(true)
+}
+
+/// One run: mount, observe, unmount.
+///
+/// A guest that dies on a state is asked again, on a fresh guest, with all that had been decided when it died: only
+/// what happens twice is the state's own doing.
+async fn observe(
+    guests: &mut impl Guests,
+    filesystem: &Filesystem,
+    layers: &Arc<Layers>,
+    prefix: &[Decision],
+) -> Result<Class, GuestError> {
+    let mut decisions = prefix.to_vec();
+    let mut died = None;
+    loop {
+        let guest = guests.guest().await?;
+        guest.insert(Box::new(CrashDisk::new(layers.clone(), &decisions)));
+        let reply = guest.call(&Command::Observe { filesystem: filesystem.clone() }).await;
+        let disk: Box<dyn std::any::Any> = guest.eject();
+        let fates = disk.downcast::<CrashDisk>().map(|disk| disk.into_fates());
+        let fates = fates.unwrap_or_else(|_| unreachable!("a guest gives back the disk it was given"));
+        match reply {
+            Ok(Reply::Observed(observation)) => return Ok(Class { fates, observation }),
+            Ok(other) => return Err(GuestError::Refused(format!("answered an observation with {other:?}"))),
+            Err(GuestError::Died { reason, console }) => {
+                guests.lost();
+                if died.replace(()).is_some() {
+                    let mount = Mount::Died { reason: format!("{reason}\n{console}") };
+                    return Ok(Class { fates, observation: Observation { mount, entries: Default::default() } });
+                }
+                decisions = fates.decisions().to_vec();
+            }
+            Err(GuestError::Refused(reason)) => {
+                // The agent could not even unmount: the state has wedged the file system.
+                guests.lost();
+                if died.replace(()).is_some() {
+                    let mount = Mount::Died { reason };
+                    return Ok(Class { fates, observation: Observation { mount, entries: Default::default() } });
+                }
+                decisions = fates.decisions().to_vec();
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What one given disk looks like: for brute force and `harness replay`.
+pub async fn observe_image(
+    guests: &mut impl Guests,
+    filesystem: &Filesystem,
+    image: Image,
+) -> Result<Observation, GuestError> {
+    let guest = guests.guest().await?;
+    guest.insert(Box::new(StateDisk::new(image)));
+    let reply = guest.call(&Command::Observe { filesystem: filesystem.clone() }).await;
+    guest.eject();
+    match reply {
+        Ok(Reply::Observed(observation)) => Ok(observation),
+        Ok(other) => Err(GuestError::Refused(format!("answered an observation with {other:?}"))),
+        Err(GuestError::Died { reason, console }) => {
+            guests.lost();
+            let mount = Mount::Died { reason: format!("{reason}\n{console}") };
+            Ok(Observation { mount, entries: Default::default() })
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,154 @@
+//! One replay of a trace on a guest: what the disk saw.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use checker::{EntryKind, Guide, Observation, Seen};
+use disk::{Backing, BlockLog, DirectDisk, Entry, Image, LoggingDisk};
+use protocol::{Command, Filesystem, Reply};
+use trace::{Content, Kind, RelPath, Trace, Tree};
+use vm::{Guest, GuestError};
+
+use crate::schedule::{Origin, Plan};
+
+/// Why a replay gives nothing to explore.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The guest.
+    #[error(transparent)]
+    Guest(#[from] GuestError),
+    /// The guest did not do what the recorded program did: exploring it would judge another program.
+    #[error("the replay went another way than the recorded run: {0}")]
+    Diverged(String),
+}
+
+/// What a replay leaves.
+#[derive(Debug)]
+pub struct Replay {
+    /// The durable start state: file system, old files, and what mounting wrote.
+    pub start: Image,
+    /// What the disk saw from the first op on.
+    pub log: BlockLog,
+}
+
+/// Builds the durable start state in the guest: `image` must hold a fresh file system.
+pub async fn populate(
+    guest: &mut Guest,
+    filesystem: &Filesystem,
+    image: Image,
+    tree: &Tree,
+) -> Result<Image, GuestError> {
+    guest.insert(Box::new(DirectDisk { image }));
+    let command = Command::Populate { filesystem: filesystem.clone(), tree: tree.clone() };
+    let outcome = guest.call(&command).await;
+    let disk = guest.eject();
+    outcome?;
+    Ok(recover::<DirectDisk>(disk).image)
+}
+
+/// Replays `plan` on a copy of `base`.
+pub async fn replay(
+    guest: &mut Guest,
+    filesystem: &Filesystem,
+    base: &Image,
+    plan: &Plan,
+    trace: &Trace,
+    live: &Arc<Guide>,
+) -> Result<Replay, ReplayError> {
+    guest.insert(Box::new(LoggingDisk::new(base.clone())));
+    let command = Command::Replay { filesystem: filesystem.clone(), steps: plan.steps.clone(), guide: live.clone() };
+    let outcome = guest.call(&command).await;
+    let disk = guest.eject();
+    let Reply::Replayed(observation) = outcome? else {
+        return Err(ReplayError::Diverged("the agent gave an answer to another question".into()));
+    };
+    let Some((start, log)) = recover::<LoggingDisk>(disk).finish() else {
+        return Err(ReplayError::Diverged("the agent never began".into()));
+    };
+    check_results(&log, plan, trace)?;
+    if let Some(difference) = difference(&trace.after, live, &observation) {
+        return Err(ReplayError::Diverged(difference));
+    }
+    Ok(Replay { start, log })
+}
+
+/// The disk that was put in comes out again.
+fn recover<T: Backing>(disk: Box<dyn Backing>) -> T {
+    let any: Box<dyn std::any::Any> = disk;
+    *any.downcast().unwrap_or_else(|_| unreachable!("a guest gives back the disk it was given"))
+}
+
+/// Every step must have ended, and every op must have returned what it returned when it was recorded, as far as the
+/// number means anything outside the process.
+fn check_results(log: &BlockLog, plan: &Plan, trace: &Trace) -> Result<(), ReplayError> {
+    let mut ended = 0;
+    for entry in &log.entries {
+        let Entry::Mark(mark) = entry else { continue };
+        ended += 1;
+        let problem = |what: String| {
+            let reason = std::io::Error::from_raw_os_error(-mark.result as i32);
+            ReplayError::Diverged(format!("{what} failed in the guest: {reason}"))
+        };
+        match plan.origins.get(mark.step as usize) {
+            Some(Origin::Op(index)) => {
+                let op = &trace.ops[*index];
+                if mark.result < 0 {
+                    return Err(problem(format!("op {index}, {op},")));
+                }
+                if let trace::Call::Write { data, .. } = &op.call
+                    && mark.result != data.len() as i64
+                {
+                    let wrote = format!("op {index}, {op}, wrote {} of {} bytes in the guest", mark.result, data.len());
+                    return Err(ReplayError::Diverged(wrote));
+                }
+            }
+            Some(Origin::Work(work)) if mark.result < 0 => return Err(problem(format!("the injected {work:?}"))),
+            Some(Origin::Work(_)) => {}
+            None => return Err(ReplayError::Diverged(format!("a step {} ended that was never planned", mark.step))),
+        }
+    }
+    if ended != plan.steps.len() {
+        return Err(ReplayError::Diverged(format!("{ended} of {} steps ended", plan.steps.len())));
+    }
+    Ok(())
+}
+
+/// A guide that has every file of `tree` compared with what it should hold.
+pub fn live_guide(tree: &Tree) -> Guide {
+    let mut contents: Vec<Content> = Vec::new();
+    let mut files = BTreeMap::new();
+    for (path, node) in &tree.0 {
+        if let Kind::File(content) = &node.kind {
+            files.insert(path.clone(), vec![contents.len() as u32]);
+            contents.push(content.clone());
+        }
+    }
+    Guide { contents, files, read_all_up_to: 0 }
+}
+
+/// The first difference between the tree that the recorded program left on the host and the one in the guest.
+fn difference(after: &Tree, guide: &Guide, live: &Observation) -> Option<String> {
+    if let Some(path) = live.entries.keys().find(|path| !after.0.contains_key(*path)) {
+        return Some(format!("the guest has a {path} that the host has not"));
+    }
+    after.0.iter().find_map(|(path, node)| {
+        let Some(entry) = live.entries.get(path) else { return Some(format!("the guest has no {path}")) };
+        let same = match (&node.kind, &entry.kind) {
+            (Kind::File(content), EntryKind::File { size, seen }) => {
+                *size == content.len() as u64 && (content.is_empty() || same_content(guide, path, seen))
+            }
+            (Kind::Directory, EntryKind::Directory { error: None }) => true,
+            (Kind::Symlink(wanted), EntryKind::Symlink { target }) => wanted == target,
+            (Kind::Special { .. }, EntryKind::Special { .. }) => true,
+            _ => false,
+        };
+        (!same).then(|| format!("{path} is not in the guest what it is on the host"))
+    })
+}
+
+fn same_content(guide: &Guide, path: &RelPath, seen: &Seen) -> bool {
+    match seen {
+        Seen::Equals { candidates } => guide.files.get(path).is_some_and(|wanted| wanted == candidates),
+        _ => false,
+    }
+}

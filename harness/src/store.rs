@@ -1,0 +1,226 @@
+//! A results directory: the report, and what `harness replay` needs to rebuild the states that the report shows.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use checker::Wanted;
+use disk::{BlockLog, DiskModel, Image};
+use protocol::Filesystem;
+use serde::{Deserialize, Serialize};
+use trace::Trace;
+
+use crate::token::Token;
+
+/// What is kept of a run beside its report, for tokens: `replay.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The disk model.
+    pub model: DiskModel,
+    /// The bound on injections: it fixes the order of schedules.
+    pub schedules: u32,
+    /// For each cell of the report: which trace, which file system.
+    pub cells: Vec<KeptCell>,
+    /// The workloads.
+    pub workloads: Vec<KeptWorkload>,
+}
+
+/// Raised with every change of what is kept.
+pub const VERSION: u32 = 1;
+
+/// One cell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeptCell {
+    /// Index into the workloads.
+    pub workload: usize,
+    /// As mount(2) takes it.
+    pub fs: String,
+    /// As mount(8) takes them.
+    pub mount_options: String,
+}
+
+impl KeptCell {
+    /// The same, as the agent takes it.
+    pub fn filesystem(&self) -> Filesystem {
+        Filesystem { kind: self.fs.clone(), options: self.mount_options.clone() }
+    }
+}
+
+/// One workload.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeptWorkload {
+    /// Its name.
+    pub name: String,
+    /// Its invariants, as TOML.
+    pub invariants: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Invariants {
+    #[serde(default)]
+    invariant: Vec<Wanted>,
+}
+
+impl KeptWorkload {
+    /// Keeps a workload's invariants.
+    pub fn new(name: &str, wanted: &[Wanted]) -> Self {
+        let invariants = toml::to_string(&Invariants { invariant: wanted.to_vec() }).unwrap_or_default();
+        Self { name: name.into(), invariants }
+    }
+
+    /// The invariants.
+    pub fn wanted(&self) -> Result<Vec<Wanted>, String> {
+        toml::from_str::<Invariants>(&self.invariants).map(|kept| kept.invariant).map_err(|error| error.to_string())
+    }
+}
+
+/// What went wrong with a results directory.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file system refused.
+    #[error("failed to {doing} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{} is damaged or from another version: {problem}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// An image.
+    #[error(transparent)]
+    Image(#[from] disk::ImageError),
+    /// No such run.
+    #[error("found no run {run} in {}: tokens need the results of the run that printed them (--results DIR)", root.display())]
+    NoRun {
+        /// The run's hash.
+        run: String,
+        /// Where.
+        root: PathBuf,
+    },
+    /// The token names something that the run does not have.
+    #[error("the run in {} has no {what}", directory.display())]
+    NoSuch {
+        /// What.
+        what: String,
+        /// The run.
+        directory: PathBuf,
+    },
+}
+
+/// The directory of one run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    directory: PathBuf,
+}
+
+impl Store {
+    /// A directory that exists or is made now.
+    pub fn create(directory: &Path) -> Result<Self, StoreError> {
+        let fail = |source| StoreError::Io { doing: "make the results directory", path: directory.into(), source };
+        fs::create_dir_all(directory).map_err(fail)?;
+        Ok(Self { directory: directory.into() })
+    }
+
+    /// The directory of the run that a token is from: `root` itself, or the newest below it.
+    pub fn find(root: &Path, token: &Token) -> Result<Self, StoreError> {
+        let named = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(&token.run));
+        let hash = |path: &Path| fs::read_to_string(path.join("run-id")).is_ok_and(|id| id.trim() == token.run);
+        let mut found: Vec<PathBuf> = fs::read_dir(root)
+            .map(|entries| {
+                entries.flatten().map(|entry| entry.path()).filter(|path| named(path) || hash(path)).collect()
+            })
+            .unwrap_or_default();
+        found.sort();
+        let found = if hash(root) { Some(root.to_path_buf()) } else { found.pop() };
+        found
+            .map(|directory| Self { directory })
+            .ok_or_else(|| StoreError::NoRun { run: token.run.clone(), root: root.into() })
+    }
+
+    /// Where it is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = self.directory.join(name);
+        fs::write(&path, bytes).map_err(|source| StoreError::Io { doing: "write", path, source })
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<u8>, StoreError> {
+        let path = self.directory.join(name);
+        fs::read(&path).map_err(|source| StoreError::Io { doing: "read", path, source })
+    }
+
+    fn damaged(&self, name: &str, problem: impl ToString) -> StoreError {
+        StoreError::Damaged { path: self.directory.join(name), problem: problem.to_string() }
+    }
+
+    /// Keeps the run's hash and what tokens need.
+    pub fn keep(&self, id: &str, kept: &Kept) -> Result<(), StoreError> {
+        self.write("run-id", format!("{id}\n").as_bytes())?;
+        let text = serde_json::to_string_pretty(kept).map_err(|error| self.damaged("replay.json", error))?;
+        self.write("replay.json", text.as_bytes())
+    }
+
+    /// Reads what was kept.
+    pub fn kept(&self) -> Result<Kept, StoreError> {
+        let name = "replay.json";
+        let kept: Kept = serde_json::from_slice(&self.read(name)?).map_err(|error| self.damaged(name, error))?;
+        if kept.version != VERSION {
+            return Err(self.damaged(name, format!("it has version {}, this harness reads {VERSION}", kept.version)));
+        }
+        Ok(kept)
+    }
+
+    /// Keeps a workload's trace.
+    pub fn keep_trace(&self, workload: usize, trace: &Trace) -> Result<(), StoreError> {
+        self.write(&trace_name(workload), &trace.to_bytes())
+    }
+
+    /// Reads a workload's trace.
+    pub fn trace(&self, workload: usize) -> Result<Trace, StoreError> {
+        let name = trace_name(workload);
+        Trace::from_bytes(&self.read(&name)?).map_err(|error| self.damaged(&name, error))
+    }
+
+    /// Keeps what one replay left.
+    pub fn keep_replay(&self, cell: usize, schedule: usize, start: &Image, log: &BlockLog) -> Result<(), StoreError> {
+        let name = replay_name(cell, schedule);
+        start.save(&self.directory.join(format!("{name}.image")))?;
+        let bytes = postcard::to_stdvec(log).map_err(|error| self.damaged(&name, error))?;
+        self.write(&format!("{name}.log"), &bytes)
+    }
+
+    /// Reads what one replay left.
+    pub fn replay(&self, cell: usize, schedule: usize) -> Result<(Image, BlockLog), StoreError> {
+        let name = replay_name(cell, schedule);
+        let log = format!("{name}.log");
+        if !self.directory.join(&log).exists() {
+            let what = format!("kept replay of schedule {schedule} in cell {cell}");
+            return Err(StoreError::NoSuch { what, directory: self.directory.clone() });
+        }
+        let start = Image::load(&self.directory.join(format!("{name}.image")))?;
+        let log = postcard::from_bytes(&self.read(&log)?).map_err(|error| self.damaged(&log, error))?;
+        Ok((start, log))
+    }
+}
+
+fn trace_name(workload: usize) -> String {
+    format!("workload-{workload}.trace")
+}
+
+fn replay_name(cell: usize, schedule: usize) -> String {
+    format!("cell-{cell}-schedule-{schedule}")
+}

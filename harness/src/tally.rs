@@ -1,0 +1,97 @@
+//! Adds up what the classes of crash states come to: pure.
+
+use std::collections::BTreeMap;
+
+use checker::{Finding, Invariant, Kind, Moment};
+use disk::{Fates, State};
+use num_bigint::BigUint;
+use trace::RelPath;
+
+/// One way in which an invariant is broken.
+pub type Key = (RelPath, Invariant, Kind);
+
+/// A class that shows a violation: the one that is shown of many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Example {
+    /// Index of the schedule.
+    pub schedule: usize,
+    /// Index of the epoch in that schedule's log.
+    pub epoch: usize,
+    /// The state, of the class, that lost the fewest writes.
+    pub state: State,
+    /// When the class can occur.
+    pub moment: Moment,
+    /// What was seen, in words.
+    pub observed: String,
+}
+
+/// All crash states that break one invariant in one way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// How many.
+    pub states: BigUint,
+    /// Whether it fails the run.
+    pub fails: bool,
+    /// One of them.
+    pub example: Example,
+}
+
+/// What was found in some part of the work.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// States that the disk model allows, of the epochs that were counted.
+    pub allowed: BigUint,
+    /// States that a mount decided.
+    pub covered: BigUint,
+    /// Mounts.
+    pub mounts: u64,
+    /// What is wrong, by what.
+    pub violations: BTreeMap<Key, Violation>,
+}
+
+impl Tally {
+    /// Adds one class. `example` says where it was found.
+    pub fn class(&mut self, fates: &Fates, findings: Vec<Finding>, schedule: usize, epoch: usize, moment: Moment) {
+        let count = fates.count();
+        for finding in findings {
+            let example = Example { schedule, epoch, state: fates.fewest_lost(), moment, observed: finding.observed };
+            let violation = Violation { states: count.clone(), fails: finding.fails, example };
+            self.add((finding.path, finding.invariant, finding.kind), violation);
+        }
+        self.covered += count;
+        self.mounts += 1;
+    }
+
+    /// Adds what was found elsewhere. The result does not depend on the order.
+    pub fn merge(&mut self, other: Tally) {
+        self.allowed += other.allowed;
+        self.covered += other.covered;
+        self.mounts += other.mounts;
+        for (key, violation) in other.violations {
+            self.add(key, violation);
+        }
+    }
+
+    fn add(&mut self, key: Key, violation: Violation) {
+        match self.violations.entry(key) {
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                entry.insert(violation);
+            }
+            std::collections::btree_map::Entry::Occupied(mut entry) => {
+                let known = entry.get_mut();
+                known.states += violation.states;
+                if violation.example.rank() < known.example.rank() {
+                    known.example = violation.example;
+                }
+            }
+        }
+    }
+}
+
+impl Example {
+    /// The lower, the easier to understand: fewer injections (schedules come in that order), fewer lost writes.
+    fn rank(&self) -> (usize, usize, usize, &State) {
+        let torn = usize::from(self.state.torn.is_some());
+        (self.schedule, self.state.lost.len() + torn + self.state.lost_units.len(), self.epoch, &self.state)
+    }
+}

@@ -1,0 +1,176 @@
+//! Puts what a cell came to into a report: names, texts, tokens.
+
+use checker::{Invariant, describe, reason};
+use disk::{Layers, State};
+use num_bigint::BigUint;
+use report::{CellReport, CrashStates, OpRef, Schedules, ViolationReport, WriteRef, durable_after_exit};
+use trace::{Call, Trace};
+
+use crate::cell::{Cell, CellResult};
+use crate::schedule::{Origin, Plan, Work, target_text};
+use crate::subject::Subject;
+use crate::tally::{Example, Key, Violation};
+use crate::token::Token;
+
+/// The report of a cell; `run` is the run's hash.
+pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
+    let subject = &cell.subject;
+    let total = subject.schedules.len() as u64;
+    let exit = |key: &Key| matches!(key.1, Invariant::DurableAfter(checker::Ack::Exit) | Invariant::Mountable);
+    let complete = result.explored == total && result.failure.is_none() && subject.limits().is_empty();
+    let lost = result.tally.violations.keys().any(exit);
+    let mut report = CellReport {
+        id: cell.id.clone(),
+        vm: result.machine.as_ref().map_or_else(String::new, |(vm, _)| vm.clone()),
+        kernel: result.machine.as_ref().map_or_else(String::new, |(_, kernel)| kernel.clone()),
+        schedules: Schedules { explored: result.explored, total },
+        crash_states: CrashStates {
+            allowed: result.tally.allowed.clone(),
+            covered: result.tally.covered.clone(),
+            mounts: result.tally.mounts,
+        },
+        durable_after_exit: durable_after_exit(lost, complete && subject.rules.has_exit()),
+        violations: Vec::new(),
+        not_durable: Vec::new(),
+        limits: subject.limits().to_vec(),
+        failure: result.failure.clone(),
+        notes: notes(cell, result),
+    };
+    for (key, violation) in &result.tally.violations {
+        let text = violation_report(cell, result, key, violation, run);
+        if violation.fails {
+            report.violations.push(text);
+        } else {
+            report.not_durable.push(text);
+        }
+    }
+    report
+}
+
+fn notes(cell: &Cell, result: &CellResult) -> Vec<String> {
+    let mut notes = Vec::new();
+    if result.spent {
+        let allowed = "the states of schedules that were not begun are not counted";
+        notes.push(format!("the budget ran out ({allowed}): raise --budget"));
+    }
+    for path in &cell.subject.trace.outside {
+        notes.push(format!("{path} was written outside the workload's directory: not tested"));
+    }
+    notes
+}
+
+fn violation_report(cell: &Cell, result: &CellResult, key: &Key, violation: &Violation, run: &str) -> ViolationReport {
+    let (path, invariant, kind) = key;
+    let subject = &cell.subject;
+    let example = &violation.example;
+    let trace = &subject.trace;
+    let token = Token {
+        run: run.into(),
+        cell: cell.index,
+        schedule: example.schedule,
+        epoch: example.epoch,
+        state: example.state.clone(),
+    };
+    let (lost, kept) = match result.replays.get(&example.schedule) {
+        Some((_, log)) => fates(cell, log, example),
+        None => Default::default(),
+    };
+    let versions = subject.history.versions(path);
+    ViolationReport {
+        invariant: invariant.to_string(),
+        kind: *kind,
+        path: path.to_string(),
+        states: violation.states.clone(),
+        token: token.to_string(),
+        after_op: example.moment.begun_earliest.checked_sub(1).map(|index| op_ref(trace, index)),
+        lost,
+        kept,
+        observed: example.observed.clone(),
+        schedule: subject.schedules[example.schedule].text(),
+        reason: reason(trace, invariant, *kind, path, &example.moment).map(|reason| reason.text),
+        acks: acks(trace, example.moment.ended_latest),
+        old: versions.first().map(|version| describe(&version.state)),
+        new: versions.last().map(|version| describe(&version.state)),
+        found: None,
+    }
+}
+
+/// An op for people.
+pub fn op_ref(trace: &Trace, index: usize) -> OpRef {
+    OpRef { index, text: trace.ops.get(index).map_or_else(String::new, ToString::to_string) }
+}
+
+/// What the program had promised once `ended` ops had.
+fn acks(trace: &Trace, ended: usize) -> Vec<String> {
+    let promise = |op: &trace::Op| matches!(op.call, Call::Ack { .. } | Call::Exit { .. }).then(|| op.to_string());
+    trace.ops.iter().take(ended).filter_map(promise).collect()
+}
+
+/// The writes that the state lost, and those that it kept, with what caused them.
+fn fates(cell: &Cell, log: &disk::BlockLog, example: &Example) -> (Vec<WriteRef>, Vec<WriteRef>) {
+    let subject = &cell.subject;
+    let plan = subject.schedules[example.schedule].plan(&subject.trace, &subject.history);
+    let epochs = disk::epochs(log, &cell.model);
+    let Some(epoch) = epochs.get(example.epoch) else { return Default::default() };
+    let mut lost = Vec::new();
+    let mut kept = Vec::new();
+    for (index, write) in log.writes[epoch.volatile.clone()].iter().enumerate() {
+        let index = index as u32;
+        let mut text = subject.labels.describe(&cell.filesystem.kind, write);
+        let (op, cause) = cause(subject, &plan, write.step as usize);
+        if let Some(cause) = cause {
+            text = format!("{text} ({cause})");
+        }
+        let lost_units = example.state.lost_units.iter().filter(|(write, _)| *write == index).count();
+        match &example.state {
+            State { lost: all, .. } if all.contains(&index) => lost.push(WriteRef { write: text, op }),
+            State { torn: Some((torn, tear)), .. } if *torn == index => {
+                kept.push(WriteRef { write: format!("{text}, torn: {}", tear_text(*tear, cell.model.unit)), op });
+            }
+            _ if lost_units > 0 => {
+                kept.push(WriteRef { write: format!("{text}, torn: {lost_units} units of it lost"), op });
+            }
+            _ => kept.push(WriteRef { write: text, op }),
+        }
+    }
+    (lost, kept)
+}
+
+fn tear_text(tear: disk::Tear, unit: u32) -> String {
+    let bytes = |boundary: u32| boundary * unit * disk::SECTOR as u32;
+    match tear {
+        disk::Tear::Head(boundary) => format!("only its first {} bytes survived", bytes(boundary)),
+        disk::Tear::Tail(boundary) => format!("its first {} bytes were lost", bytes(boundary)),
+    }
+}
+
+/// The op that was under way when a write was made; or, for background work, what that was.
+fn cause(subject: &Subject, plan: &Plan, step: usize) -> (Option<OpRef>, Option<String>) {
+    match plan.origins.get(step) {
+        Some(Origin::Op(index)) => (Some(op_ref(&subject.trace, *index)), None),
+        Some(Origin::Work(Work::Commit)) => (None, Some("commit".into())),
+        Some(Origin::Work(Work::Writeback(target))) => (None, Some(format!("writeback of {}", target_text(target)))),
+        None => (None, Some("after the end".into())),
+    }
+}
+
+/// The whole image of the state that a token names, and the number of states of its epoch.
+pub fn state_image(
+    start: &disk::Image,
+    log: &disk::BlockLog,
+    model: disk::DiskModel,
+    token: &Token,
+) -> Option<(disk::Image, disk::Epoch, BigUint)> {
+    let mut durable = start.clone();
+    let mut from = 0;
+    for (index, epoch) in disk::epochs(log, &model).into_iter().enumerate() {
+        epoch.advance(&mut durable, log, from);
+        from = epoch.volatile.start;
+        if index == token.epoch {
+            let layers = Layers::new(durable, log, &epoch, model);
+            let count = layers.fates().count();
+            return layers.fates().allows(&token.state).then(|| (layers.image(&token.state), epoch, count));
+        }
+    }
+    None
+}

@@ -1,0 +1,165 @@
+//! Whether the recorded calls explain what the run left behind.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{Kind, Limit, Node, RelPath, Trace, Tree, Vfs};
+
+/// The bits of `st_mode` that are compared. The kernel drops set-uid and set-gid on writes and chown by itself, and
+/// a set-gid directory hands its bit on: that is no sign of anyone else.
+const COMPARED_MODE: u32 = 0o1777;
+
+/// Replays the ops on `before` and compares with `after`: one [`Limit`] for each call that cannot be applied and for each
+/// path that differs (kind, content, permissions, owner where known, `user.*` attributes, hard links).
+///
+/// So what was written through a shared mapping, or by a process that was not recorded, is noticed.
+pub fn unexplained(trace: &Trace) -> Vec<Limit> {
+    let mut limits = Vec::new();
+    let mut vfs = Vfs::new(&trace.before);
+    for (index, op) in trace.ops.iter().enumerate().filter(|(_, op)| op.result >= 0) {
+        if let Err(divergence) = vfs.apply(&op.call) {
+            let detail = format!("op {index} cannot be explained: {divergence}");
+            limits.push(Limit { call: op.syscall.clone(), detail, count: 1 });
+        }
+    }
+    let replayed = vfs.tree();
+    let links = (link_groups(&replayed), link_groups(&trace.after));
+    let paths: BTreeSet<&RelPath> = replayed.0.keys().chain(trace.after.0.keys()).collect();
+    for path in paths {
+        let difference = match (replayed.0.get(path), trace.after.0.get(path)) {
+            (Some(_), None) if path.is_root() => None,
+            (Some(_), None) => Some("is not there after the run, and no recorded call removed it".to_owned()),
+            (None, Some(_)) => Some("is there after the run, and no recorded call made it".to_owned()),
+            (Some(model), Some(found)) => differences(model, found, vfs.owner(path).is_some())
+                .or_else(|| (links.0.get(path) != links.1.get(path)).then(|| "has other hard links".to_owned())),
+            (None, None) => None,
+        };
+        if let Some(difference) = difference {
+            let detail = format!("{path} {difference}");
+            limits.push(Limit { call: "changed from outside".to_owned(), detail, count: 1 });
+        }
+    }
+    limits
+}
+
+/// For each path, the first path of its inode.
+fn link_groups(tree: &Tree) -> BTreeMap<&RelPath, &RelPath> {
+    let mut first = BTreeMap::new();
+    tree.0.iter().map(|(path, node)| (path, *first.entry(node.inode).or_insert(path))).collect()
+}
+
+fn differences(model: &Node, found: &Node, owner_known: bool) -> Option<String> {
+    match (&model.kind, &found.kind) {
+        (Kind::File(expected), Kind::File(content)) if expected != content => {
+            let same = expected.iter().zip(content.iter()).take_while(|(a, b)| a == b).count();
+            return Some(format!(
+                "has another content after the run ({} bytes, {} by the recorded calls; equal up to byte {same})",
+                content.len(),
+                expected.len()
+            ));
+        }
+        (Kind::File(_), Kind::File(_)) | (Kind::Directory, Kind::Directory) => {}
+        (Kind::Symlink(expected), Kind::Symlink(target)) if expected != target => {
+            return Some("points elsewhere after the run".to_owned());
+        }
+        (Kind::Symlink(_), Kind::Symlink(_)) => return None,
+        (Kind::Special { mode: expected, .. }, Kind::Special { mode, .. }) if (expected ^ mode) & 0o170000 == 0 => {}
+        _ => return Some("is another kind of thing after the run".to_owned()),
+    }
+    if (model.mode ^ found.mode) & COMPARED_MODE != 0 {
+        return Some(format!("has mode {:o} after the run, {:o} by the recorded calls", found.mode, model.mode));
+    }
+    if owner_known && (model.uid, model.gid) != (found.uid, found.gid) {
+        let (owner, expected) = ((found.uid, found.gid), (model.uid, model.gid));
+        return Some(format!("belongs to {owner:?} after the run, to {expected:?} by the recorded calls"));
+    }
+    // Other namespaces are not always readable, and security modules write some of them by themselves.
+    let user = |node: &Node| -> BTreeMap<Vec<u8>, Vec<u8>> {
+        node.xattrs.clone().into_iter().filter(|(name, _)| name.starts_with(b"user.")).collect()
+    };
+    (user(model) != user(found)).then(|| "has other extended attributes after the run".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::testing::{op, tree};
+    use crate::{Call, Handle};
+
+    fn trace() -> Trace {
+        let write = Call::Write { handle: Handle(1), offset: 0, data: Arc::new(b"new".to_vec()), flags: 0 };
+        let ops = vec![
+            op(Call::Open { handle: Handle(1), path: "f".into(), flags: 0o1001, mode: 0 }),
+            op(write),
+            op(Call::Close { handle: Handle(1) }),
+        ];
+        let after = tree(&[("f", b"new"), ("g", b"kept")]);
+        Trace {
+            command: vec![],
+            before: tree(&[("f", b"old"), ("g", b"kept")]),
+            ops,
+            after,
+            limits: vec![],
+            outside: vec![],
+        }
+    }
+
+    fn details(trace: &Trace) -> Vec<String> {
+        unexplained(trace).into_iter().map(|limit| format!("{}: {}", limit.call, limit.detail)).collect()
+    }
+
+    #[test]
+    fn a_run_that_its_calls_explain_has_no_limit() {
+        assert_eq!(details(&trace()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn calls_that_failed_are_skipped() {
+        let mut trace = trace();
+        trace.ops.push(crate::Op { result: -5, ..op(Call::Unlink { path: "g".into() }) });
+        assert_eq!(details(&trace), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_difference_is_told() {
+        let mut trace = trace();
+        trace.ops.push(op(Call::Unlink { path: "nowhere".into() }));
+        trace.after = tree(&[("f", b"nEw"), ("made", b"")]);
+        trace.after.0.get_mut(&RelPath::from("made")).unwrap().inode = 77;
+        insta::assert_snapshot!(details(&trace).join("\n"), @r"
+        test: op 3 cannot be explained: unlink nowhere: the name does not exist here
+        changed from outside: f has another content after the run (3 bytes, 3 by the recorded calls; equal up to byte 1)
+        changed from outside: g is not there after the run, and no recorded call removed it
+        changed from outside: made is there after the run, and no recorded call made it
+        ");
+    }
+
+    #[test]
+    fn modes_owners_attributes_and_links_are_compared() {
+        let change = |edit: fn(&mut Node)| {
+            let mut trace = trace();
+            edit(trace.after.0.get_mut(&RelPath::from("g")).unwrap());
+            details(&trace)
+        };
+        assert_eq!(
+            change(|node| node.mode = 0o600),
+            ["changed from outside: g has mode 600 after the run, 644 by the recorded calls"]
+        );
+        assert_eq!(change(|node| node.mode |= 0o4000), Vec::<String>::new());
+        assert_eq!(
+            change(|node| node.uid = 7),
+            ["changed from outside: g belongs to (7, 0) after the run, to (0, 0) by the recorded calls"]
+        );
+        assert_eq!(
+            change(|node| drop(node.xattrs.insert(b"user.a".to_vec(), vec![]))),
+            ["changed from outside: g has other extended attributes after the run"]
+        );
+        assert_eq!(change(|node| drop(node.xattrs.insert(b"security.a".to_vec(), vec![]))), Vec::<String>::new());
+        let mut linked = trace();
+        let inode = linked.after.0[&RelPath::from("f")].inode;
+        *linked.after.0.get_mut(&RelPath::from("g")).unwrap() =
+            Node { inode, ..linked.after.0[&RelPath::from("g")].clone() };
+        assert_eq!(details(&linked), ["changed from outside: g has other hard links"]);
+    }
+}

@@ -1,0 +1,149 @@
+//! From an argument list as written to a program that can be started.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{AccessFlags, access};
+
+use crate::target::target_directory;
+use crate::{Error, Step, Workload};
+
+/// A program to start, with everything filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invocation {
+    /// Which step it is.
+    pub step: Step,
+    /// The executable file, absolute.
+    pub program: PathBuf,
+    /// All arguments, the program's name as it was written first; never empty.
+    pub argv: Vec<String>,
+    /// Environment variables to set besides those that the harness has itself.
+    pub env: BTreeMap<String, OsString>,
+    /// The directory to run in, absolute.
+    pub directory: PathBuf,
+}
+
+impl Invocation {
+    /// What may be wrong if this program failed: an argument names a file that lies elsewhere than where the program
+    /// runs. `elsewhere` is the workload's directory; for a bare command, the current one.
+    pub fn hint(&self, elsewhere: Option<&Path>) -> Option<String> {
+        let place = elsewhere.map(Path::to_path_buf).or_else(|| env::current_dir().ok())?;
+        let strayed = |word: &&String| {
+            !word.starts_with('-')
+                && Path::new(word).is_relative()
+                && place.join(word).is_file()
+                && !self.directory.join(word).exists()
+        };
+        let word = self.argv[1..].iter().find(strayed)?;
+        let whole =
+            if elsewhere.is_some() { format!("{{workload}}/{word}") } else { place.join(word).display().to_string() };
+        Some(format!("there is no {word} in the fresh directory that the program runs in: write {whole}"))
+    }
+}
+
+impl fmt::Display for Invocation {
+    /// As one could type it into a shell.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, word) in self.argv.iter().enumerate() {
+            let space = if number == 0 { "" } else { " " };
+            let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%".contains(c);
+            if !word.is_empty() && word.chars().all(plain) {
+                write!(f, "{space}{word}")?;
+            } else {
+                write!(f, "{space}'{}'", word.replace('\'', r"'\''"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Workload {
+    /// What the recorder is to run in `run`, a directory that [`Workload::prepare`] has filled.
+    ///
+    /// # Errors
+    ///
+    /// There is no such program, or `{target}` has no meaning: of kind [`ErrorKind::Input`](crate::ErrorKind::Input).
+    pub fn command_in(&self, run: &Path) -> Result<Invocation, Error> {
+        self.invocation(Step::Command, &self.command, run)
+    }
+
+    /// Fills in the words in braces and finds the program.
+    pub(crate) fn invocation(&self, step: Step, words: &[String], directory: &Path) -> Result<Invocation, Error> {
+        let fill = |text: &str| self.fill(step, text, directory);
+        let argv = words.iter().map(|word| fill(word)).collect::<Result<Vec<_>, _>>()?;
+        let mut variables = BTreeMap::new();
+        if step == Step::Build {
+            variables.extend(self.target().map(|target| ("CARGO_TARGET_DIR".to_owned(), target.into_os_string())));
+        } else {
+            for (name, value) in &self.env {
+                variables.insert(name.clone(), fill(value)?.into());
+            }
+        }
+        let path = variables.get("PATH").cloned().or_else(|| env::var_os("PATH")).unwrap_or_default();
+        let program = self.find_program(&argv[0], &path, directory).map_err(|reason| Error::NoProgram {
+            step,
+            workload: self.name.clone(),
+            reason,
+        })?;
+        Ok(Invocation { step, program, argv, env: variables, directory: directory.into() })
+    }
+
+    fn target(&self) -> Option<PathBuf> {
+        target_directory(self.directory.as_deref()?, env::var_os("CARGO_TARGET_DIR").as_deref())
+    }
+
+    fn fill(&self, step: Step, text: &str, directory: &Path) -> Result<String, Error> {
+        let Some(workload) = &self.directory else { return Ok(text.to_owned()) };
+        let mut text = text.replace("{workload}", &workload.to_string_lossy());
+        if step != Step::Build {
+            text = text.replace("{run}", &directory.to_string_lossy());
+        }
+        if text.contains("{target}") {
+            let target = self.target().ok_or_else(|| Error::NoTarget {
+                step,
+                workload: self.name.clone(),
+                directory: workload.clone(),
+            })?;
+            text = text.replace("{target}", &target.join("release").to_string_lossy());
+        }
+        Ok(text)
+    }
+
+    /// The executable file that `name` means in `directory`, with `path` as `PATH`; or why there is none.
+    fn find_program(&self, name: &str, path: &OsString, directory: &Path) -> Result<PathBuf, String> {
+        if !name.contains('/') {
+            let candidates = env::split_paths(path).map(|entry| directory.join(entry).join(name));
+            return candidates
+                .into_iter()
+                .find(|candidate| executable(candidate).is_ok())
+                .ok_or_else(|| format!("there is no program {name} in PATH"));
+        }
+        let name = name.trim_start_matches("./");
+        let program = directory.join(name);
+        executable(&program).map(|()| program.clone()).map_err(|reason| {
+            let here = self.directory.as_ref().map(|own| own.join(name)).filter(|own| own.exists() && *own != program);
+            let built = self.target().is_some_and(|target| program.starts_with(target));
+            let hint = match here {
+                Some(_) => {
+                    format!("; relative paths start in the directory it runs in: write {{workload}}/{name}")
+                }
+                None if built && self.build.is_none() => "; `build` should make it, but none is given".into(),
+                None if built => "; does `build` make it?".into(),
+                None => String::new(),
+            };
+            format!("{}: {reason}{hint}", program.display())
+        })
+    }
+}
+
+/// Whether this user may execute `file`.
+fn executable(file: &Path) -> Result<(), String> {
+    match file.metadata() {
+        Err(error) => Err(error.to_string()),
+        Ok(metadata) if !metadata.is_file() => Err("not a file".into()),
+        Ok(_) => access(file, AccessFlags::X_OK).map_err(|_| "not executable".into()),
+    }
+}

@@ -1,0 +1,100 @@
+//! The file format of `workload.toml`, and what is wrong with a file, by line and column.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Component, Path, PathBuf};
+
+use checker::Wanted;
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::Error;
+
+/// `workload.toml` as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Manifest {
+    pub(crate) description: Option<String>,
+    pub(crate) build: Option<Spanned<Vec<String>>>,
+    pub(crate) setup: Option<Spanned<Vec<String>>>,
+    pub(crate) command: Spanned<Vec<String>>,
+    pub(crate) from: Option<Spanned<PathBuf>>,
+    #[serde(default)]
+    pub(crate) invariant: Vec<Wanted>,
+    pub(crate) check: Option<Spanned<Vec<String>>>,
+    pub(crate) time_limit: Option<Spanned<u64>>,
+    #[serde(default)]
+    pub(crate) env: BTreeMap<Spanned<String>, Spanned<String>>,
+}
+
+impl Manifest {
+    /// Reads `text`, the content of `path`, and checks all that can be checked without looking at other files, save
+    /// for `from`, which must be a directory in the workload's `directory`.
+    pub(crate) fn parse(path: &Path, text: &str, directory: &Path) -> Result<Self, Error> {
+        let wrong = |span: Range<usize>, message: String| at(path, text, span.start, message);
+        let manifest: Self =
+            toml::from_str(text).map_err(|error| wrong(error.span().unwrap_or(0..0), one_line(error.message())))?;
+
+        let lists = [
+            ("build", manifest.build.as_ref()),
+            ("setup", manifest.setup.as_ref()),
+            ("command", Some(&manifest.command)),
+            ("check", manifest.check.as_ref()),
+        ];
+        for (key, list) in lists {
+            let Some(list) = list else { continue };
+            if list.get_ref().first().is_none_or(String::is_empty) {
+                return Err(wrong(list.span(), format!("`{key}` is empty: it must name a program to run")));
+            }
+            if list.get_ref().iter().any(|word| word.contains('\0')) {
+                return Err(wrong(list.span(), format!("`{key}` holds a NUL character, which no argument can")));
+            }
+        }
+        if let Some(limit) = &manifest.time_limit
+            && *limit.get_ref() == 0
+        {
+            return Err(wrong(limit.span(), "`time-limit` is 0: no program could run (seconds, at least 1)".into()));
+        }
+        for (name, value) in &manifest.env {
+            if name.get_ref().is_empty() || name.get_ref().contains(['=', '\0']) {
+                return Err(wrong(name.span(), format!("{:?} cannot be the name of a variable", name.get_ref())));
+            }
+            if value.get_ref().contains('\0') {
+                return Err(wrong(value.span(), "a variable cannot hold a NUL character".into()));
+            }
+        }
+        if let Some(from) = &manifest.from {
+            check_from(from.get_ref(), directory).map_err(|reason| wrong(from.span(), reason))?;
+        }
+        Ok(manifest)
+    }
+}
+
+/// `from` must mean the same wherever the workload lies: a directory below its own.
+fn check_from(from: &Path, directory: &Path) -> Result<(), String> {
+    if !from.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return Err(format!("`from` is {}: it must be a relative path without `..`", from.display()));
+    }
+    let place = directory.join(from);
+    match place.metadata() {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(format!("`from` is no directory: {}", place.display())),
+        Err(error) => Err(format!("`from` cannot be read: {}: {error}", place.display())),
+    }
+}
+
+/// The error at a byte offset of the text.
+fn at(path: &Path, text: &str, offset: usize, message: String) -> Error {
+    let offset = text.floor_char_boundary(offset);
+    let before = &text[..offset];
+    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = before.matches('\n').count() + 1;
+    let column = text[start..offset].chars().count() + 1;
+    let text = text[start..].lines().next().unwrap_or_default().to_owned();
+    Error::Manifest { path: path.to_owned(), line, column, text, message }
+}
+
+/// Messages of the TOML parser may span lines; the place is shown by [`Error::Manifest`] itself.
+fn one_line(message: &str) -> String {
+    message.lines().map(str::trim).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,37 @@
+//! The workload itself.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use checker::Wanted;
+
+/// How long `setup` and `command` may each take if the workload does not say.
+pub const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(60);
+
+/// What is run and tested: see the crate's documentation for the meaning of each part.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    /// The name of its directory, or of a bare command's program.
+    pub name: String,
+    /// For people.
+    pub description: Option<String>,
+    /// Its directory, absolute; `None` for a bare command.
+    pub directory: Option<PathBuf>,
+    /// How to build it, as written.
+    pub build: Option<Vec<String>>,
+    /// What makes the old state, as written.
+    pub setup: Option<Vec<String>>,
+    /// What makes the new state, as written; never empty.
+    pub command: Vec<String>,
+    /// The directory whose content is the durable start state, absolute.
+    pub from: Option<PathBuf>,
+    /// What must hold; if empty, the harness chooses.
+    pub invariants: Vec<Wanted>,
+    /// A checker of the workload's own, as written.
+    pub check: Option<Vec<String>>,
+    /// How long `setup` and `command` may each take.
+    pub time_limit: Duration,
+    /// Environment variables of `setup` and `command`, as written.
+    pub env: BTreeMap<String, String>,
+}
