@@ -4,8 +4,12 @@
 //! descriptors. Only descriptors that were looked at are in it; an entry is dropped when its descriptor is closed.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 
+use libc::pid_t;
 use trace::{Channel, Handle, RelPath};
+
+use crate::remote::Position;
 
 /// What a descriptor is to the recorder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +44,7 @@ pub(crate) struct OpenFile {
     pub(crate) path: RelPath,
     /// Flags of open(2); `O_APPEND` as it is now.
     pub(crate) flags: u32,
+    position: Option<Position>,
 }
 
 /// All tables and all recorded open files.
@@ -143,7 +148,7 @@ impl Files {
     pub(crate) fn open(&mut self, id: TableId, fd: i32, path: RelPath, flags: u32) -> (Handle, Option<Handle>) {
         let handle = Handle(self.next_handle);
         self.next_handle += 1;
-        self.files.insert(handle, OpenFile { descriptors: 0, path, flags });
+        self.files.insert(handle, OpenFile { descriptors: 0, path, flags, position: None });
         let closed = self.set(id, fd, Entry::File(handle));
         (handle, closed)
     }
@@ -158,6 +163,18 @@ impl Files {
         if let Some(file) = self.files.get_mut(&handle) {
             file.flags = change(file.flags);
         }
+    }
+
+    /// The file position behind descriptor `fd` of thread `tid`, which is `handle`'s. Errors: the thread is gone.
+    pub(crate) fn position(&mut self, tid: pid_t, fd: i32, handle: Handle) -> io::Result<u64> {
+        let file = self.files.get_mut(&handle).ok_or(io::ErrorKind::NotFound)?;
+        // A number can come to stand for another thread: then the old one cannot be asked any more.
+        if let Some(position) = file.position.as_ref().filter(|position| position.is_of(tid, fd))
+            && let Ok(position) = position.read()
+        {
+            return Ok(position);
+        }
+        file.position.insert(Position::new(tid, fd)?).read()
     }
 
     /// One descriptor for each recorded open file of each table.

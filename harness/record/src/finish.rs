@@ -275,7 +275,7 @@ impl Recorder<'_> {
         if let Some(offset) = offset {
             return Ok(offset);
         }
-        let start = remote::fd_info(tid, fd)?.0.saturating_sub(length);
+        let start = self.files.position(tid, fd, handle)?.saturating_sub(length);
         if before.is_some_and(|before| before != start) {
             self.limit(
                 name,
@@ -336,7 +336,7 @@ impl Recorder<'_> {
         }
         let from_offset = match from_offset {
             Some(offset) => offset,
-            None => remote::fd_info(tid, from.1)?.0.saturating_sub(length),
+            None => self.files.position(tid, from.1, from.0)?.saturating_sub(length),
         };
         let to_offset = self.landed(tid, name, to, (to_offset, None), 0, length)?;
         let call = Call::CopyRange { from: from.0, from_offset, to: to.0, to_offset, length };

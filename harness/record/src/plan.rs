@@ -249,7 +249,7 @@ impl Recorder<'_> {
             Some(Entry::File(handle)) => {
                 // With another user of the position, where the bytes went can only be told if it moved by them alone.
                 let shared = offset.is_none() && self.files.shared(self.table(tid), handle);
-                let before = if shared { Some(remote::fd_info(tid, fd)?.0) } else { None };
+                let before = if shared { Some(self.files.position(tid, fd, handle)?) } else { None };
                 exclusive(Action::Write { handle, fd, spans: spans(tid)?, offset, before, flags })
             }
             Some(Entry::Channel(channel)) => free(Action::Ack { channel, spans: spans(tid)? }),

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, IoSliceMut};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use libc::pid_t;
@@ -128,6 +128,30 @@ pub(crate) fn fd_info(tid: pid_t, fd: i32) -> io::Result<(u64, u32)> {
     let mut buffer = [0; 128];
     let length = fs::File::open(format!("/proc/{tid}/fdinfo/{fd}"))?.read(&mut buffer)?;
     parse_fd_info(&buffer[..length]).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// The position of one descriptor, asked for again and again: opening the file in `/proc` costs more than reading it.
+#[derive(Debug)]
+pub(crate) struct Position {
+    of: (pid_t, i32),
+    info: fs::File,
+}
+
+impl Position {
+    pub(crate) fn new(tid: pid_t, fd: i32) -> io::Result<Self> {
+        Ok(Self { of: (tid, fd), info: fs::File::open(format!("/proc/{tid}/fdinfo/{fd}"))? })
+    }
+
+    /// Whether this is about descriptor `fd` of thread `tid`. The kernel looks the descriptor up at each reading.
+    pub(crate) fn is_of(&self, tid: pid_t, fd: i32) -> bool {
+        self.of == (tid, fd)
+    }
+
+    pub(crate) fn read(&self) -> io::Result<u64> {
+        let mut buffer = [0; 128];
+        let length = self.info.read_at(&mut buffer, 0)?;
+        Ok(parse_fd_info(&buffer[..length]).ok_or(io::ErrorKind::InvalidData)?.0)
+    }
 }
 
 fn parse_fd_info(text: &[u8]) -> Option<(u64, u32)> {

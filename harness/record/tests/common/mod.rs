@@ -62,6 +62,17 @@ impl Run {
         lines.join("\n")
     }
 
+    /// Lines that contain each of `texts` follow each other in the listing, with others between them.
+    #[track_caller]
+    pub fn expect_in_order(&self, texts: &[&str]) -> &Self {
+        let lines = trace::listing(&self.trace);
+        let mut rest = lines.iter();
+        for text in texts {
+            assert!(rest.any(|line| line.contains(text)), "no {text:?} at its place in\n{}", self.text());
+        }
+        self
+    }
+
     /// The lines of the listing that contain `text`.
     pub fn lines(&self, text: &str) -> Vec<String> {
         trace::listing(&self.trace).into_iter().filter(|line| line.contains(text)).collect()
