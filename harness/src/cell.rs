@@ -10,6 +10,7 @@ use disk::{BlockLog, DiskModel, Image};
 use protocol::Filesystem;
 use report::{CellId, ProgressReport};
 
+use crate::control::Control;
 use crate::subject::Subject;
 use crate::tally::Tally;
 
@@ -31,6 +32,15 @@ pub struct Outcome {
     pub complete: bool,
     /// For tokens: what the replay left, if anything was found.
     pub replay: Option<(Image, BlockLog)>,
+}
+
+/// What every schedule of a cell starts from.
+#[derive(Debug)]
+pub struct Base {
+    /// The file system with the old files in it, unmounted cleanly.
+    pub image: Image,
+    /// What the file system is not up to, whatever the program does.
+    pub control: Control,
 }
 
 /// One cell.
@@ -56,7 +66,7 @@ pub struct Cell {
 #[derive(Default)]
 struct Progress {
     preparing: bool,
-    base: Option<Arc<Image>>,
+    base: Option<Arc<Base>>,
     next: usize,
     running: usize,
     started: Option<Instant>,
@@ -72,7 +82,7 @@ pub enum Job {
     /// Make the durable start state.
     Prepare,
     /// Replay and explore this schedule, from this start state.
-    Schedule(usize, Arc<Image>),
+    Schedule(usize, Arc<Base>),
 }
 
 /// What a worker learns when it asks a cell for work.
@@ -134,7 +144,7 @@ impl Cell {
     }
 
     /// The start state is there.
-    pub fn prepared(&self, base: Image, machine: &str, kernel: &str) {
+    pub fn prepared(&self, base: Base, machine: &str, kernel: &str) {
         let mut state = self.state();
         state.base = Some(Arc::new(base));
         state.machine = Some((machine.into(), kernel.into()));
@@ -190,7 +200,7 @@ impl Cell {
             tally.allowed += &outcome.tally.allowed;
             tally.covered += &outcome.tally.covered;
             tally.mounts += outcome.tally.mounts;
-            kinds.extend(outcome.tally.violations.iter().filter(|(_, v)| v.fails).map(|(key, _)| key));
+            kinds.extend(outcome.tally.violations.keys().filter(|key| !key.told_only));
         }
         ProgressReport {
             schedules_done: state.outcomes.len() as u64,

@@ -9,6 +9,7 @@ pub mod brute;
 pub mod cell;
 pub mod cli;
 pub mod commands;
+pub mod control;
 pub mod explore;
 pub mod label;
 pub mod mkfs;

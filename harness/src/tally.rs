@@ -8,7 +8,17 @@ use num_bigint::BigUint;
 use trace::RelPath;
 
 /// One way in which an invariant is broken.
-pub type Key = (RelPath, Invariant, Kind);
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// Whether it fails the run: first, so that what does comes first.
+    pub told_only: bool,
+    /// The file.
+    pub path: RelPath,
+    /// The invariant.
+    pub invariant: Invariant,
+    /// How it is broken.
+    pub kind: Kind,
+}
 
 /// A class that shows a violation: the one that is shown of many.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +40,6 @@ pub struct Example {
 pub struct Violation {
     /// How many.
     pub states: BigUint,
-    /// Whether it fails the run.
-    pub fails: bool,
     /// One of them.
     pub example: Example,
 }
@@ -54,9 +62,10 @@ impl Tally {
     pub fn class(&mut self, fates: &Fates, findings: Vec<Finding>, schedule: usize, epoch: usize, moment: Moment) {
         let count = fates.count();
         for finding in findings {
-            let example = Example { schedule, epoch, state: fates.fewest_lost(), moment, observed: finding.observed };
-            let violation = Violation { states: count.clone(), fails: finding.fails, example };
-            self.add((finding.path, finding.invariant, finding.kind), violation);
+            let observed = finding.observed.clone();
+            let example = Example { schedule, epoch, state: fates.fewest_lost(), moment, observed };
+            let Finding { invariant, kind, path, fails, .. } = finding;
+            self.add(Key { told_only: !fails, path, invariant, kind }, Violation { states: count.clone(), example });
         }
         self.covered += count;
         self.mounts += 1;

@@ -16,7 +16,11 @@ use crate::token::Token;
 pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
     let subject = &cell.subject;
     let total = subject.schedules.len() as u64;
-    let exit = |key: &Key| matches!(key.1, Invariant::DurableAfter(checker::Ack::Exit) | Invariant::Mountable);
+    let exit = |key: &Key| match key.invariant {
+        Invariant::DurableAfter(checker::Ack::Exit) => true,
+        Invariant::Mountable => !key.told_only,
+        _ => false,
+    };
     let complete = result.explored == total && result.failure.is_none() && subject.limits().is_empty();
     let lost = result.tally.violations.keys().any(exit);
     let mut report = CellReport {
@@ -32,16 +36,17 @@ pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
         durable_after_exit: durable_after_exit(lost, complete && subject.rules.has_exit()),
         violations: Vec::new(),
         not_durable: Vec::new(),
+        weaknesses: Vec::new(),
         limits: subject.limits().to_vec(),
         failure: result.failure.clone(),
         notes: notes(cell, result),
     };
     for (key, violation) in &result.tally.violations {
         let text = violation_report(cell, result, key, violation, run);
-        if violation.fails {
-            report.violations.push(text);
-        } else {
-            report.not_durable.push(text);
+        match (key.told_only, &key.invariant) {
+            (false, _) => report.violations.push(text),
+            (true, Invariant::Mountable) => report.weaknesses.push(text),
+            (true, _) => report.not_durable.push(text),
         }
     }
     report
@@ -60,7 +65,7 @@ fn notes(cell: &Cell, result: &CellResult) -> Vec<String> {
 }
 
 fn violation_report(cell: &Cell, result: &CellResult, key: &Key, violation: &Violation, run: &str) -> ViolationReport {
-    let (path, invariant, kind) = key;
+    let Key { path, invariant, kind, .. } = key;
     let subject = &cell.subject;
     let example = &violation.example;
     let trace = &subject.trace;

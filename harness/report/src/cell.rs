@@ -104,6 +104,9 @@ pub struct CellReport {
     pub violations: Vec<ViolationReport>,
     /// What was not durable after the exit, though nobody asked: information, which fails nothing.
     pub not_durable: Vec<ViolationReport>,
+    /// States of which the file system itself makes nothing, whatever the program does: a control run, with a program
+    /// that does everything right, has the same. Told, but no fault of the workload.
+    pub weaknesses: Vec<ViolationReport>,
     /// What the recorder could not follow: with any of these there is no pass.
     pub limits: Vec<Limit>,
     /// Why the harness could not judge or finish the cell by its own fault, if so.
@@ -140,6 +143,8 @@ struct Stored {
     violations: Vec<ViolationReport>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     not_durable: Vec<ViolationReport>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    weaknesses: Vec<ViolationReport>,
     #[serde(default)]
     limits: Vec<Limit>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -161,6 +166,7 @@ impl From<CellReport> for Stored {
             durable_after_exit: cell.durable_after_exit,
             violations: cell.violations,
             not_durable: cell.not_durable,
+            weaknesses: cell.weaknesses,
             limits: cell.limits,
             failure: cell.failure,
             notes: cell.notes,
@@ -181,6 +187,7 @@ impl TryFrom<Stored> for CellReport {
             durable_after_exit: stored.durable_after_exit,
             violations: stored.violations,
             not_durable: stored.not_durable,
+            weaknesses: stored.weaknesses,
             limits: stored.limits,
             failure: stored.failure,
             notes: stored.notes,

@@ -221,6 +221,11 @@ fn remarks(cell: &CellReport) -> Vec<String> {
     for lost in &cell.not_durable {
         lines.push(format!("not durable: {} is {} ({}): {}", lost.path, lost.kind, lost.invariant, replay(lost)));
     }
+    for weak in &cell.weaknesses {
+        let what =
+            format!("the file system is {} in {} states, whatever the program does", weak.kind, count(&weak.states));
+        lines.push(format!("{what} (a control run has the same): {}", replay(weak)));
+    }
     lines.extend(cell.notes.iter().map(|note| format!("note: {note}")));
     lines.into_iter().map(|line| tame(&format!("{}: {line}", cell.id))).collect()
 }

@@ -24,6 +24,7 @@ pub fn cell(fs: &str) -> CellReport {
         durable_after_exit: Durable::Yes,
         violations: vec![],
         not_durable: vec![],
+        weaknesses: vec![],
         limits: vec![],
         failure: None,
         notes: vec![],
@@ -110,8 +111,18 @@ pub fn report() -> Report {
         cell.id.workload = "safe_config".into();
         cell
     };
-    let not_durable =
-        CellReport { not_durable: vec![bare_violation()], durable_after_exit: Durable::No, ..cell("xfs") };
+    let weakness = ViolationReport {
+        invariant: "mountable".into(),
+        kind: checker::Kind::Unmountable,
+        path: ".".into(),
+        ..bare_violation()
+    };
+    let not_durable = CellReport {
+        not_durable: vec![bare_violation()],
+        weaknesses: vec![weakness],
+        durable_after_exit: Durable::No,
+        ..cell("xfs")
+    };
     Report::new(vec![
         violated("ext4:noauto_da_alloc"),
         incomplete("xfs"),

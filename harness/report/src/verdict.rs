@@ -41,13 +41,14 @@ pub(crate) fn is_exhaustive(schedules: &Schedules, states: &CrashStates) -> bool
 
 /// The verdict. `judged` is whether the harness could judge at all: no trace limits, no failure of its own.
 ///
-/// A violation stands whatever else is true of the cell, for it was seen; a pass needs everything.
+/// A pass needs everything. A violation needs a trace that is whole: what the recorder missed may be the very call that
+/// prevents it. It stands whatever was left uncovered.
 pub fn verdict(violations: usize, judged: bool, schedules: &Schedules, states: &CrashStates) -> Verdict {
     let impossible = states.covered > states.allowed || schedules.explored > schedules.total;
-    if violations > 0 {
-        Verdict::Violation
-    } else if !judged || impossible {
+    if !judged || impossible {
         Verdict::Invalid
+    } else if violations > 0 {
+        Verdict::Violation
     } else if !is_exhaustive(schedules, states) {
         Verdict::Incomplete
     } else {
@@ -109,11 +110,10 @@ mod tests {
     }
 
     #[test]
-    fn a_violation_stands() {
-        for judged in [false, true] {
-            for covered in [1, 9] {
-                assert_eq!(judge(1, judged, (1, 3), (covered, 9)), Verdict::Violation);
-            }
+    fn a_violation_stands_if_the_trace_is_whole() {
+        for covered in [1, 9] {
+            assert_eq!(judge(1, true, (1, 3), (covered, 9)), Verdict::Violation);
+            assert_eq!(judge(1, false, (1, 3), (covered, 9)), Verdict::Invalid);
         }
     }
 

@@ -92,6 +92,7 @@ async fn look(rebuilt: Rebuilt, vm: vm::Choice) -> Result<Replayed, Failure> {
         initramfs,
         sectors: rebuilt.image.sectors(),
         limits: Limits::default(),
+        no_guide: Arc::default(),
         cells: Vec::new(),
         stop: Arc::new(AtomicBool::new(false)),
         bell: Notify::new(),
