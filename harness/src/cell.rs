@@ -10,7 +10,6 @@ use disk::{BlockLog, DiskModel, Image};
 use protocol::Filesystem;
 use report::{CellId, ProgressReport};
 
-use crate::control::Control;
 use crate::subject::Subject;
 use crate::tally::Tally;
 
@@ -32,15 +31,6 @@ pub struct Outcome {
     pub complete: bool,
     /// For tokens: what the replay left, if anything was found.
     pub replay: Option<(Image, BlockLog)>,
-}
-
-/// What every schedule of a cell starts from.
-#[derive(Debug)]
-pub struct Base {
-    /// The file system with the old files in it, unmounted cleanly.
-    pub image: Image,
-    /// What the file system is not up to, whatever the program does.
-    pub control: Control,
 }
 
 /// One cell.
@@ -66,7 +56,7 @@ pub struct Cell {
 #[derive(Default)]
 struct Progress {
     preparing: bool,
-    base: Option<Arc<Base>>,
+    base: Option<Arc<Image>>,
     next: usize,
     running: usize,
     started: Option<Instant>,
@@ -82,7 +72,7 @@ pub enum Job {
     /// Make the durable start state.
     Prepare,
     /// Replay and explore this schedule, from this start state.
-    Schedule(usize, Arc<Base>),
+    Schedule(usize, Arc<Image>),
 }
 
 /// What a worker learns when it asks a cell for work.
@@ -144,7 +134,7 @@ impl Cell {
     }
 
     /// The start state is there.
-    pub fn prepared(&self, base: Base, machine: &str, kernel: &str) {
+    pub fn prepared(&self, base: Image, machine: &str, kernel: &str) {
         let mut state = self.state();
         state.base = Some(Arc::new(base));
         state.machine = Some((machine.into(), kernel.into()));

@@ -8,6 +8,7 @@ use protocol::{Command, Filesystem, Reply};
 use vm::{Guest, GuestError};
 
 use crate::walk::Walk;
+use crate::weakness::only_torn;
 
 /// What one mount found: the class of states that it stands for, and what all of them look like.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub struct Class {
     pub fates: Fates,
     /// What the guest saw.
     pub observation: Observation,
+    /// Whether it does not mount for a reason that no program can be blamed for: see [`crate::weakness`].
+    pub weakness: bool,
 }
 
 /// Gives guests, and takes back those that are broken.
@@ -42,9 +45,11 @@ pub async fn explore(
         if !go_on() {
             return Ok(false);
         }
-        let found = observe(guests, filesystem, layers, prefix).await?;
-        walk.ran(found.fates.decisions());
-        class(found);
+        let (fates, observation) = observe(guests, filesystem, layers, prefix).await?;
+        walk.ran(fates.decisions());
+        let refused = matches!(observation.mount, Mount::Refused { .. });
+        let weakness = refused && only_torn(guests, filesystem, layers, &fates.fewest_lost()).await?;
+        class(Class { fates, observation, weakness });
     }
     Ok(true)
 }
@@ -58,9 +63,9 @@ async fn observe(
     filesystem: &Filesystem,
     layers: &Arc<Layers>,
     prefix: &[Decision],
-) -> Result<Class, GuestError> {
+) -> Result<(Fates, Observation), GuestError> {
     let mut decisions = prefix.to_vec();
-    let mut died = None;
+    let mut died = false;
     loop {
         let guest = guests.guest().await?;
         guest.insert(Box::new(CrashDisk::new(layers.clone(), &decisions)));
@@ -68,28 +73,21 @@ async fn observe(
         let disk: Box<dyn std::any::Any> = guest.eject();
         let fates = disk.downcast::<CrashDisk>().map(|disk| disk.into_fates());
         let fates = fates.unwrap_or_else(|_| unreachable!("a guest gives back the disk it was given"));
-        match reply {
-            Ok(Reply::Observed(observation)) => return Ok(Class { fates, observation }),
+        let reason = match reply {
+            Ok(Reply::Observed(observation)) => return Ok((fates, observation)),
             Ok(other) => return Err(GuestError::Refused(format!("answered an observation with {other:?}"))),
-            Err(GuestError::Died { reason, console }) => {
-                guests.lost();
-                if died.replace(()).is_some() {
-                    let mount = Mount::Died { reason: format!("{reason}\n{console}") };
-                    return Ok(Class { fates, observation: Observation { mount, entries: Default::default() } });
-                }
-                decisions = fates.decisions().to_vec();
-            }
-            Err(GuestError::Refused(reason)) => {
-                // The agent could not even unmount: the state has wedged the file system.
-                guests.lost();
-                if died.replace(()).is_some() {
-                    let mount = Mount::Died { reason };
-                    return Ok(Class { fates, observation: Observation { mount, entries: Default::default() } });
-                }
-                decisions = fates.decisions().to_vec();
-            }
+            Err(GuestError::Died { reason, console }) => format!("{reason}\n{console}"),
+            // The agent could not even unmount: the state has wedged the file system.
+            Err(GuestError::Refused(reason)) => reason,
             Err(error) => return Err(error),
+        };
+        guests.lost();
+        if died {
+            let mount = Mount::Died { reason };
+            return Ok((fates, Observation { mount, entries: Default::default() }));
         }
+        died = true;
+        decisions = fates.decisions().to_vec();
     }
 }
 

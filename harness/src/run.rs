@@ -134,7 +134,6 @@ pub async fn run(
         initramfs,
         sectors: size / disk::SECTOR as u64,
         limits: options.limits,
-        no_guide: Arc::default(),
         cells: cells.clone(),
         stop: stop.clone(),
         bell: Notify::new(),

@@ -2,7 +2,6 @@
 
 use checker::{Invariant, describe, reason};
 use disk::{Layers, State};
-use num_bigint::BigUint;
 use report::{CellReport, CrashStates, OpRef, Schedules, ViolationReport, WriteRef, durable_after_exit};
 use trace::{Call, Trace};
 
@@ -159,13 +158,13 @@ fn cause(subject: &Subject, plan: &Plan, step: usize) -> (Option<OpRef>, Option<
     }
 }
 
-/// The whole image of the state that a token names, and the number of states of its epoch.
-pub fn state_image(
+/// The epoch that a token names, if its state exists there.
+pub fn epoch_of(
     start: &disk::Image,
     log: &disk::BlockLog,
     model: disk::DiskModel,
     token: &Token,
-) -> Option<(disk::Image, disk::Epoch, BigUint)> {
+) -> Option<(Layers, disk::Epoch)> {
     let mut durable = start.clone();
     let mut from = 0;
     for (index, epoch) in disk::epochs(log, &model).into_iter().enumerate() {
@@ -173,8 +172,7 @@ pub fn state_image(
         from = epoch.volatile.start;
         if index == token.epoch {
             let layers = Layers::new(durable, log, &epoch, model);
-            let count = layers.fates().count();
-            return layers.fates().allows(&token.state).then(|| (layers.image(&token.state), epoch, count));
+            return layers.fates().allows(&token.state).then_some((layers, epoch));
         }
     }
     None

@@ -12,8 +12,7 @@ use tokio::sync::{Notify, mpsc};
 use tracing::warn;
 use vm::{Guest, GuestError, Limits, Machine};
 
-use crate::cell::{Ask, Base, Cell, Job, Outcome};
-use crate::control::Control;
+use crate::cell::{Ask, Cell, Job, Outcome};
 use crate::explore::{Guests, explore};
 use crate::mkfs::{MkfsError, mkfs};
 use crate::replay::{Replay, ReplayError, populate, replay};
@@ -30,8 +29,6 @@ pub struct Yard {
     pub sectors: u64,
     /// Time limits.
     pub limits: Limits,
-    /// A guide that asks for nothing.
-    pub no_guide: Arc<Guide>,
     /// The cells, in the order of the report.
     pub cells: Vec<Arc<Cell>>,
     /// Set to end early.
@@ -176,25 +173,14 @@ async fn prepare(yard: &Yard, slot: &mut Slot<'_>, cell: &Cell) -> Result<(), Wo
     let fresh = mkfs(&cell.filesystem, yard.sectors * disk::SECTOR as u64)?;
     slot.set_guide(&cell.subject.guide);
     let guest = slot.guest().await?;
-    let (machine, kernel) = (guest.machine(), guest.kernel().to_owned());
-    let before = &cell.subject.trace.before;
-    let image = match populate(guest, &cell.filesystem, fresh, before).await {
-        Ok(image) => image,
-        Err(GuestError::Refused(reason)) => return Err(WorkError::Start { cell: cell.id.to_string(), reason }),
-        Err(error) => return Err(error.into()),
-    };
-    slot.set_guide(&yard.no_guide);
-    match Control::run(slot, &cell.filesystem, &image, before, cell.model).await {
-        Ok(control) => cell.prepared(Base { image, control }, machine, &kernel),
-        Err(ReplayError::Guest(error @ (GuestError::Setup { .. } | GuestError::Boot { .. }))) => {
-            return Err(error.into());
+    match populate(guest, &cell.filesystem, fresh, &cell.subject.trace.before).await {
+        Ok(base) => {
+            cell.prepared(base, guest.machine(), guest.kernel());
+            Ok(())
         }
-        Err(error) => {
-            slot.lost();
-            cell.failed(format!("the control run: {error}"));
-        }
+        Err(GuestError::Refused(reason)) => Err(WorkError::Start { cell: cell.id.to_string(), reason }),
+        Err(error) => Err(error.into()),
     }
-    Ok(())
 }
 
 /// Replays one schedule and explores every epoch of what the disk saw.
@@ -203,14 +189,13 @@ async fn one_schedule(
     slot: &mut Slot<'_>,
     cell: &Cell,
     schedule: usize,
-    base: &Base,
+    base: &disk::Image,
     plan: &Plan,
 ) -> Result<Outcome, ReplayError> {
     let subject = &cell.subject;
     slot.set_guide(&subject.guide);
     let guest = slot.guest().await?;
-    let Replay { start, log } =
-        replay(guest, &cell.filesystem, &base.image, plan, &subject.trace, &subject.live).await?;
+    let Replay { start, log } = replay(guest, &cell.filesystem, base, plan, &subject.trace, &subject.live).await?;
     let mut tally = Tally::default();
     let mut complete = true;
     let mut durable = start.clone();
@@ -228,7 +213,7 @@ async fn one_schedule(
             let begun_earliest = plan.ops_begun(steps.unwrap_or(0).max(epoch.ended_first) as usize);
             let moment = Moment { begun_earliest, ended_latest };
             let mut findings = subject.rules.judge(&class.observation, &moment);
-            base.control.excuse(&class.observation, &mut findings);
+            findings.iter_mut().for_each(|finding| finding.fails &= !class.weakness);
             tally.class(&class.fates, findings, schedule, index, moment);
         })
         .await?;

@@ -224,6 +224,26 @@ impl Fates {
         state
     }
 
+    /// The two states nearest to `state` in which no write is torn: with every torn write kept whole, and with every
+    /// torn write lost whole. `None` if nothing in it is torn.
+    pub fn untorn(&self, state: &State) -> Option<[State; 2]> {
+        let mut torn: Vec<u32> = state.torn.iter().map(|&(write, _)| write).collect();
+        let mut whole = State { lost: state.lost.clone(), ..State::default() };
+        for (write, &units) in self.units.iter().enumerate() {
+            let write = write as u32;
+            match state.lost_units.iter().filter(|&&(other, _)| other == write).count() {
+                0 => {}
+                lost if lost == units as usize => whole.lost.push(write),
+                _ => torn.push(write),
+            }
+        }
+        whole.lost.sort_unstable();
+        let mut lost = whole.clone();
+        lost.lost.extend(&torn);
+        lost.lost.sort_unstable();
+        (!torn.is_empty()).then_some([whole, lost])
+    }
+
     /// Whether `state` is one of the states that the model allows, whatever is settled.
     pub fn allows(&self, state: &State) -> bool {
         let units = |write: u32| self.units.get(write as usize).copied();
@@ -355,6 +375,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn untorn_neighbours() {
+        let writes = writes(&[4, 1, 2]);
+        let model = DiskModel { tear: TearKind::Any, ..DiskModel::default() };
+        let fates = Fates::open(&model, &writes);
+        let state = State { lost_units: vec![(0, 1), (1, 0)], ..State::default() };
+        let [kept, lost] = fates.untorn(&state).unwrap();
+        assert_eq!((kept.lost, lost.lost), (vec![1], vec![0, 1]));
+        let state = State { lost: vec![1], torn: Some((0, Tear::Head(2))), ..State::default() };
+        let [kept, lost] = fates.untorn(&state).unwrap();
+        assert_eq!((kept.lost, lost.lost), (vec![1], vec![0, 1]));
+        assert_eq!(fates.untorn(&State { lost: vec![0], ..State::default() }), None);
     }
 
     #[test]

@@ -104,8 +104,8 @@ pub struct CellReport {
     pub violations: Vec<ViolationReport>,
     /// What was not durable after the exit, though nobody asked: information, which fails nothing.
     pub not_durable: Vec<ViolationReport>,
-    /// States of which the file system itself makes nothing, whatever the program does: a control run, with a program
-    /// that does everything right, has the same. Told, but no fault of the workload.
+    /// States that the file system does not mount only because a write of it was torn, though it mounts with the
+    /// write whole and without it: no program can prevent that. Told, but no fault of the workload.
     pub weaknesses: Vec<ViolationReport>,
     /// What the recorder could not follow: with any of these there is no pass.
     pub limits: Vec<Limit>,

@@ -222,9 +222,9 @@ fn remarks(cell: &CellReport) -> Vec<String> {
         lines.push(format!("not durable: {} is {} ({}): {}", lost.path, lost.kind, lost.invariant, replay(lost)));
     }
     for weak in &cell.weaknesses {
-        let what =
-            format!("the file system is {} in {} states, whatever the program does", weak.kind, count(&weak.states));
-        lines.push(format!("{what} (a control run has the same): {}", replay(weak)));
+        let states = format!("{} states", count(&weak.states));
+        let why = "because a write of its own was torn, which no program can prevent";
+        lines.push(format!("weakness of the file system: {} in {states} {why}: {}", weak.kind, replay(weak)));
     }
     lines.extend(cell.notes.iter().map(|note| format!("note: {note}")));
     lines.into_iter().map(|line| tame(&format!("{}: {line}", cell.id))).collect()

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use checker::{Entry, EntryKind, Finding, Moment, Mount, Observation, Seen};
-use disk::{Epoch, Image};
+use checker::{Entry, EntryKind, Finding, Invariant, Moment, Mount, Observation, Seen};
+use disk::{Epoch, Layers};
 use report::ExitStatus;
 use tokio::sync::{Notify, mpsc};
 use vm::{Limits, Paths};
@@ -16,7 +16,8 @@ use crate::explore::observe_image;
 use crate::store::{KeptCell, Store};
 use crate::subject::Subject;
 use crate::token::Token;
-use crate::words::{op_ref, state_image};
+use crate::weakness::only_torn;
+use crate::words::{epoch_of, op_ref};
 use crate::worker::{Slot, Yard};
 
 /// Files up to this size, bytes, are read whole and shown.
@@ -26,7 +27,7 @@ const SHOWN: u64 = 1 << 20;
 struct Rebuilt {
     subject: Subject,
     cell: KeptCell,
-    image: Image,
+    layers: Layers,
     epoch: Epoch,
     token: Token,
 }
@@ -48,7 +49,7 @@ pub fn replay(arguments: &cli::Replay) -> Result<ExitStatus, Failure> {
     let store = Store::find(&root, &token)?;
     let rebuilt = rebuild(&store, token)?;
     if let Some(path) = &arguments.image {
-        rebuilt.image.write_raw(path).map_err(Failure::machine)?;
+        rebuilt.layers.image(&rebuilt.token.state).write_raw(path).map_err(Failure::machine)?;
         eprintln!("the disk is in {}", path.display());
     }
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::machine)?;
@@ -75,9 +76,9 @@ fn rebuild(store: &Store, token: Token) -> Result<Rebuilt, Failure> {
         return Err(none(format!("schedule {}", token.schedule)));
     }
     let (start, log) = store.replay(token.cell, token.schedule)?;
-    let (image, epoch, _) = state_image(&start, &log, kept.model, &token)
+    let (layers, epoch) = epoch_of(&start, &log, kept.model, &token)
         .ok_or_else(|| none(format!("crash state {token}: its epoch or its writes do not exist")))?;
-    Ok(Rebuilt { subject, cell, image, epoch, token })
+    Ok(Rebuilt { subject, cell, layers, epoch, token })
 }
 
 async fn look(rebuilt: Rebuilt, vm: vm::Choice) -> Result<Replayed, Failure> {
@@ -90,9 +91,8 @@ async fn look(rebuilt: Rebuilt, vm: vm::Choice) -> Result<Replayed, Failure> {
     let yard = Yard {
         machine,
         initramfs,
-        sectors: rebuilt.image.sectors(),
+        sectors: rebuilt.layers.sectors(),
         limits: Limits::default(),
-        no_guide: Arc::default(),
         cells: Vec::new(),
         stop: Arc::new(AtomicBool::new(false)),
         bell: Notify::new(),
@@ -104,14 +104,18 @@ async fn look(rebuilt: Rebuilt, vm: vm::Choice) -> Result<Replayed, Failure> {
     guide.read_all_up_to = guide.read_all_up_to.max(SHOWN);
     slot.set_guide(&Arc::new(guide));
     slot.guest().await?;
-    let observation = observe_image(&mut slot, &filesystem, rebuilt.image.clone()).await?;
+    let (layers, state) = (&rebuilt.layers, &rebuilt.token.state);
+    let observation = observe_image(&mut slot, &filesystem, layers.image(state)).await?;
+    let refused = matches!(observation.mount, Mount::Refused { .. });
+    let weakness = refused && only_torn(&mut slot, &filesystem, layers, state).await?;
     let subject = &rebuilt.subject;
     let plan = subject.schedules[rebuilt.token.schedule].plan(&subject.trace, &subject.history);
     let moment = Moment {
         begun_earliest: plan.ops_begun(rebuilt.epoch.ended_first as usize),
         ended_latest: plan.ops_begun(rebuilt.epoch.ended_last as usize),
     };
-    let findings = subject.rules.judge(&observation, &moment);
+    let mut findings = subject.rules.judge(&observation, &moment);
+    findings.iter_mut().for_each(|finding| finding.fails &= !weakness);
     let text = text(&rebuilt, &observation, &findings, &moment);
     Ok(Replayed { observation, findings, text })
 }
@@ -136,7 +140,13 @@ fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding], mome
         Mount::Died { reason } => lines.push(format!("the guest died: {reason}")),
     }
     for finding in findings {
-        let weight = if finding.fails { "violation" } else { "not durable" };
+        let weight = match (finding.fails, &finding.invariant) {
+            (true, _) => "violation",
+            (false, Invariant::Mountable) => {
+                "weakness of the file system itself, which is refused only because a write was torn"
+            }
+            (false, _) => "not durable",
+        };
         lines.push(format!(
             "{weight}: {} is {} ({}): {}",
             finding.path, finding.kind, finding.invariant, finding.observed
