@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use checker::Observation;
+use checker::{Mount, Observation};
 use disk::Layers;
 use num_bigint::BigUint;
 use protocol::Filesystem;
@@ -14,9 +14,14 @@ use crate::explore::{Guests, observe_image};
 /// How often each observation occurs among the states of an epoch.
 pub type Outcomes = BTreeMap<String, BigUint>;
 
-/// Counts one observation.
+/// Counts one observation. What the kernel says of a refusal is left out: it is rate-limited (lib/ratelimit.c), and so
+/// not a function of the state.
 pub fn count(outcomes: &mut Outcomes, observation: &Observation, states: BigUint) {
-    *outcomes.entry(format!("{observation:?}")).or_default() += states;
+    let outcome = match &observation.mount {
+        Mount::Refused { errno, .. } => format!("refused: {errno}"),
+        _ => format!("{observation:?}"),
+    };
+    *outcomes.entry(outcome).or_default() += states;
 }
 
 /// Mounts every state of an epoch, each on a disk of its own.

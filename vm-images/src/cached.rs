@@ -22,11 +22,11 @@ impl BuildError {
 }
 
 /// A file with `content` in the directory `cache`. Its name holds a hash of its content, so one that is there already
-/// is used, and several processes may ask at once.
+/// is used (unless a crash or someone else has changed it), and several processes may ask at once.
 pub fn cached(cache: &Path, name: &str, extension: &str, content: &[u8]) -> Result<PathBuf, BuildError> {
     let digest: String = Sha256::digest(content).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     let path = cache.join(format!("{name}-{digest}.{extension}"));
-    if path.is_file() {
+    if fs::read(&path).is_ok_and(|there| there == content) {
         return Ok(path);
     }
     let fail = |doing| {

@@ -1,0 +1,230 @@
+//! Classes of crash states per second, for each machine and file system.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use checker::Moment;
+use disk::{DiskModel, Layers};
+use harness::explore::{Guests, explore};
+use harness::mkfs::{KINDS, mkfs};
+use harness::replay::{populate, replay};
+use harness::subject::Subject;
+use harness::tally::Tally;
+use protocol::{Command, Filesystem};
+use vm::{Accelerator, Guest, GuestError, Limits, Machine, Paths, Qemu, Uml};
+use workload::Workload;
+
+use crate::sample::{Samples, print_table};
+use crate::{Effort, Outcome, Places, processes};
+
+/// The workload whose crash states are explored.
+const WORKLOAD: &str = "naive_config";
+
+/// One epoch, ready to be explored.
+struct Epoch {
+    layers: Arc<Layers>,
+    moment: Moment,
+}
+
+/// What some passes over all epochs took: seconds by the clock, and of processor time.
+struct Cost {
+    classes: u64,
+    passes: u64,
+    clock: f64,
+    harness: f64,
+    guest: f64,
+}
+
+/// All epochs of the schedules without injections on one file system, and what exploring them cost.
+struct Course {
+    filesystem: Filesystem,
+    epochs: Vec<Epoch>,
+    /// Classes in one pass over all epochs.
+    classes: u64,
+    per_second: Samples,
+    per_processor_second: Samples,
+    guest_share: Samples,
+}
+
+impl Course {
+    fn add(&mut self, cost: &Cost) {
+        let classes = cost.classes as f64;
+        self.classes = cost.classes / cost.passes;
+        self.per_second.push(classes / cost.clock);
+        self.per_processor_second.push(classes / (cost.harness + cost.guest));
+        self.guest_share.push(100.0 * cost.guest / (cost.harness + cost.guest));
+    }
+}
+
+/// A machine with its guest.
+struct Stand {
+    machine: Box<dyn Machine>,
+    guest: Guest,
+    /// The guest's processes.
+    group: BTreeSet<u32>,
+    /// Seconds that the guest took to boot.
+    boot: f64,
+}
+
+impl Guests for Stand {
+    async fn guest(&mut self) -> Result<&mut Guest, GuestError> {
+        Ok(&mut self.guest)
+    }
+
+    /// There is no other: what is measured with a guest that died is worth nothing, and the next command says so.
+    fn lost(&mut self) {}
+}
+
+/// Measures on every machine that this host can run.
+pub async fn measure(places: &Places, effort: Effort) -> Outcome<()> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let subject = Subject::record(&Workload::load(&places.workload(WORKLOAD))?, 0, &stop)?;
+    let paths = Paths::from_environment();
+    let mut stands = Vec::new();
+    for machine in machines(&paths).await {
+        let mut stand = boot(machine, &paths, &subject).await?;
+        let mut courses = Vec::new();
+        for kind in KINDS {
+            courses.push(prepare(&mut stand.guest, &subject, kind).await?);
+        }
+        stands.push((stand, courses));
+    }
+    // The first turn, which is not measured, brings everything into the caches.
+    for turn in 0..=effort.rounds {
+        for (stand, courses) in &mut stands {
+            for course in courses {
+                let seconds = if turn == 0 { 0.0 } else { effort.seconds };
+                let cost = pass(stand, &subject, course, seconds).await?;
+                if turn > 0 {
+                    course.add(&cost);
+                }
+            }
+        }
+    }
+    let rows = stands.iter().flat_map(|(stand, courses)| {
+        let machine = stand.machine.name();
+        courses.iter().map(move |course| row(machine, course))
+    });
+    let heading = format!(
+        "Classes of crash states (each is a mount, with recovery) of {WORKLOAD}, on one guest.\n\
+         classes/s: by the clock. CPU second: user and system time of the harness and of the guest's processes together."
+    );
+    let header =
+        ["machine", "file system", "classes/s", "aim", "classes per CPU second", "CPU in the guest", "classes"];
+    print_table(&heading, &header, rows.collect());
+    for (stand, _) in &stands {
+        println!("boot of {}: {:.1} s, Linux {}", stand.machine.name(), stand.boot, stand.guest.kernel());
+    }
+    Ok(())
+}
+
+async fn boot(machine: Box<dyn Machine>, paths: &Paths, subject: &Subject) -> Outcome<Stand> {
+    let initramfs = machine.initramfs(&paths.cache, &KINDS.map(String::from))?;
+    let others = processes::groups();
+    let start = Instant::now();
+    let sectors = subject.disk_size() / disk::SECTOR as u64;
+    let mut guest = Guest::boot(machine.as_ref(), &initramfs, sectors, Limits::default()).await?;
+    let boot = start.elapsed().as_secs_f64();
+    let group = processes::groups().difference(&others).copied().collect();
+    guest.call(&Command::Guide(subject.guide.clone())).await?;
+    Ok(Stand { machine, guest, group, boot })
+}
+
+async fn machines(paths: &Paths) -> Vec<Box<dyn Machine>> {
+    let mut machines: Vec<Box<dyn Machine>> = Vec::new();
+    for finding in vm::survey(paths).await {
+        if let Some(problem) = finding.problem {
+            println!("{}: skipped, because {}", finding.name, problem.lines().next().unwrap_or_default());
+            continue;
+        }
+        let qemu =
+            |accelerator| Qemu::find(&paths.kernels, None, accelerator).map(|qemu| Box::new(qemu) as Box<dyn Machine>);
+        let machine = match finding.name {
+            "uml" => Uml::find(&paths.cache).map(|uml| Box::new(uml) as Box<dyn Machine>),
+            "qemu-kvm" => qemu(Accelerator::Kvm),
+            _ => qemu(Accelerator::Emulated),
+        };
+        match machine {
+            Ok(machine) => machines.push(machine),
+            Err(error) => println!("{}: skipped, because {error}", finding.name),
+        }
+    }
+    machines
+}
+
+/// Replays the workload on a fresh file system and cuts what the disk saw into epochs.
+async fn prepare(guest: &mut Guest, subject: &Subject, kind: &str) -> Outcome<Course> {
+    let filesystem = Filesystem { kind: kind.into(), options: String::new() };
+    let fresh = mkfs(&filesystem, subject.disk_size())?;
+    let base = populate(guest, &filesystem, fresh, &subject.trace.before).await?;
+    let model = DiskModel::default();
+    let mut epochs = Vec::new();
+    for schedule in &subject.schedules {
+        let plan = schedule.plan(&subject.trace, &subject.history);
+        let replayed = replay(guest, &filesystem, &base, &plan, &subject.trace, &subject.live).await?;
+        let mut durable = replayed.start;
+        let mut from = 0;
+        for epoch in disk::epochs(&replayed.log, &model) {
+            epoch.advance(&mut durable, &replayed.log, from);
+            from = epoch.volatile.start;
+            let moment = Moment {
+                begun_earliest: plan.ops_begun(epoch.ended_first as usize),
+                ended_latest: plan.ops_begun(epoch.ended_last as usize),
+            };
+            let layers = Arc::new(Layers::new(durable.clone(), &replayed.log, &epoch, model));
+            epochs.push(Epoch { layers, moment });
+        }
+    }
+    let none = Samples::default;
+    Ok(Course { filesystem, epochs, classes: 0, per_second: none(), per_processor_second: none(), guest_share: none() })
+}
+
+/// Explores all epochs, as a run does, again and again until `seconds` have passed.
+async fn pass(stand: &mut Stand, subject: &Subject, course: &Course, seconds: f64) -> Outcome<Cost> {
+    let mut tally = Tally::default();
+    let before = processes::seconds(&stand.group);
+    let start = Instant::now();
+    let mut passes = 0;
+    while passes == 0 || start.elapsed().as_secs_f64() < seconds {
+        for (index, epoch) in course.epochs.iter().enumerate() {
+            explore(
+                stand,
+                &course.filesystem,
+                &epoch.layers,
+                || true,
+                |class| {
+                    let findings = subject.rules.judge(&class.observation, &epoch.moment);
+                    tally.class(&class.fates, findings, 0, index, epoch.moment);
+                },
+            )
+            .await?;
+        }
+        passes += 1;
+    }
+    let clock = start.elapsed().as_secs_f64();
+    let after = processes::seconds(&stand.group);
+    let (harness, guest) = (after.0 - before.0, after.1 - before.1);
+    Ok(Cost { classes: tally.mounts, passes, clock, harness, guest })
+}
+
+fn row(machine: &str, course: &Course) -> Vec<String> {
+    let kind = course.filesystem.kind.as_str();
+    let aim = match (machine, kind) {
+        ("uml", "ext4") => "≥ 500",
+        ("uml", "xfs") => "≥ 50",
+        ("uml", "btrfs") => "≥ 200",
+        ("qemu-emulated", "ext4") => "≥ 100",
+        _ => "",
+    };
+    vec![
+        machine.into(),
+        kind.into(),
+        course.per_second.shown(0),
+        aim.into(),
+        course.per_processor_second.shown(0),
+        format!("{:.0} %", course.guest_share.median()),
+        course.classes.to_string(),
+    ]
+}

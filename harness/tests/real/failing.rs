@@ -1,0 +1,72 @@
+//! The tests can fail: take away what makes a saver safe, and it is found unsafe.
+
+use std::sync::Arc;
+
+use checker::Moment;
+use disk::{CacheKind, DiskModel, Layers, epochs};
+use harness::explore::{Class, explore};
+use harness::subject::Subject;
+use report::{Durable, Verdict};
+use trace::{Call, Trace};
+
+use crate::support::{OneGuest, durable_trace, filesystem, options, replay_on, run, uml, workloads};
+
+/// A disk that ignores flushes must break a saver that does everything right, or flushes are not looked at.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_flushes_the_durable_saver_is_violated() {
+    if uml().is_none() {
+        return;
+    }
+    let mut options = options(&["ext4", "xfs", "btrfs"]);
+    options.model.cache = CacheKind::Lying;
+    // With tears the walk is long, and adds nothing here.
+    options.model.tear = disk::TearKind::None;
+    options.schedules = 0;
+    options.budget.mounts = Some(3000);
+    let directory = tempfile::tempdir().unwrap();
+    let report = run(&workloads(&["durable_replace"]), &options, directory.path()).await.report;
+    for cell in report.cells {
+        assert_eq!(cell.verdict(), Verdict::Violation, "{}: {:?}", cell.id, cell.failure);
+        assert_eq!(cell.durable_after_exit, Durable::No, "{}", cell.id);
+    }
+}
+
+/// The trace of the right saver without its fsync of the data is that of a wrong one.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_fsync_the_durable_saver_is_violated() {
+    let Some(uml) = uml() else { return };
+    let whole = durable_trace();
+    let first = whole.ops.iter().position(|op| matches!(op.call, Call::Fsync { .. })).unwrap();
+    let mut cut = whole.clone();
+    cut.ops.remove(first);
+    for (trace, expected) in [(whole, false), (cut, true)] {
+        for kind in ["ext4:noauto_da_alloc", "xfs"] {
+            assert_eq!(violated(uml.clone(), trace.clone(), kind).await, expected, "{kind}");
+        }
+    }
+}
+
+async fn violated(uml: vm::Uml, trace: Trace, kind: &str) -> bool {
+    let filesystem = filesystem(kind);
+    let subject = Subject::of("cut".into(), Vec::new(), trace, 0).unwrap();
+    let mut guests = OneGuest::new(uml, subject.guide.clone());
+    let mut violated = false;
+    for schedule in 0..subject.schedules.len() {
+        let replay = replay_on(&mut guests, &filesystem, &subject, schedule).await;
+        let model = DiskModel::default();
+        let mut durable = replay.start.clone();
+        let mut from = 0;
+        for epoch in epochs(&replay.log, &model) {
+            epoch.advance(&mut durable, &replay.log, from);
+            from = epoch.volatile.start;
+            let layers = Arc::new(Layers::new(durable.clone(), &replay.log, &epoch, model));
+            let class = |class: Class| {
+                let moment = Moment { begun_earliest: 0, ended_latest: 0 };
+                let findings = subject.rules.judge(&class.observation, &moment);
+                violated |= findings.iter().any(|finding| finding.fails) && !class.weakness;
+            };
+            assert!(explore(&mut guests, &filesystem, &layers, || true, class).await.unwrap());
+        }
+    }
+    violated
+}

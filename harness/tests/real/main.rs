@@ -1,0 +1,11 @@
+//! The whole path on real kernels, real file systems and real programs.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
+
+mod agreement;
+mod dying;
+mod failing;
+mod figures;
+mod machines;
+mod support;
+mod tokens;

@@ -1,0 +1,124 @@
+//! What these tests share: recorded programs, guests, runs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use harness::cell::Budget;
+use harness::explore::Guests;
+use harness::replay::{Replay, populate, replay};
+use harness::run::{Finished, Options};
+use harness::subject::Subject;
+use protocol::{Command, Filesystem};
+use trace::Trace;
+use vm::{Choice, Guest, GuestError, Limits, Machine, Paths, Uml};
+use workload::Workload;
+
+/// Whether this machine has User Mode Linux; says so if not.
+pub fn uml() -> Option<Uml> {
+    match Uml::find(&Paths::from_environment().cache) {
+        Ok(uml) => Some(uml),
+        Err(error) => {
+            eprintln!("skipped, because {error}");
+            None
+        }
+    }
+}
+
+pub fn filesystem(text: &str) -> Filesystem {
+    let (kind, options) = text.split_once(':').unwrap_or((text, ""));
+    Filesystem { kind: kind.into(), options: options.into() }
+}
+
+/// Records a shell script in a directory in which `setup` has run.
+pub fn record_script(setup: &str, script: &str) -> Trace {
+    let directory = tempfile::tempdir().unwrap();
+    let status = std::process::Command::new("sh").args(["-c", setup]).current_dir(directory.path()).status().unwrap();
+    assert!(status.success());
+    let trace = record::record(&record::RecordSpec::new(["sh", "-c", script], directory.path())).unwrap();
+    assert_eq!(trace.limits, []);
+    assert_eq!(record::exit_status(&trace), Some(0));
+    trace
+}
+
+/// The old file and its safe replacement: temporary file, fsync, rename, fsync of the directory.
+pub fn durable_trace() -> Trace {
+    record_script(
+        "yes old | head -c 5000 > config",
+        "yes new | head -c 6000 > config.tmp && sync config.tmp && mv config.tmp config && sync .",
+    )
+}
+
+pub fn subject(trace: Trace) -> Subject {
+    Subject::of("test".into(), Vec::new(), trace, 1).unwrap()
+}
+
+/// One guest, booted when it is needed.
+pub struct OneGuest {
+    machine: Uml,
+    guide: Arc<checker::Guide>,
+    guest: Option<Guest>,
+    pub limits: Limits,
+}
+
+/// Size of the data disk of [`OneGuest`], 512-byte sectors.
+pub const SECTORS: u64 = 1 << 20;
+
+impl OneGuest {
+    pub fn new(machine: Uml, guide: Arc<checker::Guide>) -> Self {
+        Self { machine, guide, guest: None, limits: Limits::default() }
+    }
+}
+
+impl Guests for OneGuest {
+    async fn guest(&mut self) -> Result<&mut Guest, GuestError> {
+        if self.guest.is_none() {
+            let kinds = ["ext4", "xfs", "btrfs"].map(String::from);
+            let initramfs = self.machine.initramfs(&Paths::from_environment().cache, &kinds).unwrap();
+            let mut guest = Guest::boot(&self.machine, &initramfs, SECTORS, self.limits).await?;
+            guest.call(&Command::Guide(self.guide.clone())).await?;
+            self.guest = Some(guest);
+        }
+        Ok(self.guest.as_mut().unwrap())
+    }
+
+    fn lost(&mut self) {
+        self.guest = None;
+    }
+}
+
+/// Replays the given schedule of a subject on a fresh file system.
+pub async fn replay_on(guests: &mut OneGuest, filesystem: &Filesystem, subject: &Subject, schedule: usize) -> Replay {
+    let fresh = harness::mkfs::mkfs(filesystem, SECTORS * disk::SECTOR as u64).unwrap();
+    let guest = guests.guest().await.unwrap();
+    let base = populate(guest, filesystem, fresh, &subject.trace.before).await.unwrap();
+    let plan = subject.schedules[schedule].plan(&subject.trace, &subject.history);
+    replay(guest, filesystem, &base, &plan, &subject.trace, &subject.live).await.unwrap()
+}
+
+/// The workspace's workloads.
+pub fn workloads(names: &[&str]) -> Vec<Workload> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../workloads");
+    names.iter().map(|name| Workload::load(&root.join(name)).unwrap()).collect()
+}
+
+pub fn options(filesystems: &[&str]) -> Options {
+    Options {
+        filesystems: filesystems.iter().map(|text| filesystem(text)).collect(),
+        vm: Choice::Uml,
+        kernel: None,
+        model: disk::DiskModel::default(),
+        schedules: 1,
+        budget: Budget::default(),
+        workers: 2,
+        limits: Limits::default(),
+    }
+}
+
+/// Runs workloads into `directory`.
+pub async fn run(workloads: &[Workload], options: &Options, directory: &Path) -> Finished {
+    let (events, _) = tokio::sync::mpsc::unbounded_channel();
+    let stop = Arc::new(AtomicBool::new(false));
+    let place = |_: &str| -> PathBuf { directory.into() };
+    harness::run::run(workloads, options, &Paths::from_environment(), &stop, events, place).await.unwrap()
+}

@@ -1,0 +1,32 @@
+//! Every token of a report rebuilds a state that shows what the report says.
+
+use harness::commands::replay::replay_token;
+use harness::token::Token;
+use vm::Choice;
+
+use crate::support::{options, run, uml, workloads};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_token_shows_its_violation_again() {
+    if uml().is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let finished = run(&workloads(&["naive_config"]), &options(&["ext4", "xfs", "btrfs"]), directory.path()).await;
+    let mut shown = 0;
+    for cell in &finished.report.cells {
+        let lists = [(&cell.violations, true), (&cell.not_durable, false), (&cell.weaknesses, false)];
+        for (violation, fails) in lists.iter().flat_map(|(list, fails)| list.iter().map(move |found| (found, *fails))) {
+            let token: Token = violation.token.parse().unwrap();
+            let replayed = replay_token(&finished.store, token, Choice::Uml).await.unwrap();
+            let again = replayed.findings.iter().any(|finding| {
+                (finding.invariant.to_string(), finding.kind, finding.path.to_string(), finding.fails)
+                    == (violation.invariant.clone(), violation.kind, violation.path.clone(), fails)
+            });
+            assert!(again, "{}: {violation:?}\n{}", cell.id, replayed.text);
+            shown += 1;
+        }
+        assert!(!cell.violations.is_empty(), "{}", cell.id);
+    }
+    assert!(shown >= 6, "{shown} tokens");
+}
