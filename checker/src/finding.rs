@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use trace::{RelPath, State};
+use trace::{RelPath, State, thousands};
 
 use crate::Ack;
 
@@ -131,19 +131,6 @@ fn describe_bytes(content: &[u8]) -> String {
         return format!("{size}, binary");
     }
     format!("{size}, {text:?}{}", if content.len() > SHOWN { " …" } else { "" })
-}
-
-/// A number with a comma every three digits.
-pub(crate) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]

@@ -2,9 +2,8 @@
 
 use std::borrow::Cow;
 
-use trace::{Content, RelPath, State};
+use trace::{Content, RelPath, State, thousands};
 
-use crate::finding::thousands;
 use crate::{CHUNK, Entry, EntryKind, Guide, Kind, Observation, Seen, describe};
 
 /// The unit in which a disk tears, bytes.

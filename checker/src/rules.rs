@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use serde::{Deserialize, Serialize};
 use trace::{Call, Channel, Content, History, RelPath, State, Trace, Version, Vfs};
 
 use crate::found::{Found, error, judge_bytes, judge_state, look};
 use crate::{Ack, Finding, Guide, Invariant, Kind, Mount, Observation, Wanted, describe};
 
 /// When a crash state can occur. The ops of a trace are replayed one after another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Moment {
     /// How many ops had begun at the earliest crash point at which the state can occur.
     pub begun_earliest: usize,

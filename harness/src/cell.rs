@@ -1,6 +1,6 @@
 //! One cell: a recorded workload on one file system. What is done in which order, and what it comes to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use protocol::Filesystem;
 use report::{CellId, ProgressReport};
 
 use crate::subject::Subject;
-use crate::tally::Tally;
+use crate::tally::{Key, Tally};
 
 /// How much work a cell may take. Without any limit, it is explored whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +61,7 @@ struct Progress {
     running: usize,
     started: Option<Instant>,
     outcomes: BTreeMap<usize, Outcome>,
+    told: BTreeSet<Key>,
     failure: Option<String>,
     machine: Option<(String, String)>,
     finished: bool,
@@ -111,6 +112,12 @@ impl Cell {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether nobody has begun to prepare it.
+    pub fn is_new(&self) -> bool {
+        let state = self.state();
+        !state.preparing && state.failure.is_none()
+    }
+
     /// The next piece of work. Whatever is given must be answered by [`Cell::prepared`], [`Cell::explored`] or [`Cell::failed`].
     pub fn ask(&self) -> Ask {
         let mut state = self.state();
@@ -145,6 +152,11 @@ impl Cell {
         let mut state = self.state();
         state.running -= 1;
         state.outcomes.insert(schedule, outcome);
+    }
+
+    /// Whether nobody has asked this of this kind of violation before.
+    pub fn is_news(&self, kind: &Key) -> bool {
+        self.state().told.insert(kind.clone())
     }
 
     /// The cell cannot be judged.
@@ -185,7 +197,7 @@ impl Cell {
     pub fn progress(&self) -> ProgressReport {
         let state = self.state();
         let mut tally = Tally::default();
-        let mut kinds = std::collections::BTreeSet::new();
+        let mut kinds = BTreeSet::new();
         for outcome in state.outcomes.values() {
             tally.allowed += &outcome.tally.allowed;
             tally.covered += &outcome.tally.covered;

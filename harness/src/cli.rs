@@ -4,16 +4,43 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use protocol::Filesystem;
 use report::ExitStatus;
 
 use crate::cell::Budget;
 use crate::{commands, mkfs};
 
-/// Finds out what a crash can leave of your files: every disk state, on real file systems.
+/// What every help text ends with.
+const EXIT_STATUS: &str = "\
+Exit status:
+  0    nothing is violated
+  1    a crash state violates an invariant; from diff: a violation is new
+  2    bad usage or input
+  3    this machine lacks something, or its disk is full
+  4    the workload's own build, setup or command failed
+  5    nothing is violated, but not all was covered, and --exhaustive was given
+  70   something could not be judged, or the harness has a defect
+  129, 130, 143   ended by SIGHUP, SIGINT (Ctrl-C), SIGTERM; results so far are kept
+
+Results go to standard output, progress and messages to standard error.";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  harness run workloads/naive_config
+  harness run --fs ext4 --fs ext4:noauto_da_alloc --fs xfs workloads/tempfile_no_sync
+  harness run --from old_state -- ./save-settings --volume 11
+
+A workload.toml may be as short as
+  command = [\"{workload}/save.py\", \"settings.json\"]";
+
+const RECORD_NOTE: &str = "\
+The command runs here, its standard input is empty, and what it prints goes to
+standard error. The trace file itself is not taken for a part of this directory.";
+
+/// Finds out what a crash can leave of the files that a program saves: every disk state, on real file systems
 #[derive(Debug, Parser)]
-#[command(name = "harness", version, arg_required_else_help = true)]
+#[command(name = "harness", version, arg_required_else_help = true, after_help = EXIT_STATUS)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -23,11 +50,13 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Record workloads, explore what a crash may leave of their files, and report
+    /// Record programs, explore what a crash may leave of their files, and report
+    #[command(after_help = RUN_EXAMPLES)]
     Run(Run),
     /// Record what a program does to the files in the current directory
+    #[command(after_help = RECORD_NOTE)]
     Record(Record),
-    /// Show a trace, one line for each op
+    /// Show a trace, one line for each op (recorded call)
     Show(Show),
     /// Rebuild one crash state from its token, and show what is found there
     Replay(Replay),
@@ -40,43 +69,50 @@ pub enum Command {
 /// `harness run`.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// Directories with a workload.toml
+    /// Directories that hold a workload.toml
     #[arg(value_name = "WORKLOAD", required_unless_present = "command")]
     pub workloads: Vec<PathBuf>,
-    /// A bare command instead
+    /// Instead of workloads: a program and its arguments, run in a fresh directory
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "workloads")]
     pub command: Vec<String>,
-    /// The directory whose content a bare command starts from
-    #[arg(long, value_name = "DIR", requires = "command")]
+    /// With a COMMAND: the directory whose content it starts from, as the durable old state [default: an empty one]
+    #[arg(long, value_name = "DIR", conflicts_with = "workloads", requires = "command")]
     pub from: Option<PathBuf>,
-    /// File system, with mount options [repeatable; default: ext4, xfs, btrfs]
+    /// With a COMMAND: how long it may take [default: 60; a workload.toml has time-limit]
+    #[arg(
+        long, value_name = "SECONDS", conflicts_with = "workloads", requires = "command",
+        value_parser = value_parser!(u64).range(1..)
+    )]
+    pub time_limit: Option<u64>,
+    /// A file system, with mount options if you like; can be repeated [default: ext4, xfs and btrfs]
     #[arg(long = "fs", value_name = "NAME[:OPTIONS]", value_parser = filesystem)]
     pub filesystems: Vec<Filesystem>,
-    /// The machine: what /dev/kvm allows, else User Mode Linux, else emulation
+    /// The machine that mounts the crash states
     #[arg(long, value_enum, default_value_t)]
     pub vm: Vm,
-    /// A kernel (bzImage) for QEMU, its modules beside it
+    /// A kernel for QEMU (vmlinuz-RELEASE), with lib/modules/RELEASE in the directory above its own, or in /
     #[arg(long, value_name = "FILE")]
     pub kernel: Option<PathBuf>,
-    /// What the disk's cache does
+    /// What the disk does with writes that were not flushed
     #[arg(long, value_enum, default_value_t)]
     pub disk: Disk,
-    /// How a write may be cut
+    /// How a crash may cut a write
     #[arg(long, value_enum, default_value_t)]
     pub tear: Tear,
-    /// How many commits and writebacks are injected at once, at most
+    /// In how many places at once the kernel is made to do background work (commit its journal, write a file back)
     #[arg(long, value_name = "K", default_value_t = 1)]
     pub schedules: u32,
-    /// How much work a cell may take: a time (90s, 10m, 2h), a number of mounts (5000mounts), or none
+    /// How much work each workload and file system may take: a time (90s, 10m, 2h), a number of mounts (5000mounts), or
+    /// none for no limit
     #[arg(long, default_value = "10m", value_parser = budget)]
     pub budget: Budget,
-    /// Exit with 5 if anything was left uncovered
+    /// Exit with 5 if nothing is violated but something was left uncovered
     #[arg(long)]
     pub exhaustive: bool,
     /// Guests at once [default: the number of processors]
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", value_parser = jobs)]
     pub jobs: Option<usize>,
-    /// The results directory [default: a new one below results/runs]
+    /// The directory for results [default: a new one below results/runs, and a link results/latest to it]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// What is printed at the end
@@ -90,10 +126,10 @@ pub struct Record {
     /// The trace file to write
     #[arg(short, long, value_name = "TRACE")]
     pub output: PathBuf,
-    /// Seconds that the command may take
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    /// How long the command may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = value_parser!(u64).range(1..))]
     pub time_limit: u64,
-    /// The command
+    /// The program and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<String>,
 }
@@ -101,7 +137,7 @@ pub struct Record {
 /// `harness show`.
 #[derive(Debug, Args)]
 pub struct Show {
-    /// A trace file
+    /// A trace file: from `harness record`, or workload-N.trace of a results directory
     pub trace: PathBuf,
 }
 
@@ -110,13 +146,13 @@ pub struct Show {
 pub struct Replay {
     /// A token from a report
     pub token: String,
-    /// Where results are: a run's directory, or one that holds runs [default: results/runs]
+    /// The results of the run that the token is from, or a directory that holds them [default: results/runs]
     #[arg(long, value_name = "DIR")]
     pub results: Option<PathBuf>,
-    /// Write the disk of the state to this file
+    /// Write the disk of the state to this file, too
     #[arg(long, value_name = "FILE")]
     pub image: Option<PathBuf>,
-    /// The machine
+    /// The machine that mounts the crash state
     #[arg(long, value_enum, default_value_t)]
     pub vm: Vm,
 }
@@ -124,19 +160,21 @@ pub struct Replay {
 /// `harness diff`.
 #[derive(Debug, Args)]
 pub struct Diff {
-    /// A results directory, or its report.json
+    /// The results directory of one run, or its report.json
     pub before: PathBuf,
-    /// Another
+    /// Another, of the same workloads
     pub after: PathBuf,
 }
 
 /// `--vm`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "each stands for itself")]
 pub enum Vm {
+    /// QEMU if a guest boots on KVM here, else User Mode Linux, else QEMU
     #[default]
     Auto,
+    /// QEMU, with KVM if a guest boots on it, else in software
     Qemu,
+    /// User Mode Linux: an ordinary process
     Uml,
 }
 
@@ -197,7 +235,7 @@ pub enum Format {
     /// For people
     #[default]
     Human,
-    /// report.json
+    /// The same as report.json
     Json,
 }
 
@@ -229,6 +267,11 @@ fn budget(text: &str) -> Result<Budget, String> {
         "mounts" | "mount" => Ok(Budget { time: None, mounts: Some(number) }),
         _ => Err(wrong()),
     }
+}
+
+/// At least 1.
+fn jobs(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&number| number > 0).ok_or_else(|| format!("{text:?} is no number of guests: at least 1"))
 }
 
 /// The program.

@@ -1,7 +1,16 @@
 //! Says what a block write holds, as far as its bytes tell: for people who read a report.
 
 use disk::WriteEntry;
-use trace::{Content, History, RelPath, State};
+use trace::{Content, History, RelPath, State, thousands};
+
+/// What a write holds of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Data<'a> {
+    /// The file.
+    pub path: &'a RelPath,
+    /// The first byte, as it is counted in the file.
+    pub byte: u64,
+}
 
 /// Knows the files of a trace.
 pub struct Labels {
@@ -28,27 +37,23 @@ impl Labels {
 
     /// `4,096 bytes at sector 1,234: data of settings.json from byte 0`.
     pub fn describe(&self, filesystem: &str, write: &WriteEntry) -> String {
-        let place = format!("{} bytes at sector {}", write.data.len(), write.sector);
-        match self.data(write).or_else(|| structure(filesystem, write).map(String::from)) {
-            Some(what) => format!("{place}: {what}"),
-            None => format!("{place}: metadata"),
-        }
+        let what = match self.data(write) {
+            Some(Data { path, byte }) => format!("data of {path} from byte {}", thousands(byte)),
+            None => structure(filesystem, write).unwrap_or("metadata").to_owned(),
+        };
+        format!("{} bytes at sector {}: {what}", thousands(write.data.len() as u64), thousands(write.sector))
     }
 
     /// Which file's data it holds: the write's first block stands at a multiple of the block size in the file, and
     /// the file ends in zeros within its last block.
-    fn data(&self, write: &WriteEntry) -> Option<String> {
+    pub fn data(&self, write: &WriteEntry) -> Option<Data<'_>> {
         const BLOCK: usize = 4096;
-        let first = write.data.get(..BLOCK.min(write.data.len()))?;
-        for (path, content) in &self.files {
-            for (index, block) in content.chunks(BLOCK).enumerate() {
-                let tail = first.get(block.len()..)?;
-                if first.starts_with(block) && tail.iter().all(|&byte| byte == 0) {
-                    return Some(format!("data of {path} from byte {}", index * BLOCK));
-                }
-            }
-        }
-        None
+        let first = &write.data[..BLOCK.min(write.data.len())];
+        let holds = |block: &[u8]| first.strip_prefix(block).is_some_and(|tail| tail.iter().all(|&byte| byte == 0));
+        self.files.iter().find_map(|(path, content)| {
+            let index = content.chunks(BLOCK).position(holds)?;
+            Some(Data { path, byte: (index * BLOCK) as u64 })
+        })
     }
 }
 
@@ -74,5 +79,61 @@ fn structure(filesystem: &str, write: &WriteEntry) -> Option<&'static str> {
         "btrfs" if at(64, b"_BHRfS_M") => Some("superblock"),
         "btrfs" if write.data.len() >= 16384 => Some("tree blocks"),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use trace::{Kind, Node, Trace, Tree};
+
+    use super::*;
+
+    /// A trace that does nothing to these files.
+    fn labels(files: &[(&str, &[u8])]) -> Labels {
+        let node = |content: &[u8]| Node {
+            kind: Kind::File(Arc::new(content.to_vec())),
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            inode: 0,
+            xattrs: Default::default(),
+        };
+        let tree = |(inode, (path, content)): (usize, &(&str, &[u8]))| {
+            (RelPath::from(*path), Node { inode: inode as u64, ..node(content) })
+        };
+        let before = Tree(files.iter().enumerate().map(tree).collect());
+        let after = before.clone();
+        let trace =
+            Trace { command: vec![], before, ops: vec![], after, limits: vec![], outside: vec![] };
+        Labels::new(&History::new(&trace))
+    }
+
+    fn write(sector: u64, content: &[u8]) -> WriteEntry {
+        let mut data = content.to_vec();
+        data.resize(content.len().next_multiple_of(disk::SECTOR), 0);
+        WriteEntry { sector, data: Arc::new(data), step: 0 }
+    }
+
+    #[test]
+    fn what_writes_hold() {
+        let large: Vec<u8> = (0..12_000u32).flat_map(u32::to_le_bytes).collect();
+        let labels = labels(&[("large", &large), ("small", b"key = 1\n")]);
+        let mut block = vec![0; 4096];
+        block[..8].copy_from_slice(b"key = 1\n");
+        insta::assert_snapshot!(
+            [
+                labels.describe("ext4", &write(524_360, &large[..8192])),
+                labels.describe("ext4", &write(524_360, &large[40_960..])),
+                labels.describe("ext4", &write(8, &block)),
+                // Shorter than the first block of the file before it.
+                labels.describe("xfs", &write(8, b"key = 1\n")),
+                labels.describe("xfs", &write(8, b"key = 2\n")),
+                labels.describe("xfs", &write(0, b"XFSB")),
+            ]
+            .join("\n"),
+            @""
+        );
     }
 }

@@ -1,22 +1,28 @@
 //! One run: workloads, each on each file system, explored and reported.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use checker::Wanted;
 use disk::DiskModel;
 use protocol::Filesystem;
 use report::{CellReport, Event, Report};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, mpsc};
 use vm::{Choice, KernelError, Limits, Paths};
 use workload::Workload;
 
 use crate::cell::{Budget, Cell};
-use crate::store::{Kept, KeptCell, KeptWorkload, Store, StoreError, VERSION};
+use crate::guests::Boot;
+use crate::store::{Kept, KeptCell, KeptWorkload, Shown, Store, StoreError, VERSION};
 use crate::subject::{Subject, SubjectError};
+use crate::tally::{Example, Violation};
 use crate::words::cell_report;
-use crate::worker::{WorkError, Yard, work};
+use crate::worker::{Shared, WorkError, work};
 
 /// What a run is asked to do.
 #[derive(Clone, Debug)]
@@ -68,23 +74,53 @@ pub struct Finished {
     pub report: Report,
     /// Where it is.
     pub store: Store,
-    /// Whether it was ended early.
-    pub interrupted: bool,
+    /// What ended it early, or kept its report from being written.
+    pub cut: Option<RunError>,
 }
 
-/// Names a run by what goes into it, so that the same run has the same tokens.
-fn hash(subjects: &[Arc<Subject>], options: &Options) -> String {
+/// What makes a run what it is, beside its traces.
+#[derive(Serialize)]
+struct Identity<'a> {
+    workloads: Vec<(&'a str, &'a [Wanted])>,
+    filesystems: &'a [Filesystem],
+    machine: &'a str,
+    kernel: Option<String>,
+    model: DiskModel,
+    schedules: u32,
+    time: Option<Duration>,
+    mounts: Option<u64>,
+}
+
+/// Names a run by what goes into it: the same run has the same name, and with it the same tokens.
+///
+/// Another recording of a program gives the same trace, unless the program does something else: random names of
+/// temporary files, or times in what it writes, make it another run.
+fn hash(subjects: &[Arc<Subject>], options: &Options, machine: &str) -> String {
+    let identity = Identity {
+        workloads: subjects.iter().map(|subject| (subject.name.as_str(), subject.wanted.as_slice())).collect(),
+        filesystems: &options.filesystems,
+        machine,
+        kernel: options.kernel.as_ref().map(|path| path.to_string_lossy().into_owned()),
+        model: options.model,
+        schedules: options.schedules,
+        time: options.budget.time,
+        mounts: options.budget.mounts,
+    };
     let mut hasher = Sha256::new();
+    hasher.update(serde_json::to_vec(&identity).expect("names and numbers can be written as JSON"));
     for subject in subjects {
-        hasher.update(subject.name.as_bytes());
         hasher.update(subject.trace.to_bytes());
-        hasher.update(format!("{:?}", subject.wanted));
     }
-    hasher.update(format!("{:?} {:?} {:?} {}", options.filesystems, options.vm, options.model, options.schedules));
     hasher.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Runs `workloads`. Events go to `events` as they happen; `directory` is made from the run's hash.
+/// Runs `workloads`. `directory` is made from the run's hash. Events go to `events` as they happen, all but the last:
+/// [`Event::RunFinished`] is sent by the caller, when there is nothing more to say.
+///
+/// A run that is cut short when some states have been explored has a report all the same.
+///
+/// # Errors
+/// There is nothing to report: see [`RunError`].
 pub async fn run(
     workloads: &[Workload],
     options: &Options,
@@ -95,18 +131,23 @@ pub async fn run(
 ) -> Result<Finished, RunError> {
     let mut subjects = Vec::new();
     for workload in workloads {
-        let _ = events.send(Event::Note { cell: None, text: format!("recording {}", workload.name) });
+        let doing = if workload.build.is_some() { "building and recording" } else { "recording" };
+        let _ = events.send(Event::Note { cell: None, text: format!("{doing} {}", workload.name) });
         let subject = tokio::task::block_in_place(|| Subject::record(workload, options.schedules, stop));
         if stop.load(Ordering::Relaxed) {
             return Err(RunError::Interrupted);
         }
         subjects.push(Arc::new(subject?));
     }
-    let id = hash(&subjects, options);
-    let machine = vm::choose(options.vm, options.kernel.as_deref(), paths).await?;
+    // It may boot a guest to find out.
+    let machine = tokio::select! {
+        machine = vm::choose(options.vm, options.kernel.as_deref(), paths) => machine?,
+        () = stopped(stop) => return Err(RunError::Interrupted),
+    };
     let mut kinds: Vec<String> = options.filesystems.iter().map(|filesystem| filesystem.kind.clone()).collect();
     kinds.sort();
     kinds.dedup();
+    let id = hash(&subjects, options, machine.name());
     let initramfs = machine.initramfs(&paths.cache, &kinds)?;
     let size = subjects.iter().map(|subject| subject.disk_size()).max().unwrap_or_default();
 
@@ -127,16 +168,14 @@ pub async fn run(
     store.keep(&id, &all)?;
 
     let _ = events.send(Event::RunStarted { cells: cells.iter().map(|cell| cell.id.clone()).collect() });
-    let finish = Arc::new(finisher(store.clone(), id, events.clone()));
-    let reports = Arc::new(std::sync::Mutex::new(std::collections::BTreeMap::<usize, CellReport>::new()));
-    let yard = Yard {
-        machine,
-        initramfs,
-        sectors: size / disk::SECTOR as u64,
-        limits: options.limits,
+    let finish = Arc::new(finisher(store.clone(), id.clone(), events.clone()));
+    let reports = Arc::new(std::sync::Mutex::new(BTreeMap::<usize, CellReport>::new()));
+    let shared = Shared {
+        run: id,
+        boot: Boot { machine, initramfs, sectors: size / disk::SECTOR as u64, limits: options.limits },
         cells: cells.clone(),
         stop: stop.clone(),
-        bell: Notify::new(),
+        news: Notify::new(),
         events: events.clone(),
         finish: Box::new({
             let (finish, reports) = (finish.clone(), reports.clone());
@@ -148,31 +187,46 @@ pub async fn run(
             }
         }),
     };
-    let outcome = workers(Arc::new(yard), options.workers, stop).await;
-    let interrupted = stop.load(Ordering::Relaxed);
-    if !interrupted {
-        outcome?;
+    let outcome = workers(Arc::new(shared), options.workers, stop).await;
+    let mut cut = outcome.err().map(RunError::from);
+    if stop.load(Ordering::Relaxed) {
+        cut = Some(RunError::Interrupted);
     }
     let mut done = std::mem::take(&mut *reports.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
-    // A cell that was cut short has what it has.
-    let report =
-        Report::new(cells.iter().map(|cell| done.remove(&cell.index).unwrap_or_else(|| finish(cell))).collect());
-    report::write_results(&report, store.directory())?;
-    let _ = events.send(Event::RunFinished(report.clone()));
-    Ok(Finished { report, store, interrupted })
+    let report = |cell: &Arc<Cell>| {
+        done.remove(&cell.index).unwrap_or_else(|| {
+            // A cell that was cut short has what it has.
+            let mut report = finish(cell);
+            if let Some(cut) = &cut {
+                report.notes.push(format!("the run was cut short: {cut}"));
+            }
+            report
+        })
+    };
+    let report = Report::new(cells.iter().map(report).collect());
+    let written = report::write_results(&report, store.directory());
+    if let Some(error) = cut.take_if(|_| report.cells.iter().all(|cell| cell.crash_states.mounts == 0)) {
+        return Err(error);
+    }
+    Ok(Finished { report, store, cut: cut.or(written.err().map(RunError::from)) })
+}
+
+/// Returns soon after `stop` was set.
+async fn stopped(stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
 }
 
 /// Runs the workers; one that fails ends the others. After a stop they get a moment to hand in what they have.
-async fn workers(yard: Arc<Yard>, count: usize, stop: &Arc<AtomicBool>) -> Result<(), WorkError> {
+async fn workers(shared: Arc<Shared>, count: usize, stop: &Arc<AtomicBool>) -> Result<(), WorkError> {
     let mut set = tokio::task::JoinSet::new();
     for _ in 0..count.max(1) {
-        let yard = yard.clone();
-        set.spawn(async move { work(&yard).await });
+        let shared = shared.clone();
+        set.spawn(async move { work(&shared).await });
     }
     let stopped = async {
-        while !stop.load(Ordering::Relaxed) {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
+        stopped(stop).await;
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     };
     let all = async {
@@ -203,11 +257,14 @@ fn finisher(
     move |cell| {
         let result = cell.result();
         let report = cell_report(cell, &result, &id);
-        let shown: std::collections::BTreeSet<usize> =
-            result.tally.violations.values().map(|violation| violation.example.schedule).collect();
-        for schedule in shown {
-            if let Some((start, log)) = result.replays.get(&schedule)
-                && let Err(error) = store.keep_replay(cell.index, schedule, start, log)
+        let mut shown: BTreeMap<usize, Vec<Shown>> = BTreeMap::new();
+        for Violation { example, .. } in result.tally.violations.values() {
+            let Example { schedule, epoch, ref state, moment, .. } = *example;
+            shown.entry(schedule).or_default().push(Shown { epoch, state: state.clone(), moment });
+        }
+        for (schedule, shown) in shown {
+            if let Some(replay) = result.replays.get(&schedule)
+                && let Err(error) = store.keep_replay(cell.index, schedule, replay, &shown)
             {
                 let text = format!("tokens of schedule {schedule} will not work: {error}");
                 let _ = events.send(Event::Warning { cell: Some(cell.id.clone()), text });
@@ -223,5 +280,5 @@ pub fn link_latest(root: &Path, run: &Path) -> std::io::Result<()> {
     let new = root.join(format!("latest.{}", std::process::id()));
     let target = run.strip_prefix(root).unwrap_or(run);
     std::os::unix::fs::symlink(target, &new)?;
-    std::fs::rename(&new, &link)
+    std::fs::rename(&new, &link).inspect_err(|_| drop(std::fs::remove_file(&new)))
 }

@@ -12,6 +12,9 @@ use trace::{Call, History, Target, Trace};
 pub enum Work {
     /// The file system commits its transaction.
     Commit,
+    /// The file system commits while writeback that the op has started is still on its way to the disk. Counts as two
+    /// injections.
+    CommitInFlight,
     /// Dirty data of one file go to the disk.
     Writeback(Target),
 }
@@ -28,6 +31,8 @@ pub struct Injection {
 /// In which order the kernel finishes after the last op, the machine staying up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
+    /// The transaction: there are no dirty data.
+    Commit,
     /// The transaction first, then all dirty data.
     CommitFirst,
     /// All dirty data first, then the transaction.
@@ -66,29 +71,40 @@ pub fn schedules(trace: &Trace, history: &History, bound: u32) -> Vec<Schedule> 
     let endings = endings(trace, history);
     let single = injections(trace, history);
     let mut schedules = Vec::new();
-    let mut chosen: Vec<Vec<usize>> = vec![Vec::new()];
     for count in 0..=bound {
-        if count > 0 {
-            chosen = longer(&chosen, single.len());
-        }
-        for set in &chosen {
-            for &ending in &endings {
-                let injections = set.iter().map(|&index| single[index].clone()).collect();
-                schedules.push(Schedule { injections, ending });
-            }
+        for injections in choices(&single, count) {
+            let with = |&ending| Schedule { injections: injections.clone(), ending };
+            schedules.extend(endings.iter().map(with));
         }
     }
     schedules
 }
 
-/// Every ascending choice that is one longer.
-fn longer(chosen: &[Vec<usize>], size: usize) -> Vec<Vec<usize>> {
-    let extend = |set: &Vec<usize>| {
-        let first = set.last().map_or(0, |last| last + 1);
-        let set = set.clone();
-        (first..size).map(move |next| set.iter().copied().chain([next]).collect())
-    };
-    chosen.iter().flat_map(extend).collect()
+/// Every choice of injections, in their order, that counts as `count` of them.
+fn choices(from: &[Injection], count: u32) -> Vec<Vec<Injection>> {
+    if count == 0 {
+        return vec![Vec::new()];
+    }
+    let mut all = Vec::new();
+    for (index, first) in from.iter().enumerate() {
+        let Some(rest) = count.checked_sub(first.work.count()) else { continue };
+        for mut others in choices(&from[index + 1..], rest) {
+            others.insert(0, first.clone());
+            all.push(others);
+        }
+    }
+    all
+}
+
+impl Work {
+    /// As how many injections it counts. A commit that overtakes writeback takes two pieces of chance: a disk that is
+    /// slow at that moment, and the commit.
+    fn count(&self) -> u32 {
+        match self {
+            Work::CommitInFlight => 2,
+            Work::Commit | Work::Writeback(_) => 1,
+        }
+    }
 }
 
 /// Every single injection, in the order of ops.
@@ -104,6 +120,9 @@ fn injections(trace: &Trace, history: &History) -> Vec<Injection> {
         if !last {
             injections.push(Injection { after_op, work: Work::Commit });
         }
+        if starts_writeback(&op.call) {
+            injections.push(Injection { after_op, work: Work::CommitInFlight });
+        }
         if !last || dirty.len() > 1 {
             let work = dirty.iter().map(|target| Work::Writeback(target.clone()));
             injections.extend(work.map(|work| Injection { after_op, work }));
@@ -112,10 +131,17 @@ fn injections(trace: &Trace, history: &History) -> Vec<Injection> {
     injections
 }
 
+/// Whether a file system may start writeback in passing when it is asked this, without waiting for its end: ext4
+/// (`auto_da_alloc`) and btrfs when a file is replaced by rename, ext4 and xfs when one is closed that had been
+/// truncated, all of them when sync_file_range(2) asks for it.
+fn starts_writeback(call: &Call) -> bool {
+    matches!(call, Call::Rename { .. } | Call::Close { .. } | Call::SyncRange { .. })
+}
+
 /// Both orders; only one if there is nothing to write back.
 fn endings(trace: &Trace, history: &History) -> Vec<Ending> {
     let dirty = trace.ops.len().checked_sub(1).map_or(&[][..], |last| history.dirty_files_after(last));
-    if dirty.is_empty() { vec![Ending::CommitFirst] } else { vec![Ending::CommitFirst, Ending::WritebackFirst] }
+    if dirty.is_empty() { vec![Ending::Commit] } else { vec![Ending::CommitFirst, Ending::WritebackFirst] }
 }
 
 impl Schedule {
@@ -124,6 +150,11 @@ impl Schedule {
         let mut plan = Plan { steps: Vec::new(), origins: Vec::new() };
         let mut injections = self.injections.iter().peekable();
         for (index, op) in trace.ops.iter().enumerate() {
+            let in_flight = |injection: &&Injection| injection.work == Work::CommitInFlight;
+            if self.injections.iter().filter(in_flight).any(|injection| injection.after_op == index) {
+                plan.steps.push(Step::Hold);
+                plan.origins.push(Origin::Work(Work::CommitInFlight));
+            }
             if op.result >= 0 {
                 plan.steps.push(Step::Call(op.call.clone()));
                 plan.origins.push(Origin::Op(index));
@@ -135,6 +166,7 @@ impl Schedule {
         let dirty = trace.ops.len().checked_sub(1).map_or(&[][..], |last| history.dirty_files_after(last));
         let writebacks = dirty.iter().map(|target| Work::Writeback(target.clone()));
         let ending: Vec<Work> = match self.ending {
+            Ending::Commit => vec![Work::Commit],
             Ending::CommitFirst => [Work::Commit].into_iter().chain(writebacks).collect(),
             Ending::WritebackFirst => writebacks.chain([Work::Commit]).collect(),
         };
@@ -147,11 +179,13 @@ impl Schedule {
         let injected = self.injections.iter().map(|injection| {
             let what = match &injection.work {
                 Work::Commit => "commit".to_owned(),
+                Work::CommitInFlight => "commit, while writeback by the op is in flight,".to_owned(),
                 Work::Writeback(target) => format!("writeback of {}", target_text(target)),
             };
             format!("{what} after op {}", injection.after_op)
         });
         let ending = match self.ending {
+            Ending::Commit => "commit at the end",
             Ending::CommitFirst => "commit, then writeback at the end",
             Ending::WritebackFirst => "writeback, then commit at the end",
         };
@@ -171,6 +205,7 @@ impl Plan {
     fn work(&mut self, work: &Work) {
         self.steps.push(match work {
             Work::Commit => Step::Commit,
+            Work::CommitInFlight => Step::CommitInFlight,
             Work::Writeback(target) => Step::Writeback { target: target.clone(), offset: 0, length: 0 },
         });
         self.origins.push(Origin::Work(work.clone()));
@@ -199,4 +234,23 @@ pub fn data_of(trace: &Trace) -> u64 {
         _ => 0,
     });
     written.sum::<u64>() + before.sum::<u64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_count_what_they_hold() {
+        let injection = |after_op, work| Injection { after_op, work };
+        let all = [injection(0, Work::Commit), injection(1, Work::CommitInFlight), injection(2, Work::Commit)];
+        let chosen = |count| {
+            let ops = |set: Vec<Injection>| set.iter().map(|injection| injection.after_op).collect::<Vec<_>>();
+            choices(&all, count).into_iter().map(ops).collect::<Vec<_>>()
+        };
+        assert_eq!(chosen(0), [vec![]]);
+        assert_eq!(chosen(1), [vec![0], vec![2]]);
+        assert_eq!(chosen(2), [vec![0, 2], vec![1]]);
+        assert_eq!(chosen(3), [vec![0, 1], vec![1, 2]]);
+    }
 }

@@ -4,8 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use checker::Wanted;
-use disk::{BlockLog, DiskModel, Image};
+use checker::{Moment, Wanted};
+use disk::{BlockLog, DiskModel, Image, State};
 use protocol::Filesystem;
 use serde::{Deserialize, Serialize};
 use trace::Trace;
@@ -28,7 +28,7 @@ pub struct Kept {
 }
 
 /// Raised with every change of what is kept.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// One cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,6 +55,28 @@ pub struct KeptWorkload {
     pub name: String,
     /// Its invariants, as TOML.
     pub invariants: String,
+}
+
+/// What is kept of one replay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptReplay {
+    /// The durable start state.
+    pub start: Image,
+    /// What the disk saw.
+    pub log: BlockLog,
+    /// The states of it that the report shows.
+    pub shown: Vec<Shown>,
+}
+
+/// A state that the report shows: it stands for a class, of which a token does not tell all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// Index of the epoch.
+    pub epoch: usize,
+    /// The state.
+    pub state: State,
+    /// When its class can occur.
+    pub moment: Moment,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -195,16 +217,27 @@ impl Store {
         Trace::from_bytes(&self.read(&name)?).map_err(|error| self.damaged(&name, error))
     }
 
-    /// Keeps what one replay left.
-    pub fn keep_replay(&self, cell: usize, schedule: usize, start: &Image, log: &BlockLog) -> Result<(), StoreError> {
+    /// Keeps what one replay left, and which of its states the report shows.
+    pub fn keep_replay(
+        &self,
+        cell: usize,
+        schedule: usize,
+        (start, log): &(Image, BlockLog),
+        shown: &[Shown],
+    ) -> Result<(), StoreError> {
         let name = replay_name(cell, schedule);
-        start.save(&self.directory.join(format!("{name}.image")))?;
-        let bytes = postcard::to_stdvec(log).map_err(|error| self.damaged(&name, error))?;
-        self.write(&format!("{name}.log"), &bytes)
+        let (image, log_name) = (self.directory.join(format!("{name}.image")), format!("{name}.log"));
+        let bytes = postcard::to_stdvec(&(log, shown)).map_err(|error| self.damaged(&name, error))?;
+        let kept = start.save(&image).map_err(StoreError::from).and_then(|()| self.write(&log_name, &bytes));
+        kept.inspect_err(|_| {
+            // Half of it is of no use, and on a full disk it takes the room that the report needs.
+            let _ = fs::remove_file(&image);
+            let _ = fs::remove_file(self.directory.join(&log_name));
+        })
     }
 
     /// Reads what one replay left.
-    pub fn replay(&self, cell: usize, schedule: usize) -> Result<(Image, BlockLog), StoreError> {
+    pub fn replay(&self, cell: usize, schedule: usize) -> Result<KeptReplay, StoreError> {
         let name = replay_name(cell, schedule);
         let log = format!("{name}.log");
         if !self.directory.join(&log).exists() {
@@ -212,8 +245,8 @@ impl Store {
             return Err(StoreError::NoSuch { what, directory: self.directory.clone() });
         }
         let start = Image::load(&self.directory.join(format!("{name}.image")))?;
-        let log = postcard::from_bytes(&self.read(&log)?).map_err(|error| self.damaged(&log, error))?;
-        Ok((start, log))
+        let (log, shown) = postcard::from_bytes(&self.read(&log)?).map_err(|error| self.damaged(&log, error))?;
+        Ok(KeptReplay { start, log, shown })
     }
 }
 

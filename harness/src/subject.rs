@@ -27,14 +27,27 @@ pub enum SubjectError {
         source: RecordError,
     },
     /// Its command failed.
-    #[error("the command of {name} ended with status {status}: {said}")]
+    #[error("the command of {name} failed (exit status {status}){said}")]
     Command {
         /// The workload.
         name: String,
         /// As a shell would show it.
         status: i32,
-        /// The end of what it printed.
+        /// The end of what it printed, in words.
         said: String,
+    },
+    /// Its files are more than a guest can hold.
+    #[error(
+        "{name} is too large: its files after the run and what it writes to them are {} MiB together, and a guest has \
+         memory for {} MiB: test it with smaller files",
+        bytes.div_ceil(1 << 20),
+        LARGEST >> 20
+    )]
+    TooLarge {
+        /// The workload.
+        name: String,
+        /// Files after the run, and data of all writes, bytes.
+        bytes: u64,
     },
     /// Its invariants do not fit what it does.
     #[error("{name}: {source}")]
@@ -61,6 +74,10 @@ pub enum SubjectError {
         name: String,
     },
 }
+
+/// What a workload may write and leave, bytes. The agent holds the trace's data and the files that it compares with
+/// twice while it unpacks a command, and a guest has 512 MiB, of which its kernel needs some for the files themselves.
+const LARGEST: u64 = 160 << 20;
 
 /// A recorded workload.
 pub struct Subject {
@@ -96,6 +113,10 @@ impl Subject {
         let fresh = fresh.map_err(|source| SubjectError::Directory { name: name.clone(), source })?;
         workload.prepare(fresh.path(), stop)?;
         let trace = record_in(workload, fresh.path(), stop)?;
+        let bytes = size(&trace);
+        if bytes > LARGEST {
+            return Err(SubjectError::TooLarge { name, bytes });
+        }
         Self::of(name, workload.invariants.clone(), trace, bound)
     }
 
@@ -140,14 +161,28 @@ fn record_in(workload: &Workload, directory: &std::path::Path, stop: &Arc<Atomic
     match record::exit_status(&trace) {
         Some(0) | None => Ok(trace),
         Some(status) => {
-            let mut said = said(&trace);
-            if let Some(hint) = invocation.hint(workload.directory.as_deref()) {
-                said = format!("{said}\n{hint}");
-            }
+            let hint = invocation.hint(workload.directory.as_deref());
+            let said = said(&trace) + &hint.map_or_else(String::new, |hint| format!("\n{hint}"));
             Err(SubjectError::Command { name, status, said })
         }
     }
 }
+
+/// What a guest has to be given of a trace, bytes.
+fn size(trace: &Trace) -> u64 {
+    let written = trace.ops.iter().map(|op| match &op.call {
+        trace::Call::Write { data, .. } => data.len(),
+        _ => 0,
+    });
+    let left = trace.after.0.values().map(|node| match &node.kind {
+        trace::Kind::File(content) => content.len(),
+        _ => 0,
+    });
+    written.chain(left).sum::<usize>() as u64
+}
+
+/// How much of what a program printed is shown, lines.
+const SAID: usize = 20;
 
 /// The end of what the program printed.
 fn said(trace: &Trace) -> String {
@@ -158,7 +193,12 @@ fn said(trace: &Trace) -> String {
         }
     }
     let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text.lines().collect();
-    let end = lines[lines.len().saturating_sub(10)..].join("\n");
-    if end.is_empty() { "it printed nothing".into() } else { format!("it printed\n{end}") }
+    // Without the control characters that could confuse a terminal.
+    let text: String = text.chars().filter(|&c| c == '\n' || c == '\t' || !c.is_control()).collect();
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    if lines.is_empty() {
+        return "; it printed nothing".into();
+    }
+    let end = lines[lines.len().saturating_sub(SAID)..].join("\n  | ");
+    format!("; the end of its output:\n  | {end}")
 }

@@ -1,11 +1,13 @@
 //! Puts what a cell came to into a report: names, texts, tokens.
 
 use checker::{Invariant, describe, reason};
-use disk::{Layers, State};
+use disk::{BlockLog, Layers, State, WriteEntry};
 use report::{CellReport, CrashStates, OpRef, Schedules, ViolationReport, WriteRef, durable_after_exit};
-use trace::{Call, Trace};
+use trace::{Call, RelPath, Trace, thousands};
 
 use crate::cell::{Cell, CellResult};
+use crate::label::Data;
+use crate::moment::begun_latest;
 use crate::schedule::{Origin, Plan, Work, target_text};
 use crate::subject::Subject;
 use crate::tally::{Example, Key, Violation};
@@ -41,7 +43,8 @@ pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
         notes: notes(cell, result),
     };
     for (key, violation) in &result.tally.violations {
-        let text = violation_report(cell, result, key, violation, run);
+        let log = result.replays.get(&violation.example.schedule).map(|(_, log)| log);
+        let text = violation_report(cell, log, key, violation, run);
         match (key.told_only, &key.invariant) {
             (false, _) => report.violations.push(text),
             (true, Invariant::Mountable) => report.weaknesses.push(text),
@@ -63,7 +66,14 @@ fn notes(cell: &Cell, result: &CellResult) -> Vec<String> {
     notes
 }
 
-fn violation_report(cell: &Cell, result: &CellResult, key: &Key, violation: &Violation, run: &str) -> ViolationReport {
+/// One violation; `log` is what the disk saw in the schedule of its example, and `run` is the run's hash.
+pub fn violation_report(
+    cell: &Cell,
+    log: Option<&BlockLog>,
+    key: &Key,
+    violation: &Violation,
+    run: &str,
+) -> ViolationReport {
     let Key { path, invariant, kind, .. } = key;
     let subject = &cell.subject;
     let example = &violation.example;
@@ -75,11 +85,9 @@ fn violation_report(cell: &Cell, result: &CellResult, key: &Key, violation: &Vio
         epoch: example.epoch,
         state: example.state.clone(),
     };
-    let (lost, kept) = match result.replays.get(&example.schedule) {
-        Some((_, log)) => fates(cell, log, example),
-        None => Default::default(),
-    };
-    let versions = subject.history.versions(path);
+    let writes = log.map(|log| writes(cell, log, path, example)).unwrap_or_default();
+    // What does not mount has no files.
+    let versions = if *invariant == Invariant::Mountable { &[] } else { subject.history.versions(path) };
     ViolationReport {
         invariant: invariant.to_string(),
         kind: *kind,
@@ -87,15 +95,16 @@ fn violation_report(cell: &Cell, result: &CellResult, key: &Key, violation: &Vio
         states: violation.states.clone(),
         token: token.to_string(),
         after_op: example.moment.begun_earliest.checked_sub(1).map(|index| op_ref(trace, index)),
-        lost,
-        kept,
+        after_op_latest: writes.begun_latest.checked_sub(1).map(|index| op_ref(trace, index)),
+        lost: writes.lost,
+        kept: writes.kept,
+        unwritten: writes.unwritten,
         observed: example.observed.clone(),
         schedule: subject.schedules[example.schedule].text(),
         reason: reason(trace, invariant, *kind, path, &example.moment).map(|reason| reason.text),
         acks: acks(trace, example.moment.ended_latest),
         old: versions.first().map(|version| describe(&version.state)),
         new: versions.last().map(|version| describe(&version.state)),
-        found: None,
     }
 }
 
@@ -110,38 +119,56 @@ fn acks(trace: &Trace, ended: usize) -> Vec<String> {
     trace.ops.iter().take(ended).filter_map(promise).collect()
 }
 
-/// The writes that the state lost, and those that it kept, with what caused them.
-fn fates(cell: &Cell, log: &disk::BlockLog, example: &Example) -> (Vec<WriteRef>, Vec<WriteRef>) {
+/// What became of the writes of an example's replay.
+#[derive(Default)]
+struct Writes {
+    lost: Vec<WriteRef>,
+    kept: Vec<WriteRef>,
+    unwritten: Vec<WriteRef>,
+    begun_latest: usize,
+}
+
+/// The writes that the state lost, those that it kept, and, if it lost none, those of the file's data that came too
+/// late for it; each with what caused it.
+fn writes(cell: &Cell, log: &BlockLog, path: &RelPath, example: &Example) -> Writes {
     let subject = &cell.subject;
     let plan = subject.schedules[example.schedule].plan(&subject.trace, &subject.history);
     let epochs = disk::epochs(log, &cell.model);
-    let Some(epoch) = epochs.get(example.epoch) else { return Default::default() };
-    let mut lost = Vec::new();
-    let mut kept = Vec::new();
+    let Some(epoch) = epochs.get(example.epoch) else { return Writes::default() };
+    let mut writes = Writes { begun_latest: begun_latest(&plan, epoch), ..Writes::default() };
+    let told = |write: &WriteEntry, fate: &str| {
+        let text = subject.labels.describe(&cell.filesystem.kind, write);
+        let (op, cause) = cause(subject, &plan, write.step as usize);
+        let cause = cause.map_or_else(String::new, |cause| format!(" ({cause})"));
+        WriteRef { write: format!("{text}{cause}{fate}"), op }
+    };
     for (index, write) in log.writes[epoch.volatile.clone()].iter().enumerate() {
         let index = index as u32;
-        let mut text = subject.labels.describe(&cell.filesystem.kind, write);
-        let (op, cause) = cause(subject, &plan, write.step as usize);
-        if let Some(cause) = cause {
-            text = format!("{text} ({cause})");
-        }
         let lost_units = example.state.lost_units.iter().filter(|(write, _)| *write == index).count();
         match &example.state {
-            State { lost: all, .. } if all.contains(&index) => lost.push(WriteRef { write: text, op }),
+            State { lost: all, .. } if all.contains(&index) => writes.lost.push(told(write, "")),
             State { torn: Some((torn, tear)), .. } if *torn == index => {
-                kept.push(WriteRef { write: format!("{text}, torn: {}", tear_text(*tear, cell.model.unit)), op });
+                writes.kept.push(told(write, &format!(", torn: {}", tear_text(*tear, cell.model.unit))));
             }
             _ if lost_units > 0 => {
-                kept.push(WriteRef { write: format!("{text}, torn: {lost_units} units of it lost"), op });
+                let bytes = thousands(lost_units as u64 * u64::from(cell.model.unit) * disk::SECTOR as u64);
+                writes.kept.push(told(write, &format!(", torn: {bytes} bytes of it lost")));
             }
-            _ => kept.push(WriteRef { write: text, op }),
+            _ => writes.kept.push(told(write, "")),
         }
     }
-    (lost, kept)
+    if example.state == State::default() {
+        let data = |write| subject.labels.data(write).filter(|data| data.path == path);
+        let (before, after) = log.writes.split_at(epoch.volatile.end);
+        let early: Vec<Data<'_>> = before.iter().filter_map(data).collect();
+        let late = after.iter().filter(|write| data(write).is_some_and(|data| !early.contains(&data)));
+        writes.unwritten = late.map(|write| told(write, "")).collect();
+    }
+    writes
 }
 
 fn tear_text(tear: disk::Tear, unit: u32) -> String {
-    let bytes = |boundary: u32| boundary * unit * disk::SECTOR as u32;
+    let bytes = |boundary: u32| thousands(u64::from(boundary) * u64::from(unit) * disk::SECTOR as u64);
     match tear {
         disk::Tear::Head(boundary) => format!("only its first {} bytes survived", bytes(boundary)),
         disk::Tear::Tail(boundary) => format!("its first {} bytes were lost", bytes(boundary)),
@@ -152,7 +179,7 @@ fn tear_text(tear: disk::Tear, unit: u32) -> String {
 fn cause(subject: &Subject, plan: &Plan, step: usize) -> (Option<OpRef>, Option<String>) {
     match plan.origins.get(step) {
         Some(Origin::Op(index)) => (Some(op_ref(&subject.trace, *index)), None),
-        Some(Origin::Work(Work::Commit)) => (None, Some("commit".into())),
+        Some(Origin::Work(Work::Commit | Work::CommitInFlight)) => (None, Some("commit".into())),
         Some(Origin::Work(Work::Writeback(target))) => (None, Some(format!("writeback of {}", target_text(target)))),
         None => (None, Some("after the end".into())),
     }

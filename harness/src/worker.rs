@@ -1,40 +1,36 @@
 //! Workers: each has a guest of its own and takes work from the cells until there is none.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use checker::{Guide, Moment};
 use disk::Layers;
-use protocol::Command;
 use report::{CellReport, Event};
 use tokio::sync::{Notify, mpsc};
 use tracing::warn;
-use vm::{Guest, GuestError, Limits, Machine};
+use vm::GuestError;
 
 use crate::cell::{Ask, Cell, Job, Outcome};
-use crate::explore::{Guests, explore};
+use crate::explore::{Guests, explore, is_weakness};
+use crate::guests::{Boot, Slot};
 use crate::mkfs::{MkfsError, mkfs};
+use crate::moment::moment;
 use crate::replay::{Replay, ReplayError, populate, replay};
 use crate::schedule::Plan;
 use crate::tally::Tally;
+use crate::words::violation_report;
 
 /// What the workers of a run share.
-pub struct Yard {
-    /// The machine that guests run on.
-    pub machine: Box<dyn Machine>,
-    /// What they boot from.
-    pub initramfs: PathBuf,
-    /// Size of their data disk, 512-byte sectors.
-    pub sectors: u64,
-    /// Time limits.
-    pub limits: Limits,
+pub struct Shared {
+    /// The run's hash, for tokens.
+    pub run: String,
+    /// What their guests boot from.
+    pub boot: Boot,
     /// The cells, in the order of the report.
     pub cells: Vec<Arc<Cell>>,
     /// Set to end early.
     pub stop: Arc<AtomicBool>,
-    /// Rung when there may be new work.
-    pub bell: Notify,
+    /// Told when there may be new work.
+    pub news: Notify,
     /// Where events go.
     pub events: mpsc::UnboundedSender<Event>,
     /// Puts a finished cell into its report, with its tokens.
@@ -60,61 +56,22 @@ pub enum WorkError {
     },
 }
 
-/// A worker's guest, and what it was told.
-pub struct Slot<'a> {
-    yard: &'a Yard,
-    guest: Option<Guest>,
-    guide: Option<Arc<Guide>>,
-    told: bool,
-}
-
-impl<'a> Slot<'a> {
-    /// No guest yet.
-    pub fn new(yard: &'a Yard) -> Self {
-        Self { yard, guest: None, guide: None, told: false }
-    }
-
-    /// Has guests observe along `guide` from now on.
-    pub fn set_guide(&mut self, guide: &Arc<Guide>) {
-        if !self.guide.as_ref().is_some_and(|known| Arc::ptr_eq(known, guide)) {
-            self.guide = Some(guide.clone());
-            self.told = false;
-        }
-    }
-}
-
-impl Guests for Slot<'_> {
-    async fn guest(&mut self) -> Result<&mut Guest, GuestError> {
-        if self.guest.is_none() {
-            let Yard { machine, initramfs, sectors, limits, .. } = self.yard;
-            self.guest = Some(Guest::boot(machine.as_ref(), initramfs, *sectors, *limits).await?);
-            self.told = false;
-        }
-        let guest = self.guest.as_mut().unwrap_or_else(|| unreachable!("a guest has just been put there"));
-        if !self.told
-            && let Some(guide) = &self.guide
-        {
-            guest.call(&Command::Guide(guide.clone())).await?;
-            self.told = true;
-        }
-        Ok(guest)
-    }
-
-    fn lost(&mut self) {
-        self.guest = None;
-    }
-}
-
 /// Works until there is nothing left to do.
-pub async fn work(yard: &Yard) -> Result<(), WorkError> {
-    let mut slot = Slot::new(yard);
+pub async fn work(shared: &Shared) -> Result<(), WorkError> {
+    let mut slot = Slot::new(&shared.boot);
     loop {
-        // Before looking, so that a bell that rings meanwhile is heard.
-        let bell = yard.bell.notified();
+        // Before looking, so that what is told meanwhile is heard.
+        let news = shared.news.notified();
         let mut later = false;
         let mut found = None;
-        for cell in &yard.cells {
-            if yard.stop.load(Ordering::Relaxed) {
+        // Each file system's first cell is prepared before anything is explored: a mount option that the kernel does
+        // not know is told at once, not after hours.
+        let begin = |cell: &&Arc<Cell>| {
+            let first = shared.cells.iter().find(|other| other.filesystem == cell.filesystem);
+            first.is_some_and(|first| first.index == cell.index) && cell.is_new()
+        };
+        for cell in shared.cells.iter().filter(begin).chain(&shared.cells) {
+            if shared.stop.load(Ordering::Relaxed) {
                 break;
             }
             match cell.ask() {
@@ -128,27 +85,35 @@ pub async fn work(yard: &Yard) -> Result<(), WorkError> {
         }
         match found {
             Some((cell, job)) => {
-                let done = perform(yard, &mut slot, cell, job).await;
-                yard.bell.notify_waiters();
+                let done = perform(shared, &mut slot, cell, job).await;
+                shared.news.notify_waiters();
                 done?;
-                let _ = yard.events.send(Event::Progress { cell: cell.id.clone(), progress: cell.progress() });
+                let _ = shared.events.send(Event::Progress { cell: cell.id.clone(), progress: cell.progress() });
                 if cell.finish() {
-                    let _ = yard.events.send(Event::CellFinished(Box::new((yard.finish)(cell))));
+                    let _ = shared.events.send(Event::CellFinished(Box::new((shared.finish)(cell))));
                 }
             }
-            None if later => bell.await,
+            None if later => news.await,
             None => return Ok(()),
         }
     }
 }
 
-async fn perform(yard: &Yard, slot: &mut Slot<'_>, cell: &Arc<Cell>, job: Job) -> Result<(), WorkError> {
+async fn perform(shared: &Shared, slot: &mut Slot<'_>, cell: &Arc<Cell>, job: Job) -> Result<(), WorkError> {
     match job {
-        Job::Prepare => prepare(yard, slot, cell).await,
+        Job::Prepare => match prepare(shared, slot, cell).await {
+            Err(WorkError::Guest(error @ GuestError::Died { .. })) => {
+                slot.lost();
+                cell.failed(error.to_string());
+                Ok(())
+            }
+            other => other.inspect_err(|error| cell.failed(error.to_string())),
+        },
         Job::Schedule(schedule, base) => {
             let plan = cell.subject.schedules[schedule].plan(&cell.subject.trace, &cell.subject.history);
-            match one_schedule(yard, slot, cell, schedule, &base, &plan).await {
+            match one_schedule(shared, slot, cell, schedule, &base, &plan).await {
                 Ok(outcome) => {
+                    tell_new(shared, cell, &outcome);
                     cell.explored(schedule, outcome);
                     Ok(())
                 }
@@ -168,9 +133,20 @@ async fn perform(yard: &Yard, slot: &mut Slot<'_>, cell: &Arc<Cell>, job: Job) -
     }
 }
 
-async fn prepare(yard: &Yard, slot: &mut Slot<'_>, cell: &Cell) -> Result<(), WorkError> {
-    let _ = yard.events.send(Event::CellStarted { cell: cell.id.clone(), vm: yard.machine.name().into() });
-    let fresh = mkfs(&cell.filesystem, yard.sectors * disk::SECTOR as u64)?;
+/// Tells of violations of a kind that the cell did not have before.
+fn tell_new(shared: &Shared, cell: &Cell, outcome: &Outcome) {
+    let log = outcome.replay.as_ref().map(|(_, log)| log);
+    for (key, violation) in &outcome.tally.violations {
+        if !key.told_only && cell.is_news(key) {
+            let violation = Box::new(violation_report(cell, log, key, violation, &shared.run));
+            let _ = shared.events.send(Event::ViolationFound { cell: cell.id.clone(), violation });
+        }
+    }
+}
+
+async fn prepare(shared: &Shared, slot: &mut Slot<'_>, cell: &Cell) -> Result<(), WorkError> {
+    let _ = shared.events.send(Event::CellStarted { cell: cell.id.clone(), vm: shared.boot.machine.name().into() });
+    let fresh = mkfs(&cell.filesystem, shared.boot.sectors * disk::SECTOR as u64)?;
     slot.set_guide(&cell.subject.guide);
     let guest = slot.guest().await?;
     match populate(guest, &cell.filesystem, fresh, &cell.subject.trace.before).await {
@@ -185,7 +161,7 @@ async fn prepare(yard: &Yard, slot: &mut Slot<'_>, cell: &Cell) -> Result<(), Wo
 
 /// Replays one schedule and explores every epoch of what the disk saw.
 async fn one_schedule(
-    yard: &Yard,
+    shared: &Shared,
     slot: &mut Slot<'_>,
     cell: &Cell,
     schedule: usize,
@@ -205,15 +181,13 @@ async fn one_schedule(
         from = epoch.volatile.start;
         let layers = Arc::new(Layers::new(durable.clone(), &log, &epoch, cell.model));
         tally.allowed += layers.fates().count();
-        let ended_latest = plan.ops_begun(epoch.ended_last as usize);
-        let go_on = || !yard.stop.load(Ordering::Relaxed) && cell.may_go_on();
+        let go_on = || !shared.stop.load(Ordering::Relaxed) && cell.may_go_on();
         let whole = explore(slot, &cell.filesystem, &layers, go_on, |class| {
             let survived = class.fates.decisions().iter().filter(|decision| decision.survived);
-            let steps = survived.map(|decision| layers.volatile()[decision.write as usize].step + 1).max();
-            let begun_earliest = plan.ops_begun(steps.unwrap_or(0).max(epoch.ended_first) as usize);
-            let moment = Moment { begun_earliest, ended_latest };
+            let moment = moment(plan, &epoch, layers.volatile(), survived.map(|decision| decision.write));
             let mut findings = subject.rules.judge(&class.observation, &moment);
-            findings.iter_mut().for_each(|finding| finding.fails &= !class.weakness);
+            let weakness = is_weakness(&class.observation, class.fates.torn());
+            findings.iter_mut().for_each(|finding| finding.fails &= !weakness);
             tally.class(&class.fates, findings, schedule, index, moment);
         })
         .await?;

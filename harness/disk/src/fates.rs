@@ -224,24 +224,19 @@ impl Fates {
         state
     }
 
-    /// The two states nearest to `state` in which no write is torn: with every torn write kept whole, and with every
-    /// torn write lost whole. `None` if nothing in it is torn.
-    pub fn untorn(&self, state: &State) -> Option<[State; 2]> {
-        let mut torn: Vec<u32> = state.torn.iter().map(|&(write, _)| write).collect();
-        let mut whole = State { lost: state.lost.clone(), ..State::default() };
-        for (write, &units) in self.units.iter().enumerate() {
-            let write = write as u32;
-            match state.lost_units.iter().filter(|&&(other, _)| other == write).count() {
-                0 => {}
-                lost if lost == units as usize => whole.lost.push(write),
-                _ => torn.push(write),
+    /// Whether some write is torn in every state that agrees with what is settled: a unit of it survived, another was
+    /// lost.
+    pub fn torn(&self) -> bool {
+        self.known.values().any(|known| known.whole() == 0)
+    }
+
+    /// The fates of one whole state.
+    pub fn settle_all(&mut self, state: &State) {
+        for write in 0..self.units.len() as u32 {
+            for unit in 0..self.units[write as usize] {
+                self.settle(Decision { write, unit, survived: state.survived(write, unit) });
             }
         }
-        whole.lost.sort_unstable();
-        let mut lost = whole.clone();
-        lost.lost.extend(&torn);
-        lost.lost.sort_unstable();
-        (!torn.is_empty()).then_some([whole, lost])
     }
 
     /// Whether `state` is one of the states that the model allows, whatever is settled.
@@ -378,17 +373,16 @@ mod tests {
     }
 
     #[test]
-    fn untorn_neighbours() {
+    fn torn_is_what_both_survived_and_was_lost() {
         let writes = writes(&[4, 1, 2]);
-        let model = DiskModel { tear: TearKind::Any, ..DiskModel::default() };
-        let fates = Fates::open(&model, &writes);
-        let state = State { lost_units: vec![(0, 1), (1, 0)], ..State::default() };
-        let [kept, lost] = fates.untorn(&state).unwrap();
-        assert_eq!((kept.lost, lost.lost), (vec![1], vec![0, 1]));
-        let state = State { lost: vec![1], torn: Some((0, Tear::Head(2))), ..State::default() };
-        let [kept, lost] = fates.untorn(&state).unwrap();
-        assert_eq!((kept.lost, lost.lost), (vec![1], vec![0, 1]));
-        assert_eq!(fates.untorn(&State { lost: vec![0], ..State::default() }), None);
+        for tear in [TearKind::One, TearKind::Any] {
+            let mut fates = Fates::open(&DiskModel { tear, ..DiskModel::default() }, &writes);
+            fates.settle(Decision { write: 0, unit: 1, survived: false });
+            fates.settle(Decision { write: 1, unit: 0, survived: true });
+            assert!(!fates.torn());
+            fates.settle(Decision { write: 0, unit: 3, survived: true });
+            assert!(fates.torn());
+        }
     }
 
     #[test]

@@ -5,8 +5,9 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
-use protocol::frame;
+use protocol::frame::{self, Frame};
 use tracing::warn;
 use vhost_user_backend::{VringRwLock, VringT};
 use virtio_queue::QueueT;
@@ -71,8 +72,20 @@ impl Port {
 /// Takes what the agent sends: called in the device's thread, must not block.
 pub type OnResult = Box<dyn FnMut(Vec<u8>) + Send>;
 
+/// Which writes are let wait, and since when.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holding {
+    None,
+    /// Those that come.
+    New(Instant),
+    /// Those that wait already.
+    Earlier(Instant),
+}
+
 struct Inner {
     backing: Box<dyn Backing>,
+    holding: Holding,
+    held: Vec<Chain>,
     data: Port,
     mailbox: Port,
     /// The command that the agent is being given; empty when there is none.
@@ -97,6 +110,8 @@ impl Hub {
     pub fn new(sectors: u64, on_result: OnResult) -> Arc<Self> {
         let inner = Inner {
             backing: Box::new(Parked { sectors }),
+            holding: Holding::None,
+            held: Vec::new(),
             data: Port::default(),
             mailbox: Port::default(),
             command: Vec::new(),
@@ -117,6 +132,17 @@ impl Hub {
     /// Puts another disk behind the data device, returning the one that was there. The guest must not be using it.
     pub fn swap(&self, backing: Box<dyn Backing>) -> Box<dyn Backing> {
         std::mem::replace(&mut self.lock().backing, backing)
+    }
+
+    /// Serves writes that have been let wait for longer than `limit`: something needs them before it can go on, as an
+    /// ordered journal needs the data before its commit. That order is as real as any other.
+    pub fn release_stuck(&self, limit: Duration) {
+        let mut inner = self.lock();
+        if let Holding::New(since) | Holding::Earlier(since) = inner.holding
+            && since.elapsed() >= limit
+        {
+            inner.release();
+        }
     }
 
     /// Takes the data disk away.
@@ -184,6 +210,26 @@ impl Inner {
         }
     }
 
+    /// Takes a mark: for the disk behind the device, or about writes that are to wait.
+    fn mark(&mut self, step: u32, result: i64) {
+        match (step, self.holding) {
+            (frame::HOLD, _) => self.holding = Holding::New(Instant::now()),
+            (frame::PASS, Holding::New(since)) => self.holding = Holding::Earlier(since),
+            (frame::PASS, _) => {}
+            (frame::RELEASE, _) => self.release(),
+            _ => self.backing.mark(Mark { step, result }),
+        }
+    }
+
+    /// Serves the writes that wait.
+    fn release(&mut self) {
+        self.holding = Holding::None;
+        for chain in std::mem::take(&mut self.held) {
+            // Only flushes need their number.
+            self.serve_data(&chain, 0);
+        }
+    }
+
     fn serve_data(&mut self, chain: &Chain, number: u64) {
         let sectors = self.backing.sectors();
         let fits = |sector: u64, length: usize| {
@@ -196,6 +242,10 @@ impl Inner {
                 data.resize(length, 0);
                 self.backing.read(sector, &mut data);
                 Status::Ok
+            }
+            Some(Operation::Write { .. }) if matches!(self.holding, Holding::New(_)) => {
+                self.held.push(chain.clone());
+                return;
             }
             Some(Operation::Write { sector, data }) if fits(sector, data.len()) => {
                 self.backing.write(sector, data, self.data.queued());
@@ -260,26 +310,17 @@ impl Inner {
         }
     }
 
-    /// Takes a frame: kind, "more follows", length of the piece, the piece, padding.
+    /// Takes a frame.
     fn receive(&mut self, bytes: &[u8]) {
-        let (Some(&kind), Some(&more), Some(length)) = (bytes.first(), bytes.get(1), bytes.get(4..8)) else { return };
-        let length = u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize;
-        let Some(piece) = bytes.get(frame::HEADER..frame::HEADER + length) else { return };
-        match kind {
-            frame::MARK if length == 12 => {
-                let (step, result) = piece.split_at(4);
-                let mut mark = Mark { step: 0, result: 0 };
-                mark.step = step.iter().rev().fold(0, |n, &byte| n << 8 | u32::from(byte));
-                mark.result = result.iter().rev().fold(0, |n, &byte| n << 8 | i64::from(byte));
-                self.backing.mark(mark);
-            }
-            frame::REPLY => {
+        match frame::parse(bytes) {
+            Some(Frame::Mark { step, result }) => self.mark(step, result),
+            Some(Frame::Reply { piece, more }) => {
                 self.result.extend_from_slice(piece);
-                if more == 0 {
+                if !more {
                     (self.on_result)(std::mem::take(&mut self.result));
                 }
             }
-            _ => warn!("the guest agent sent a frame of unknown kind {kind}"),
+            None => warn!("the guest agent sent something that is no frame"),
         }
     }
 }

@@ -36,6 +36,24 @@ fn a_shell_and_its_children() {
 }
 
 #[test]
+fn another_recording_is_the_same_to_the_byte() {
+    let record = || {
+        let directory = tempfile::tempdir().unwrap();
+        // Inodes that were used before get their numbers again in another order.
+        for name in ["x", "a", "b", "c"] {
+            fs::write(directory.path().join(name), name).unwrap();
+        }
+        fs::remove_file(directory.path().join("x")).unwrap();
+        fs::hard_link(directory.path().join("b"), directory.path().join("twin")).unwrap();
+        let script = "umask 022; echo new > a.tmp; mv a.tmp a; mkdir d; ln c d/c; (echo more >> c); echo saved";
+        record(&spec(["/bin/sh", "-c", script], directory.path())).unwrap()
+    };
+    let (one, two) = (record(), record());
+    assert_eq!(trace::listing(&one), trace::listing(&two));
+    assert!(one.to_bytes() == two.to_bytes());
+}
+
+#[test]
 fn core_utilities() {
     let run = shell(
         "umask 022; dd if=/dev/zero of=zeros bs=1000 count=5 conv=fsync 2>/dev/null; truncate -s 2500 zeros; cp -a zeros copy; \

@@ -90,7 +90,7 @@ pub struct CrashStates {
 pub struct CellReport {
     /// Which cell.
     pub id: CellId,
-    /// The machine that ran the guest: `uml`, `qemu-kvm`, `qemu-tcg`.
+    /// The machine that ran the guest: `uml`, `qemu-kvm`, `qemu-emulated`.
     pub vm: String,
     /// The guest's kernel release.
     pub kernel: String,
@@ -120,6 +120,11 @@ impl CellReport {
     pub fn verdict(&self) -> Verdict {
         let judged = self.limits.is_empty() && self.failure.is_none();
         verdict(self.violations.len(), judged, &self.schedules, &self.crash_states)
+    }
+
+    /// Whether no state was so much as counted.
+    pub(crate) fn untouched(&self) -> bool {
+        self.crash_states == CrashStates::default()
     }
 
     /// Whether every allowed state of every schedule was covered.
@@ -222,12 +227,19 @@ pub struct ViolationReport {
     pub states: BigUint,
     /// Rebuilds the state that is shown: `harness replay TOKEN`.
     pub token: String,
-    /// The last op that had begun; none if the crash came before the first.
+    /// The last op that had begun at the earliest point at which the state can occur; none if that is before the first.
     pub after_op: Option<OpRef>,
+    /// The same at the latest point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_op_latest: Option<OpRef>,
     /// Volatile writes that did not reach the disk, in order.
     pub lost: Vec<WriteRef>,
     /// Volatile writes that did, torn ones among them, in order.
     pub kept: Vec<WriteRef>,
+    /// Where no write was lost: writes with data of the file that the disk was given only after this state, and never
+    /// before, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unwritten: Vec<WriteRef>,
     /// What was seen, in words.
     pub observed: String,
     /// Where the kernel did background work by itself, in words.
@@ -244,9 +256,6 @@ pub struct ViolationReport {
     /// The file after the run, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new: Option<String>,
-    /// The file in the crash state, in words, where more is known than `observed` says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub found: Option<String>,
 }
 
 /// An op of the trace.

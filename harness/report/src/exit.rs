@@ -22,6 +22,12 @@ pub enum ExitStatus {
     Budget = 5,
     /// The harness could not judge, or has a defect.
     Defect = 70,
+    /// Ended early by SIGHUP, as a shell shows it: 128 and the number of the signal. So are the next two.
+    HungUp = 129,
+    /// Ended early by SIGINT (Ctrl-C).
+    Interrupted = 130,
+    /// Ended early by SIGTERM.
+    Terminated = 143,
 }
 
 impl From<ExitStatus> for ExitCode {

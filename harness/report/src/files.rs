@@ -56,10 +56,11 @@ pub fn write_results(report: &Report, directory: &Path) -> Result<(), FileError>
 /// What this whole project asks of others: a temporary file, fsync, rename.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
-    let mut file = File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)
+    let written = File::create(&temporary).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| drop(fs::remove_file(&temporary)))
 }
 
 /// Reads a report: a file, or the `report.json` of a results directory.

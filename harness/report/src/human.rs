@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use comfy_table::{Cell, Color, Table, TableStyle, presets};
+use num_bigint::BigUint;
+use trace::thousands;
 
-use crate::text::{count, many, percent, tame};
-use crate::{CellReport, Durable, Event, Report, Reporter, Verdict, ViolationReport, WriteRef};
+use crate::text::{count, covered, many, percent, tame};
+use crate::{CellReport, Durable, Event, OpRef, Report, Reporter, Schedules, Verdict, ViolationReport, WriteRef};
 
 /// Writes the final text when the run has finished.
 pub struct Human<W> {
@@ -122,6 +124,7 @@ pub(crate) fn in_table(cell: &CellReport) -> String {
     let rest = match cell.verdict() {
         Verdict::Pass => format!("{} states", count(&states.allowed)),
         Verdict::Violation => many(cell.violations.len(), "kind"),
+        Verdict::Incomplete if cell.untouched() => "not begun".to_owned(),
         Verdict::Incomplete => format!("{} covered", percent(&states.covered, &states.allowed)),
         Verdict::Invalid if cell.failure.is_some() => "failed".to_owned(),
         Verdict::Invalid => many(cell.limits.len(), "limit"),
@@ -142,24 +145,21 @@ fn block(cell: &CellReport, violation: &ViolationReport, colour: bool) -> String
     let mut line = |name: &str, value: &str| {
         let _ = write!(text, "\n  {name:<9} {}", tame(value));
     };
-    line("found", violation.found.as_deref().unwrap_or(&violation.observed));
-    if violation.found.is_some() {
-        line("observed", &violation.observed);
-    }
+    line("found", &violation.observed);
     if let Some(old) = &violation.old {
         line("old", old);
     }
     if let Some(new) = &violation.new {
         line("new", new);
     }
-    match &violation.after_op {
-        Some(op) => line("after", &op.to_string()),
-        None => line("after", "no op: before the first one began"),
+    line("earliest", &after(violation.after_op.as_ref()));
+    if let Some(op) = &violation.after_op_latest {
+        line("latest", &after(Some(op)));
     }
     for ack in &violation.acks {
         line("promised", ack);
     }
-    for (name, writes) in [("lost", &violation.lost), ("kept", &violation.kept)] {
+    for (name, writes) in [("lost", &violation.lost), ("kept", &violation.kept), ("unwritten", &violation.unwritten)] {
         for write in writes.iter().take(LISTED) {
             line(name, &written(write));
         }
@@ -174,6 +174,11 @@ fn block(cell: &CellReport, violation: &ViolationReport, colour: bool) -> String
     }
     line("replay", &replay(violation));
     text
+}
+
+/// `after op 4: rename("config.tmp", "config.json")`.
+pub fn after(op: Option<&OpRef>) -> String {
+    op.map_or_else(|| "before the first op".to_owned(), |op| format!("after {op}"))
 }
 
 /// How many states show it, of how many: a count over some states is not passed off as one over all.
@@ -204,25 +209,24 @@ fn remarks(cell: &CellReport) -> Vec<String> {
     if let Some(failure) = &cell.failure {
         lines.push(format!("could not be judged: {failure}"));
     }
-    for limit in &cell.limits {
-        let times = if limit.count > 1 { format!(" ({} times)", limit.count) } else { String::new() };
-        lines.push(format!("not followed: {}, {}{times}", limit.call, limit.detail));
-    }
-    if !cell.exhaustive() && cell.failure.is_none() {
-        let (states, schedules) = (&cell.crash_states, &cell.schedules);
+    lines.extend(cell.limits.iter().map(|limit| format!("not followed: {limit}")));
+    if cell.untouched() && cell.failure.is_none() {
+        lines.push(covered(cell));
+    } else if !cell.exhaustive() && cell.failure.is_none() {
+        let Schedules { explored, total } = cell.schedules;
         lines.push(format!(
-            "not exhaustive: {} of {} states of {} of {} schedules",
-            count(&states.covered),
-            count(&states.allowed),
-            schedules.explored,
-            schedules.total
+            "not exhaustive: {} of {} of {} schedules",
+            covered(cell),
+            thousands(explored),
+            thousands(total)
         ));
     }
     for lost in &cell.not_durable {
         lines.push(format!("not durable: {} is {} ({}): {}", lost.path, lost.kind, lost.invariant, replay(lost)));
     }
     for weak in &cell.weaknesses {
-        let states = format!("{} states", count(&weak.states));
+        let plural = if weak.states == BigUint::from(1u32) { "" } else { "s" };
+        let states = format!("{} state{plural}", count(&weak.states));
         let why = "because a write of its own was torn, which no program can prevent";
         lines.push(format!("weakness of the file system: {} in {states} {why}: {}", weak.kind, replay(weak)));
     }
@@ -235,10 +239,14 @@ fn summary(report: &Report) -> String {
         return "nothing was tested".to_owned();
     }
     let with = |verdict| report.cells.iter().filter(|cell| cell.verdict() == verdict).count();
-    let mut parts = vec![format!("{} of {} pass", with(Verdict::Pass), many(report.cells.len(), "cell"))];
-    for verdict in [Verdict::Violation, Verdict::Incomplete, Verdict::Invalid] {
+    let mut parts =
+        vec![format!("{} of {} pass", thousands(with(Verdict::Pass) as u64), many(report.cells.len(), "cell"))];
+    if with(Verdict::Violation) > 0 {
+        parts.push(many(with(Verdict::Violation), "violation"));
+    }
+    for verdict in [Verdict::Incomplete, Verdict::Invalid] {
         if with(verdict) > 0 {
-            parts.push(format!("{} {verdict}", with(verdict)));
+            parts.push(format!("{} {verdict}", thousands(with(verdict) as u64)));
         }
     }
     parts.join(", ")
@@ -264,6 +272,22 @@ mod tests {
             "  states    332 of about 3.85 × 10^76 covered so far; the disk model allows about 1.15 × 10^77"
         );
         assert!(text.contains("violation: 1 kind, not all covered"), "{text}");
+    }
+
+    #[test]
+    fn where_nothing_was_lost_it_tells_what_came_too_late() {
+        let violation = testing::violation();
+        let violation = ViolationReport { unwritten: violation.lost[..1].to_vec(), lost: vec![], ..violation };
+        let text =
+            final_text(&Report::new(vec![CellReport { violations: vec![violation], ..testing::cell("xfs") }]), false);
+        let lines: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("  kept")).take(2).collect();
+        insta::assert_snapshot!(lines.join("\n"));
+    }
+
+    #[test]
+    fn a_cell_that_was_not_begun_says_so() {
+        let cell = CellReport { crash_states: Default::default(), notes: vec![], ..testing::incomplete("xfs") };
+        insta::assert_snapshot!(final_text(&Report::new(vec![cell]), false));
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub use diff::{Diff, Key, diff};
 pub use event::{All, Event, ProgressReport, Reporter};
 pub use exit::{ExitStatus, exit_status};
 pub use files::{FileError, FileErrorKind, read_report, write_results};
-pub use human::{Human, final_text};
+pub use human::{Human, after, final_text};
 pub use json::Json;
 pub use matrix::matrix;
 pub use progress::Progress;

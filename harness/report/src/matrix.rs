@@ -1,5 +1,7 @@
 //! `matrix.md`: workloads by file systems, to commit and to read on a web page.
 
+use trace::thousands;
+
 use crate::human::{distinct, in_table, replay, share};
 use crate::text::{count, tame};
 use crate::{Report, ViolationReport};
@@ -56,16 +58,21 @@ pub fn matrix(report: &Report) -> String {
     lines.push(row(header.map(str::to_owned)));
     lines.push(row(std::iter::repeat_n("---".to_owned(), header.len())));
     for cell in &report.cells {
-        let limits = cell.limits.iter().map(|limit| format!("{}: {}", limit.call, limit.detail));
+        let limits = cell.limits.iter().map(|limit| format!("not followed: {limit}"));
         let remarks: Vec<String> =
             cell.failure.iter().cloned().chain(limits).chain(cell.notes.iter().cloned()).collect();
+        let states = &cell.crash_states;
+        let covered = match cell.untouched() {
+            true => "none".to_owned(),
+            false => format!("{} of {}", count(&states.covered), count(&states.allowed)),
+        };
         lines.push(row([
             cell.id.to_string(),
             cell.vm.clone(),
             cell.kernel.clone(),
-            format!("{} of {}", cell.schedules.explored, cell.schedules.total),
-            format!("{} of {}", count(&cell.crash_states.covered), count(&cell.crash_states.allowed)),
-            cell.crash_states.mounts.to_string(),
+            format!("{} of {}", thousands(cell.schedules.explored), thousands(cell.schedules.total)),
+            covered,
+            thousands(states.mounts),
             remarks.join("; "),
         ]));
     }

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::io::Write;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use trace::thousands;
 
-use crate::text::{count, many, percent, tame};
-use crate::{CellId, CellReport, Event, ProgressReport, Reporter, Verdict};
+use crate::human::after;
+use crate::text::{count, covered, many, percent, tame};
+use crate::{CellId, CellReport, Event, ProgressReport, Reporter, Verdict, ViolationReport};
 
 /// Shows what the run is at: a bar for each cell on a terminal, plain lines elsewhere.
 pub struct Progress<W> {
@@ -73,10 +75,9 @@ impl<W: Write> Progress<W> {
     }
 
     fn finished(&mut self, cell: &CellReport) {
-        let states = &cell.crash_states;
-        let covered = match cell.verdict() {
-            Verdict::Pass => format!("all {} states", count(&states.allowed)),
-            _ => format!("{} of {} states", count(&states.covered), count(&states.allowed)),
+        let states = match cell.verdict() {
+            Verdict::Pass => format!("all {} states", count(&cell.crash_states.allowed)),
+            _ => covered(cell),
         };
         let violations = match cell.violations.len() {
             0 => String::new(),
@@ -88,7 +89,8 @@ impl<W: Write> Progress<W> {
             bar.finish_and_clear();
             all.remove(&bar);
         }
-        let line = format!("{}: {}, {covered}, {} mounts{violations}", cell.id, cell.verdict(), states.mounts);
+        let mounts = many(cell.crash_states.mounts as usize, "mount");
+        let line = format!("{}: {}, {states}, {mounts}{violations}", cell.id, cell.verdict());
         self.say(&tame(&line));
     }
 }
@@ -100,12 +102,12 @@ fn in_words(progress: &ProgressReport) -> String {
         number => format!(", {}", many(number, "violation")),
     };
     format!(
-        "{} of {} schedules, {} of {} states, {} mounts{violations}",
-        progress.schedules_done,
-        progress.schedules_total,
+        "{} of {} schedules, {} of {} states, {}{violations}",
+        thousands(progress.schedules_done),
+        thousands(progress.schedules_total),
         percent(&progress.states_covered, &progress.states_allowed),
         count(&progress.states_allowed),
-        progress.mounts
+        many(progress.mounts as usize, "mount")
     )
 }
 
@@ -119,8 +121,8 @@ impl<W: Write> Reporter for Progress<W> {
             Event::Note { cell, text } => self.say(&tame(&format!("{}{text}", of(cell)))),
             Event::Warning { cell, text } => self.say(&tame(&format!("warning: {}{text}", of(cell)))),
             Event::ViolationFound { cell, violation } => {
-                let after = violation.after_op.as_ref().map_or_else(String::new, |op| format!(" after {op}"));
-                let what = format!("{} is {} ({}){after}", violation.path, violation.kind, violation.invariant);
+                let ViolationReport { path, kind, invariant, after_op, .. } = &**violation;
+                let what = format!("{path} is {kind} ({invariant}), earliest {}", after(after_op.as_ref()));
                 self.say(&tame(&format!("{cell}: violation: {what}")));
             }
             Event::CellFinished(cell) => self.finished(cell),

@@ -34,7 +34,8 @@ pub fn cell(fs: &str) -> CellReport {
 pub fn violation() -> ViolationReport {
     let rename = OpRef { index: 4, text: "rename(\"config.tmp\", \"config.json\")".into() };
     let write = OpRef { index: 2, text: "write(\"config.tmp\", 10,000 bytes)".into() };
-    let lost = (0..8).map(|n| WriteRef { write: format!("8 sectors at {}", 4096 + 8 * n), op: Some(write.clone()) });
+    let lost =
+        (0..8).map(|n| WriteRef { write: format!("4,096 bytes at sector {}", 512 + 8 * n), op: Some(write.clone()) });
     ViolationReport {
         invariant: "atomic-replace".into(),
         kind: checker::Kind::Empty,
@@ -42,15 +43,16 @@ pub fn violation() -> ViolationReport {
         states: 332u32.into(),
         token: "cc1-7f3k-9a".into(),
         after_op: Some(rename),
+        after_op_latest: Some(OpRef { index: 6, text: "exit 0".into() }),
         lost: lost.collect(),
-        kept: vec![WriteRef { write: "24 sectors at 1040 (journal)".into(), op: None }],
+        kept: vec![WriteRef { write: "12,288 bytes at sector 1,040: journal".into(), op: None }],
+        unwritten: vec![],
         observed: "0 bytes".into(),
         schedule: "commit after op 4".into(),
         reason: Some("no fsync of config.tmp between its last write (op 2) and op 4 (rename)".into()),
         acks: vec!["stdout: saved\u{1b}[0m\n".into()],
         old: Some("9,000 bytes, \"old\" …".into()),
         new: Some("10,000 bytes, \"new\" …".into()),
-        found: None,
     }
 }
 
@@ -63,15 +65,16 @@ pub fn bare_violation() -> ViolationReport {
         states: BigUint::from(1u32),
         token: "cc1-2".into(),
         after_op: None,
+        after_op_latest: None,
         lost: vec![],
         kept: vec![],
+        unwritten: vec![],
         observed: "9,000 bytes, version 0".into(),
         schedule: "none".into(),
         reason: None,
         acks: vec![],
         old: None,
         new: None,
-        found: Some("9,000 bytes".into()),
     }
 }
 

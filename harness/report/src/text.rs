@@ -1,6 +1,9 @@
 //! Numbers and foreign text, for people.
 
 use num_bigint::BigUint;
+use trace::thousands;
+
+use crate::CellReport;
 
 /// Up to this many digits a number is written out.
 const WRITTEN_OUT: usize = 15;
@@ -11,14 +14,7 @@ pub fn count(number: &BigUint) -> String {
     if digits.len() > WRITTEN_OUT {
         return format!("about {}.{} × 10^{}", &digits[..1], &digits[1..3], digits.len() - 1);
     }
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    u64::try_from(number).map_or(digits, thousands)
 }
 
 /// How much of `all` is done: rounded down, so that `100 %` means all.
@@ -30,9 +26,19 @@ pub(crate) fn percent(done: &BigUint, all: &BigUint) -> String {
     if percent == BigUint::ZERO && *done != BigUint::ZERO { "<1 %".to_owned() } else { format!("{percent} %") }
 }
 
-/// `1 cell`, `2 cells`.
+/// `1 cell`, `2,000 cells`.
 pub(crate) fn many(number: usize, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+    if number == 1 { format!("1 {what}") } else { format!("{} {what}s", thousands(number as u64)) }
+}
+
+/// How many states of a cell were covered, of how many.
+pub(crate) fn covered(cell: &CellReport) -> String {
+    let states = &cell.crash_states;
+    match &cell.failure {
+        None if cell.untouched() => "not begun".to_owned(),
+        Some(_) if cell.untouched() => "no states".to_owned(),
+        _ => format!("{} of {} states", count(&states.covered), count(&states.allowed)),
+    }
 }
 
 /// Text from file names, programs and guest kernels on one line, with nothing that a terminal would obey.
@@ -51,6 +57,7 @@ pub(crate) fn tame(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing;
 
     #[test]
     fn counts() {
@@ -61,6 +68,19 @@ mod tests {
         assert_eq!(shown("123456789012345"), "123,456,789,012,345");
         assert_eq!(shown("1299999999999999"), "about 1.29 × 10^15");
         assert_eq!(count(&(BigUint::from(1u32) << 16384)), "about 1.18 × 10^4932");
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!([0, 1, 5000].map(|number| many(number, "mount")), ["0 mounts", "1 mount", "5,000 mounts"]);
+    }
+
+    #[test]
+    fn what_was_never_begun_is_not_counted() {
+        let fresh = CellReport { crash_states: Default::default(), ..testing::incomplete("xfs") };
+        assert_eq!(covered(&fresh), "not begun");
+        assert_eq!(covered(&testing::failed("xfs")), "no states");
+        assert_eq!(covered(&testing::violated("xfs")), "1,204 of 1,204 states");
     }
 
     #[test]

@@ -1,15 +1,29 @@
 //! `harness diff`.
 
-use report::{ExitStatus, read_report};
+use std::path::Path;
+
+use report::{ExitStatus, Report, read_report};
 
 use super::{Failure, show::print};
 use crate::cli;
 
 /// Compares two runs.
 pub fn diff(arguments: &cli::Diff) -> Result<ExitStatus, Failure> {
-    let before = read_report(&arguments.before).map_err(Failure::usage)?;
-    let after = read_report(&arguments.after).map_err(Failure::usage)?;
+    let before = read(&arguments.before)?;
+    let after = read(&arguments.after)?;
     let diff = report::diff(&before, &after);
     print(&diff.text())?;
     Ok(diff.exit_status())
+}
+
+fn read(path: &Path) -> Result<Report, Failure> {
+    read_report(path).map_err(|error| {
+        let runs = path.is_dir() && !path.join("report.json").exists();
+        let failure = Failure::usage(error);
+        if runs {
+            failure.and("name the directory of one run: results/latest, or one below results/runs")
+        } else {
+            failure
+        }
+    })
 }

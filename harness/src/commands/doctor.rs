@@ -3,11 +3,14 @@
 use report::ExitStatus;
 use vm::Paths;
 
+use super::signal::{Manner, Scratch, Signals};
 use super::{Failure, show::print};
 use crate::mkfs;
 
 /// Says what this machine has, what is missing, and what installs it.
 pub fn doctor() -> Result<ExitStatus, Failure> {
+    let _scratch = Scratch::new()?;
+    let _signals = Signals::handle(Manner::AtOnce)?;
     let paths = Paths::from_environment();
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::machine)?;
     let machines = runtime.block_on(vm::survey(&paths));
@@ -19,15 +22,14 @@ pub fn doctor() -> Result<ExitStatus, Failure> {
             Some(problem) => text.push_str(&format!("{:<14} no: {problem}\n", finding.name)),
         }
     }
-    let works = |name: &str| machines.iter().any(|finding| finding.name == name && finding.problem.is_none());
     for kind in mkfs::KINDS {
         let there = mkfs::tool_of(kind).is_some_and(|tool| vm::program(&[tool]).is_some());
         text.push_str(&format!("{:<14} {}\n", format!("mkfs.{kind}"), if there { "works" } else { "is missing" }));
     }
-    if !works("uml") {
+    if vm::program(&["linux.uml"]).is_none() {
         packages.push("user-mode-linux");
     }
-    if !works("qemu-emulated") {
+    if vm::program(&["qemu-system-x86_64"]).is_none() {
         packages.push("qemu-system-x86");
     }
     text.push_str(&format!("{:<14} {}\n", "guest kernels", paths.kernels.display()));

@@ -1,12 +1,17 @@
 //! A command that came to nothing: what is said, and what is exited with.
 
-use report::ExitStatus;
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
 
+use record::RecordError;
+use report::{ExitStatus, FileErrorKind};
+use vm::{GuestError, KernelError};
+
+use crate::mkfs::MkfsError;
 use crate::run::RunError;
 use crate::store::StoreError;
 use crate::subject::SubjectError;
 use crate::worker::WorkError;
-use vm::GuestError;
 
 /// Why a command came to nothing.
 #[derive(Debug)]
@@ -28,14 +33,46 @@ impl Failure {
 
     /// This machine lacks something.
     pub fn machine(message: impl ToString) -> Self {
-        Self::new(ExitStatus::Machine, format!("{}\n`harness doctor` says what this machine has", message.to_string()))
+        Self::new(ExitStatus::Machine, message)
+    }
+
+    /// This machine lacks something that can be installed.
+    pub fn lacking(message: impl Display) -> Self {
+        Self::machine(format!("{message}\n`harness doctor` says what this machine has and what it lacks"))
+    }
+
+    /// A place that the user named, or the disk that it is on, would not do.
+    pub fn io(error: &io::Error, message: impl ToString) -> Self {
+        let status = match error.kind() {
+            ErrorKind::NotFound
+            | ErrorKind::PermissionDenied
+            | ErrorKind::AlreadyExists
+            | ErrorKind::NotADirectory
+            | ErrorKind::IsADirectory
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::InvalidInput
+            | ErrorKind::InvalidFilename => ExitStatus::Usage,
+            _ => ExitStatus::Machine,
+        };
+        Self::new(status, message)
+    }
+
+    /// The same, and what the user should know besides.
+    pub fn and(mut self, more: impl Display) -> Self {
+        self.message = format!("{}\n{more}", self.message);
+        self
     }
 
     /// Says it, on stderr.
     pub fn tell(&self) -> ExitStatus {
-        eprintln!("error: {}", self.message);
+        say(&format!("error: {}", self.message));
         self.status
     }
+}
+
+/// Says something on stderr. Where that is closed, nobody wants to know.
+pub fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 impl From<workload::Error> for Failure {
@@ -43,26 +80,42 @@ impl From<workload::Error> for Failure {
         match error.kind() {
             workload::ErrorKind::Input => Self::usage(error),
             workload::ErrorKind::Machine => Self::machine(error),
-            _ => Self::new(ExitStatus::Command, error),
+            workload::ErrorKind::Command => Self::new(ExitStatus::Command, error),
+            workload::ErrorKind::Interrupted => Self::new(ExitStatus::Interrupted, error),
         }
     }
 }
 
 impl From<SubjectError> for Failure {
     fn from(error: SubjectError) -> Self {
-        match error {
-            SubjectError::Workload(error) => error.into(),
-            SubjectError::Record { source: record::RecordError::TimeOut { .. }, .. } | SubjectError::Command { .. } => {
-                Self::new(ExitStatus::Command, error)
+        match &error {
+            SubjectError::Workload(_) => match error {
+                SubjectError::Workload(error) => error.into(),
+                other => Self::usage(other),
+            },
+            SubjectError::Command { .. } => Self::new(ExitStatus::Command, error),
+            SubjectError::Record { source, .. } => Self::new(status_of_recording(source), error),
+            SubjectError::Directory { source, .. } => Self::io(source, &error),
+            SubjectError::Rules { .. } | SubjectError::Check { .. } | SubjectError::TooLarge { .. } => {
+                Self::usage(error)
             }
-            SubjectError::Record {
-                source: record::RecordError::NotFound(_) | record::RecordError::NoCommand | record::RecordError::Nul(_),
-                ..
-            }
-            | SubjectError::Rules { .. }
-            | SubjectError::Check { .. } => Self::usage(error),
-            SubjectError::Record { .. } | SubjectError::Directory { .. } => Self::machine(error),
         }
+    }
+}
+
+fn status_of_recording(error: &RecordError) -> ExitStatus {
+    match error {
+        RecordError::TimeOut { .. } => ExitStatus::Command,
+        RecordError::Cancelled => ExitStatus::Interrupted,
+        // Files that cannot be read or are too large.
+        RecordError::NotFound(_)
+        | RecordError::NoCommand
+        | RecordError::Nul(_)
+        | RecordError::Directory { .. }
+        | RecordError::Input { .. }
+        | RecordError::Snapshot(_) => ExitStatus::Usage,
+        RecordError::Start { source, .. } if source.kind() != ErrorKind::OutOfMemory => ExitStatus::Usage,
+        RecordError::Start { .. } | RecordError::Refused { .. } | RecordError::System { .. } => ExitStatus::Machine,
     }
 }
 
@@ -70,13 +123,34 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         match error {
             RunError::Subject(error) => error.into(),
-            RunError::Work(error @ WorkError::Start { .. }) => Self::usage(error),
-            RunError::Kernel(error) => Self::machine(error),
-            RunError::Work(WorkError::Guest(error)) => error.into(),
-            RunError::Work(error) => Self::machine(error),
+            RunError::Kernel(error) => error.into(),
+            RunError::Work(error) => error.into(),
             RunError::Store(error) => error.into(),
-            RunError::Report(error) => Self::machine(error),
-            RunError::Interrupted => Self::new(ExitStatus::Command, "interrupted"),
+            RunError::Report(error) => match &error.kind {
+                FileErrorKind::Io(source) => Self::io(source, &error),
+                _ => Self::machine(error),
+            },
+            RunError::Interrupted => Self::new(ExitStatus::Interrupted, error),
+        }
+    }
+}
+
+impl From<KernelError> for Failure {
+    fn from(error: KernelError) -> Self {
+        match error {
+            KernelError::Build(_) => Self::machine(error),
+            KernelError::Missing { .. } | KernelError::Module(_) => Self::lacking(error),
+        }
+    }
+}
+
+impl From<WorkError> for Failure {
+    fn from(error: WorkError) -> Self {
+        match error {
+            WorkError::Start { .. } => Self::usage(error),
+            WorkError::Guest(error) => error.into(),
+            WorkError::Mkfs(error @ MkfsError::NoTool { .. }) => Self::lacking(error),
+            WorkError::Mkfs(error) => Self::machine(error),
         }
     }
 }
@@ -84,7 +158,7 @@ impl From<RunError> for Failure {
 impl From<GuestError> for Failure {
     fn from(error: GuestError) -> Self {
         match error {
-            GuestError::Setup { .. } | GuestError::Boot { .. } => Self::machine(error),
+            GuestError::Setup { .. } | GuestError::Boot { .. } => Self::lacking(error),
             GuestError::Died { .. } | GuestError::Refused(_) => Self::new(ExitStatus::Defect, error),
         }
     }
@@ -92,9 +166,19 @@ impl From<GuestError> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Io { .. } | StoreError::Image(_) => Self::machine(error),
+        match &error {
+            StoreError::Io { source, .. } => Self::io(source, &error),
+            StoreError::Image(image) => image.into(),
             StoreError::Damaged { .. } | StoreError::NoRun { .. } | StoreError::NoSuch { .. } => Self::usage(error),
+        }
+    }
+}
+
+impl From<&disk::ImageError> for Failure {
+    fn from(error: &disk::ImageError) -> Self {
+        match error {
+            disk::ImageError::Io { source, .. } => Self::io(source, error),
+            disk::ImageError::Damaged { .. } => Self::usage(error),
         }
     }
 }

@@ -1,24 +1,24 @@
 //! `harness replay`.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use checker::{Entry, EntryKind, Finding, Invariant, Moment, Mount, Observation, Seen};
-use disk::{Epoch, Layers};
+use disk::Layers;
 use report::ExitStatus;
-use tokio::sync::{Notify, mpsc};
 use vm::{Limits, Paths};
 
+use super::failure::say;
+use super::signal::{Manner, Scratch, Signals};
 use super::{Failure, run::default_results, show::print};
 use crate::cli;
 use crate::explore::Guests;
-use crate::explore::observe_image;
+use crate::explore::{is_weakness, observe_image};
+use crate::guests::{Boot, Slot};
+use crate::moment::{begun_latest, moment, torn};
 use crate::store::{KeptCell, Store};
 use crate::subject::Subject;
 use crate::token::Token;
-use crate::weakness::only_torn;
 use crate::words::{epoch_of, op_ref};
-use crate::worker::{Slot, Yard};
 
 /// Files up to this size, bytes, are read whole and shown.
 const SHOWN: u64 = 1 << 20;
@@ -28,8 +28,11 @@ struct Rebuilt {
     subject: Subject,
     cell: KeptCell,
     layers: Layers,
-    epoch: Epoch,
     token: Token,
+    /// When the class can occur that the state stands for.
+    moment: Moment,
+    /// How many ops had begun at the latest point.
+    begun_latest: usize,
 }
 
 /// What a rebuilt state looks like.
@@ -45,12 +48,14 @@ pub struct Replayed {
 /// Rebuilds the state that a token names, and shows it. Status 1 if it breaks an invariant.
 pub fn replay(arguments: &cli::Replay) -> Result<ExitStatus, Failure> {
     let token: Token = arguments.token.parse().map_err(Failure::usage)?;
+    let _scratch = Scratch::new()?;
+    let _signals = Signals::handle(Manner::AtOnce)?;
     let root = arguments.results.clone().unwrap_or_else(default_results);
     let store = Store::find(&root, &token)?;
     let rebuilt = rebuild(&store, token)?;
     if let Some(path) = &arguments.image {
-        rebuilt.layers.image(&rebuilt.token.state).write_raw(path).map_err(Failure::machine)?;
-        eprintln!("the disk is in {}", path.display());
+        rebuilt.layers.image(&rebuilt.token.state).write_raw(path).map_err(|error| Failure::from(&error))?;
+        say(&format!("the disk is in {}", path.display()));
     }
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::machine)?;
     let replayed = runtime.block_on(look(rebuilt, arguments.vm.into()))?;
@@ -75,52 +80,43 @@ fn rebuild(store: &Store, token: Token) -> Result<Rebuilt, Failure> {
     if token.schedule >= subject.schedules.len() {
         return Err(none(format!("schedule {}", token.schedule)));
     }
-    let (start, log) = store.replay(token.cell, token.schedule)?;
-    let (layers, epoch) = epoch_of(&start, &log, kept.model, &token)
+    let replay = store.replay(token.cell, token.schedule)?;
+    let (layers, epoch) = epoch_of(&replay.start, &replay.log, kept.model, &token)
         .ok_or_else(|| none(format!("crash state {token}: its epoch or its writes do not exist")))?;
-    Ok(Rebuilt { subject, cell, layers, epoch, token })
+    let plan = subject.schedules[token.schedule].plan(&subject.trace, &subject.history);
+    let shown = replay.shown.iter().find(|shown| (shown.epoch, &shown.state) == (token.epoch, &token.state));
+    let moment = shown.map_or_else(
+        || moment(&plan, &epoch, layers.volatile(), torn(&token.state)),
+        |shown| shown.moment,
+    );
+    let begun_latest = begun_latest(&plan, &epoch);
+    Ok(Rebuilt { subject, cell, layers, token, moment, begun_latest })
 }
 
 async fn look(rebuilt: Rebuilt, vm: vm::Choice) -> Result<Replayed, Failure> {
     let paths = Paths::from_environment();
-    let machine = vm::choose(vm, None, &paths).await.map_err(Failure::machine)?;
+    let machine = vm::choose(vm, None, &paths).await?;
     let filesystem = rebuilt.cell.filesystem();
-    let initramfs =
-        machine.initramfs(&paths.cache, std::slice::from_ref(&filesystem.kind)).map_err(Failure::machine)?;
-    let (events, _) = mpsc::unbounded_channel();
-    let yard = Yard {
-        machine,
-        initramfs,
-        sectors: rebuilt.layers.sectors(),
-        limits: Limits::default(),
-        cells: Vec::new(),
-        stop: Arc::new(AtomicBool::new(false)),
-        bell: Notify::new(),
-        events,
-        finish: Box::new(|_| unreachable!("no cell is worked on")),
-    };
-    let mut slot = Slot::new(&yard);
+    let initramfs = machine.initramfs(&paths.cache, std::slice::from_ref(&filesystem.kind))?;
+    let boot = Boot { machine, initramfs, sectors: rebuilt.layers.sectors(), limits: Limits::default() };
+    let mut slot = Slot::new(&boot);
     let mut guide = (*rebuilt.subject.guide).clone();
     guide.read_all_up_to = guide.read_all_up_to.max(SHOWN);
     slot.set_guide(&Arc::new(guide));
     slot.guest().await?;
     let (layers, state) = (&rebuilt.layers, &rebuilt.token.state);
     let observation = observe_image(&mut slot, &filesystem, layers.image(state)).await?;
-    let refused = matches!(observation.mount, Mount::Refused { .. });
-    let weakness = refused && only_torn(&mut slot, &filesystem, layers, state).await?;
+    let mut fates = layers.fates();
+    fates.settle_all(state);
+    let weakness = is_weakness(&observation, fates.torn());
     let subject = &rebuilt.subject;
-    let plan = subject.schedules[rebuilt.token.schedule].plan(&subject.trace, &subject.history);
-    let moment = Moment {
-        begun_earliest: plan.ops_begun(rebuilt.epoch.ended_first as usize),
-        ended_latest: plan.ops_begun(rebuilt.epoch.ended_last as usize),
-    };
-    let mut findings = subject.rules.judge(&observation, &moment);
+    let mut findings = subject.rules.judge(&observation, &rebuilt.moment);
     findings.iter_mut().for_each(|finding| finding.fails &= !weakness);
-    let text = text(&rebuilt, &observation, &findings, &moment);
+    let text = text(&rebuilt, &observation, &findings);
     Ok(Replayed { observation, findings, text })
 }
 
-fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding], moment: &Moment) -> String {
+fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> String {
     let subject = &rebuilt.subject;
     let options = &rebuilt.cell.mount_options;
     let options = if options.is_empty() { String::new() } else { format!(":{options}") };
@@ -128,8 +124,9 @@ fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding], mome
         format!("{} on {}{options}", subject.name, rebuilt.cell.fs),
         format!("schedule: {}", subject.schedules[rebuilt.token.schedule].text()),
     ];
-    if let Some(last) = moment.ended_latest.checked_sub(1) {
-        lines.push(format!("the crash comes after {} at the latest", op_ref(&subject.trace, last)));
+    for (name, begun) in [("earliest", rebuilt.moment.begun_earliest), ("latest", rebuilt.begun_latest)] {
+        let op = begun.checked_sub(1).map(|index| op_ref(&subject.trace, index));
+        lines.push(format!("{name}: {}", report::after(op.as_ref())));
     }
     match &observation.mount {
         Mount::Mounted => lines.extend(observation.entries.iter().map(|(path, entry)| entry_line(path, entry))),
@@ -151,7 +148,7 @@ fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding], mome
             "{weight}: {} is {} ({}): {}",
             finding.path, finding.kind, finding.invariant, finding.observed
         ));
-        if let Some(reason) = checker::reason(&subject.trace, &finding.invariant, finding.kind, &finding.path, moment) {
+        if let Some(reason) = checker::reason(&subject.trace, &finding.invariant, finding.kind, &finding.path, &rebuilt.moment) {
             lines.push(format!("  {}", reason.text));
         }
     }
@@ -165,7 +162,7 @@ fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding], mome
 fn entry_line(path: &trace::RelPath, entry: &Entry) -> String {
     let what = match &entry.kind {
         EntryKind::File { seen: Seen::Bytes(content), .. } => checker::describe(&trace::State::File(content.clone())),
-        EntryKind::File { size, .. } => format!("{size} bytes"),
+        EntryKind::File { size, .. } => format!("{} bytes", trace::thousands(*size)),
         EntryKind::Directory { error: None } => "directory".into(),
         EntryKind::Directory { error: Some(errno) } => {
             format!("directory that cannot be listed: {}", std::io::Error::from_raw_os_error(*errno))

@@ -1,9 +1,9 @@
 //! `harness run`.
 
-use std::io::{IsTerminal, stderr, stdout};
+use std::fs;
+use std::io::{self, ErrorKind, IsTerminal, stderr, stdout};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use disk::DiskModel;
 use protocol::Filesystem;
@@ -12,10 +12,11 @@ use tokio::sync::mpsc;
 use vm::{Limits, Paths};
 use workload::Workload;
 
-use super::{Failure, signal};
+use super::Failure;
+use super::signal::{Manner, Scratch, Signals};
 use crate::cli;
 use crate::mkfs;
-use crate::run::{Options, link_latest, run as run_workloads};
+use crate::run::{Options, RunError, link_latest, run as run_workloads};
 
 /// Where runs land, relative to the current directory.
 pub const RESULTS: &str = "results";
@@ -23,19 +24,70 @@ pub const RESULTS: &str = "results";
 /// Runs workloads and reports.
 pub fn run(arguments: cli::Run) -> Result<ExitStatus, Failure> {
     let workloads: Vec<Workload> = if arguments.command.is_empty() {
-        arguments.workloads.iter().map(|path| Workload::load(path)).collect::<Result<_, _>>()?
+        load(&arguments.workloads)?
     } else {
-        vec![Workload::bare(arguments.command.clone(), arguments.from.as_deref())?]
+        let mut workload = Workload::bare(arguments.command.clone(), arguments.from.as_deref())?;
+        workload.time_limit = arguments.time_limit.map_or(workload.time_limit, Duration::from_secs);
+        vec![workload]
     };
+    let place = arguments.out.as_deref().unwrap_or(Path::new(RESULTS));
+    check(place).map_err(|error| {
+        let elsewhere = if arguments.out.is_none() { " (--out DIR takes them elsewhere)" } else { "" };
+        Failure::io(&error, format!("cannot put results into {}: {error}{elsewhere}", place.display()))
+    })?;
+    let _scratch = Scratch::new()?;
+    let signals = Signals::handle(Manner::Say("stopping: what has been found is kept (once more to stop at once)"))?;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::machine)?;
-    runtime.block_on(run_async(&arguments, &workloads))
+    runtime.block_on(run_async(&arguments, &workloads, &signals))
+}
+
+/// One that is named twice is run once.
+fn load(paths: &[PathBuf]) -> Result<Vec<Workload>, Failure> {
+    let mut workloads: Vec<Workload> = Vec::new();
+    for path in paths {
+        let new = Workload::load(path)?;
+        match workloads.iter().find(|known| known.name == new.name) {
+            None => workloads.push(new),
+            Some(known) if known.directory == new.directory => {}
+            // In reports, and when they are compared, the name is all there is to tell workloads apart by.
+            Some(known) => {
+                let (one, other) = (known.directory.as_deref(), new.directory.as_deref());
+                let [one, other] = [one, other].map(|path| path.unwrap_or(Path::new("")).display().to_string());
+                return Err(Failure::usage(format!(
+                    "{one} and {other} are both named {}: rename one, or run them apart",
+                    new.name
+                )));
+            }
+        }
+    }
+    Ok(workloads)
+}
+
+/// Finds out, before anything is run, whether a directory can be written to, or made.
+fn check(directory: &Path) -> io::Result<()> {
+    match fs::metadata(directory) {
+        Ok(metadata) if metadata.is_dir() => tempfile::tempfile_in(directory).map(drop),
+        Ok(_) => Err(ErrorKind::NotADirectory.into()),
+        Err(error) if error.kind() == ErrorKind::NotFound => match directory.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => check(Path::new(".")),
+            Some(parent) => check(parent),
+            None => Err(error),
+        },
+        Err(error) => Err(error),
+    }
 }
 
 fn options(arguments: &cli::Run) -> Options {
     let all = || mkfs::KINDS.map(|kind| Filesystem { kind: kind.into(), options: String::new() }).to_vec();
+    let mut filesystems: Vec<Filesystem> = Vec::new();
+    for filesystem in &arguments.filesystems {
+        if !filesystems.contains(filesystem) {
+            filesystems.push(filesystem.clone());
+        }
+    }
     let processors = || std::thread::available_parallelism().map_or(1, usize::from);
     Options {
-        filesystems: if arguments.filesystems.is_empty() { all() } else { arguments.filesystems.clone() },
+        filesystems: if filesystems.is_empty() { all() } else { filesystems },
         vm: arguments.vm.into(),
         kernel: arguments.kernel.clone(),
         model: DiskModel { cache: arguments.disk.into(), tear: arguments.tear.into(), unit: 1 },
@@ -46,9 +98,7 @@ fn options(arguments: &cli::Run) -> Options {
     }
 }
 
-async fn run_async(arguments: &cli::Run, workloads: &[Workload]) -> Result<ExitStatus, Failure> {
-    let stop = Arc::new(AtomicBool::new(false));
-    signal::stop_on_signal(&stop);
+async fn run_async(arguments: &cli::Run, workloads: &[Workload], signals: &Signals) -> Result<ExitStatus, Failure> {
     let (sender, mut events) = mpsc::unbounded_channel();
     let format = arguments.format;
     let show = std::thread::spawn(move || {
@@ -59,30 +109,63 @@ async fn run_async(arguments: &cli::Run, workloads: &[Workload]) -> Result<ExitS
         reporters.finish()
     });
     let root = PathBuf::from(RESULTS);
-    let directory =
-        |id: &str| arguments.out.clone().unwrap_or_else(|| root.join("runs").join(format!("{}-{id}", now())));
-    let finished =
-        run_workloads(workloads, &options(arguments), &Paths::from_environment(), &stop, sender.clone(), directory)
-            .await;
+    let directory = |id: &str| arguments.out.clone().unwrap_or_else(|| fresh(&root.join("runs"), id));
+    let (options, paths) = (options(arguments), Paths::from_environment());
+    let finished = run_workloads(workloads, &options, &paths, &signals.stop, sender.clone(), directory).await;
     if let Ok(finished) = &finished
-        && arguments.out.is_none()
-        && let Err(error) = link_latest(&root, finished.store.directory())
+        && !matches!(finished.cut, Some(RunError::Report(_)))
     {
-        let text = format!("failed to point {RESULTS}/latest at this run: {error}");
-        let _ = sender.send(Event::Warning { cell: None, text });
+        let directory = finished.store.directory();
+        if arguments.out.is_none()
+            && let Err(error) = link_latest(&root, directory)
+        {
+            let text = format!("failed to point {RESULTS}/latest at this run: {error}");
+            let _ = sender.send(Event::Warning { cell: None, text });
+        }
+        let text = format!("results are in {}", directory.display());
+        let _ = sender.send(Event::Note { cell: None, text });
     }
     if let Ok(finished) = &finished {
-        let text = format!("results are in {}", finished.store.directory().display());
-        let _ = sender.send(Event::Note { cell: None, text });
+        let _ = sender.send(Event::RunFinished(finished.report.clone()));
     }
     drop(sender);
     let shown = show.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    let finished = finished?;
-    shown.map_err(|error| Failure::machine(format!("failed to print the report: {error}")))?;
-    if finished.interrupted {
-        return Err(Failure::new(ExitStatus::Command, "interrupted: the report holds what was found before that"));
+    let finished = finished.map_err(|error| match error {
+        RunError::Interrupted => Failure::new(signals.status(), "interrupted before any crash state was explored"),
+        error => error.into(),
+    })?;
+    match finished.cut {
+        None => {}
+        Some(RunError::Interrupted) => {
+            return Err(Failure::new(signals.status(), "interrupted: the report holds what was found before that"));
+        }
+        Some(error @ RunError::Report(_)) => {
+            return Err(Failure::from(error).and("the report was printed, but could not be kept"));
+        }
+        Some(error) => return Err(Failure::from(error).and("the report holds what was found before that")),
     }
-    Ok(exit_status(&finished.report, arguments.exhaustive))
+    match shown {
+        // A reader that has seen enough (`| head`) is no error.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::machine(format!("failed to print the report: {error}")))
+        }
+        _ => Ok(exit_status(&finished.report, arguments.exhaustive)),
+    }
+}
+
+/// A directory of this run's own, made below `runs`: seconds since 1970, so that names sort by time, and the run's hash.
+fn fresh(runs: &Path, id: &str) -> PathBuf {
+    let _ = fs::create_dir_all(runs);
+    let mut seconds = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
+    loop {
+        let directory = runs.join(format!("{seconds}-{id}"));
+        match fs::create_dir(&directory) {
+            // The same run, begun in the same second.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => seconds += 1,
+            // Any other error is met again by who writes there, and told.
+            _ => return directory,
+        }
+    }
 }
 
 fn reporters(format: cli::Format) -> All {
@@ -98,11 +181,6 @@ fn reporters(format: cli::Format) -> All {
         cli::Format::Json => Box::new(Json::new(stdout())),
     };
     All(vec![progress, last])
-}
-
-/// The moment, so that names sort by time: seconds since 1970.
-fn now() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Where `harness replay` looks for runs.

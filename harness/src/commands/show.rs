@@ -16,7 +16,7 @@ pub fn show(arguments: &cli::Show) -> Result<ExitStatus, Failure> {
     let trace = Trace::from_bytes(&bytes).map_err(|error| Failure::usage(format!("failed to read {path}: {error}")))?;
     let mut lines = listing(&trace);
     for limit in &trace.limits {
-        lines.push(format!("not followed: {} ({}), {} times", limit.call, limit.detail, limit.count));
+        lines.push(format!("not followed: {limit}"));
     }
     lines.push(String::new());
     print(&lines.join("\n"))

@@ -1,28 +1,159 @@
-//! Ctrl-C.
+//! Signals, and what must not be left behind when one of them ends the process.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 
-/// Sets `stop` at the first SIGINT or SIGTERM; the second ends the process at once.
-pub fn stop_on_signal(stop: &Arc<AtomicBool>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let stop = stop.clone();
-    tokio::spawn(async move {
-        let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-        else {
-            return;
-        };
-        for again in [false, true] {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
+use report::ExitStatus;
+use tempfile::TempDir;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::Failure;
+use super::failure::say;
+
+/// The directory for everything temporary, for a thread that ends the process.
+static SCRATCH: OnceLock<PathBuf> = OnceLock::new();
+
+/// The bytes of a socket's path (unix(7): 107 and a zero), less those of the longest name that a guest's socket has in
+/// our scratch directory.
+const LONGEST: usize = 107 - "/guest-XXXXXX/mailbox.inner".len();
+
+/// A directory for everything temporary that this process makes. It goes when this is dropped, or with [`leave`].
+pub struct Scratch(#[expect(dead_code, reason = "dropping it is its use")] TempDir);
+
+impl Scratch {
+    /// Made below `$TMPDIR`, or below `/tmp`.
+    pub fn new() -> Result<Self, Failure> {
+        let place = std::env::temp_dir();
+        let below = format!("below {}; TMPDIR can name another place", place.display());
+        let directory = tempfile::Builder::new().prefix("crash-harness-").tempdir();
+        let directory =
+            directory.map_err(|error| Failure::io(&error, format!("failed to make a directory {below}: {error}")))?;
+        check(directory.path())
+            .map_err(|problem| Failure::usage(format!("a guest's sockets cannot be {below}: {problem}")))?;
+        // Fails if it was called before, which a second command in one process would do: its files go elsewhere, and
+        // are cleaned up one by one.
+        let _ = tempfile::env::override_temp_dir(directory.path());
+        let _ = SCRATCH.set(directory.path().to_path_buf());
+        Ok(Self(directory))
+    }
+}
+
+/// Whether machines can be told of sockets in this directory.
+fn check(directory: &Path) -> Result<(), String> {
+    let path = directory.as_os_str().as_encoded_bytes();
+    if path.len() > LONGEST {
+        return Err(format!("the path would be longer than the {LONGEST} bytes that there is room for"));
+    }
+    // QEMU and User Mode Linux separate options by these.
+    if let Some(byte) = path.iter().find(|byte| b" ,:\n\t\"".contains(byte)) {
+        return Err(format!("the path must not hold {:?}", char::from(*byte)));
+    }
+    Ok(())
+}
+
+/// Ends the process at once, and leaves nothing behind: guests and recorded programs end with it.
+fn leave(status: ExitStatus) -> ! {
+    if let Some(scratch) = SCRATCH.get() {
+        // Other threads and recorded programs may still be making files there: so more than once.
+        for _ in 0..10 {
+            if !scratch.exists() || fs::remove_dir_all(scratch).is_ok() {
+                break;
             }
-            if again {
-                // Guests die with us: each was told to when it was started.
-                std::process::exit(130);
-            }
-            eprintln!("stopping: what has been found so far is kept (once more to stop at once)");
-            stop.store(true, Ordering::Relaxed);
         }
-    });
+    }
+    std::process::exit(status as i32)
+}
+
+/// What to do when a signal asks us to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// End at once.
+    AtOnce,
+    /// Say this, set [`Signals::stop`], and end at once when a second signal comes.
+    Say(&'static str),
+}
+
+/// SIGINT, SIGTERM and SIGHUP.
+pub struct Signals {
+    /// Set when the first one has come.
+    pub stop: Arc<AtomicBool>,
+    first: Arc<AtomicU8>,
+}
+
+impl Signals {
+    /// Handles them from now on.
+    pub fn handle(manner: Manner) -> Result<Self, Failure> {
+        let failed = |error| Failure::machine(format!("failed to prepare for signals: {error}"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let kinds = [
+            (SignalKind::interrupt(), ExitStatus::Interrupted),
+            (SignalKind::terminate(), ExitStatus::Terminated),
+            (SignalKind::hangup(), ExitStatus::HungUp),
+        ];
+        let mut signals = Vec::new();
+        let inside = runtime.enter();
+        for (kind, status) in kinds {
+            // `nohup` means what it says.
+            if kind != SignalKind::hangup() || !is_ignored(kind) {
+                signals.push((signal(kind).map_err(failed)?, status));
+            }
+        }
+        drop(inside);
+        let (stop, first) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU8::new(0)));
+        let handled = Self { stop: stop.clone(), first: first.clone() };
+        // A thread of its own: whatever the others wait for, this one listens.
+        std::thread::spawn(move || {
+            if let Manner::Say(text) = manner {
+                let status = runtime.block_on(next(&mut signals));
+                first.store(status as u8, Ordering::Relaxed);
+                stop.store(true, Ordering::Release);
+                say(text);
+            }
+            leave(runtime.block_on(next(&mut signals)))
+        });
+        Ok(handled)
+    }
+
+    /// What to exit with after the first signal.
+    pub fn status(&self) -> ExitStatus {
+        let first = self.first.load(Ordering::Relaxed);
+        [ExitStatus::HungUp, ExitStatus::Terminated]
+            .into_iter()
+            .find(|status| *status as u8 == first)
+            .unwrap_or(ExitStatus::Interrupted)
+    }
+}
+
+async fn next(signals: &mut [(Signal, ExitStatus)]) -> ExitStatus {
+    std::future::poll_fn(|context| {
+        let came =
+            signals.iter_mut().find_map(|(signal, status)| signal.poll_recv(context).is_ready().then_some(*status));
+        came.map_or(std::task::Poll::Pending, std::task::Poll::Ready)
+    })
+    .await
+}
+
+/// Whether a signal was ignored when this process was started (proc_pid_status(5): `SigIgn`, hexadecimal).
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (kind.as_raw_value() - 1) & 1 == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_for_sockets() {
+        assert_eq!(check(Path::new("/tmp/crash-harness-abcdef")), Ok(()));
+        assert_eq!(check(&Path::new("/").join("x".repeat(LONGEST - 1))), Ok(()));
+        assert!(check(&Path::new("/").join("x".repeat(LONGEST))).is_err());
+        for wrong in ["/a b", "/a,b", "/a:b"] {
+            assert!(check(Path::new(wrong)).is_err(), "{wrong}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use checker::Moment;
 use disk::{CacheKind, DiskModel, Layers, epochs};
-use harness::explore::{Class, explore};
+use harness::explore::{Class, explore, is_weakness};
 use harness::subject::Subject;
 use report::{Durable, Verdict};
 use trace::{Call, Trace};
@@ -63,7 +63,8 @@ async fn violated(uml: vm::Uml, trace: Trace, kind: &str) -> bool {
             let class = |class: Class| {
                 let moment = Moment { begun_earliest: 0, ended_latest: 0 };
                 let findings = subject.rules.judge(&class.observation, &moment);
-                violated |= findings.iter().any(|finding| finding.fails) && !class.weakness;
+                violated |= findings.iter().any(|finding| finding.fails)
+                    && !is_weakness(&class.observation, class.fates.torn());
             };
             assert!(explore(&mut guests, &filesystem, &layers, || true, class).await.unwrap());
         }

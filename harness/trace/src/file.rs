@@ -1,8 +1,10 @@
 //! The trace file: a magic, a version, and postcard.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{Op, Tree};
+use crate::{Op, Tree, thousands};
 
 /// Something the recorder met and could not put into the trace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +15,14 @@ pub struct Limit {
     pub detail: String,
     /// How often.
     pub count: u64,
+}
+
+impl fmt::Display for Limit {
+    /// `mmap, shared mapping of data.db (2 times)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}", self.call, self.detail)?;
+        if self.count > 1 { write!(f, " ({} times)", thousands(self.count)) } else { Ok(()) }
+    }
 }
 
 /// One run of one program.

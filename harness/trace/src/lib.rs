@@ -7,6 +7,7 @@ mod call;
 mod display;
 mod file;
 mod history;
+mod number;
 mod path;
 #[cfg(test)]
 mod testing;
@@ -18,6 +19,7 @@ pub use call::{Call, Channel, Handle, Op, Target, Time};
 pub use display::listing;
 pub use file::{Limit, ReadError, Trace};
 pub use history::{History, State, Version};
+pub use number::thousands;
 pub use path::RelPath;
 pub use tree::{Content, Kind, Node, Tree};
 pub use unexplained::unexplained;

@@ -90,8 +90,8 @@ impl Guest {
     ) -> Result<Self, GuestError> {
         let name = machine.name();
         let setup = |reason: String| GuestError::Setup { machine: name, reason };
-        // Socket paths may have no more than 107 bytes (unix(7)).
-        let directory = tempfile::Builder::new().prefix("crash-harness-").tempdir().map_err(|error| {
+        // A short name: socket paths may have no more than 107 bytes (unix(7)).
+        let directory = tempfile::Builder::new().prefix("guest-").tempdir().map_err(|error| {
             setup(format!("failed to make a directory below {}: {error}", std::env::temp_dir().display()))
         })?;
         let (sender, replies) = mpsc::unbounded_channel();
@@ -160,6 +160,13 @@ impl Guest {
     }
 
     async fn answer(&mut self) -> Result<Reply, GuestError> {
+        let hub = self.hub.clone();
+        let slow_disk = async {
+            loop {
+                tokio::time::sleep(SLOW_DISK).await;
+                hub.release_stuck(SLOW_DISK);
+            }
+        };
         let reason = tokio::select! {
             biased;
             reply = self.replies.recv() => match reply.map(|bytes| frame::decode(&bytes)) {
@@ -167,6 +174,7 @@ impl Guest {
                 Some(Err(error)) => error.to_string(),
                 None => "lost its devices".to_owned(),
             },
+            () = slow_disk => unreachable!("it never ends"),
             () = self.process.ended() => "ended by itself".to_owned(),
             () = tokio::time::sleep(self.limit) => format!("gave no answer within {} seconds", self.limit.as_secs_f32()),
         };
@@ -184,9 +192,14 @@ impl Guest {
     }
 }
 
+/// How long the disk lets writes wait at most when a replay asks it to be slow: longer than a commit takes that does
+/// not need them, so that it can overtake them.
+const SLOW_DISK: Duration = Duration::from_millis(100);
+
 /// The machine's process, and the thread that reads its console.
 struct Process {
     child: Child,
+    leash: Child,
     console: Option<std::thread::JoinHandle<()>>,
     ended: tokio::sync::watch::Receiver<bool>,
 }
@@ -200,14 +213,18 @@ impl Process {
         let shown = command.get_program().to_string_lossy().into_owned();
         let (mut reader, writer) = std::io::pipe().map_err(|error| format!("failed to make a pipe: {error}"))?;
         let errors = writer.try_clone().map_err(|error| format!("failed to copy a descriptor: {error}"))?;
+        // As the leader of its group: User Mode Linux asks for a session of its own, which leaders are denied.
         command.stdin(Stdio::null()).stdout(writer).stderr(errors).process_group(0);
-        // SAFETY: prctl(2) is async-signal-safe, and nothing else happens between fork and exec.
-        unsafe {
-            command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?));
-        }
-        let child = command.spawn().map_err(|error| format!("failed to run {shown}: {error}"))?;
+        let mut child = command.spawn().map_err(|error| format!("failed to run {shown}: {error}"))?;
         // Holds our copies of the pipe's write end.
         drop(command);
+        let leash = match leash(&child) {
+            Ok(leash) => leash,
+            Err(error) => {
+                kill_group(&mut child);
+                return Err(format!("failed to run {LEASH}: {error}"));
+            }
+        };
         let (sender, ended) = tokio::sync::watch::channel(false);
         let kept = console.clone();
         let console = std::thread::spawn(move || {
@@ -221,7 +238,7 @@ impl Process {
             }
             let _ = sender.send(true);
         });
-        Ok(Self { child, console: Some(console), ended })
+        Ok(Self { child, leash, console: Some(console), ended })
     }
 
     async fn ended(&mut self) {
@@ -229,12 +246,13 @@ impl Process {
         let _ = self.ended.wait_for(|ended| *ended).await;
     }
 
-    /// Kills the whole process group and collects what it leaves.
+    /// Kills the machine with all that it started, and collects what it leaves.
     fn kill(&mut self) {
-        // User Mode Linux runs guest processes as processes of the host, in its group.
-        let _ = killpg(Pid::from_raw(self.child.id() as i32), Signal::SIGKILL);
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // The leash keeps the group's number from being given to someone else until it is waited for.
+        if let Ok(None) = self.leash.try_wait() {
+            kill_group(&mut self.child);
+            let _ = self.leash.wait();
+        }
         if let Some(console) = self.console.take() {
             let _ = console.join();
         }
@@ -245,4 +263,28 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Kills the process group that `leader` leads: User Mode Linux runs guest processes as processes of the host, in its
+/// group.
+fn kill_group(leader: &mut Child) {
+    let _ = killpg(Pid::from_raw(leader.id().cast_signed()), Signal::SIGKILL);
+    let _ = leader.wait();
+}
+
+/// What holds the other end of a leash.
+const LEASH: &str = "/bin/sh";
+
+/// Sees to it that the process group that `leader` leads does not outlive this process, however that ends. A
+/// parent-death signal (prctl(2)) would not do: it comes when the thread ends that started the machine, and User Mode
+/// Linux has children that do not end with it. So a shell joins the group, which does nothing but wait until our end
+/// of its input is closed, which the kernel sees to, and then kills the whole group.
+fn leash(leader: &Child) -> std::io::Result<Child> {
+    std::process::Command::new(LEASH)
+        .args(["-c", "read -r _; kill -KILL 0"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(leader.id().cast_signed())
+        .spawn()
 }

@@ -33,17 +33,38 @@ pub struct Paths {
 }
 
 impl Paths {
-    /// `$HARNESS_KERNELS`, else below the user's cache directory, else below the temporary directory.
+    /// Below the user's cache directory, or, where that cannot be written to, below the temporary one. Kernels are
+    /// looked for in `$HARNESS_KERNELS` if that is set.
     pub fn from_environment() -> Self {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
-        let mut cache = cache.unwrap_or_else(std::env::temp_dir).join("crash-harness");
-        if fs::create_dir_all(&cache).is_err() {
-            let user = nix::unistd::geteuid();
-            cache = std::env::temp_dir().join(format!("crash-harness-{user}"));
-        }
-        Self { kernels: set("HARNESS_KERNELS").unwrap_or_else(|| cache.join("kernels")), cache }
+        let home = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
+        let home = home.map(|cache| cache.join("crash-harness"));
+        let mine = std::env::temp_dir().join(format!("crash-harness-{}", nix::unistd::geteuid()));
+        let cache = match &home {
+            Some(home) if usable(home) => home.clone(),
+            // What lies in a directory that everyone can write to may be anyone's, and machines are started with it.
+            _ if usable(&mine) && is_mine(&mine) => mine,
+            _ => tempfile::env::temp_dir().join("cache"),
+        };
+        let kernels = set("HARNESS_KERNELS").unwrap_or_else(|| home.as_ref().unwrap_or(&cache).join("kernels"));
+        Self { kernels, cache }
     }
+}
+
+/// Whether files can be made in a directory, which is made if need be.
+fn usable(directory: &Path) -> bool {
+    use nix::unistd::{AccessFlags, access};
+    use std::os::unix::fs::DirBuilderExt;
+    let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    directory.is_dir() && access(directory, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
+}
+
+/// Whether a directory, and no link to one, belongs to this user, and nobody else can write to it.
+fn is_mine(directory: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let mine = nix::unistd::geteuid().as_raw();
+    fs::symlink_metadata(directory)
+        .is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == mine && metadata.mode() & 0o022 == 0)
 }
 
 /// A bootable x86-64 kernel and its modules.

@@ -24,10 +24,19 @@ pub fn populate(disk: &Path, filesystem: &Filesystem, tree: &Tree) -> Result<(),
             filesystem.kind, filesystem.options
         )
     })?;
-    let built = build(tree);
+    let built = settle(disk, filesystem).and_then(|()| build(tree));
     // Whatever happened, the disk must be free for the next command.
     let unmounted = observe::unmount(filesystem, disk);
     built.and(unmounted)
+}
+
+/// Mounts and unmounts once: what a file system does only at its first mount, in the background and therefore now
+/// before and now after the files are built (btrfs checks its UUID tree), is done before anything that matters.
+fn settle(disk: &Path, filesystem: &Filesystem) -> Result<(), String> {
+    nix::unistd::sync();
+    observe::unmount(filesystem, disk)?;
+    observe::mount(disk, filesystem, "")
+        .map_err(|(errno, log)| format!("failed to mount again: {}\n{log}", std::io::Error::from_raw_os_error(errno)))
 }
 
 fn build(tree: &Tree) -> Result<(), String> {

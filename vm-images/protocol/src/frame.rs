@@ -24,6 +24,12 @@ pub const REPLY: u8 = b'R';
 pub const BEGIN: u32 = u32::MAX;
 /// The step of the mark that ends the log.
 pub const END: u32 = u32::MAX - 1;
+/// The step of the mark from which on the disk lets writes wait, as a slow one would.
+pub const HOLD: u32 = u32::MAX - 2;
+/// The step of the mark after which writes are served again, but for those that wait already.
+pub const PASS: u32 = u32::MAX - 3;
+/// The step of the mark at which the writes that wait are served.
+pub const RELEASE: u32 = u32::MAX - 4;
 
 /// Bytes of a frame before its piece.
 pub const HEADER: usize = 8;
@@ -42,6 +48,39 @@ pub fn mark(step: u32, result: i64) -> [u8; 12] {
     piece
 }
 
+/// What was written at [`RESULT`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame<'a> {
+    /// The end of a step.
+    Mark {
+        /// Which one; [`BEGIN`] and [`END`] are none.
+        step: u32,
+        /// What the call returned, or the negative errno.
+        result: i64,
+    },
+    /// A part of a reply.
+    Reply {
+        /// Its bytes.
+        piece: &'a [u8],
+        /// Whether another part follows.
+        more: bool,
+    },
+}
+
+/// Reads a frame, padding and all; `None` if it is none.
+pub fn parse(bytes: &[u8]) -> Option<Frame<'_>> {
+    let (&[kind, more, _, _, a, b, c, d], rest) = bytes.split_first_chunk::<HEADER>()?;
+    let piece = rest.get(..u32::from_le_bytes([a, b, c, d]) as usize)?;
+    match kind {
+        MARK => {
+            let (step, result) = piece.split_first_chunk()?;
+            Some(Frame::Mark { step: u32::from_le_bytes(*step), result: i64::from_le_bytes(result.try_into().ok()?) })
+        }
+        REPLY => Some(Frame::Reply { piece, more: more != 0 }),
+        _ => None,
+    }
+}
+
 /// Why bytes are not a message.
 #[derive(Debug, thiserror::Error)]
 #[error("the guest agent and the harness do not understand each other (are they of one build?): {0}")]
@@ -55,4 +94,48 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, Garbled> {
 /// Reads the bytes of a command or reply.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Garbled> {
     Ok(postcard::from_bytes(bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// As the agent writes it.
+    fn frame(kind: u8, more: bool, piece: &[u8]) -> Vec<u8> {
+        let mut bytes = [&header(kind, more, piece.len()), piece].concat();
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn a_mark_comes_back_as_it_was(step: u32, result: i64) {
+            let bytes = frame(MARK, false, &mark(step, result));
+            prop_assert_eq!(parse(&bytes), Some(Frame::Mark { step, result }));
+        }
+
+        #[test]
+        fn a_reply_comes_back_as_it_was(piece in prop::collection::vec(any::<u8>(), 0..1100), more: bool) {
+            let bytes = frame(REPLY, more, &piece);
+            prop_assert_eq!(parse(&bytes), Some(Frame::Reply { piece: &piece, more }));
+        }
+
+        #[test]
+        fn what_the_guest_writes_makes_nothing_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let _ = parse(&bytes);
+        }
+    }
+
+    #[test]
+    fn what_is_cut_short_or_unknown_is_no_frame() {
+        let reply = [header(REPLY, false, 3).as_slice(), b"abc"].concat();
+        assert!(parse(&reply).is_some());
+        assert_eq!(parse(&reply[..reply.len() - 1]), None);
+        assert_eq!(parse(&reply[..HEADER - 1]), None);
+        assert_eq!(parse(&frame(MARK, false, &mark(1, 2)[..11])), None);
+        assert_eq!(parse(&frame(MARK, false, &[0; 13])), None);
+        assert_eq!(parse(&frame(b'?', false, b"abc")), None);
+    }
 }

@@ -22,6 +22,11 @@ pub enum Step {
     Call(Call),
     /// Make the file system commit its transaction (journal, log) without writing anyone's data.
     Commit,
+    /// From here to the end of the next [`Step::CommitInFlight`]: writes of the call between the two are not
+    /// completed, as on a slow disk.
+    Hold,
+    /// Like `Commit`, while what the call before has sent to the disk is still on its way there.
+    CommitInFlight,
     /// Start and await writeback of dirty data of one file, without committing anything.
     Writeback {
         /// The file.

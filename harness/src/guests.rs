@@ -1,0 +1,67 @@
+//! A worker's guest: booted when it is needed, and anew when it has died.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use checker::Guide;
+use protocol::Command;
+use vm::{Guest, GuestError, Limits, Machine};
+
+use crate::explore::Guests;
+
+/// What every guest of a run boots from.
+pub struct Boot {
+    /// The machine that guests run on.
+    pub machine: Box<dyn Machine>,
+    /// What they boot from.
+    pub initramfs: PathBuf,
+    /// Size of their data disk, 512-byte sectors.
+    pub sectors: u64,
+    /// Time limits.
+    pub limits: Limits,
+}
+
+/// A worker's guest, and what it was told.
+pub struct Slot<'a> {
+    boot: &'a Boot,
+    guest: Option<Guest>,
+    guide: Option<Arc<Guide>>,
+    told: bool,
+}
+
+impl<'a> Slot<'a> {
+    /// No guest yet.
+    pub fn new(boot: &'a Boot) -> Self {
+        Self { boot, guest: None, guide: None, told: false }
+    }
+
+    /// Has guests observe along `guide` from now on.
+    pub fn set_guide(&mut self, guide: &Arc<Guide>) {
+        if !self.guide.as_ref().is_some_and(|known| Arc::ptr_eq(known, guide)) {
+            self.guide = Some(guide.clone());
+            self.told = false;
+        }
+    }
+}
+
+impl Guests for Slot<'_> {
+    async fn guest(&mut self) -> Result<&mut Guest, GuestError> {
+        if self.guest.is_none() {
+            let Boot { machine, initramfs, sectors, limits } = self.boot;
+            self.guest = Some(Guest::boot(machine.as_ref(), initramfs, *sectors, *limits).await?);
+            self.told = false;
+        }
+        let guest = self.guest.as_mut().unwrap_or_else(|| unreachable!("a guest has just been put there"));
+        if !self.told
+            && let Some(guide) = &self.guide
+        {
+            guest.call(&Command::Guide(guide.clone())).await?;
+            self.told = true;
+        }
+        Ok(guest)
+    }
+
+    fn lost(&mut self) {
+        self.guest = None;
+    }
+}

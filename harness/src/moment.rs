@@ -1,0 +1,77 @@
+//! When a crash state can occur.
+
+use checker::Moment;
+use disk::{Epoch, State, WriteEntry};
+
+use crate::schedule::Plan;
+
+/// When states of one epoch can occur of whose `volatile` writes these are known to have `survived`, by their index.
+///
+/// Not before the last of these was made, and not before the epoch began; and not after the epoch ended.
+pub fn moment(
+    plan: &Plan,
+    epoch: &Epoch,
+    volatile: &[WriteEntry],
+    survived: impl IntoIterator<Item = u32>,
+) -> Moment {
+    let made = survived.into_iter().filter_map(|write| volatile.get(write as usize)).map(|write| write.step + 1).max();
+    Moment {
+        begun_earliest: plan.ops_begun(made.unwrap_or(0).max(epoch.ended_first) as usize),
+        ended_latest: plan.ops_begun(epoch.ended_last as usize),
+    }
+}
+
+/// The writes of which a state says itself that a part survived and a part did not. Of one that it calls whole, nothing
+/// follows: the class that it stands for may never have looked at it.
+pub fn torn(state: &State) -> impl Iterator<Item = u32> {
+    state.torn.iter().map(|&(write, _)| write).chain(state.lost_units.iter().map(|&(write, _)| write))
+}
+
+/// How many ops had begun at the last crash point of an epoch.
+pub fn begun_latest(plan: &Plan, epoch: &Epoch) -> usize {
+    // A step begins where the one before it ends.
+    plan.ops_begun(epoch.ended_last as usize + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::schedule::{Origin, Work};
+
+    /// Op 0, op 2 (op 1 failed and is not replayed), a commit, op 3.
+    fn plan() -> Plan {
+        let origins = [Origin::Op(0), Origin::Op(2), Origin::Work(Work::Commit), Origin::Op(3)];
+        Plan { steps: Vec::new(), origins: origins.to_vec() }
+    }
+
+    fn written_in(steps: &[u32]) -> Vec<WriteEntry> {
+        let entry = |&step| WriteEntry { sector: 0, data: Arc::new(vec![0; disk::SECTOR]), step };
+        steps.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn what_survived_was_written_before() {
+        let epoch = Epoch { volatile: 0..3, ended_first: 0, ended_last: 2 };
+        let writes = written_in(&[0, 1, 2]);
+        let begun = |survived: &[u32]| moment(&plan(), &epoch, &writes, survived.iter().copied()).begun_earliest;
+        assert_eq!([begun(&[]), begun(&[0]), begun(&[1, 0]), begun(&[2])], [0, 1, 3, 3]);
+    }
+
+    #[test]
+    fn an_epoch_bounds_its_states() {
+        let epoch = Epoch { volatile: 0..1, ended_first: 2, ended_last: 3 };
+        let writes = written_in(&[0]);
+        assert_eq!(moment(&plan(), &epoch, &writes, [0]), Moment { begun_earliest: 3, ended_latest: 3 });
+        assert_eq!(begun_latest(&plan(), &epoch), 4, "op 3 was under way");
+    }
+
+    #[test]
+    fn only_a_torn_write_is_known_to_have_survived() {
+        let one = State { lost: vec![1], torn: Some((4, disk::Tear::Head(1))), ..State::default() };
+        let any = State { lost: vec![1], lost_units: vec![(2, 0), (2, 3)], ..State::default() };
+        assert_eq!(torn(&one).collect::<Vec<_>>(), [4]);
+        assert_eq!(torn(&any).collect::<Vec<_>>(), [2, 2]);
+    }
+}
