@@ -25,14 +25,20 @@ Exit status:
 
 Results go to standard output, progress and messages to standard error.";
 
+const RUN_USAGE: &str = "\
+harness run [OPTIONS] <WORKLOAD>...
+       harness run [OPTIONS] [--from <DIR>] -- <COMMAND>...";
+
 const RUN_EXAMPLES: &str = "\
 Examples:
   harness run workloads/naive_config
-  harness run --fs ext4 --fs ext4:noauto_da_alloc --fs xfs workloads/tempfile_no_sync
-  harness run --from old_state -- ./save-settings --volume 11
+  harness run --fs ext4 --fs ext4:noauto_da_alloc workloads/tempfile_no_sync
+  harness run --from old_state -- python3 \"$PWD/save.py\" settings.json
 
 A workload.toml may be as short as
-  command = [\"{workload}/save.py\", \"settings.json\"]";
+  command = [\"{workload}/save.py\", \"settings.json\"]
+
+A COMMAND runs in a fresh directory, so name files of yours by absolute paths.";
 
 const RECORD_NOTE: &str = "\
 The command runs here, its standard input is empty, and what it prints goes to
@@ -51,7 +57,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Record programs, explore what a crash may leave of their files, and report
-    #[command(after_help = RUN_EXAMPLES)]
+    #[command(override_usage = RUN_USAGE, after_help = RUN_EXAMPLES)]
     Run(Run),
     /// Record what a program does to the files in the current directory
     #[command(after_help = RECORD_NOTE)]
@@ -72,53 +78,61 @@ pub struct Run {
     /// Directories that hold a workload.toml
     #[arg(value_name = "WORKLOAD", required_unless_present = "command")]
     pub workloads: Vec<PathBuf>,
-    /// Instead of workloads: a program and its arguments, run in a fresh directory
+    /// Instead of workloads: a program and its arguments
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "workloads")]
     pub command: Vec<String>,
-    /// With a COMMAND: the directory whose content it starts from, as the durable old state [default: an empty one]
-    #[arg(long, value_name = "DIR", conflicts_with = "workloads", requires = "command")]
+
+    /// The directory whose content the COMMAND starts from [default: an empty one]
+    #[arg(long, value_name = "DIR", conflicts_with = "workloads", requires = "command", help_heading = OF_COMMAND)]
     pub from: Option<PathBuf>,
-    /// With a COMMAND: how long it may take [default: 60; a workload.toml has time-limit]
+    /// How long the COMMAND may take [default: 60]
     #[arg(
-        long, value_name = "SECONDS", conflicts_with = "workloads", requires = "command",
+        long, value_name = "SECONDS", conflicts_with = "workloads", requires = "command", help_heading = OF_COMMAND,
         value_parser = value_parser!(u64).range(1..)
     )]
     pub time_limit: Option<u64>,
-    /// A file system, with mount options if you like; can be repeated [default: ext4, xfs and btrfs]
-    #[arg(long = "fs", value_name = "NAME[:OPTIONS]", value_parser = filesystem)]
+
+    /// A file system, perhaps with mount options; repeatable [default: ext4, xfs, btrfs]
+    #[arg(long = "fs", value_name = "NAME[:OPTIONS]", value_parser = filesystem, help_heading = EXPLORED)]
     pub filesystems: Vec<Filesystem>,
-    /// The machine that mounts the crash states
-    #[arg(long, value_enum, default_value_t)]
-    pub vm: Vm,
-    /// A kernel for QEMU (vmlinuz-RELEASE), with lib/modules/RELEASE in the directory above its own, or in /
-    #[arg(long, value_name = "FILE")]
-    pub kernel: Option<PathBuf>,
     /// What the disk does with writes that were not flushed
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, help_heading = EXPLORED)]
     pub disk: Disk,
     /// How a crash may cut a write
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, help_heading = EXPLORED)]
     pub tear: Tear,
-    /// In how many places at once the kernel is made to do background work (commit its journal, write a file back)
-    #[arg(long, value_name = "K", default_value_t = 1)]
+    /// In how many places at once background work (commit, writeback) is forced, at most
+    #[arg(long, value_name = "K", default_value_t = 1, help_heading = EXPLORED)]
     pub schedules: u32,
-    /// How much work each workload and file system may take: a time (90s, 10m, 2h), a number of mounts (5000mounts), or
-    /// none for no limit
-    #[arg(long, default_value = "10m", value_parser = budget)]
+    /// The most work for one workload on one file system: 90s, 10m, 2h, 5000mounts, or none
+    #[arg(long, default_value = "10m", value_parser = budget, help_heading = EXPLORED)]
     pub budget: Budget,
     /// Exit with 5 if nothing is violated but something was left uncovered
-    #[arg(long)]
+    #[arg(long, help_heading = EXPLORED)]
     pub exhaustive: bool,
+
+    /// The machine that mounts the crash states
+    #[arg(long, value_enum, default_value_t, help_heading = MACHINES)]
+    pub vm: Vm,
+    /// A kernel for QEMU, DIR/boot/vmlinuz-RELEASE, with DIR/lib/modules/RELEASE
+    #[arg(long, value_name = "FILE", help_heading = MACHINES)]
+    pub kernel: Option<PathBuf>,
     /// Guests at once [default: the number of processors]
-    #[arg(short, long, value_name = "N", value_parser = jobs)]
+    #[arg(short, long, value_name = "N", value_parser = jobs, help_heading = MACHINES)]
     pub jobs: Option<usize>,
-    /// The directory for results [default: a new one below results/runs, and a link results/latest to it]
-    #[arg(long, value_name = "DIR")]
+
+    /// The directory for results [default: a new one below results/runs]
+    #[arg(long, value_name = "DIR", help_heading = RESULTS)]
     pub out: Option<PathBuf>,
     /// What is printed at the end
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, help_heading = RESULTS)]
     pub format: Format,
 }
+
+const OF_COMMAND: &str = "For a COMMAND";
+const EXPLORED: &str = "What is explored";
+const MACHINES: &str = "Machines";
+const RESULTS: &str = "Results";
 
 /// `harness record`.
 #[derive(Debug, Args)]

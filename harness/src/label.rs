@@ -105,8 +105,7 @@ mod tests {
         };
         let before = Tree(files.iter().enumerate().map(tree).collect());
         let after = before.clone();
-        let trace =
-            Trace { command: vec![], before, ops: vec![], after, limits: vec![], outside: vec![] };
+        let trace = Trace { command: vec![], before, ops: vec![], after, limits: vec![], outside: vec![] };
         Labels::new(&History::new(&trace))
     }
 
@@ -133,7 +132,14 @@ mod tests {
                 labels.describe("xfs", &write(0, b"XFSB")),
             ]
             .join("\n"),
-            @""
+            @"
+        8,192 bytes at sector 524,360: data of large from byte 0
+        7,168 bytes at sector 524,360: data of large from byte 40,960
+        4,096 bytes at sector 8: data of small from byte 0
+        512 bytes at sector 8: data of small from byte 0
+        512 bytes at sector 8: metadata
+        512 bytes at sector 0: superblock
+        "
         );
     }
 }

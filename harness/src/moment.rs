@@ -8,12 +8,7 @@ use crate::schedule::Plan;
 /// When states of one epoch can occur of whose `volatile` writes these are known to have `survived`, by their index.
 ///
 /// Not before the last of these was made, and not before the epoch began; and not after the epoch ended.
-pub fn moment(
-    plan: &Plan,
-    epoch: &Epoch,
-    volatile: &[WriteEntry],
-    survived: impl IntoIterator<Item = u32>,
-) -> Moment {
+pub fn moment(plan: &Plan, epoch: &Epoch, volatile: &[WriteEntry], survived: impl IntoIterator<Item = u32>) -> Moment {
     let made = survived.into_iter().filter_map(|write| volatile.get(write as usize)).map(|write| write.step + 1).max();
     Moment {
         begun_earliest: plan.ops_begun(made.unwrap_or(0).max(epoch.ended_first) as usize),

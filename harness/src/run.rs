@@ -282,3 +282,56 @@ pub fn link_latest(root: &Path, run: &Path) -> std::io::Result<()> {
     std::os::unix::fs::symlink(target, &new)?;
     std::fs::rename(&new, &link).inspect_err(|_| drop(std::fs::remove_file(&new)))
 }
+
+#[cfg(test)]
+mod tests {
+    use trace::{Call, Handle, Op, Trace, Tree};
+
+    use super::*;
+
+    fn subject(name: &str) -> Arc<Subject> {
+        let (before, after) = (Tree::default(), Tree::default());
+        // O_WRONLY | O_CREAT: rules want something to change.
+        let open = Call::Open { handle: Handle(0), path: "f".into(), flags: 0o101, mode: 0o644 };
+        let ops = vec![Op { call: open, syscall: "open".into(), result: 0, thread: 0 }];
+        let trace = Trace { command: vec![], before, ops, after, limits: vec![], outside: vec![] };
+        Arc::new(Subject::of(name.into(), vec![], trace, 0).unwrap())
+    }
+
+    #[test]
+    fn the_name_of_a_run_depends_on_all_that_tokens_depend_on() {
+        let ext4 = Filesystem { kind: "ext4".into(), options: String::new() };
+        let options = Options {
+            filesystems: vec![ext4.clone()],
+            vm: Choice::Auto,
+            kernel: None,
+            model: DiskModel::default(),
+            schedules: 1,
+            budget: Budget::default(),
+            workers: 2,
+            limits: Limits::default(),
+        };
+        let name = |subjects: &[&str], options: &Options, machine| {
+            let subjects: Vec<_> = subjects.iter().map(|name| subject(name)).collect();
+            hash(&subjects, options, machine)
+        };
+        let first = name(&["a"], &options, "uml");
+        assert_eq!(first, name(&["a"], &Options { workers: 3, vm: Choice::Uml, ..options.clone() }, "uml"));
+        let lying = DiskModel { cache: disk::CacheKind::Lying, ..DiskModel::default() };
+        let mut names = vec![
+            first,
+            name(&["b"], &options, "uml"),
+            name(&["a", "a"], &options, "uml"),
+            name(&["a"], &options, "qemu-kvm"),
+            name(&["a"], &Options { filesystems: vec![ext4.clone(), ext4], ..options.clone() }, "uml"),
+            name(&["a"], &Options { kernel: Some("vmlinuz".into()), ..options.clone() }, "uml"),
+            name(&["a"], &Options { model: lying, ..options.clone() }, "uml"),
+            name(&["a"], &Options { schedules: 2, ..options.clone() }, "uml"),
+            name(&["a"], &Options { budget: Budget { mounts: Some(9), time: None }, ..options.clone() }, "uml"),
+        ];
+        names.sort();
+        let all = names.len();
+        names.dedup();
+        assert_eq!(names.len(), all, "{names:?}");
+    }
+}

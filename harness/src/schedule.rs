@@ -248,9 +248,30 @@ mod tests {
             let ops = |set: Vec<Injection>| set.iter().map(|injection| injection.after_op).collect::<Vec<_>>();
             choices(&all, count).into_iter().map(ops).collect::<Vec<_>>()
         };
-        assert_eq!(chosen(0), [vec![]]);
+        assert_eq!(chosen(0), [Vec::<usize>::new()]);
         assert_eq!(chosen(1), [vec![0], vec![2]]);
         assert_eq!(chosen(2), [vec![0, 2], vec![1]]);
         assert_eq!(chosen(3), [vec![0, 1], vec![1, 2]]);
+    }
+
+    /// What the schedules without injections are called, for a program that makes these calls.
+    fn endings_of(calls: Vec<Call>) -> Vec<String> {
+        let op = |call| trace::Op { call, syscall: String::new(), result: 0, thread: 0 };
+        let (before, after) = (trace::Tree::default(), trace::Tree::default());
+        let ops = calls.into_iter().map(op).collect();
+        let trace = Trace { command: vec![], before, ops, after, limits: vec![], outside: vec![] };
+        schedules(&trace, &History::new(&trace), 0).iter().map(Schedule::text).collect()
+    }
+
+    #[test]
+    fn without_dirty_data_nothing_is_written_back_at_the_end() {
+        let handle = trace::Handle(0);
+        // O_WRONLY | O_CREAT
+        let open = Call::Open { handle, path: "f".into(), flags: 0o101, mode: 0o644 };
+        let write = Call::Write { handle, offset: 0, data: std::sync::Arc::new(vec![1]), flags: 0 };
+        let dirty = vec![open, write];
+        let clean = [dirty.clone(), vec![Call::Fsync { handle }]].concat();
+        assert_eq!(endings_of(clean), ["commit at the end"]);
+        assert_eq!(endings_of(dirty), ["commit, then writeback at the end", "writeback, then commit at the end"]);
     }
 }

@@ -49,9 +49,9 @@ mod tests {
         let cache = tempfile::tempdir().unwrap();
         let module = cache.path().join("a.ko");
         fs::write(&module, b"module").unwrap();
-        let first = initramfs(cache.path(), &[module.clone()]).unwrap();
+        let first = initramfs(cache.path(), std::slice::from_ref(&module)).unwrap();
         let written = fs::metadata(&first).unwrap().modified().unwrap();
-        assert_eq!(initramfs(cache.path(), &[module.clone()]).unwrap(), first);
+        assert_eq!(initramfs(cache.path(), std::slice::from_ref(&module)).unwrap(), first);
         assert_eq!(fs::metadata(&first).unwrap().modified().unwrap(), written);
         fs::write(&module, b"other").unwrap();
         assert_ne!(initramfs(cache.path(), &[module]).unwrap(), first);

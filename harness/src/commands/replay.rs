@@ -85,10 +85,8 @@ fn rebuild(store: &Store, token: Token) -> Result<Rebuilt, Failure> {
         .ok_or_else(|| none(format!("crash state {token}: its epoch or its writes do not exist")))?;
     let plan = subject.schedules[token.schedule].plan(&subject.trace, &subject.history);
     let shown = replay.shown.iter().find(|shown| (shown.epoch, &shown.state) == (token.epoch, &token.state));
-    let moment = shown.map_or_else(
-        || moment(&plan, &epoch, layers.volatile(), torn(&token.state)),
-        |shown| shown.moment,
-    );
+    let moment =
+        shown.map_or_else(|| moment(&plan, &epoch, layers.volatile(), torn(&token.state)), |shown| shown.moment);
     let begun_latest = begun_latest(&plan, &epoch);
     Ok(Rebuilt { subject, cell, layers, token, moment, begun_latest })
 }
@@ -148,7 +146,9 @@ fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> S
             "{weight}: {} is {} ({}): {}",
             finding.path, finding.kind, finding.invariant, finding.observed
         ));
-        if let Some(reason) = checker::reason(&subject.trace, &finding.invariant, finding.kind, &finding.path, &rebuilt.moment) {
+        if let Some(reason) =
+            checker::reason(&subject.trace, &finding.invariant, finding.kind, &finding.path, &rebuilt.moment)
+        {
             lines.push(format!("  {}", reason.text));
         }
     }

@@ -30,6 +30,14 @@ pub fn run(arguments: cli::Run) -> Result<ExitStatus, Failure> {
         workload.time_limit = arguments.time_limit.map_or(workload.time_limit, Duration::from_secs);
         vec![workload]
     };
+    if let Some(kernel) = &arguments.kernel {
+        if arguments.vm == cli::Vm::Uml {
+            return Err(Failure::usage("--kernel is for QEMU: User Mode Linux is a kernel of its own"));
+        }
+        let shown = kernel.display();
+        fs::File::open(kernel)
+            .map_err(|error| Failure::io(&error, format!("cannot read the kernel {shown}: {error}")))?;
+    }
     let place = arguments.out.as_deref().unwrap_or(Path::new(RESULTS));
     check(place).map_err(|error| {
         let elsewhere = if arguments.out.is_none() { " (--out DIR takes them elsewhere)" } else { "" };

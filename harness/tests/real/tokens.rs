@@ -24,6 +24,14 @@ async fn every_token_shows_its_violation_again() {
                     == (violation.invariant.clone(), violation.kind, violation.path.clone(), fails)
             });
             assert!(again, "{}: {violation:?}\n{}", cell.id, replayed.text);
+            let said = [
+                Some(format!("\nearliest: {}\n", report::after(violation.after_op.as_ref()))),
+                violation.after_op_latest.as_ref().map(|op| format!("\nlatest: {}\n", report::after(Some(op)))),
+                violation.reason.clone(),
+            ];
+            for said in said.into_iter().flatten() {
+                assert!(replayed.text.contains(&said), "{}: {said}\n{}", violation.token, replayed.text);
+            }
             shown += 1;
         }
         assert!(!cell.violations.is_empty(), "{}", cell.id);

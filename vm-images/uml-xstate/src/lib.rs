@@ -43,7 +43,7 @@ pub unsafe extern "C" fn ptrace(request: c_int, pid: c_int, address: *mut c_void
         let result = real(number, pid, address, (&raw mut word).cast());
         return if result < 0 { result } else { word };
     }
-    if request as u32 != libc::PTRACE_SETREGSET as u32 || address as usize != NT_X86_XSTATE || data.is_null() {
+    if request as u32 != libc::PTRACE_SETREGSET || address as usize != NT_X86_XSTATE || data.is_null() {
         return real(number, pid, address, data);
     }
     // SAFETY: for this request the caller passes an iovec, and memory that it describes.

@@ -1,0 +1,549 @@
+//! The command line as its users meet it, with the real binary: messages, exit statuses, and what is left behind.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// A place to work in, and another for everything temporary: nothing may be left there.
+struct Place {
+    here: TempDir,
+    temporary: TempDir,
+}
+
+/// How a program ended.
+struct Ended {
+    status: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { here: tempfile::tempdir().unwrap(), temporary: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.here.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    /// A workload of this name.
+    fn workload(&self, name: &str, manifest: &str) {
+        self.write(&format!("{name}/workload.toml"), manifest);
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
+        command.args(arguments).current_dir(self.here.path()).env("TMPDIR", self.temporary.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        Ended::of(self.command(arguments).spawn().unwrap())
+    }
+
+    /// One snapshot of what several command lines come to.
+    fn tell(&self, commands: &[&[&str]]) -> String {
+        let mut text = String::new();
+        for arguments in commands {
+            let ended = self.run(arguments);
+            writeln!(text, "$ harness {}\n{}{}-> {}\n", arguments.join(" "), ended.stdout, ended.stderr, ended.status)
+                .unwrap();
+        }
+        text
+    }
+
+    /// What is still there of what was temporary: guests, and files.
+    fn left(&self) -> Vec<String> {
+        let mut left: Vec<String> =
+            fs::read_dir(&self.temporary).unwrap().map(|entry| format!("{:?}", entry.unwrap().path())).collect();
+        left.extend(self.guests());
+        left
+    }
+
+    /// Machines that were told of sockets in our directory for temporary files.
+    fn guests(&self) -> Vec<String> {
+        let ours = self.temporary.path().as_os_str().as_bytes();
+        let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path().join("cmdline"));
+        let lines = processes.filter_map(|path| fs::read(path).ok());
+        let named = lines.filter(|line| line.windows(ours.len()).any(|window| window == ours));
+        named.map(|line| String::from_utf8_lossy(&line).replace('\0', " ")).collect()
+    }
+
+    /// The one directory below results/runs.
+    fn results(&self) -> PathBuf {
+        let mut runs: Vec<_> =
+            fs::read_dir(self.path("results/runs")).unwrap().map(|run| run.unwrap().path()).collect();
+        assert_eq!(runs.len(), 1, "{runs:?}");
+        runs.remove(0)
+    }
+
+    fn report(&self) -> serde_json::Value {
+        serde_json::from_slice(&fs::read(self.results().join("report.json")).unwrap()).unwrap()
+    }
+}
+
+impl Ended {
+    fn of(child: Child) -> Self {
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Self { status: shown(output.status), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+/// As a shell shows it.
+fn shown(status: std::process::ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap())
+}
+
+/// Takes a snapshot without what differs from run to run.
+macro_rules! assert_tells {
+    ($place:expr, $text:expr) => {
+        let escape = |path: &Path| path.display().to_string().replace('.', r"\.");
+        let filters = [
+            (format!("{}/crash-harness-[^/]*/[^/]*", escape($place.temporary.path())), "[FRESH]"),
+            (escape($place.temporary.path()), "[TMP]"),
+            (escape($place.here.path()), "[HERE]"),
+            (r"\d{10}-([0-9a-f]{8}|\[HASH\])".into(), "[RUN]"),
+            (format!(r"47\d{}", std::process::id()), "[LONG]"),
+            // What a tool of the distribution says.
+            (r"(mkfs.ext4 failed: ).*(No space left on device).*".into(), "${1}… ${2} …"),
+            (r"/\.trace-\w+".into(), "/[TRACE]"),
+        ];
+        insta::with_settings!({ filters => filters.iter().map(|(from, to)| (from.as_str(), *to)) }, {
+            insta::assert_snapshot!($text);
+        });
+    };
+}
+
+/// Whether this machine has User Mode Linux; says so if not.
+fn uml() -> bool {
+    let there = vm::program(&["linux.uml"]).is_some();
+    if !there {
+        eprintln!("skipped, because this machine has no User Mode Linux");
+    }
+    there
+}
+
+/// Seconds to sleep in vain: a number that only children of this process name, and among them those of one test.
+fn long(test: u8) -> String {
+    format!("47{test}{}", std::process::id())
+}
+
+/// Whether a program sleeps so long.
+fn sleeping(long: &str) -> bool {
+    let line = format!("sleep\0{long}\0").into_bytes();
+    let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path().join("cmdline"));
+    processes.filter_map(|path| fs::read(path).ok()).any(|found| found == line)
+}
+
+/// Waits until something holds.
+fn wait(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(30), "waited for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Reads what a child says until a line holds `text`; then goes on reading, so that it is not kept waiting.
+fn wait_for_line(child: &mut Child, text: &str) {
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    let mut seen = String::new();
+    while !seen.contains(text) {
+        assert!(lines.read_line(&mut seen).unwrap() > 0, "ended without saying {text:?}: {seen}");
+    }
+    std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
+}
+
+fn signal(child: &Child, name: &str) {
+    let pid = child.id().to_string();
+    assert!(Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status().unwrap().success());
+}
+
+const ON_UML: [&str; 5] = ["--vm", "uml", "--fs", "ext4", "--schedules=0"];
+
+/// `harness run` with these arguments after `ON_UML`.
+fn on_uml<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+    [&["run"], &ON_UML[..], arguments].concat()
+}
+
+#[test]
+fn help() {
+    let place = Place::new();
+    assert_tells!(place, place.tell(&[&["--help"], &["run", "-h"], &["record", "-h"], &["replay", "-h"]]));
+}
+
+#[test]
+fn wrong_usage() {
+    let place = Place::new();
+    place.write("plain", "");
+    place.workload("set/one", "command = ['true']");
+    place.workload("other/one", "command = ['true']");
+    assert_tells!(
+        place,
+        place.tell(&[
+            &[],
+            &["run"],
+            &["run", "set/onne"],
+            &["run", "set"],
+            &["run", "plain"],
+            &["run", "set/one", "other/one"],
+            &["run", "set/one", "--", "true"],
+            &["run", "--from", "set", "set/one"],
+            &["run", "--from", "nowhere", "--", "true"],
+            &["run", "--fs", "zfs", "set/one"],
+            &["run", "--budget", "50", "set/one"],
+            &["run", "--jobs", "0", "set/one"],
+            &["run", "--vm", "uml", "--kernel", "plain", "set/one"],
+            &["run", "--kernel", "nowhere", "set/one"],
+            &["run", "--out", "plain", "set/one"],
+            &["run", "--out", "/proc/nowhere", "set/one"],
+            &["run", "--", ""],
+            &["record", "-o", "trace"],
+            &["record", "-o", "nowhere/trace", "--", "true"],
+            &["record", "-o", "set", "--", "true"],
+            &["diff", "plain", "plain"],
+            &["diff", "set", "nowhere"],
+        ])
+    );
+    assert!(!place.path("results").exists());
+}
+
+#[test]
+fn malformed_workloads() {
+    let place = Place::new();
+    place.workload("unclosed", "description = 'x'\ncommand = ['true'");
+    place.workload("misspelt", "comand = ['true']");
+    place.workload("nothing", "");
+    place.workload("kind", "command = ['true']\n[[invariant]]\nkind = 'atomic'\npath = 'f'\n");
+    place.workload("check", "command = ['true']\ncheck = ['true']\n");
+    assert_tells!(
+        place,
+        place.tell(&[
+            &["run", "unclosed"],
+            &["run", "misspelt"],
+            &["run", "nothing"],
+            &["run", "kind"],
+            &["run", "check"],
+        ])
+    );
+}
+
+#[test]
+fn commands_that_do_not_do() {
+    let place = Place::new();
+    let long = long(1);
+    place.workload("hangs", &format!("command = ['sh', '-c', 'sleep {long} & sleep {long}']\ntime-limit = 1\n"));
+    place.workload("build", "build = ['sh', '-c', 'echo no compiler; exit 3']\ncommand = ['true']\n");
+    place.workload("setup", "setup = ['sh', '-c', 'echo no disk; exit 3']\ncommand = ['true']\n");
+    place.write("script", "#!/bin/sh\n");
+    assert_tells!(
+        place,
+        place.tell(&[
+            &["run", "--", "sh", "-c", "echo begun; printf 'bad \\033[31mnews\\n' >&2; exit 7"],
+            &["run", "--", "false"],
+            &["run", "--", "sh", "-c", "kill -KILL $$"],
+            &["run", "--", "no-such-program"],
+            &["run", "--", "./script"],
+            &["run", "--", "true"],
+            &["run", "--time-limit", "1", "--", "sleep", &long],
+            &["run", "--", "truncate", "-s", "2G", "large"],
+            &["run", "--", "sh", "-c", "head -c 90000000 /dev/zero > large"],
+            &["run", "hangs"],
+            &["run", "build"],
+            &["run", "setup"],
+        ])
+    );
+    wait("the killed command's children to be gone", || !sleeping(&long));
+    assert_eq!(place.left(), Vec::<String>::new());
+}
+
+#[test]
+fn recorded_and_shown() {
+    let place = Place::new();
+    let script = "echo x > 'f g'; echo saved";
+    place.write("notes", "kept");
+    let record: &[&str] = &["record", "-o", "trace", "--", "sh", "-c", script];
+    let first = place.tell(&[record, &["show", "trace"]]);
+    fs::remove_file(place.path("f g")).unwrap();
+    // The older trace is no part of what the second run starts from.
+    assert_eq!(place.tell(&[record, &["show", "trace"]]), first);
+    let trace = trace::Trace::from_bytes(&fs::read(place.path("trace")).unwrap()).unwrap();
+    let names = |tree: &trace::Tree| tree.0.keys().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        (names(&trace.before), names(&trace.after)),
+        (vec![".".into(), "notes".into()], vec![".".into(), "f g".into(), "notes".into()])
+    );
+    let failing = place.tell(&[
+        &["record", "-o", "kept", "--", "false"],
+        &["show", "kept"],
+        &["record", "-o", "none", "--", "no-such-program"],
+        &["record", "-o", "none", "--", "./notes"],
+        &["record", "-o", "none", "--time-limit", "1", "--", "sleep", &long(2)],
+    ]);
+    assert!(!place.path("none").exists());
+    assert_tells!(place, first + &failing);
+}
+
+#[test]
+fn files_that_are_no_traces() {
+    let place = Place::new();
+    assert_eq!(place.run(&["record", "-o", "trace", "--", "true"]).status, 0);
+    let good = fs::read(place.path("trace")).unwrap();
+    let changed = |at: usize| {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    place.write("empty", "");
+    place.write("foreign", "#!/bin/sh\necho no trace\n");
+    place.write("cut", &good[..good.len() - 1]);
+    place.write("header", &good[..15]);
+    place.write("longer", [&good[..], b"x"].concat());
+    place.write("other-version", changed(8));
+    place.write("flipped", changed(good.len() - 1));
+    let names = ["empty", "foreign", "cut", "header", "longer", "other-version", "flipped", ".", "nowhere"];
+    let commands = names.map(|name| ["show", name]);
+    let commands: Vec<&[&str]> = commands.iter().map(|command| &command[..]).collect();
+    assert_tells!(place, place.tell(&commands));
+}
+
+/// Results cannot be written, whichever disk is full; an older trace stays.
+#[test]
+fn full_disks() {
+    let place = Place::new();
+    if !uml() {
+        return;
+    }
+    // Mounts of a namespace go with it, and in one of their own ordinary users may mount.
+    let own = ["-r", "-m", "sh", "-c", r#"mount -t tmpfs -o size=64k none "$0" && exec "$@""#];
+    let on_full_disk = |full: &Path, command: &Command| {
+        let mut inside = Command::new("unshare");
+        inside.args(own).arg(full).arg(command.get_program()).args(command.get_args());
+        inside.current_dir(command.get_current_dir().unwrap()).envs(command.get_envs().map(|(k, v)| (k, v.unwrap())));
+        inside.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ended::of(inside.spawn().unwrap())
+    };
+    let full = place.path("full");
+    fs::create_dir(&full).unwrap();
+    if on_full_disk(&full, Command::new("true").current_dir("/")).status != 0 {
+        eprintln!("skipped, because this machine lets nobody mount a disk that could be full");
+        return;
+    }
+    let mut text = String::new();
+    let mut tell = |what: &str, ended: Ended| {
+        let last = ended.stderr.lines().filter(|line| !line.contains("states")).collect::<Vec<_>>().join("\n");
+        writeln!(text, "{what}: {}\n{last}\n", ended.status).unwrap();
+        ended.stdout
+    };
+    // The image that a token needs does not fit, the report does.
+    let violating = on_uml(&["--out", "full/results", "--", "sh", "-c", "echo x > f"]);
+    let printed = tell("results", on_full_disk(&full, &place.command(&violating)));
+    assert!(printed.contains("f is empty"), "{printed}");
+    let mut command = place.command(&on_uml(&["--", "sh", "-c", "echo x > f"]));
+    tell("temporary files", on_full_disk(&full, command.env("TMPDIR", &full)));
+    let twice = r#"cd full; "$0" record -o t -- true; "$0" record -o t -- sh -c "head -c 40000 /dev/zero > f";
+        echo $?; ls; exec "$0" show t"#;
+    let mut command = Command::new("sh");
+    command.args(["-c", twice, env!("CARGO_BIN_EXE_harness")]).current_dir(place.here.path());
+    let shown = tell("a trace", on_full_disk(&full, &command));
+    assert_eq!(shown, "3\nf\nt\nexit 0\n");
+    assert_tells!(place, text);
+    assert_eq!(place.left(), Vec::<String>::new());
+}
+
+/// A mount option that one of the kernels does not know is told before anything is explored.
+#[test]
+fn unknown_mount_options() {
+    if !uml() {
+        return;
+    }
+    let place = Place::new();
+    let filesystems = ["--fs", "ext4", "--fs", "xfs:bogus=1"];
+    let arguments = [&["run", "--vm=uml", "--jobs=1"], &filesystems[..], &["--", "sh", "-c", "echo x > f"]].concat();
+    let ended = place.run(&arguments);
+    assert_tells!(place, format!("{}{}-> {}", ended.stdout, ended.stderr, ended.status));
+    let report = place.report();
+    let cells = report["cells"].as_array().unwrap().iter();
+    assert_eq!(cells.map(|cell| cell["verdict"].as_str().unwrap()).collect::<Vec<_>>(), ["incomplete", "invalid"]);
+    assert_eq!(place.left(), Vec::<String>::new());
+}
+
+/// A bare command in a copy of a directory with all kinds of names and files; the budget runs out; `--format json`; tokens.
+#[test]
+fn bare_command_and_its_tokens() {
+    if !uml() {
+        return;
+    }
+    let place = Place::new();
+    let bytes = |name: &[u8]| place.here.path().join("old state").join(std::ffi::OsStr::from_bytes(name));
+    place.write("old state/a/b/c/d/e/f/g/h/deep", "deep");
+    for name in [&b"not \xff utf-8"[..], b"new\nline", b"-dash", b"'quote\"", b"\x1b[31m"] {
+        fs::write(bytes(name), "old").unwrap();
+    }
+    fs::write(bytes(b"empty"), "").unwrap();
+    fs::hard_link(bytes(b"-dash"), bytes(b"hard")).unwrap();
+    std::os::unix::fs::symlink("-dash", bytes(b"soft")).unwrap();
+    std::os::unix::fs::symlink("nowhere", bytes(b"dangling")).unwrap();
+    assert!(Command::new("mkfifo").arg(bytes(b"fifo")).status().unwrap().success());
+    (0..1000).for_each(|index| fs::write(bytes(format!("many{index}").as_bytes()), "old").unwrap());
+    let script =
+        r#"printf new > "$(printf 'not \377 utf-8')"; printf new > "$(printf 'new\nline')"; mv hard a; rm many7"#;
+    let budget = ["--budget", "10mounts", "--format", "json", "--exhaustive", "--from", "old state"];
+    let ended = place.run(&on_uml(&[&budget[..], &["--", "sh", "-c", script]].concat()));
+    assert_eq!(ended.status, 5, "{}", ended.stderr);
+    assert_eq!(ended.stdout, fs::read_to_string(place.results().join("report.json")).unwrap());
+    let cell = &place.report()["cells"][0];
+    assert_eq!((&cell["verdict"], &cell["crash_states"]["mounts"]), (&"incomplete".into(), &10.into()));
+
+    let token = cell["not_durable"][0]["token"].as_str().unwrap().to_owned();
+    let (run, _) = token.split_once('.').unwrap();
+    let wrong = ["", "x", "c0.s0.e0", "00000000.c0.s0.e0", "../../tmp.c0.s0.e0"].map(str::to_owned);
+    let wrong = wrong.into_iter().chain(
+        ["", ".c0.s0", ".c9.s0.e0", ".c0.s99.e0", ".c0.s1.e0", ".c0.s0.e99", ".c0.s0.e0.l999", ".c0.s0.e0.l3-1"]
+            .map(|rest| format!("{run}{rest}")),
+    );
+    let mut text = String::new();
+    for token in wrong {
+        let ended = place.run(&["replay", "--", &token]);
+        writeln!(text, "{}{}-> {}", ended.stdout, ended.stderr, ended.status).unwrap();
+    }
+    let ended = place.run(&["replay", "--results", "nowhere", &token]);
+    writeln!(text, "{}-> {}", ended.stderr, ended.status).unwrap();
+    assert_tells!(place, text.replace(run, "[HASH]"));
+    let ended = place.run(&["replay", "--vm=uml", "--image", "disk", &token]);
+    assert_eq!((ended.status, ended.stderr.as_str()), (0, "the disk is in disk\n"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("not durable: "), "{}", ended.stdout);
+    assert_eq!(place.left(), Vec::<String>::new());
+}
+
+/// The reader of the output goes away: no error, and no panic. Two runs in one directory get a directory each.
+#[test]
+fn closed_output_and_two_at_once() {
+    if !uml() {
+        return;
+    }
+    let place = Place::new();
+    let arguments = on_uml(&["--budget=1mount", "--", "sh", "-c", "echo x > f"]);
+    let deaf = |arguments: &[&str]| {
+        let mut child = place.command(arguments).spawn().unwrap();
+        drop((child.stdout.take(), child.stderr.take()));
+        child
+    };
+    let (mut one, mut other) = (deaf(&arguments), deaf(&arguments));
+    assert_eq!((shown(one.wait().unwrap()), shown(other.wait().unwrap())), (0, 0));
+    let runs = fs::read_dir(place.path("results/runs")).unwrap().map(|run| run.unwrap().path());
+    let runs: Vec<_> = runs.map(|run| run.join("report.json")).collect();
+    assert_eq!(runs.len(), 2);
+    assert_eq!(fs::read(&runs[0]).unwrap(), fs::read(&runs[1]).unwrap());
+    assert!(place.path("results/latest/report.json").exists());
+    let trace = place.path("results/latest/workload-0.trace").display().to_string();
+    assert_eq!(shown(deaf(&["show", &trace]).wait().unwrap()), 0);
+    assert_eq!(shown(deaf(&["run", "nowhere"]).wait().unwrap()), 2);
+    assert_eq!(shown(deaf(&["record", "-o", "trace", "--", "sh", "-c", "echo x"]).wait().unwrap()), 0);
+    let full = place.command(&["show", &trace]).stdout(fs::File::create("/dev/full").unwrap()).spawn().unwrap();
+    let ended = Ended::of(full);
+    assert_eq!((ended.status, ended.stderr.contains("No space left")), (3, true), "{}", ended.stderr);
+}
+
+/// A signal while nothing has been found yet.
+#[test]
+fn interrupted_early() {
+    let place = Place::new();
+    let wait = &format!("touch \"$0\"; sleep {0} & sleep {0}", long(3));
+    let marker = place.path("marker").display().to_string();
+    place.workload("build", &format!("command = ['true']\nbuild = ['sh', '-c', '''{wait}''', '{marker}']\n"));
+    place.workload("setup", &format!("command = ['true']\nsetup = ['sh', '-c', '''{wait}''', '{marker}']\n"));
+    place.workload("command", &format!("command = ['sh', '-c', '''{wait}''', '{marker}']\n"));
+    let record = ["record", "-o", "trace", "--", "sh", "-c", wait, &marker];
+    let commands: [&[&str]; 4] = [&["run", "build"], &["run", "setup"], &["run", "command"], &record];
+    for (arguments, (name, status)) in
+        commands.into_iter().zip([("INT", 130), ("TERM", 143), ("HUP", 129), ("INT", 130)])
+    {
+        let child = place.command(arguments).spawn().unwrap();
+        self::wait("the program", || Path::new(&marker).exists());
+        signal(&child, name);
+        let ended = Ended::of(child);
+        assert_eq!((ended.status, ended.stdout.as_str()), (status, ""), "{arguments:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains("error: interrupted"), "{}", ended.stderr);
+        assert_eq!(place.left(), Vec::<String>::new());
+        fs::remove_file(&marker).unwrap();
+    }
+    self::wait("the programs to be gone", || !sleeping(&long(3)));
+    assert!(!place.path("trace").exists() && !place.path("results").exists());
+}
+
+/// A run that takes long: ten files, so that there are many schedules.
+fn long_run(place: &Place) -> Child {
+    let script = "for i in 1 2 3 4 5 6 7 8 9 10; do echo x > f$i; done";
+    let arguments = ["run", "--vm=uml", "--fs=ext4", "--fs=xfs", "--budget=none", "--jobs=2", "--", "sh", "-c", script];
+    place.command(&arguments).spawn().unwrap()
+}
+
+#[test]
+fn interrupted_at_work() {
+    if !uml() {
+        return;
+    }
+    let place = Place::new();
+    // While guests boot.
+    let mut child = long_run(&place);
+    wait_for_line(&mut child, "starts (uml)");
+    signal(&child, "TERM");
+    assert_eq!(shown(child.wait().unwrap()), 143);
+    assert_eq!(place.left(), Vec::<String>::new());
+    fs::remove_dir_all(place.path("results")).unwrap();
+
+    // While they explore: what was found is kept and printed.
+    let mut child = long_run(&place);
+    wait_for_line(&mut child, " schedules, ");
+    signal(&child, "INT");
+    let ended = Ended::of(child);
+    assert_eq!(ended.status, 130);
+    assert!(ended.stdout.contains("note: the run was cut short: interrupted"), "{}", ended.stdout);
+    assert_eq!(place.left(), Vec::<String>::new());
+    let report = place.report();
+    let cells = report["cells"].as_array().unwrap();
+    assert!(cells.iter().any(|cell| cell["crash_states"]["mounts"].as_u64() > Some(0)), "{report}");
+    assert!(cells.iter().all(|cell| cell["exhaustive"] == false && cell["verdict"] != "pass"), "{report}");
+    assert!(place.path("results/latest/report.json").exists());
+    fs::remove_dir_all(place.path("results")).unwrap();
+
+    // Twice: at once, and as clean.
+    let mut child = long_run(&place);
+    wait_for_line(&mut child, "starts (uml)");
+    signal(&child, "INT");
+    signal(&child, "INT");
+    assert_eq!(shown(child.wait().unwrap()), 130);
+    wait("guests to be gone", || place.guests().is_empty());
+    assert_eq!(place.left(), Vec::<String>::new());
+}
+
+/// Even if the harness has no chance to clean up, its guests go.
+#[test]
+fn killed() {
+    if !uml() {
+        return;
+    }
+    let place = Place::new();
+    let mut child = long_run(&place);
+    wait_for_line(&mut child, " schedules, ");
+    assert_ne!(place.guests(), Vec::<String>::new());
+    signal(&child, "KILL");
+    assert_eq!(shown(child.wait().unwrap()), 128 + 9);
+    wait("guests to be gone", || place.guests().is_empty());
+}
