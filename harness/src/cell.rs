@@ -60,7 +60,9 @@ struct Progress {
     next: usize,
     running: usize,
     started: Option<Instant>,
-    outcomes: BTreeMap<usize, Outcome>,
+    /// Schedules that were begun and have ended, whole or not.
+    done: u64,
+    result: CellResult,
     told: BTreeSet<Key>,
     failure: Option<String>,
     machine: Option<(String, String)>,
@@ -151,7 +153,8 @@ impl Cell {
     pub fn explored(&self, schedule: usize, outcome: Outcome) {
         let mut state = self.state();
         state.running -= 1;
-        state.outcomes.insert(schedule, outcome);
+        state.done += 1;
+        state.result.add(schedule, outcome);
     }
 
     /// Whether nobody has asked this of this kind of violation before.
@@ -196,41 +199,26 @@ impl Cell {
     /// How far it is.
     pub fn progress(&self) -> ProgressReport {
         let state = self.state();
-        let mut tally = Tally::default();
-        let mut kinds = BTreeSet::new();
-        for outcome in state.outcomes.values() {
-            tally.allowed += &outcome.tally.allowed;
-            tally.covered += &outcome.tally.covered;
-            tally.mounts += outcome.tally.mounts;
-            kinds.extend(outcome.tally.violations.keys().filter(|key| !key.told_only));
-        }
+        let tally = &state.result.tally;
         ProgressReport {
-            schedules_done: state.outcomes.len() as u64,
+            schedules_done: state.done,
             schedules_total: self.subject.schedules.len() as u64,
-            states_covered: tally.covered,
-            states_allowed: tally.allowed,
+            states_covered: tally.covered.clone(),
+            states_allowed: tally.allowed.clone(),
             mounts: tally.mounts,
-            violations: kinds.len(),
+            violations: tally.violations.keys().filter(|key| !key.told_only).count(),
         }
     }
 
     /// Everything that the cell came to. Call once, at the end.
     pub fn result(&self) -> CellResult {
         let mut state = self.state();
-        let mut result = CellResult {
+        CellResult {
             machine: state.machine.clone(),
             failure: state.failure.clone(),
             spent: self.closed.load(Ordering::Relaxed),
-            ..CellResult::default()
-        };
-        for (schedule, outcome) in std::mem::take(&mut state.outcomes) {
-            result.explored += u64::from(outcome.complete);
-            result.tally.merge(outcome.tally);
-            if let Some(replay) = outcome.replay {
-                result.replays.insert(schedule, replay);
-            }
+            ..std::mem::take(&mut state.result)
         }
-        result
     }
 }
 
@@ -243,10 +231,22 @@ pub struct CellResult {
     pub explored: u64,
     /// All that was found.
     pub tally: Tally,
-    /// Replays in which something was found.
+    /// The replays that violations are shown from.
     pub replays: BTreeMap<usize, (Image, BlockLog)>,
     /// Why it cannot be judged.
     pub failure: Option<String>,
     /// Whether the budget ran out.
     pub spent: bool,
+}
+
+impl CellResult {
+    /// Adds what one schedule came to, in whatever order they end.
+    fn add(&mut self, schedule: usize, outcome: Outcome) {
+        self.explored += u64::from(outcome.complete);
+        self.tally.merge(outcome.tally);
+        self.replays.extend(outcome.replay.map(|replay| (schedule, replay)));
+        // A log holds all that was written. An example that was surpassed is never shown again.
+        let shown: BTreeSet<usize> = self.tally.violations.values().map(|found| found.example.schedule).collect();
+        self.replays.retain(|schedule, _| shown.contains(schedule));
+    }
 }

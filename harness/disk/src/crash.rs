@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::backing::Backing;
+use crate::overlay::Overlay;
 use crate::{BlockLog, Decision, DiskModel, Epoch, Fates, Image, SECTOR, State, WriteEntry};
 
 /// What all crash states of one epoch share: what is durable, and where the volatile writes lie.
@@ -66,17 +67,6 @@ impl Layers {
     }
 }
 
-/// The guest's own writes during one run; they die with it.
-type Overlay = HashMap<u64, [u8; SECTOR]>;
-
-fn write_overlay(overlay: &mut Overlay, sector: u64, data: &[u8]) {
-    for (index, chunk) in data.chunks_exact(SECTOR).enumerate() {
-        let mut bytes = [0; SECTOR];
-        bytes.copy_from_slice(chunk);
-        overlay.insert(sector + index as u64, bytes);
-    }
-}
-
 /// A disk after a crash on which the fate of a volatile write is chosen only when the guest reads it.
 ///
 /// A run starts with a set of decisions that hold from the beginning, whatever the order in which the guest reads
@@ -96,7 +86,7 @@ impl CrashDisk {
         for &decision in prefix {
             fates.settle(decision);
         }
-        Self { layers, fates, overlay: Overlay::new() }
+        Self { layers, fates, overlay: Overlay::default() }
     }
 
     /// Ends the run: what it settled, in order, prefix first.
@@ -109,11 +99,8 @@ impl CrashDisk {
         &self.fates
     }
 
-    /// The content of one sector; settles what must be settled to know it.
+    /// The content of one sector that the guest has not written; settles what must be settled to know it.
     fn resolve(&mut self, sector: u64) -> &[u8] {
-        if self.overlay.contains_key(&sector) {
-            return &self.overlay[&sector];
-        }
         let layers = &*self.layers;
         let Some(covering) = layers.covering.get(&sector) else {
             return layers.durable.sector(sector);
@@ -150,13 +137,16 @@ impl Backing for CrashDisk {
     }
 
     fn read(&mut self, sector: u64, buffer: &mut [u8]) {
-        for (index, chunk) in buffer.chunks_exact_mut(SECTOR).enumerate() {
-            chunk.copy_from_slice(self.resolve(sector + index as u64));
+        for (chunk, sector) in buffer.chunks_exact_mut(SECTOR).zip(sector..) {
+            match self.overlay.sector(sector) {
+                Some(own) => chunk.copy_from_slice(own),
+                None => chunk.copy_from_slice(self.resolve(sector)),
+            }
         }
     }
 
     fn write(&mut self, sector: u64, data: Vec<u8>, _available: u64) {
-        write_overlay(&mut self.overlay, sector, &data);
+        self.overlay.write(sector, data);
     }
 }
 
@@ -170,7 +160,7 @@ pub struct StateDisk {
 impl StateDisk {
     /// A disk that holds `image`; the guest's writes are forgotten with the disk.
     pub fn new(image: Image) -> Self {
-        Self { image, overlay: Overlay::new() }
+        Self { image, overlay: Overlay::default() }
     }
 }
 
@@ -180,14 +170,13 @@ impl Backing for StateDisk {
     }
 
     fn read(&mut self, sector: u64, buffer: &mut [u8]) {
-        for (index, chunk) in buffer.chunks_exact_mut(SECTOR).enumerate() {
-            let sector = sector + index as u64;
-            chunk.copy_from_slice(self.overlay.get(&sector).map_or(self.image.sector(sector), |bytes| bytes));
+        for (chunk, sector) in buffer.chunks_exact_mut(SECTOR).zip(sector..) {
+            chunk.copy_from_slice(self.overlay.sector(sector).unwrap_or_else(|| self.image.sector(sector)));
         }
     }
 
     fn write(&mut self, sector: u64, data: Vec<u8>, _available: u64) {
-        write_overlay(&mut self.overlay, sector, &data);
+        self.overlay.write(sector, data);
     }
 }
 

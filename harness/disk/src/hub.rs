@@ -35,6 +35,8 @@ struct Port {
     memory: Option<Memory>,
     /// Requests taken so far.
     taken: u64,
+    /// Whether there are answers of which the guest has not been told.
+    answered: bool,
 }
 
 impl Port {
@@ -58,14 +60,29 @@ impl Port {
         }
     }
 
-    fn complete(&self, chain: &Chain, written: u32) {
+    /// Puts a request that has been served where the guest will find it.
+    fn complete(&mut self, chain: &Chain, written: u32) {
         let Some(vring) = &self.vring else { return };
-        if let Err(error) = vring.add_used(chain.head_index(), written).map_err(|error| error.to_string()) {
-            warn!("the guest's used ring cannot be written: {error}");
+        match vring.add_used(chain.head_index(), written) {
+            Ok(()) => self.answered = true,
+            Err(error) => warn!("the guest's used ring cannot be written: {error}"),
+        }
+    }
+
+    /// Interrupts the guest, once for all answers, if it waits for any of them.
+    fn interrupt(&mut self) {
+        let Some(vring) = &self.vring else { return };
+        if !std::mem::take(&mut self.answered) || matches!(vring.needs_notification(), Ok(false)) {
+            return;
         }
         if let Err(error) = vring.signal_used_queue() {
             warn!("the guest cannot be interrupted: {error}");
         }
+    }
+
+    /// Has the guest ring again with its next request. True if there is one for which it may not have rung.
+    fn listen(&self) -> bool {
+        self.vring.as_ref().is_some_and(|vring| matches!(vring.enable_notification(), Ok(true)))
     }
 }
 
@@ -142,6 +159,7 @@ impl Hub {
             && since.elapsed() >= limit
         {
             inner.release();
+            inner.data.interrupt();
         }
     }
 
@@ -157,6 +175,7 @@ impl Hub {
         inner.command.extend_from_slice(payload);
         inner.taken = false;
         inner.hand_over();
+        inner.mailbox.interrupt();
     }
 
     pub(crate) fn sectors(&self, role: Role) -> u64 {
@@ -194,17 +213,17 @@ impl Inner {
             // First see what the mailbox was asked, then serve the data disk: what was asked of it before that is
             // served before it.
             let asked = self.mailbox.queued();
-            let mut worked = false;
             while let Some((chain, number)) = self.data.pop() {
                 self.serve_data(&chain, number);
-                worked = true;
             }
             while self.mailbox.taken < asked {
                 let Some((chain, _)) = self.mailbox.pop() else { break };
                 self.serve_mailbox(chain);
-                worked = true;
             }
-            if !worked {
+            self.data.interrupt();
+            self.mailbox.interrupt();
+            // Both are asked: each then rings for what comes next.
+            if !(self.data.listen() | self.mailbox.listen()) {
                 return;
             }
         }

@@ -13,6 +13,7 @@ mod hub;
 mod image;
 mod log;
 mod model;
+mod overlay;
 mod relay;
 mod server;
 mod virtio;

@@ -4,6 +4,7 @@
 
 mod agreement;
 mod dying;
+mod events;
 mod failing;
 mod figures;
 mod machines;

@@ -10,6 +10,7 @@ use harness::replay::{Replay, populate, replay};
 use harness::run::{Finished, Options};
 use harness::subject::Subject;
 use protocol::{Command, Filesystem};
+use report::Event;
 use trace::Trace;
 use vm::{Choice, Guest, GuestError, Limits, Machine, Paths, Uml};
 use workload::Workload;
@@ -117,8 +118,19 @@ pub fn options(filesystems: &[&str]) -> Options {
 
 /// Runs workloads into `directory`.
 pub async fn run(workloads: &[Workload], options: &Options, directory: &Path) -> Finished {
-    let (events, _) = tokio::sync::mpsc::unbounded_channel();
+    run_and_listen(workloads, options, directory).await.0
+}
+
+/// The same, and all that was told meanwhile.
+pub async fn run_and_listen(workloads: &[Workload], options: &Options, directory: &Path) -> (Finished, Vec<Event>) {
+    let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
     let stop = Arc::new(AtomicBool::new(false));
     let place = |_: &str| -> PathBuf { directory.into() };
-    harness::run::run(workloads, options, &Paths::from_environment(), &stop, events, place).await.unwrap()
+    let finished =
+        harness::run::run(workloads, options, &Paths::from_environment(), &stop, sender, place).await.unwrap();
+    let mut told = Vec::new();
+    while let Some(event) = events.recv().await {
+        told.push(event);
+    }
+    (finished, told)
 }

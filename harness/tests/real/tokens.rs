@@ -13,6 +13,7 @@ async fn every_token_shows_its_violation_again() {
     }
     let directory = tempfile::tempdir().unwrap();
     let finished = run(&workloads(&["naive_config"]), &options(&["ext4", "xfs", "btrfs"]), directory.path()).await;
+    let unwritten = |cell: &report::CellReport| cell.violations.iter().any(|violation| !violation.unwritten.is_empty());
     let mut shown = 0;
     for cell in &finished.report.cells {
         let lists = [(&cell.violations, true), (&cell.not_durable, false), (&cell.weaknesses, false)];
@@ -34,7 +35,8 @@ async fn every_token_shows_its_violation_again() {
             }
             shown += 1;
         }
-        assert!(!cell.violations.is_empty(), "{}", cell.id);
+        // The file is emptied and nothing else has happened: its new data come later.
+        assert!(unwritten(cell), "{}: {:?}", cell.id, cell.violations);
     }
     assert!(shown >= 6, "{shown} tokens");
 }

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tracing::debug;
 
+use crate::processor::Processor;
 use crate::{Launch, Machine};
 
 /// Time limits. Each is multiplied by the machine's [`Machine::patience`].
@@ -77,6 +78,7 @@ pub struct Guest {
     hello: Hello,
     // Dropped in this order, after the process: the sockets, then the directory they are in.
     _sockets: Sockets,
+    _processor: Option<Processor>,
     _directory: TempDir,
 }
 
@@ -94,12 +96,15 @@ impl Guest {
         let directory = tempfile::Builder::new().prefix("guest-").tempdir().map_err(|error| {
             setup(format!("failed to make a directory below {}: {error}", std::env::temp_dir().display()))
         })?;
+        let processor = machine.takes_turns().then(Processor::claim).flatten();
+        let entered = processor.as_ref().and_then(Processor::enter);
         let (sender, replies) = mpsc::unbounded_channel();
         let hub = Hub::new(sectors, Box::new(move |reply| drop(sender.send(reply))));
         let sockets = disk::serve(&hub, directory.path()).map_err(|error| setup(error.to_string()))?;
         let launch = Launch { directory: directory.path(), data: &sockets.data, mailbox: &sockets.mailbox, initramfs };
         let console = Arc::new(Mutex::new(Vec::new()));
         let process = Process::start(machine.command(&launch), &console).map_err(setup)?;
+        drop(entered);
         let limit = limits.boot * machine.patience();
         let hello = Hello { kernel: String::new(), write_cache: String::new() };
         let mut guest = Self {
@@ -111,6 +116,7 @@ impl Guest {
             limit,
             hello,
             _sockets: sockets,
+            _processor: processor,
             _directory: directory,
         };
         let boot = |error| match error {

@@ -7,6 +7,7 @@ mod choose;
 mod guest;
 mod kernel;
 mod machine;
+mod processor;
 mod qemu;
 mod uml;
 

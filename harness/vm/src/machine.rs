@@ -42,6 +42,11 @@ pub trait Machine: Send + Sync {
     /// all that it started in its process group.
     fn command(&self, launch: &Launch<'_>) -> Command;
 
+    /// Whether a guest does nothing while it waits for its disk, so that both are best kept on one processor.
+    fn takes_turns(&self) -> bool {
+        false
+    }
+
     /// How many times slower than on hardware it may be, in round numbers: scales time limits.
     fn patience(&self) -> u32;
 }

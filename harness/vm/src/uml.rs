@@ -61,6 +61,10 @@ impl Machine for Uml {
         command
     }
 
+    fn takes_turns(&self) -> bool {
+        true
+    }
+
     fn patience(&self) -> u32 {
         1
     }

@@ -1,7 +1,9 @@
 //! Guests really boot, take the disk's cache for volatile, mount, and see a fresh file system.
 
+use std::any::Any;
+
 use checker::{EntryKind, Mount};
-use disk::{DirectDisk, Image};
+use disk::{Backing, DirectDisk, Image};
 use protocol::{Command, Filesystem, Reply};
 use trace::{RelPath, Tree};
 use vm::{Guest, Limits, Machine, Paths, Uml, program};
@@ -55,6 +57,44 @@ async fn xfs() {
 #[tokio::test]
 async fn btrfs() {
     a_fresh_file_system_mounts("btrfs").await;
+}
+
+/// A disk that counts flushes.
+struct Counting {
+    disk: DirectDisk,
+    flushes: u32,
+}
+
+impl Backing for Counting {
+    fn sectors(&self) -> u64 {
+        self.disk.sectors()
+    }
+    fn read(&mut self, sector: u64, buffer: &mut [u8]) {
+        self.disk.read(sector, buffer);
+    }
+    fn write(&mut self, sector: u64, data: Vec<u8>, available: u64) {
+        self.disk.write(sector, data, available);
+    }
+    fn flush(&mut self, _: u64) {
+        self.flushes += 1;
+    }
+}
+
+/// A kernel that takes the cache for write-through never flushes, and every result would be wrong without a word.
+#[tokio::test]
+async fn flushes_reach_the_disk() {
+    let paths = Paths::from_environment();
+    let (Ok(machine), Some(image)) = (Uml::find(&paths.cache), mkfs("ext4")) else {
+        return eprintln!("skipped, because User Mode Linux or mkfs.ext4 is missing");
+    };
+    let initramfs = machine.initramfs(&paths.cache, &["ext4".to_owned()]).expect("an initramfs");
+    let booted = Guest::boot(&machine, &initramfs, image.sectors(), Limits::default()).await;
+    let mut guest = booted.expect("a guest");
+    guest.insert(Box::new(Counting { disk: DirectDisk { image }, flushes: 0 }));
+    let filesystem = Filesystem { kind: "ext4".into(), options: String::new() };
+    guest.call(&Command::Populate { filesystem, tree: Tree::default() }).await.expect("an answer");
+    let disk: Box<dyn Any> = guest.eject();
+    assert!(disk.downcast::<Counting>().expect("the disk that was put in").flushes > 0);
 }
 
 #[tokio::test]

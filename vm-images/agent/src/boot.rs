@@ -27,6 +27,7 @@ pub fn boot() -> Result<Machine, String> {
             .map_err(|error| format!("failed to mount {kind} on {at}: {error}"))?;
     }
     fs::create_dir_all(crate::MOUNT).map_err(|error| format!("failed to make {}: {error}", crate::MOUNT))?;
+    no_helpers();
     load_modules()?;
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
 
@@ -43,6 +44,15 @@ pub fn boot() -> Result<Machine, String> {
     };
     let mailbox = Mailbox::open(&Path::new("/dev").join(mailbox))?;
     Ok(Machine { mailbox, disk: Path::new("/dev").join(data), hello })
+}
+
+/// Keeps the kernel from running a program of user space for each of its events (a device appears, a module is missed):
+/// there is none here, and User Mode Linux, whose kernel is built to try, makes a process of the host for each attempt.
+fn no_helpers() {
+    for setting in ["hotplug", "modprobe"] {
+        // A kernel that was built without these does not try.
+        let _ = fs::write(Path::new("/proc/sys/kernel").join(setting), "\n");
+    }
 }
 
 /// Loads `/modules/*.ko` in the order of their names: the harness numbers them so that none comes before what it needs.

@@ -1,8 +1,9 @@
 //! The system calls that a replay makes: each recorded call, one to one.
 
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -10,10 +11,12 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, RenameFlags};
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags};
-use trace::{Call, RelPath, Target, Time};
+use trace::{Call, Handle, RelPath, Target, Time};
 
 use crate::mailbox::Aligned;
-use crate::replay::Handles;
+
+/// What is open, by the trace's numbers.
+pub type Handles = HashMap<Handle, OwnedFd>;
 
 /// The current directory is the workload's.
 const HERE: BorrowedFd<'static> = nix::fcntl::AT_FDCWD;
@@ -99,7 +102,7 @@ pub fn perform(call: &Call, handles: &mut Handles) -> Result<i64, Errno> {
     }
 }
 
-fn get(handles: &Handles, handle: trace::Handle) -> Result<BorrowedFd<'_>, Errno> {
+fn get(handles: &Handles, handle: Handle) -> Result<BorrowedFd<'_>, Errno> {
     Ok(handles.get(&handle).ok_or(Errno::EBADF)?.as_fd())
 }
 

@@ -6,7 +6,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use checker::{CHUNK, Entry, EntryKind, Guide, Mount, Observation, Reading, Seen};
 use nix::mount::{MntFlags, MsFlags, umount2};
@@ -17,14 +17,14 @@ use crate::{MOUNT, WORK};
 
 /// Mounts `disk`. The error is the kernel's: errno, and what it wrote to its log meanwhile.
 pub fn mount(disk: &Path, filesystem: &Filesystem, more_options: &str) -> Result<(), (i32, String)> {
-    let mut log = kernel_log();
+    let log = kernel_log();
     let mut options = filesystem.options.clone();
     if !more_options.is_empty() {
         options = if options.is_empty() { more_options.into() } else { format!("{options},{more_options}") };
     }
     let (flags, data) = split_options(&options);
     let result = nix::mount::mount(Some(disk), MOUNT, Some(filesystem.kind.as_str()), flags, Some(data.as_str()));
-    result.map_err(|errno| (errno as i32, log.as_mut().map(new_lines).unwrap_or_default()))
+    result.map_err(|errno| (errno as i32, log.map(new_lines).unwrap_or_default()))
 }
 
 /// Splits what mount(8) takes in one list into what mount(2) wants in two places.
@@ -174,14 +174,16 @@ fn errno(error: &std::io::Error) -> i32 {
 }
 
 /// The kernel's log from here on.
-fn kernel_log() -> Option<File> {
-    let mut log = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg").ok()?;
+fn kernel_log() -> Option<&'static File> {
+    static LOG: OnceLock<Option<File>> = OnceLock::new();
+    let open = || OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg").ok();
+    let mut log = LOG.get_or_init(open).as_ref()?;
     log.seek(SeekFrom::End(0)).ok()?;
     Some(log)
 }
 
 /// What has been logged since: the text of each record, without its prefix (Documentation/ABI/testing/dev-kmsg).
-fn new_lines(log: &mut File) -> String {
+fn new_lines(mut log: &File) -> String {
     let mut lines = Vec::new();
     let mut record = [0; 8192];
     // Reading an empty log fails with EAGAIN; a record that was overwritten with EPIPE, which costs only that record.

@@ -1,6 +1,5 @@
 //! Re-executes a trace, with background work forced between its calls.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
@@ -9,14 +8,12 @@ use std::path::Path;
 use checker::{Guide, Mount, Observation};
 use nix::errno::Errno;
 use protocol::{Filesystem, Step, frame};
-use trace::{Handle, Target};
+use trace::Target;
 
+use crate::calls::Handles;
 use crate::mailbox::Mailbox;
 use crate::populate::COMMIT_FILE;
 use crate::{MOUNT, WORK, calls, observe};
-
-/// What is open, by the trace's numbers.
-pub type Handles = HashMap<Handle, OwnedFd>;
 
 /// Mounts, replays, and looks at the live tree. The file system is unmounted at the end, after the log has ended.
 pub fn replay(
@@ -39,6 +36,7 @@ fn run(filesystem: &Filesystem, steps: &[Step], guide: &Guide, mailbox: &mut Mai
     let mut commit = Commit::open(filesystem)?;
     std::env::set_current_dir(WORK).map_err(|error| format!("failed to enter {WORK}: {error}"))?;
     let root = File::open(MOUNT).map_err(|error| format!("failed to open {MOUNT}: {error}"))?;
+    warm_up(filesystem, &mut commit)?;
     // What mounting wrote belongs to the start state; a crash before the first call is not of interest.
     nix::unistd::syncfs(root.as_fd()).map_err(|error| format!("failed to sync {MOUNT}: {error}"))?;
     let mut handles = Handles::new();
@@ -70,6 +68,22 @@ fn run(filesystem: &Filesystem, steps: &[Step], guide: &Guide, mailbox: &mut Mai
     mailbox.mark(frame::END, 0)?;
     let entries = observe::look(Path::new("."), guide);
     Ok(Observation { mount: Mount::Mounted, entries })
+}
+
+/// Has btrfs read what it knows of free space before the log begins: it does so in the background from the first
+/// allocation on (fs/btrfs/block-group.c, `caching_thread`), and where it puts tree blocks, and in how many writes,
+/// depends on how far that has come.
+fn warm_up(filesystem: &Filesystem, commit: &mut Commit) -> Result<(), String> {
+    if filesystem.kind != "btrfs" {
+        return Ok(());
+    }
+    let fail = |error: std::io::Error| format!("failed to change the mode of {COMMIT_FILE}: {error}");
+    for mode in [0o600, 0o644] {
+        std::fs::set_permissions(COMMIT_FILE, std::fs::Permissions::from_mode(mode)).map_err(fail)?;
+        commit.force().map_err(|error| format!("failed to commit: {error}"))?;
+        quiesce(filesystem);
+    }
+    Ok(())
 }
 
 /// Waits for writeback that a call has started in passing: ext4 starts it at a rename, xfs at a close after a
