@@ -1,15 +1,13 @@
 //! What can be typed, and what is exited with.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use protocol::Filesystem;
-use report::ExitStatus;
 
 use crate::cell::Budget;
-use crate::{commands, mkfs};
+use crate::mkfs;
 
 /// What every help text ends with.
 const EXIT_STATUS: &str = "\
@@ -286,29 +284,6 @@ fn budget(text: &str) -> Result<Budget, String> {
 /// At least 1.
 fn jobs(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&number| number > 0).ok_or_else(|| format!("{text:?} is no number of guests: at least 1"))
-}
-
-/// The program.
-pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => {
-            // Help and version are no errors; clap knows where to print what.
-            let _ = error.print();
-            return if error.use_stderr() { ExitStatus::Usage.into() } else { ExitCode::SUCCESS };
-        }
-    };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("HARNESS_LOG").unwrap_or_else(|_| "error".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let outcome = match cli.command {
-        Command::Run(arguments) => commands::run::run(arguments),
-        Command::Record(arguments) => commands::record::record(arguments),
-        Command::Show(arguments) => commands::show::show(&arguments),
-        Command::Replay(arguments) => commands::replay::replay(&arguments),
-        Command::Diff(arguments) => commands::diff::diff(&arguments),
-        Command::Doctor => commands::doctor::doctor(),
-    };
-    outcome.unwrap_or_else(|failure| failure.tell()).into()
 }
 
 #[cfg(test)]

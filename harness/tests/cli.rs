@@ -1,5 +1,7 @@
 //! The command line as its users meet it, with the real binary: messages, exit statuses, and what is left behind.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
