@@ -71,13 +71,29 @@ pub fn schedules(trace: &Trace, history: &History, bound: u32) -> Vec<Schedule> 
     let endings = endings(trace, history);
     let single = injections(trace, history);
     let mut schedules = Vec::new();
-    for count in 0..=bound {
+    for count in 0..=bound.min(single.iter().map(|injection| injection.work.count()).sum()) {
         for injections in choices(&single, count) {
             let with = |&ending| Schedule { injections: injections.clone(), ending };
             schedules.extend(endings.iter().map(with));
         }
     }
     schedules
+}
+
+/// How many [`schedules`] there are, without making them: they can be more than any memory holds. `u64::MAX` if more.
+pub fn schedule_count(trace: &Trace, history: &History, bound: u32) -> u64 {
+    let single = injections(trace, history);
+    let most: u32 = single.iter().map(|injection| injection.work.count()).sum();
+    // How many choices count as so many injections.
+    let mut choices = vec![0_u64; bound.min(most) as usize + 1];
+    choices[0] = 1;
+    for weight in single.iter().map(|injection| injection.work.count() as usize) {
+        for count in (weight..choices.len()).rev() {
+            choices[count] = choices[count].saturating_add(choices[count - weight]);
+        }
+    }
+    let all = choices.into_iter().fold(0, u64::saturating_add);
+    all.saturating_mul(endings(trace, history).len() as u64)
 }
 
 /// Every choice of injections, in their order, that counts as `count` of them.
@@ -254,13 +270,34 @@ mod tests {
         assert_eq!(chosen(3), [vec![0, 1], vec![1, 2]]);
     }
 
-    /// What the schedules without injections are called, for a program that makes these calls.
-    fn endings_of(calls: Vec<Call>) -> Vec<String> {
+    fn trace_of(calls: Vec<Call>) -> Trace {
         let op = |call| trace::Op { call, syscall: String::new(), result: 0, thread: 0 };
         let (before, after) = (trace::Tree::default(), trace::Tree::default());
         let ops = calls.into_iter().map(op).collect();
-        let trace = Trace { command: vec![], before, ops, after, limits: vec![], outside: vec![] };
+        Trace { command: vec![], before, ops, after, limits: vec![], outside: vec![] }
+    }
+
+    /// What the schedules without injections are called, for a program that makes these calls.
+    fn endings_of(calls: Vec<Call>) -> Vec<String> {
+        let trace = trace_of(calls);
         schedules(&trace, &History::new(&trace), 0).iter().map(Schedule::text).collect()
+    }
+
+    #[test]
+    fn as_many_as_are_counted() {
+        let save = |number: u32, name: &str| {
+            let handle = trace::Handle(number);
+            let open = Call::Open { handle, path: name.into(), flags: 0o101, mode: 0o644 };
+            [open, Call::Write { handle, offset: 0, data: std::sync::Arc::new(vec![1]), flags: 0 }]
+        };
+        let rename = Call::Rename { from: "a".into(), to: "b".into(), flags: 0 };
+        let trace = trace_of([&save(0, "b")[..], &save(1, "a"), &[rename], &save(2, "c")].concat());
+        let history = History::new(&trace);
+        for bound in [0, 1, 2, 3, 4, 4_000_000_000] {
+            let count = schedule_count(&trace, &history, bound);
+            assert_eq!(count, schedules(&trace, &history, bound).len() as u64, "{bound}");
+        }
+        assert!(trace.ops.len() == 7 && schedule_count(&trace, &history, 1) > 2);
     }
 
     #[test]

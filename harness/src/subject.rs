@@ -10,7 +10,7 @@ use workload::Workload;
 
 use crate::label::Labels;
 use crate::replay::live_guide;
-use crate::schedule::{Schedule, data_of, schedules};
+use crate::schedule::{Schedule, data_of, schedule_count, schedules};
 
 /// Why a workload cannot be tested.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,20 @@ pub enum SubjectError {
         /// Files after the run, and data of all writes, bytes.
         bytes: u64,
     },
+    /// There are too many ways for the kernel to work in the background.
+    #[error(
+        "{name} does so much that --schedules {bound} would be {} schedules, and a run takes at most {MOST_SCHEDULES}: \
+         take a smaller number",
+        if *count == u64::MAX { "countless".to_owned() } else { count.to_string() }
+    )]
+    Schedules {
+        /// The workload.
+        name: String,
+        /// What was asked for.
+        bound: u32,
+        /// How many schedules that would be; `u64::MAX` for more than can be counted.
+        count: u64,
+    },
     /// Its invariants do not fit what it does.
     #[error("{name}: {source}")]
     Rules {
@@ -78,6 +92,9 @@ pub enum SubjectError {
 /// What a workload may write and leave, bytes. The agent holds the trace's data and the files that it compares with
 /// twice while it unpacks a command, and a guest has 512 MiB, of which its kernel needs some for the files themselves.
 const LARGEST: u64 = 160 << 20;
+
+/// All schedules of a run are held in memory, some 500 bytes each.
+const MOST_SCHEDULES: u64 = 500_000;
 
 /// A recorded workload.
 pub struct Subject {
@@ -125,6 +142,10 @@ impl Subject {
         let history = History::new(&trace);
         let rules = Rules::new(&trace, &history, &wanted)
             .map_err(|source| SubjectError::Rules { name: name.clone(), source })?;
+        let count = schedule_count(&trace, &history, bound);
+        if count > MOST_SCHEDULES {
+            return Err(SubjectError::Schedules { name, bound, count });
+        }
         Ok(Self {
             name,
             wanted,

@@ -96,9 +96,10 @@ impl From<SubjectError> for Failure {
             SubjectError::Command { .. } => Self::new(ExitStatus::Command, error),
             SubjectError::Record { source, .. } => Self::new(status_of_recording(source), error),
             SubjectError::Directory { source, .. } => Self::io(source, &error),
-            SubjectError::Rules { .. } | SubjectError::Check { .. } | SubjectError::TooLarge { .. } => {
-                Self::usage(error)
-            }
+            SubjectError::Rules { .. }
+            | SubjectError::Check { .. }
+            | SubjectError::TooLarge { .. }
+            | SubjectError::Schedules { .. } => Self::usage(error),
         }
     }
 }
