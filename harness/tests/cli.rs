@@ -407,14 +407,17 @@ fn bare_command_and_its_tokens() {
     std::os::unix::fs::symlink("nowhere", bytes(b"dangling")).unwrap();
     assert!(Command::new("mkfifo").arg(bytes(b"fifo")).status().unwrap().success());
     (0..1000).for_each(|index| fs::write(bytes(format!("many{index}").as_bytes()), "old").unwrap());
-    let script =
-        r#"printf new > "$(printf 'not \377 utf-8')"; printf new > "$(printf 'new\nline')"; mv hard a; rm many7"#;
+    let script = r#"printf new > "$(printf 'not \377 utf-8')"; printf new > "$(printf 'new\nline')"; mv hard a
+        rm many7; echo x > "$0""#;
+    let outside = place.path("outside").display().to_string();
     let budget = ["--budget", "10mounts", "--format", "json", "--exhaustive", "--from", "old state"];
-    let ended = place.run(&on_uml(&[&budget[..], &["--", "sh", "-c", script]].concat()));
+    let ended = place.run(&on_uml(&[&budget[..], &["--", "sh", "-c", script, &outside]].concat()));
     assert_eq!(ended.status, 5, "{}", ended.stderr);
     assert_eq!(ended.stdout, fs::read_to_string(place.results().join("report.json")).unwrap());
     let cell = &place.report()["cells"][0];
     assert_eq!((&cell["verdict"], &cell["crash_states"]["mounts"]), (&"incomplete".into(), &10.into()));
+    let note = format!("{outside} was written outside the workload's directory: not tested");
+    assert!(cell["notes"].as_array().unwrap().contains(&note.into()), "{cell}");
 
     let token = cell["not_durable"][0]["token"].as_str().unwrap().to_owned();
     let (run, _) = token.split_once('.').unwrap();
@@ -434,6 +437,23 @@ fn bare_command_and_its_tokens() {
     let ended = place.run(&["replay", "--vm=uml", "--image", "disk", &token]);
     assert_eq!((ended.status, ended.stderr.as_str()), (0, "the disk is in disk\n"), "{}", ended.stdout);
     assert!(ended.stdout.contains("not durable: "), "{}", ended.stdout);
+    assert_eq!(place.left(), Vec::<String>::new());
+}
+
+/// Files of 20 MiB, old and new, in a workload whose directory has a space in its name.
+#[test]
+fn large_files() {
+    if !uml() {
+        return;
+    }
+    let place = Place::new();
+    let script = "head -c 20971520 /dev/zero | tr '\\\\0' '\\\\$1' > large";
+    let [old, new] = ["141", "142"].map(|byte| format!("['sh', '-c', \"{}\"]", script.replace("$1", byte)));
+    place.workload("in here/large file", &format!("setup = {old}\ncommand = {new}\n"));
+    let ended = place.run(&on_uml(&["--budget=2mounts", "--format=json", "in here/large file"]));
+    assert_eq!(ended.status, 0, "{}", ended.stderr);
+    let cell = &place.report()["cells"][0];
+    assert_eq!((&cell["workload"], &cell["crash_states"]["mounts"]), (&"large file".into(), &2.into()), "{cell}");
     assert_eq!(place.left(), Vec::<String>::new());
 }
 

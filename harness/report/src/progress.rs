@@ -74,6 +74,22 @@ impl<W: Write> Progress<W> {
         }
     }
 
+    fn clear(&mut self) {
+        if let Sink::Bars { bars, .. } = &self.to {
+            let left: Vec<CellId> = bars.keys().cloned().collect();
+            left.iter().for_each(|cell| self.clear_bar(cell));
+        }
+    }
+
+    fn clear_bar(&mut self, cell: &CellId) {
+        if let Sink::Bars { all, bars } = &mut self.to
+            && let Some(bar) = bars.remove(cell)
+        {
+            bar.finish_and_clear();
+            all.remove(&bar);
+        }
+    }
+
     fn finished(&mut self, cell: &CellReport) {
         let states = match cell.verdict() {
             Verdict::Pass => format!("all {} states", count(&cell.crash_states.allowed)),
@@ -83,12 +99,7 @@ impl<W: Write> Progress<W> {
             0 => String::new(),
             number => format!(", {} of violation", many(number, "kind")),
         };
-        if let Sink::Bars { all, bars } = &mut self.to
-            && let Some(bar) = bars.remove(&cell.id)
-        {
-            bar.finish_and_clear();
-            all.remove(&bar);
-        }
+        self.clear_bar(&cell.id);
         let mounts = many(cell.crash_states.mounts as usize, "mount");
         let line = format!("{}: {}, {states}, {mounts}{violations}", cell.id, cell.verdict());
         self.say(&tame(&line));
@@ -126,8 +137,14 @@ impl<W: Write> Reporter for Progress<W> {
                 self.say(&tame(&format!("{cell}: violation: {what}")));
             }
             Event::CellFinished(cell) => self.finished(cell),
-            Event::RunFinished(_) => {}
+            Event::RunFinished(_) => self.clear(),
         }
+    }
+
+    /// What the run left unfinished has no bar any more, so that the table stands on a clean screen.
+    fn finish(&mut self) -> std::io::Result<()> {
+        self.clear();
+        Ok(())
     }
 }
 
@@ -167,5 +184,9 @@ mod tests {
             progress.event(&event);
         }
         insta::assert_snapshot!(terminal.contents());
+
+        progress.event(&Event::RunFinished(report.clone()));
+        let left = terminal.contents();
+        assert!(!left.contains('['), "a bar is left of a cell that did not end: {left}");
     }
 }
