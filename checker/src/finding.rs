@@ -8,7 +8,7 @@ use trace::{RelPath, State, thousands};
 use crate::Ack;
 
 /// A rule that a crash state can break.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Invariant {
     /// The file system mounts and the guest survives it: holds for every workload without being named.
     Mountable,

@@ -1,20 +1,32 @@
 //! One cell: a recorded workload on one file system. What is done in which order, and what it comes to.
+//!
+//! Whoever asks gets the next piece of work: make the start state, replay a schedule, enter some branches of an epoch's
+//! tree of decisions, look at the shown states once more. Any number of workers can ask. What the cell comes to does
+//! not depend on how many there are, nor on who is faster:
+//!
+//! - replays are admitted in the order of schedules, and an epoch belongs to the first of them that has it;
+//! - branches are entered in rounds. A round is put in order when it begins, and nothing of the next is begun before it
+//!   is over, so that a budget of mounts always cuts at the same place;
+//! - sums do not depend on the order of their terms.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use disk::{BlockLog, DiskModel, Image};
+use disk::{DiskModel, Image};
+use num_bigint::BigUint;
 use protocol::Filesystem;
 use report::{CellId, ProgressReport};
+use serde::{Deserialize, Serialize};
 
+use crate::front::{Entry, Front};
 use crate::subject::Subject;
-use crate::tally::{Key, Tally};
+use crate::tally::{Key, Tally, Violation};
+use crate::unit::{self, Replayed, Unit};
 
 /// How much work a cell may take. Without any limit, it is explored whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budget {
     /// Wall time, from the cell's first schedule on.
     pub time: Option<Duration>,
@@ -22,16 +34,11 @@ pub struct Budget {
     pub mounts: Option<u64>,
 }
 
-/// What one schedule came to.
-#[derive(Debug)]
-pub struct Outcome {
-    /// What was found.
-    pub tally: Tally,
-    /// Whether every state was covered.
-    pub complete: bool,
-    /// For tokens: what the replay left, if anything was found.
-    pub replay: Option<(Image, BlockLog)>,
-}
+/// What the disk was given in all replays that are explored together, bytes: they are held in memory.
+const HELD: usize = 1 << 30;
+
+/// How many replays may be done before their turn, so that workers need not wait for the slowest.
+const AHEAD: usize = 8;
 
 /// One cell.
 pub struct Cell {
@@ -47,7 +54,6 @@ pub struct Cell {
     pub model: DiskModel,
     /// The budget.
     pub budget: Budget,
-    mounts: AtomicU64,
     /// Set when nothing more is to be begun: the budget is spent, or the cell has failed.
     closed: AtomicBool,
     state: Mutex<Progress>,
@@ -57,16 +63,47 @@ pub struct Cell {
 struct Progress {
     preparing: bool,
     base: Option<Arc<Image>>,
-    next: usize,
-    running: usize,
     started: Option<Instant>,
-    /// Schedules that were begun and have ended, whole or not.
-    done: u64,
+    replays: Replays,
+    /// Which epochs are explored, or were.
+    owned: BTreeSet<unit::Key>,
+    units: Vec<Open>,
+    front: Front,
+    /// For each schedule that has units of its own: how many are not explored to their end.
+    open: HashMap<usize, usize>,
+    /// Pieces of work that were given and not answered.
+    running: usize,
+    /// Mounts that were given.
+    given: u64,
     result: CellResult,
     told: BTreeSet<Key>,
     failure: Option<String>,
     machine: Option<(String, String)>,
+    confirming: bool,
     finished: bool,
+}
+
+/// Where the replays are.
+#[derive(Default)]
+struct Replays {
+    /// The next to be given.
+    next: usize,
+    /// Those that have come back before their turn.
+    arrived: BTreeMap<usize, Replayed>,
+    /// How many have had their turn.
+    admitted: usize,
+    /// Bytes of those that are explored together.
+    held: usize,
+    /// Whether the next must wait until these are explored.
+    full: bool,
+}
+
+/// A unit that is not explored to its end.
+struct Open {
+    /// Branches that nobody has answered.
+    branches: u64,
+    allowed: BigUint,
+    covered: BigUint,
 }
 
 /// A piece of work.
@@ -74,8 +111,12 @@ struct Progress {
 pub enum Job {
     /// Make the durable start state.
     Prepare,
-    /// Replay and explore this schedule, from this start state.
-    Schedule(usize, Arc<Image>),
+    /// Replay this schedule, from this start state.
+    Replay(usize, Arc<Image>),
+    /// Enter these branches.
+    Enter(Vec<Entry>),
+    /// Look at the states that are to be shown, each by itself.
+    Confirm(Vec<(Key, Violation, Arc<Replayed>)>),
 }
 
 /// What a worker learns when it asks a cell for work.
@@ -89,25 +130,36 @@ pub enum Ask {
     Nothing,
 }
 
+/// What entering one branch came to.
+#[derive(Debug)]
+pub struct Entered {
+    /// What was given.
+    pub entry: Entry,
+    /// What is left of the branch.
+    pub rest: Vec<crate::frontier::Branch>,
+    /// Whether the class breaks an invariant.
+    pub violates: bool,
+    /// How many states it holds.
+    pub states: BigUint,
+}
+
 impl Cell {
     /// A cell that has not begun.
-    pub fn new(index: usize, subject: Arc<Subject>, filesystem: Filesystem, model: DiskModel, budget: Budget) -> Self {
+    pub fn new(
+        index: usize,
+        subject: Arc<Subject>,
+        filesystem: Filesystem,
+        model: DiskModel,
+        budget: Budget,
+        seed: u64,
+    ) -> Self {
         let id = CellId {
             workload: subject.name.clone(),
             fs: filesystem.kind.clone(),
             mount_options: filesystem.options.clone(),
         };
-        Self {
-            index,
-            id,
-            subject,
-            filesystem,
-            model,
-            budget,
-            mounts: AtomicU64::new(0),
-            closed: AtomicBool::new(false),
-            state: Mutex::default(),
-        }
+        let state = Mutex::new(Progress { front: Front::new(seed), ..Progress::default() });
+        Self { index, id, subject, filesystem, model, budget, closed: AtomicBool::new(false), state }
     }
 
     fn state(&self) -> MutexGuard<'_, Progress> {
@@ -120,10 +172,12 @@ impl Cell {
         !state.preparing && state.failure.is_none()
     }
 
-    /// The next piece of work. Whatever is given must be answered by [`Cell::prepared`], [`Cell::explored`] or [`Cell::failed`].
+    /// The next piece of work. Whatever is given must be answered by [`Cell::prepared`], [`Cell::replayed`],
+    /// [`Cell::entered`], [`Cell::confirmed`] or [`Cell::failed`].
     pub fn ask(&self) -> Ask {
         let mut state = self.state();
-        if self.closed.load(Ordering::Relaxed) || state.failure.is_some() {
+        let state = &mut *state;
+        if state.failure.is_some() || state.finished {
             return Ask::Nothing;
         }
         let Some(base) = state.base.clone() else {
@@ -131,30 +185,120 @@ impl Cell {
                 return Ask::Later;
             }
             state.preparing = true;
+            state.running += 1;
             return Ask::Job(Job::Prepare);
         };
-        if state.next == self.subject.schedules.len() {
-            return Ask::Nothing;
-        }
         state.started.get_or_insert_with(Instant::now);
-        state.next += 1;
-        state.running += 1;
-        Ask::Job(Job::Schedule(state.next - 1, base))
+        let total = self.subject.schedules.len();
+        if self.may_go_on(state) {
+            state.next_round(total);
+            let most = self.budget.mounts.map_or(u64::MAX, |limit| limit - state.given);
+            let entries = state.front.take(most);
+            if !entries.is_empty() {
+                state.given += entries.len() as u64;
+                state.running += 1;
+                return Ask::Job(Job::Enter(entries));
+            }
+            let replays = &mut state.replays;
+            if replays.next < total && !replays.full && replays.next < replays.admitted + AHEAD {
+                replays.next += 1;
+                state.running += 1;
+                return Ask::Job(Job::Replay(replays.next - 1, base));
+            }
+        }
+        if state.running > 0 {
+            return Ask::Later;
+        }
+        if !state.confirming {
+            state.confirming = true;
+            let shown = state.result.shown();
+            if !shown.is_empty() {
+                state.running += 1;
+                return Ask::Job(Job::Confirm(shown));
+            }
+        }
+        Ask::Nothing
+    }
+
+    /// Whether the budget allows to begin anything.
+    fn may_go_on(&self, state: &Progress) -> bool {
+        if self.closed.load(Ordering::Relaxed) {
+            return false;
+        }
+        let more = !state.front.is_empty() || state.replays.admitted < self.subject.schedules.len();
+        let late = match (self.budget.time, state.started) {
+            (Some(limit), Some(started)) => started.elapsed() >= limit,
+            _ => false,
+        };
+        if more && (late || self.budget.mounts.is_some_and(|limit| state.given >= limit)) {
+            self.closed.store(true, Ordering::Relaxed);
+            return false;
+        }
+        true
+    }
+
+    /// Whether the time is over: what was given and is not begun need not be done.
+    pub fn is_late(&self) -> bool {
+        let started = self.state().started;
+        let late = matches!((self.budget.time, started), (Some(limit), Some(started)) if started.elapsed() >= limit);
+        if late {
+            self.closed.store(true, Ordering::Relaxed);
+        }
+        late
     }
 
     /// The start state is there.
     pub fn prepared(&self, base: Image, machine: &str, kernel: &str) {
         let mut state = self.state();
+        state.running -= 1;
         state.base = Some(Arc::new(base));
         state.machine = Some((machine.into(), kernel.into()));
     }
 
-    /// A schedule is done.
-    pub fn explored(&self, schedule: usize, outcome: Outcome) {
+    /// A schedule was replayed.
+    pub fn replayed(&self, replayed: Replayed) {
+        let mut state = self.state();
+        let state = &mut *state;
+        state.running -= 1;
+        state.replays.arrived.insert(replayed.schedule, replayed);
+        state.admit(&self.model);
+    }
+
+    /// Branches were entered; `tally` is what they came to. Those that are missing were left when the time was over.
+    pub fn entered(&self, entered: Vec<Entered>, tally: Tally) -> Result<(), String> {
+        let mut state = self.state();
+        let state = &mut *state;
+        state.running -= 1;
+        state.result.tally.merge(tally);
+        for Entered { entry, rest, violates, states } in entered {
+            let unit = &mut state.units[entry.unit.index];
+            unit.branches = unit.branches - 1 + rest.len() as u64;
+            unit.covered += states;
+            if unit.branches == 0 {
+                if unit.covered != unit.allowed {
+                    // The partition into classes is broken: say so rather than believe any number.
+                    return Err(format!(
+                        "a defect of the harness: the classes of schedule {}, epoch {} hold {} states, the disk model \
+                         allows {}",
+                        entry.unit.replayed.schedule, entry.unit.epoch, unit.covered, unit.allowed
+                    ));
+                }
+                state.unit_explored(entry.unit.replayed.schedule);
+            }
+            state.result.keep(&entry.unit.replayed);
+            state.front.add(&entry, rest, violates);
+        }
+        state.result.forget();
+        Ok(())
+    }
+
+    /// The states that are shown were looked at again; these do not show what they should.
+    pub fn confirmed(&self, wrong: &[String]) {
         let mut state = self.state();
         state.running -= 1;
-        state.done += 1;
-        state.result.add(schedule, outcome);
+        if let Some(first) = wrong.first() {
+            state.failure.get_or_insert_with(|| format!("a defect of the harness: {first}"));
+        }
     }
 
     /// Whether nobody has asked this of this kind of violation before.
@@ -162,34 +306,18 @@ impl Cell {
         self.state().told.insert(kind.clone())
     }
 
-    /// The cell cannot be judged.
+    /// The cell cannot be judged: the answer to a piece of work that came to nothing.
     pub fn failed(&self, reason: String) {
         let mut state = self.state();
         state.running = state.running.saturating_sub(1);
         state.failure.get_or_insert(reason);
     }
 
-    /// Counts one mount, and says whether there may be another.
-    pub fn may_go_on(&self) -> bool {
-        let mounts = self.mounts.fetch_add(1, Ordering::Relaxed);
-        let started = self.state().started;
-        let late = match (self.budget.time, started) {
-            (Some(limit), Some(started)) => started.elapsed() >= limit,
-            _ => false,
-        };
-        let spent = late || self.budget.mounts.is_some_and(|limit| mounts >= limit);
-        if spent {
-            self.closed.store(true, Ordering::Relaxed);
-        }
-        !spent
-    }
-
     /// Whether this call is the first that finds the cell done: no work left, none under way.
     pub fn finish(&self) -> bool {
         let mut state = self.state();
-        let closed = self.closed.load(Ordering::Relaxed) || state.failure.is_some();
-        let all = state.base.is_some() && state.next == self.subject.schedules.len();
-        if state.finished || state.running > 0 || !(closed || all) {
+        let over = state.failure.is_some() || state.confirming;
+        if state.finished || state.running > 0 || !over {
             return false;
         }
         state.finished = true;
@@ -201,7 +329,7 @@ impl Cell {
         let state = self.state();
         let tally = &state.result.tally;
         ProgressReport {
-            schedules_done: state.done,
+            schedules_done: state.replays.admitted as u64,
             schedules_total: self.subject.schedules.len() as u64,
             states_covered: tally.covered.clone(),
             states_allowed: tally.allowed.clone(),
@@ -222,6 +350,67 @@ impl Cell {
     }
 }
 
+impl Progress {
+    /// Admits the replays whose turn it is.
+    fn admit(&mut self, model: &DiskModel) {
+        while let Some(next) = self.replays.arrived.first_entry() {
+            let held = self.replays.held + next.get().bytes();
+            if *next.key() != self.replays.admitted {
+                return;
+            }
+            if self.replays.held > 0 && held > HELD {
+                self.replays.full = true;
+                return;
+            }
+            let replayed = Arc::new(next.remove());
+            self.replays.admitted += 1;
+            self.replays.held = held;
+            self.result.new += u64::from(self.begin(&replayed, model));
+        }
+    }
+
+    /// Begins to explore what no replay before has shown; whether there is anything.
+    fn begin(&mut self, replayed: &Arc<Replayed>, model: &DiskModel) -> bool {
+        let mut new = 0;
+        for (epoch, key) in replayed.keys().into_iter().enumerate() {
+            if !self.owned.insert(key) {
+                continue;
+            }
+            new += 1;
+            let volatile = &replayed.log.writes[replayed.epochs[epoch].volatile.clone()];
+            let allowed = disk::Fates::open(model, volatile).count();
+            self.result.tally.allowed += &allowed;
+            let index = self.units.len();
+            self.units.push(Open { branches: 1, allowed, covered: BigUint::ZERO });
+            self.front.begin(Arc::new(Unit { index, replayed: replayed.clone(), epoch, key }));
+        }
+        self.open.insert(replayed.schedule, new + 1);
+        self.unit_explored(replayed.schedule);
+        new > 0
+    }
+
+    /// One unit less of this schedule is open.
+    fn unit_explored(&mut self, schedule: usize) {
+        let Some(open) = self.open.get_mut(&schedule) else { return };
+        *open -= 1;
+        self.result.explored += u64::from(*open == 0);
+    }
+
+    /// Begins the next round if this one is over.
+    fn next_round(&mut self, total: usize) {
+        let all = self.replays.admitted == total || self.replays.full;
+        // Replays may be under way: those that come after the ones which are explored now change nothing.
+        if !all || self.front.is_under_way() {
+            return;
+        }
+        if self.front.next_round() || !self.replays.full {
+            return;
+        }
+        self.replays.held = 0;
+        self.replays.full = false;
+    }
+}
+
 /// What a cell came to, before it is put into words.
 #[derive(Debug, Default)]
 pub struct CellResult {
@@ -229,10 +418,12 @@ pub struct CellResult {
     pub machine: Option<(String, String)>,
     /// Schedules explored to their end.
     pub explored: u64,
+    /// Schedules that showed anything which those before them had not.
+    pub new: u64,
     /// All that was found.
     pub tally: Tally,
     /// The replays that violations are shown from.
-    pub replays: BTreeMap<usize, (Image, BlockLog)>,
+    pub replays: BTreeMap<usize, Arc<Replayed>>,
     /// Why it cannot be judged.
     pub failure: Option<String>,
     /// Whether the budget ran out.
@@ -240,13 +431,23 @@ pub struct CellResult {
 }
 
 impl CellResult {
-    /// Adds what one schedule came to, in whatever order they end.
-    fn add(&mut self, schedule: usize, outcome: Outcome) {
-        self.explored += u64::from(outcome.complete);
-        self.tally.merge(outcome.tally);
-        self.replays.extend(outcome.replay.map(|replay| (schedule, replay)));
-        // A log holds all that was written. An example that was surpassed is never shown again.
+    /// Keeps a replay that may be shown.
+    fn keep(&mut self, replayed: &Arc<Replayed>) {
+        self.replays.entry(replayed.schedule).or_insert_with(|| replayed.clone());
+    }
+
+    /// Forgets the replays that are not shown: a log holds all that was written, and an example that was surpassed is
+    /// never shown again.
+    fn forget(&mut self) {
         let shown: BTreeSet<usize> = self.tally.violations.values().map(|found| found.example.schedule).collect();
         self.replays.retain(|schedule, _| shown.contains(schedule));
+    }
+
+    fn shown(&self) -> Vec<(Key, Violation, Arc<Replayed>)> {
+        let with_replay = |(key, violation): (&Key, &Violation)| {
+            let replayed = self.replays.get(&violation.example.schedule)?;
+            Some((key.clone(), violation.clone(), replayed.clone()))
+        };
+        self.tally.violations.iter().filter_map(with_replay).collect()
     }
 }

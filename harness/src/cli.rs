@@ -25,7 +25,8 @@ Results go to standard output, progress and messages to standard error.";
 
 const RUN_USAGE: &str = "\
 harness run [OPTIONS] <WORKLOAD>...
-       harness run [OPTIONS] [--from <DIR>] -- <COMMAND>...";
+       harness run [OPTIONS] [--from <DIR>] -- <COMMAND>...
+       harness run --resume <DIR> [--jobs <N>]";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -74,7 +75,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Run {
     /// Directories that hold a workload.toml
-    #[arg(value_name = "WORKLOAD", required_unless_present = "command")]
+    #[arg(value_name = "WORKLOAD", required_unless_present_any = ["command", "resume"])]
     pub workloads: Vec<PathBuf>,
     /// Instead of workloads: a program and its arguments
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "workloads")]
@@ -105,6 +106,9 @@ pub struct Run {
     /// The most work for one workload on one file system: 90s, 10m, 2h, 5000mounts, or none
     #[arg(long, default_value = "10m", value_parser = budget, help_heading = EXPLORED)]
     pub budget: Budget,
+    /// What is left to chance, where not everything can be explored, depends on this number
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = EXPLORED)]
+    pub seed: u64,
     /// Exit with 5 if nothing is violated but something was left uncovered
     #[arg(long, help_heading = EXPLORED)]
     pub exhaustive: bool,
@@ -122,6 +126,12 @@ pub struct Run {
     /// The directory for results [default: a new one below results/runs]
     #[arg(long, value_name = "DIR", help_heading = RESULTS)]
     pub out: Option<PathBuf>,
+    /// Go on with the run in this results directory, which was cut short; its own options hold
+    #[arg(
+        long, value_name = "DIR", help_heading = RESULTS,
+        conflicts_with_all = ["workloads", "command", "filesystems", "disk", "tear", "schedules", "budget", "seed", "vm", "kernel", "out"]
+    )]
+    pub resume: Option<PathBuf>,
     /// What is printed at the end
     #[arg(long, value_enum, default_value_t, help_heading = RESULTS)]
     pub format: Format,

@@ -7,7 +7,7 @@ use disk::{CrashDisk, Decision, Fates, Image, Layers, StateDisk};
 use protocol::{Command, Filesystem, Reply};
 use vm::{Guest, GuestError};
 
-use crate::walk::Walk;
+use crate::frontier::Branch;
 
 /// What one mount found: the class of states that it stands for, and what all of them look like.
 #[derive(Debug)]
@@ -39,10 +39,11 @@ pub trait Guests {
     fn lost(&mut self);
 }
 
-/// Walks the epoch of `layers` until every branch has been seen, or `go_on` says no; whether it was seen whole.
+/// Walks the epoch of `layers` until every branch has been seen, or `go_on` says no; whether it was seen whole. A run
+/// hands the branches to several guests instead; this is for tests and measurements.
 ///
 /// `class` takes each class as it is found. The classes of a whole walk are disjoint and their counts add up to all
-/// states of the epoch: each question is settled both ways, once each.
+/// states of the epoch.
 pub async fn explore(
     guests: &mut impl Guests,
     filesystem: &Filesystem,
@@ -50,14 +51,14 @@ pub async fn explore(
     mut go_on: impl FnMut() -> bool,
     mut class: impl FnMut(Class),
 ) -> Result<bool, GuestError> {
-    let mut walk = Walk::default();
-    while let Some(prefix) = walk.next() {
+    let mut branches = vec![Branch::root()];
+    while let Some(branch) = branches.pop() {
         if !go_on() {
             return Ok(false);
         }
-        let (fates, observation) = observe(guests, filesystem, layers, prefix).await?;
-        walk.ran(fates.decisions());
-        class(Class { fates, observation });
+        let found = enter(guests, filesystem, layers, &branch.prefix()).await?;
+        branches.extend(branch.rest(found.fates.decisions()));
+        class(found);
     }
     Ok(true)
 }
@@ -66,12 +67,12 @@ pub async fn explore(
 ///
 /// A guest that dies on a state is asked again, on a fresh guest, with all that had been decided when it died: only
 /// what happens twice is the state's own doing.
-async fn observe(
+pub async fn enter(
     guests: &mut impl Guests,
     filesystem: &Filesystem,
     layers: &Arc<Layers>,
     prefix: &[Decision],
-) -> Result<(Fates, Observation), GuestError> {
+) -> Result<Class, GuestError> {
     let mut decisions = prefix.to_vec();
     let mut died = false;
     loop {
@@ -82,7 +83,7 @@ async fn observe(
         let fates = disk.downcast::<CrashDisk>().map(|disk| disk.into_fates());
         let fates = fates.unwrap_or_else(|_| unreachable!("a guest gives back the disk it was given"));
         let reason = match reply {
-            Ok(Reply::Observed(observation)) => return Ok((fates, observation)),
+            Ok(Reply::Observed(observation)) => return Ok(Class { fates, observation }),
             Ok(other) => return Err(GuestError::Refused(format!("answered an observation with {other:?}"))),
             Err(GuestError::Died { reason, console }) => format!("{reason}\n{console}"),
             // The agent could not even unmount: the state has wedged the file system.
@@ -92,7 +93,7 @@ async fn observe(
         guests.lost();
         if died {
             let mount = Mount::Died { reason };
-            return Ok((fates, Observation { mount, entries: Default::default() }));
+            return Ok(Class { fates, observation: Observation { mount, entries: Default::default() } });
         }
         died = true;
         decisions = fates.decisions().to_vec();

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use checker::Wanted;
 use disk::DiskModel;
@@ -13,11 +12,12 @@ use report::{CellReport, Event, Report};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, mpsc};
-use vm::{Choice, KernelError, Limits, Paths};
+use vm::{Choice, KernelError, Limits, Machine, Paths};
 use workload::Workload;
 
 use crate::cell::{Budget, Cell};
 use crate::guests::Boot;
+use crate::journal::Journal;
 use crate::store::{Kept, KeptCell, KeptWorkload, Shown, Store, StoreError, VERSION};
 use crate::subject::{Subject, SubjectError};
 use crate::tally::{Example, Violation};
@@ -39,6 +39,8 @@ pub struct Options {
     pub schedules: u32,
     /// The budget of each cell.
     pub budget: Budget,
+    /// What all that is left to chance depends on.
+    pub seed: u64,
     /// Guests at once.
     pub workers: usize,
     /// Time limits of guests.
@@ -63,6 +65,14 @@ pub enum RunError {
     /// The report.
     #[error(transparent)]
     Report(#[from] report::FileError),
+    /// Another machine.
+    #[error("the run was begun on {was}, and this machine can only go on with {is}: counts would be of two kinds")]
+    OtherMachine {
+        /// What it was begun on.
+        was: String,
+        /// What there is.
+        is: String,
+    },
     /// Ctrl-C, before there was anything to report.
     #[error("interrupted")]
     Interrupted,
@@ -87,8 +97,8 @@ struct Identity<'a> {
     kernel: Option<String>,
     model: DiskModel,
     schedules: u32,
-    time: Option<Duration>,
-    mounts: Option<u64>,
+    budget: Budget,
+    seed: u64,
 }
 
 /// Names a run by what goes into it: the same run has the same name, and with it the same tokens.
@@ -103,8 +113,8 @@ fn hash(subjects: &[Arc<Subject>], options: &Options, machine: &str) -> String {
         kernel: options.kernel.as_ref().map(|path| path.to_string_lossy().into_owned()),
         model: options.model,
         schedules: options.schedules,
-        time: options.budget.time,
-        mounts: options.budget.mounts,
+        budget: options.budget,
+        seed: options.seed,
     };
     let mut hasher = Sha256::new();
     hasher.update(serde_json::to_vec(&identity).expect("names and numbers can be written as JSON"));
@@ -144,36 +154,102 @@ pub async fn run(
         machine = vm::choose(options.vm, options.kernel.as_deref(), paths) => machine?,
         () = stopped(stop) => return Err(RunError::Interrupted),
     };
-    let mut kinds: Vec<String> = options.filesystems.iter().map(|filesystem| filesystem.kind.clone()).collect();
-    kinds.sort();
-    kinds.dedup();
     let id = hash(&subjects, options, machine.name());
-    let initramfs = machine.initramfs(&paths.cache, &kinds)?;
-    let size = subjects.iter().map(|subject| subject.disk_size()).max().unwrap_or_default();
-
     let store = Store::create(&directory(&id))?;
-    let mut cells = Vec::new();
     let mut kept = Vec::new();
     for (workload, subject) in subjects.iter().enumerate() {
         store.keep_trace(workload, &subject.trace)?;
-        for filesystem in &options.filesystems {
-            let cell = Cell::new(cells.len(), subject.clone(), filesystem.clone(), options.model, options.budget);
-            cells.push(Arc::new(cell));
-            let (fs, mount_options) = (filesystem.kind.clone(), filesystem.options.clone());
-            kept.push(KeptCell { workload, fs, mount_options });
+        for Filesystem { kind, options } in &options.filesystems {
+            kept.push(KeptCell { workload, fs: kind.clone(), mount_options: options.clone() });
         }
     }
-    let workloads = subjects.iter().map(|subject| KeptWorkload::new(&subject.name, &subject.wanted)).collect();
-    let all = Kept { version: VERSION, model: options.model, schedules: options.schedules, cells: kept, workloads };
-    store.keep(&id, &all)?;
+    let kept = Kept {
+        version: VERSION,
+        machine: machine.name().into(),
+        kernel: options.kernel.clone(),
+        model: options.model,
+        schedules: options.schedules,
+        budget: options.budget,
+        seed: options.seed,
+        cells: kept,
+        workloads: subjects.iter().map(|subject| KeptWorkload::new(&subject.name, &subject.wanted)).collect(),
+    };
+    store.keep(&id, &kept)?;
+    let begun = Begun { id, subjects, kept, store, machine };
+    explore(begun, options.workers, options.limits, paths, stop, events).await
+}
+
+/// Goes on with a run that was cut short: what it has found is not looked for again, and the report is the one that it
+/// would have written.
+///
+/// # Errors
+/// The run cannot be gone on with, or see [`run`].
+pub async fn resume(
+    store: Store,
+    workers: usize,
+    limits: Limits,
+    paths: &Paths,
+    stop: &Arc<AtomicBool>,
+    events: mpsc::UnboundedSender<Event>,
+) -> Result<Finished, RunError> {
+    let (id, kept) = (store.id()?, store.kept()?);
+    let mut subjects = Vec::new();
+    for (index, workload) in kept.workloads.iter().enumerate() {
+        let wanted = workload.wanted().map_err(|problem| store.damaged("replay.json", problem))?;
+        let trace = store.trace(index)?;
+        subjects.push(Arc::new(Subject::of(workload.name.clone(), wanted, trace, kept.schedules)?));
+    }
+    let choice = if kept.machine == "uml" { Choice::Uml } else { Choice::Qemu };
+    let machine = vm::choose(choice, kept.kernel.as_deref(), paths).await?;
+    if machine.name() != kept.machine {
+        return Err(RunError::OtherMachine { was: kept.machine, is: machine.name().into() });
+    }
+    explore(Begun { id, subjects, kept, store, machine }, workers, limits, paths, stop, events).await
+}
+
+/// A run whose programs have been recorded.
+struct Begun {
+    id: String,
+    subjects: Vec<Arc<Subject>>,
+    kept: Kept,
+    store: Store,
+    machine: Box<dyn Machine>,
+}
+
+/// Explores every cell, and reports.
+async fn explore(
+    Begun { id, subjects, kept, store, machine }: Begun,
+    count: usize,
+    limits: Limits,
+    paths: &Paths,
+    stop: &Arc<AtomicBool>,
+    events: mpsc::UnboundedSender<Event>,
+) -> Result<Finished, RunError> {
+    let mut kinds: Vec<String> = kept.cells.iter().map(|cell| cell.fs.clone()).collect();
+    kinds.sort();
+    kinds.dedup();
+    let initramfs = machine.initramfs(&paths.cache, &kinds)?;
+    let size = subjects.iter().map(|subject| subject.disk_size()).max().unwrap_or_default();
+    let cell = |(index, cell): (usize, &KeptCell)| {
+        let subject = subjects.get(cell.workload)?.clone();
+        Some(Arc::new(Cell::new(index, subject, cell.filesystem(), kept.model, kept.budget, kept.seed)))
+    };
+    let cells: Option<Vec<Arc<Cell>>> = kept.cells.iter().enumerate().map(cell).collect();
+    let cells = cells.ok_or_else(|| store.damaged("replay.json", "a cell names a workload that is not there"))?;
+    let journal = Journal::open(store.directory()).map_err(|(path, source)| StoreError::Io {
+        doing: "go on with the journal",
+        path,
+        source,
+    })?;
 
     let _ = events.send(Event::RunStarted { cells: cells.iter().map(|cell| cell.id.clone()).collect() });
     let finish = Arc::new(finisher(store.clone(), id.clone(), events.clone()));
     let reports = Arc::new(std::sync::Mutex::new(BTreeMap::<usize, CellReport>::new()));
     let shared = Shared {
         run: id,
-        boot: Boot { machine, initramfs, sectors: size / disk::SECTOR as u64, limits: options.limits },
+        boot: Boot { machine, initramfs, sectors: size / disk::SECTOR as u64, limits },
         cells: cells.clone(),
+        journal,
         stop: stop.clone(),
         news: Notify::new(),
         events: events.clone(),
@@ -187,7 +263,7 @@ pub async fn run(
             }
         }),
     };
-    let outcome = workers(Arc::new(shared), options.workers, stop).await;
+    let outcome = workers(Arc::new(shared), count, stop).await;
     let mut cut = outcome.err().map(RunError::from);
     if stop.load(Ordering::Relaxed) {
         cut = Some(RunError::Interrupted);
@@ -264,7 +340,7 @@ fn finisher(
         }
         for (schedule, shown) in shown {
             if let Some(replay) = result.replays.get(&schedule)
-                && let Err(error) = store.keep_replay(cell.index, schedule, replay, &shown)
+                && let Err(error) = store.keep_replay(cell.index, schedule, (&replay.start, &replay.log), &shown)
             {
                 let text = format!("tokens of schedule {schedule} will not work: {error}");
                 let _ = events.send(Event::Warning { cell: Some(cell.id.clone()), text });
@@ -308,6 +384,7 @@ mod tests {
             model: DiskModel::default(),
             schedules: 1,
             budget: Budget::default(),
+            seed: 0,
             workers: 2,
             limits: Limits::default(),
         };
@@ -327,6 +404,7 @@ mod tests {
             name(&["a"], &Options { kernel: Some("vmlinuz".into()), ..options.clone() }, "uml"),
             name(&["a"], &Options { model: lying, ..options.clone() }, "uml"),
             name(&["a"], &Options { schedules: 2, ..options.clone() }, "uml"),
+            name(&["a"], &Options { seed: 1, ..options.clone() }, "uml"),
             name(&["a"], &Options { budget: Budget { mounts: Some(9), time: None }, ..options.clone() }, "uml"),
         ];
         names.sort();

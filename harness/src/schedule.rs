@@ -161,6 +161,11 @@ fn endings(trace: &Trace, history: &History) -> Vec<Ending> {
 }
 
 impl Schedule {
+    /// As how many injections it counts.
+    pub fn injected(&self) -> u32 {
+        self.injections.iter().map(|injection| injection.work.count()).sum()
+    }
+
     /// What the guest does under this schedule.
     pub fn plan(&self, trace: &Trace, history: &History) -> Plan {
         let mut plan = Plan { steps: Vec::new(), origins: Vec::new() };

@@ -10,6 +10,7 @@ use protocol::Filesystem;
 use serde::{Deserialize, Serialize};
 use trace::Trace;
 
+use crate::cell::Budget;
 use crate::token::Token;
 
 /// What is kept of a run beside its report, for tokens: `replay.json`.
@@ -17,10 +18,19 @@ use crate::token::Token;
 pub struct Kept {
     /// [`VERSION`].
     pub version: u32,
+    /// The name of the machine.
+    pub machine: String,
+    /// A kernel of the user's choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<PathBuf>,
     /// The disk model.
     pub model: DiskModel,
     /// The bound on injections: it fixes the order of schedules.
     pub schedules: u32,
+    /// The budget of each cell.
+    pub budget: Budget,
+    /// What is left to chance depends on it.
+    pub seed: u64,
     /// For each cell of the report: which trace, which file system.
     pub cells: Vec<KeptCell>,
     /// The workloads.
@@ -28,7 +38,7 @@ pub struct Kept {
 }
 
 /// Raised with every change of what is kept.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// One cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -130,6 +140,16 @@ pub enum StoreError {
         /// Where.
         root: PathBuf,
     },
+    /// A run that cannot be gone on with.
+    #[error(
+        "there is no run to go on with in {}: it is no results directory, or the run ended before its programs were \
+         recorded; begin it again",
+        directory.display()
+    )]
+    Nothing {
+        /// Where.
+        directory: PathBuf,
+    },
     /// The token names something that the run does not have.
     #[error("the run in {} has no {what}", directory.display())]
     NoSuch {
@@ -185,7 +205,8 @@ impl Store {
         fs::read(&path).map_err(|source| StoreError::Io { doing: "read", path, source })
     }
 
-    fn damaged(&self, name: &str, problem: impl ToString) -> StoreError {
+    /// Why what a file of it holds cannot be used.
+    pub fn damaged(&self, name: &str, problem: impl ToString) -> StoreError {
         StoreError::Damaged { path: self.directory.join(name), problem: problem.to_string() }
     }
 
@@ -193,7 +214,24 @@ impl Store {
     pub fn keep(&self, id: &str, kept: &Kept) -> Result<(), StoreError> {
         self.write("run-id", format!("{id}\n").as_bytes())?;
         let text = serde_json::to_string_pretty(kept).map_err(|error| self.damaged("replay.json", error))?;
-        self.write("replay.json", text.as_bytes())
+        // A run that is killed can be gone on with once this file is there: never half of it.
+        let name = "replay.json.new";
+        self.write(name, text.as_bytes())?;
+        let (from, path) = (self.directory.join(name), self.directory.join("replay.json"));
+        fs::rename(&from, &path).map_err(|source| StoreError::Io { doing: "write", path, source })
+    }
+
+    /// The run's hash.
+    pub fn id(&self) -> Result<String, StoreError> {
+        Ok(String::from_utf8_lossy(&self.read("run-id")?).trim().to_owned())
+    }
+
+    /// The run in `directory`, to go on with it.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        if directory.join("replay.json").exists() {
+            return Ok(Self { directory: directory.into() });
+        }
+        Err(StoreError::Nothing { directory: directory.into() })
     }
 
     /// Reads what was kept.
@@ -222,7 +260,7 @@ impl Store {
         &self,
         cell: usize,
         schedule: usize,
-        (start, log): &(Image, BlockLog),
+        (start, log): (&Image, &BlockLog),
         shown: &[Shown],
     ) -> Result<(), StoreError> {
         let name = replay_name(cell, schedule);

@@ -20,9 +20,22 @@ pub struct Key {
     pub kind: Kind,
 }
 
+/// Where a class was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// How many injections the schedule counts as.
+    pub injections: u32,
+    /// Index of the schedule.
+    pub schedule: usize,
+    /// Index of the epoch in that schedule's log.
+    pub epoch: usize,
+}
+
 /// A class that shows a violation: the one that is shown of many.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
+    /// How many injections its schedule counts as.
+    pub injections: u32,
     /// Index of the schedule.
     pub schedule: usize,
     /// Index of the epoch in that schedule's log.
@@ -58,12 +71,13 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Adds one class. `example` says where it was found.
-    pub fn class(&mut self, fates: &Fates, findings: Vec<Finding>, schedule: usize, epoch: usize, moment: Moment) {
+    /// Adds one class, found at `place`.
+    pub fn class(&mut self, fates: &Fates, findings: Vec<Finding>, place: Place, moment: Moment) {
         let count = fates.count();
+        let Place { injections, schedule, epoch } = place;
         for finding in findings {
             let observed = finding.observed.clone();
-            let example = Example { schedule, epoch, state: fates.fewest_lost(), moment, observed };
+            let example = Example { injections, schedule, epoch, state: fates.fewest_lost(), moment, observed };
             let Finding { invariant, kind, path, fails, .. } = finding;
             self.add(Key { told_only: !fails, path, invariant, kind }, Violation { states: count.clone(), example });
         }
@@ -98,9 +112,10 @@ impl Tally {
 }
 
 impl Example {
-    /// The lower, the easier to understand: fewer injections (schedules come in that order), fewer lost writes.
-    fn rank(&self) -> (usize, usize, usize, &State) {
+    /// The lower, the easier to understand: fewer injections, fewer lost writes, an earlier schedule and epoch.
+    fn rank(&self) -> (u32, usize, usize, usize, &State) {
         let torn = usize::from(self.state.torn.is_some());
-        (self.schedule, self.state.lost.len() + torn + self.state.lost_units.len(), self.epoch, &self.state)
+        let losses = self.state.lost.len() + torn + self.state.lost_units.len();
+        (self.injections, losses, self.schedule, self.epoch, &self.state)
     }
 }

@@ -1,7 +1,9 @@
 //! Puts what a cell came to into a report: names, texts, tokens.
 
+use std::sync::Arc;
+
 use checker::{Invariant, describe, reason};
-use disk::{BlockLog, Layers, State, WriteEntry};
+use disk::{Layers, State, WriteEntry};
 use report::{CellReport, CrashStates, OpRef, Schedules, ViolationReport, WriteRef, durable_after_exit};
 use trace::{Call, RelPath, Trace, thousands};
 
@@ -12,6 +14,7 @@ use crate::schedule::{Origin, Plan, Work, target_text};
 use crate::subject::Subject;
 use crate::tally::{Example, Key, Violation};
 use crate::token::Token;
+use crate::unit::Replayed;
 
 /// The report of a cell; `run` is the run's hash.
 pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
@@ -28,7 +31,7 @@ pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
         id: cell.id.clone(),
         vm: result.machine.as_ref().map_or_else(String::new, |(vm, _)| vm.clone()),
         kernel: result.machine.as_ref().map_or_else(String::new, |(_, kernel)| kernel.clone()),
-        schedules: Schedules { explored: result.explored, total },
+        schedules: Schedules { explored: result.explored, new: result.new, total },
         crash_states: CrashStates {
             allowed: result.tally.allowed.clone(),
             covered: result.tally.covered.clone(),
@@ -43,8 +46,8 @@ pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
         notes: notes(cell, result),
     };
     for (key, violation) in &result.tally.violations {
-        let log = result.replays.get(&violation.example.schedule).map(|(_, log)| log);
-        let text = violation_report(cell, log, key, violation, run);
+        let replayed = result.replays.get(&violation.example.schedule);
+        let text = violation_report(cell, replayed.map(Arc::as_ref), key, violation, run);
         match (key.told_only, &key.invariant) {
             (false, _) => report.violations.push(text),
             (true, Invariant::Mountable) => report.weaknesses.push(text),
@@ -66,10 +69,10 @@ fn notes(cell: &Cell, result: &CellResult) -> Vec<String> {
     notes
 }
 
-/// One violation; `log` is what the disk saw in the schedule of its example, and `run` is the run's hash.
+/// One violation; `replayed` is the schedule of its example, and `run` is the run's hash.
 pub fn violation_report(
     cell: &Cell,
-    log: Option<&BlockLog>,
+    replayed: Option<&Replayed>,
     key: &Key,
     violation: &Violation,
     run: &str,
@@ -85,7 +88,7 @@ pub fn violation_report(
         epoch: example.epoch,
         state: example.state.clone(),
     };
-    let writes = log.map(|log| writes(cell, log, path, example)).unwrap_or_default();
+    let writes = replayed.map(|replayed| writes(cell, replayed, path, example)).unwrap_or_default();
     // What does not mount has no files.
     let versions = if *invariant == Invariant::Mountable { &[] } else { subject.history.versions(path) };
     ViolationReport {
@@ -130,15 +133,14 @@ struct Writes {
 
 /// The writes that the state lost, those that it kept, and, if it lost none, those of the file's data that came too
 /// late for it; each with what caused it.
-fn writes(cell: &Cell, log: &BlockLog, path: &RelPath, example: &Example) -> Writes {
+fn writes(cell: &Cell, replayed: &Replayed, path: &RelPath, example: &Example) -> Writes {
     let subject = &cell.subject;
-    let plan = subject.schedules[example.schedule].plan(&subject.trace, &subject.history);
-    let epochs = disk::epochs(log, &cell.model);
+    let Replayed { plan, log, epochs, .. } = replayed;
     let Some(epoch) = epochs.get(example.epoch) else { return Writes::default() };
-    let mut writes = Writes { begun_latest: begun_latest(&plan, epoch), ..Writes::default() };
+    let mut writes = Writes { begun_latest: begun_latest(plan, epoch), ..Writes::default() };
     let told = |write: &WriteEntry, fate: &str| {
         let text = subject.labels.describe(&cell.filesystem.kind, write);
-        let (op, cause) = cause(subject, &plan, write.step as usize);
+        let (op, cause) = cause(subject, plan, write.step as usize);
         let cause = cause.map_or_else(String::new, |cause| format!(" ({cause})"));
         WriteRef { write: format!("{text}{cause}{fate}"), op }
     };

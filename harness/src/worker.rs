@@ -2,21 +2,24 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use disk::Layers;
+use checker::{Finding, Observation};
+use disk::{Fates, Image, Layers};
 use report::{CellReport, Event};
 use tokio::sync::{Notify, mpsc};
-use tracing::warn;
 use vm::GuestError;
 
-use crate::cell::{Ask, Cell, Job, Outcome};
-use crate::explore::{Guests, explore, is_weakness};
+use crate::cell::{Ask, Cell, Entered, Job};
+use crate::explore::{Guests, enter, is_weakness, observe_image};
+use crate::front::Entry;
 use crate::guests::{Boot, Slot};
+use crate::journal::{Journal, Record};
 use crate::mkfs::{MkfsError, mkfs};
 use crate::moment::moment;
-use crate::replay::{Replay, ReplayError, populate, replay};
-use crate::schedule::Plan;
-use crate::tally::Tally;
+use crate::replay::{ReplayError, populate, replay};
+use crate::tally::{Key, Place, Tally, Violation};
+use crate::unit::{Replayed, Unit};
 use crate::words::violation_report;
 
 /// What the workers of a run share.
@@ -27,6 +30,8 @@ pub struct Shared {
     pub boot: Boot,
     /// The cells, in the order of the report.
     pub cells: Vec<Arc<Cell>>,
+    /// What has been found, kept as it is found.
+    pub journal: Journal,
     /// Set to end early.
     pub stop: Arc<AtomicBool>,
     /// Told when there may be new work.
@@ -56,151 +61,250 @@ pub enum WorkError {
     },
 }
 
+/// One worker.
+struct Worker<'a> {
+    shared: &'a Shared,
+    slot: Slot<'a>,
+    /// The unit that it was at last: most pieces of work are of the same unit as the one before.
+    layers: Option<(Arc<Unit>, Arc<Layers>)>,
+    /// When it last told how far it was.
+    told: Instant,
+}
+
+/// How often a worker tells how far its cell is.
+const TELL: Duration = Duration::from_millis(100);
+
 /// Works until there is nothing left to do.
 pub async fn work(shared: &Shared) -> Result<(), WorkError> {
-    let mut slot = Slot::new(&shared.boot);
+    let mut worker = Worker { shared, slot: Slot::new(&shared.boot), layers: None, told: Instant::now() };
     loop {
         // Before looking, so that what is told meanwhile is heard.
         let news = shared.news.notified();
-        let mut later = false;
-        let mut found = None;
+        match worker.look() {
+            Found::Job(cell, job) => {
+                let done = worker.perform(cell, job).await;
+                shared.news.notify_waiters();
+                done?;
+                worker.tell(cell);
+            }
+            Found::Later => news.await,
+            Found::Nothing => return Ok(()),
+        }
+    }
+}
+
+enum Found<'a> {
+    Job(&'a Arc<Cell>, Job),
+    Later,
+    Nothing,
+}
+
+impl<'a> Worker<'a> {
+    /// Looks for work.
+    fn look(&self) -> Found<'a> {
+        let cells = &self.shared.cells;
         // Each file system's first cell is prepared before anything is explored: a mount option that the kernel does
         // not know is told at once, not after hours.
         let begin = |cell: &&Arc<Cell>| {
-            let first = shared.cells.iter().find(|other| other.filesystem == cell.filesystem);
+            let first = cells.iter().find(|other| other.filesystem == cell.filesystem);
             first.is_some_and(|first| first.index == cell.index) && cell.is_new()
         };
-        for cell in shared.cells.iter().filter(begin).chain(&shared.cells) {
-            if shared.stop.load(Ordering::Relaxed) {
+        let mut found = Found::Nothing;
+        for cell in cells.iter().filter(begin).chain(cells) {
+            if self.shared.stop.load(Ordering::Relaxed) {
                 break;
             }
             match cell.ask() {
-                Ask::Job(job) => {
-                    found = Some((cell, job));
-                    break;
-                }
-                Ask::Later => later = true,
-                Ask::Nothing => {}
+                Ask::Job(job) => return Found::Job(cell, job),
+                Ask::Later => found = Found::Later,
+                Ask::Nothing => self.finish(cell),
             }
         }
-        match found {
-            Some((cell, job)) => {
-                let done = perform(shared, &mut slot, cell, job).await;
-                shared.news.notify_waiters();
-                done?;
-                let _ = shared.events.send(Event::Progress { cell: cell.id.clone(), progress: cell.progress() });
-                if cell.finish() {
-                    let _ = shared.events.send(Event::CellFinished(Box::new((shared.finish)(cell))));
-                }
-            }
-            None if later => news.await,
-            None => return Ok(()),
+        found
+    }
+
+    /// Reports the cell if nobody has.
+    fn finish(&self, cell: &Arc<Cell>) {
+        if cell.finish() {
+            let _ = self.shared.events.send(Event::CellFinished(Box::new((self.shared.finish)(cell))));
         }
     }
-}
 
-async fn perform(shared: &Shared, slot: &mut Slot<'_>, cell: &Arc<Cell>, job: Job) -> Result<(), WorkError> {
-    match job {
-        Job::Prepare => match prepare(shared, slot, cell).await {
-            Err(WorkError::Guest(error @ GuestError::Died { .. })) => {
-                slot.lost();
+    fn tell(&mut self, cell: &Arc<Cell>) {
+        if self.told.elapsed() >= TELL {
+            self.told = Instant::now();
+            let _ = self.shared.events.send(Event::Progress { cell: cell.id.clone(), progress: cell.progress() });
+        }
+    }
+
+    async fn perform(&mut self, cell: &Arc<Cell>, job: Job) -> Result<(), WorkError> {
+        match job {
+            Job::Prepare => match self.prepare(cell).await {
+                Err(WorkError::Guest(error @ GuestError::Died { .. })) => {
+                    self.slot.lost();
+                    cell.failed(error.to_string());
+                    Ok(())
+                }
+                other => other.inspect_err(|error| cell.failed(error.to_string())),
+            },
+            Job::Replay(schedule, base) => {
+                let done = self.replay(cell, schedule, &base).await;
+                self.answer(cell, done, || format!("schedule {schedule} ({})", cell.subject.schedules[schedule].text()))
+            }
+            Job::Enter(entries) => {
+                let schedule = entries.first().map_or(0, |entry| entry.unit.replayed.schedule);
+                let done = self.enter(cell, entries).await;
+                self.answer(cell, done, || format!("schedule {schedule} ({})", cell.subject.schedules[schedule].text()))
+            }
+            Job::Confirm(shown) => {
+                let done = self.confirm(cell, shown).await;
+                self.answer(cell, done, || "looking once more at the states that are shown".into())
+            }
+        }
+    }
+
+    /// Tells the cell what went wrong. What stops every guest stops the run.
+    fn answer(
+        &mut self,
+        cell: &Cell,
+        done: Result<(), ReplayError>,
+        doing: impl FnOnce() -> String,
+    ) -> Result<(), WorkError> {
+        match done {
+            Ok(()) => Ok(()),
+            Err(ReplayError::Guest(error @ (GuestError::Setup { .. } | GuestError::Boot { .. }))) => {
                 cell.failed(error.to_string());
+                Err(error.into())
+            }
+            Err(error) => {
+                // A guest that could not follow may have something mounted.
+                self.slot.lost();
+                cell.failed(format!("{}: {error}", doing()));
                 Ok(())
             }
-            other => other.inspect_err(|error| cell.failed(error.to_string())),
-        },
-        Job::Schedule(schedule, base) => {
-            let plan = cell.subject.schedules[schedule].plan(&cell.subject.trace, &cell.subject.history);
-            match one_schedule(shared, slot, cell, schedule, &base, &plan).await {
-                Ok(outcome) => {
-                    tell_new(shared, cell, &outcome);
-                    cell.explored(schedule, outcome);
-                    Ok(())
+        }
+    }
+
+    async fn prepare(&mut self, cell: &Cell) -> Result<(), WorkError> {
+        let Shared { boot, events, .. } = self.shared;
+        let _ = events.send(Event::CellStarted { cell: cell.id.clone(), vm: boot.machine.name().into() });
+        let fresh = mkfs(&cell.filesystem, boot.sectors * disk::SECTOR as u64)?;
+        self.slot.set_guide(&cell.subject.guide);
+        let guest = self.slot.guest().await?;
+        match populate(guest, &cell.filesystem, fresh, &cell.subject.trace.before).await {
+            Ok(base) => {
+                cell.prepared(base, guest.machine(), guest.kernel());
+                Ok(())
+            }
+            Err(GuestError::Refused(reason)) => Err(WorkError::Start { cell: cell.id.to_string(), reason }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn replay(&mut self, cell: &Cell, schedule: usize, base: &Image) -> Result<(), ReplayError> {
+        let subject = &cell.subject;
+        let plan = subject.schedules[schedule].plan(&subject.trace, &subject.history);
+        self.slot.set_guide(&subject.guide);
+        let guest = self.slot.guest().await?;
+        let replay = replay(guest, &cell.filesystem, base, &plan, &subject.trace, &subject.live).await?;
+        cell.replayed(Replayed::new(schedule, plan, replay, &cell.model));
+        Ok(())
+    }
+
+    /// Enters branches of one unit.
+    async fn enter(&mut self, cell: &Arc<Cell>, entries: Vec<Entry>) -> Result<(), ReplayError> {
+        let mut tally = Tally::default();
+        let mut entered = Vec::new();
+        for entry in entries {
+            if self.shared.stop.load(Ordering::Relaxed) || cell.is_late() {
+                break;
+            }
+            let layers = self.layers(cell, &entry.unit);
+            let (fates, findings) = match self.shared.journal.find(cell.index, &entry) {
+                Some(Record { decisions, findings }) => {
+                    let mut fates = layers.fates();
+                    decisions.into_iter().for_each(|decision| fates.settle(decision));
+                    (fates, findings)
                 }
-                Err(ReplayError::Guest(error @ (GuestError::Setup { .. } | GuestError::Boot { .. }))) => {
-                    cell.failed(error.to_string());
-                    Err(error.into())
+                None => {
+                    self.slot.set_guide(&cell.subject.guide);
+                    let class = enter(&mut self.slot, &cell.filesystem, &layers, &entry.branch.prefix()).await?;
+                    let findings = judge(cell, &entry.unit, &layers, &class.fates, &class.observation);
+                    self.shared.journal.add(cell.index, &entry, class.fates.decisions(), &findings);
+                    (class.fates, findings)
                 }
-                Err(error) => {
-                    // A guest that could not follow may have something mounted.
-                    slot.lost();
-                    let text = cell.subject.schedules[schedule].text();
-                    cell.failed(format!("schedule {schedule} ({text}): {error}"));
-                    Ok(())
-                }
+            };
+            let violates = findings.iter().any(|finding| finding.fails);
+            let replayed = &entry.unit.replayed;
+            let injections = cell.subject.schedules[replayed.schedule].injected();
+            let place = Place { injections, schedule: replayed.schedule, epoch: entry.unit.epoch };
+            tally.class(&fates, findings, place, when(&entry.unit, &layers, &fates));
+            let (rest, states) = (entry.branch.rest(fates.decisions()), fates.count());
+            entered.push(Entered { entry, rest, violates, states });
+        }
+        let log = entered.first().map(|entered| entered.entry.unit.replayed.clone());
+        self.tell_new(cell, log.as_deref(), &tally);
+        cell.entered(entered, tally).map_err(ReplayError::Diverged)
+    }
+
+    /// What the unit's states share, made once for all pieces of work of one unit that come one after the other.
+    fn layers(&mut self, cell: &Cell, unit: &Arc<Unit>) -> Arc<Layers> {
+        match &self.layers {
+            Some((known, layers)) if Arc::ptr_eq(known, unit) => layers.clone(),
+            _ => {
+                let layers = Arc::new(unit.replayed.layers(unit.epoch, cell.model));
+                self.layers = Some((unit.clone(), layers.clone()));
+                layers
             }
         }
     }
-}
 
-/// Tells of violations of a kind that the cell did not have before.
-fn tell_new(shared: &Shared, cell: &Cell, outcome: &Outcome) {
-    let log = outcome.replay.as_ref().map(|(_, log)| log);
-    for (key, violation) in &outcome.tally.violations {
-        if !key.told_only && cell.is_news(key) {
-            let violation = Box::new(violation_report(cell, log, key, violation, &shared.run));
-            let _ = shared.events.send(Event::ViolationFound { cell: cell.id.clone(), violation });
+    /// Tells of violations of a kind that the cell did not have before.
+    fn tell_new(&self, cell: &Cell, replayed: Option<&Replayed>, tally: &Tally) {
+        for (key, violation) in &tally.violations {
+            if !key.told_only && cell.is_news(key) {
+                let violation = Box::new(violation_report(cell, replayed, key, violation, &self.shared.run));
+                let _ = self.shared.events.send(Event::ViolationFound { cell: cell.id.clone(), violation });
+            }
         }
     }
-}
 
-async fn prepare(shared: &Shared, slot: &mut Slot<'_>, cell: &Cell) -> Result<(), WorkError> {
-    let _ = shared.events.send(Event::CellStarted { cell: cell.id.clone(), vm: shared.boot.machine.name().into() });
-    let fresh = mkfs(&cell.filesystem, shared.boot.sectors * disk::SECTOR as u64)?;
-    slot.set_guide(&cell.subject.guide);
-    let guest = slot.guest().await?;
-    match populate(guest, &cell.filesystem, fresh, &cell.subject.trace.before).await {
-        Ok(base) => {
-            cell.prepared(base, guest.machine(), guest.kernel());
-            Ok(())
+    /// Builds each state that is to be shown as a whole, without any late decision, and looks whether it shows what the
+    /// class did that it was taken from.
+    async fn confirm(&mut self, cell: &Cell, shown: Vec<(Key, Violation, Arc<Replayed>)>) -> Result<(), ReplayError> {
+        let mut wrong = Vec::new();
+        for (key, violation, replayed) in shown {
+            let example = &violation.example;
+            let layers = replayed.layers(example.epoch, cell.model);
+            self.slot.set_guide(&cell.subject.guide);
+            let image = layers.image(&example.state);
+            let observation = observe_image(&mut self.slot, &cell.filesystem, image).await?;
+            let findings = cell.subject.rules.judge(&observation, &example.moment);
+            let same = |finding: &Finding| {
+                (&finding.path, &finding.invariant, finding.kind) == (&key.path, &key.invariant, key.kind)
+            };
+            if !findings.iter().any(same) {
+                let Key { path, invariant, kind, .. } = &key;
+                let place = format!("schedule {}, epoch {}, {:?}", example.schedule, example.epoch, example.state);
+                wrong
+                    .push(format!("{path} was {kind} ({invariant}) in a class, but not in the state itself ({place})"));
+            }
         }
-        Err(GuestError::Refused(reason)) => Err(WorkError::Start { cell: cell.id.to_string(), reason }),
-        Err(error) => Err(error.into()),
+        cell.confirmed(&wrong);
+        Ok(())
     }
 }
 
-/// Replays one schedule and explores every epoch of what the disk saw.
-async fn one_schedule(
-    shared: &Shared,
-    slot: &mut Slot<'_>,
-    cell: &Cell,
-    schedule: usize,
-    base: &disk::Image,
-    plan: &Plan,
-) -> Result<Outcome, ReplayError> {
-    let subject = &cell.subject;
-    slot.set_guide(&subject.guide);
-    let guest = slot.guest().await?;
-    let Replay { start, log } = replay(guest, &cell.filesystem, base, plan, &subject.trace, &subject.live).await?;
-    let mut tally = Tally::default();
-    let mut complete = true;
-    let mut durable = start.clone();
-    let mut from = 0;
-    for (index, epoch) in disk::epochs(&log, &cell.model).into_iter().enumerate() {
-        epoch.advance(&mut durable, &log, from);
-        from = epoch.volatile.start;
-        let layers = Arc::new(Layers::new(durable.clone(), &log, &epoch, cell.model));
-        tally.allowed += layers.fates().count();
-        let go_on = || !shared.stop.load(Ordering::Relaxed) && cell.may_go_on();
-        let whole = explore(slot, &cell.filesystem, &layers, go_on, |class| {
-            let survived = class.fates.decisions().iter().filter(|decision| decision.survived);
-            let moment = moment(plan, &epoch, layers.volatile(), survived.map(|decision| decision.write));
-            let mut findings = subject.rules.judge(&class.observation, &moment);
-            let weakness = is_weakness(&class.observation, class.fates.torn());
-            findings.iter_mut().for_each(|finding| finding.fails &= !weakness);
-            tally.class(&class.fates, findings, schedule, index, moment);
-        })
-        .await?;
-        complete &= whole;
-    }
-    if complete && tally.covered != tally.allowed {
-        // The partition into classes is broken: say so rather than believe any number.
-        warn!("covered {} of {} states", tally.covered, tally.allowed);
-        return Err(ReplayError::Diverged(format!(
-            "a defect of the harness: the classes hold {} states, the disk model allows {}",
-            tally.covered, tally.allowed
-        )));
-    }
-    let replay = (!tally.violations.is_empty()).then_some((start, log));
-    Ok(Outcome { tally, complete, replay })
+/// What is wrong with the states of a class.
+fn judge(cell: &Cell, unit: &Unit, layers: &Layers, fates: &Fates, observation: &Observation) -> Vec<Finding> {
+    let mut findings = cell.subject.rules.judge(observation, &when(unit, layers, fates));
+    let weakness = is_weakness(observation, fates.torn());
+    findings.iter_mut().for_each(|finding| finding.fails &= !weakness);
+    findings
+}
+
+/// When the states of a class can occur.
+fn when(unit: &Unit, layers: &Layers, fates: &Fates) -> checker::Moment {
+    let survived = fates.decisions().iter().filter(|decision| decision.survived).map(|decision| decision.write);
+    moment(&unit.replayed.plan, &unit.replayed.epochs[unit.epoch], layers.volatile(), survived)
 }

@@ -11,7 +11,7 @@ use harness::explore::{Guests, explore};
 use harness::mkfs::{KINDS, mkfs};
 use harness::replay::{populate, replay};
 use harness::subject::Subject;
-use harness::tally::Tally;
+use harness::tally::{Place, Tally};
 use protocol::{Command, Filesystem};
 use vm::{Accelerator, Guest, GuestError, Limits, Machine, Paths, Qemu, Uml};
 use workload::Workload;
@@ -196,7 +196,12 @@ async fn pass(stand: &mut Stand, subject: &Subject, course: &Course, seconds: f6
                 || true,
                 |class| {
                     let findings = subject.rules.judge(&class.observation, &epoch.moment);
-                    tally.class(&class.fates, findings, 0, index, epoch.moment);
+                    tally.class(
+                        &class.fates,
+                        findings,
+                        Place { injections: 0, schedule: 0, epoch: index },
+                        epoch.moment,
+                    );
                 },
             )
             .await?;

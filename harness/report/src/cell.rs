@@ -60,11 +60,15 @@ impl fmt::Display for CellId {
     }
 }
 
-/// How many schedules there are for the bound that was asked, and how many were explored to their end.
+/// The schedules of a cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the type's doc explains both")]
 pub struct Schedules {
+    /// How many were explored to their end.
     pub explored: u64,
+    /// How many of those that were replayed show crash states which no schedule before them had shown; only these are
+    /// explored and counted.
+    pub new: u64,
+    /// How many there are for the bound that was asked.
     pub total: u64,
 }
 

@@ -213,7 +213,7 @@ fn remarks(cell: &CellReport) -> Vec<String> {
     if cell.untouched() && cell.failure.is_none() {
         lines.push(covered(cell));
     } else if !cell.exhaustive() && cell.failure.is_none() {
-        let Schedules { explored, total } = cell.schedules;
+        let Schedules { explored, total, .. } = cell.schedules;
         lines.push(format!(
             "not exhaustive: {} of {} of {} schedules",
             covered(cell),

@@ -19,7 +19,7 @@ pub fn cell(fs: &str) -> CellReport {
         id: id(fs),
         vm: "uml".into(),
         kernel: "6.1.0".into(),
-        schedules: Schedules { explored: 3, total: 3 },
+        schedules: Schedules { explored: 3, new: 2, total: 3 },
         crash_states: CrashStates { allowed: 1204u32.into(), covered: 1204u32.into(), mounts: 96 },
         durable_after_exit: Durable::Yes,
         violations: vec![],
@@ -86,7 +86,7 @@ pub fn incomplete(fs: &str) -> CellReport {
     let allowed = BigUint::from(1u32) << 256;
     CellReport {
         crash_states: CrashStates { covered: &allowed / 3u32, allowed, mounts: 5000 },
-        schedules: Schedules { explored: 3, total: 12 },
+        schedules: Schedules { explored: 3, new: 3, total: 12 },
         durable_after_exit: Durable::Unknown,
         notes: vec!["the budget of 5000 mounts ran out".into()],
         ..cell(fs)

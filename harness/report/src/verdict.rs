@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     fn judge(violations: usize, judged: bool, schedules: (u64, u64), states: (u32, u32)) -> Verdict {
-        let schedules = Schedules { explored: schedules.0, total: schedules.1 };
+        let schedules = Schedules { explored: schedules.0, new: 0, total: schedules.1 };
         let states = CrashStates { covered: states.0.into(), allowed: states.1.into(), mounts: 1 };
         verdict(violations, judged, &schedules, &states)
     }

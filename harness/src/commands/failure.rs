@@ -131,6 +131,7 @@ impl From<RunError> for Failure {
                 FileErrorKind::Io(source) => Self::io(source, &error),
                 _ => Self::machine(error),
             },
+            RunError::OtherMachine { .. } => Self::usage(error),
             RunError::Interrupted => Self::new(ExitStatus::Interrupted, error),
         }
     }
@@ -170,7 +171,10 @@ impl From<StoreError> for Failure {
         match &error {
             StoreError::Io { source, .. } => Self::io(source, &error),
             StoreError::Image(image) => image.into(),
-            StoreError::Damaged { .. } | StoreError::NoRun { .. } | StoreError::NoSuch { .. } => Self::usage(error),
+            StoreError::Damaged { .. }
+            | StoreError::Nothing { .. }
+            | StoreError::NoRun { .. }
+            | StoreError::NoSuch { .. } => Self::usage(error),
         }
     }
 }

@@ -16,13 +16,18 @@ use super::Failure;
 use super::signal::{Manner, Scratch, Signals};
 use crate::cli;
 use crate::mkfs;
-use crate::run::{Options, RunError, link_latest, run as run_workloads};
+use crate::run::{Options, RunError, link_latest, resume, run as run_workloads};
+use crate::store::Store;
 
 /// Where runs land, relative to the current directory.
 pub const RESULTS: &str = "results";
 
 /// Runs workloads and reports.
 pub fn run(arguments: cli::Run) -> Result<ExitStatus, Failure> {
+    if let Some(directory) = &arguments.resume {
+        // Before anything else: what cannot be gone on with needs no guests.
+        Store::open(directory)?;
+    }
     let workloads: Vec<Workload> = if arguments.command.is_empty() {
         load(&arguments.workloads)?
     } else {
@@ -38,7 +43,7 @@ pub fn run(arguments: cli::Run) -> Result<ExitStatus, Failure> {
         fs::File::open(kernel)
             .map_err(|error| Failure::io(&error, format!("cannot read the kernel {shown}: {error}")))?;
     }
-    let place = arguments.out.as_deref().unwrap_or(Path::new(RESULTS));
+    let place = arguments.out.as_deref().or(arguments.resume.as_deref()).unwrap_or(Path::new(RESULTS));
     check(place).map_err(|error| {
         let elsewhere = if arguments.out.is_none() { " (--out DIR takes them elsewhere)" } else { "" };
         Failure::io(&error, format!("cannot put results into {}: {error}{elsewhere}", place.display()))
@@ -101,6 +106,7 @@ fn options(arguments: &cli::Run) -> Options {
         model: DiskModel { cache: arguments.disk.into(), tear: arguments.tear.into(), unit: 1 },
         schedules: arguments.schedules,
         budget: arguments.budget,
+        seed: arguments.seed,
         workers: arguments.jobs.unwrap_or_else(processors),
         limits: Limits::default(),
     }
@@ -119,12 +125,18 @@ async fn run_async(arguments: &cli::Run, workloads: &[Workload], signals: &Signa
     let root = PathBuf::from(RESULTS);
     let directory = |id: &str| arguments.out.clone().unwrap_or_else(|| fresh(&root.join("runs"), id));
     let (options, paths) = (options(arguments), Paths::from_environment());
-    let finished = run_workloads(workloads, &options, &paths, &signals.stop, sender.clone(), directory).await;
+    let finished = match &arguments.resume {
+        Some(begun) => {
+            resume(Store::open(begun)?, options.workers, options.limits, &paths, &signals.stop, sender.clone()).await
+        }
+        None => run_workloads(workloads, &options, &paths, &signals.stop, sender.clone(), directory).await,
+    };
     if let Ok(finished) = &finished
         && !matches!(finished.cut, Some(RunError::Report(_)))
     {
         let directory = finished.store.directory();
         if arguments.out.is_none()
+            && arguments.resume.is_none()
             && let Err(error) = link_latest(&root, directory)
         {
             let text = format!("failed to point {RESULTS}/latest at this run: {error}");

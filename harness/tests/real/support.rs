@@ -111,6 +111,7 @@ pub fn options(filesystems: &[&str]) -> Options {
         model: disk::DiskModel::default(),
         schedules: 1,
         budget: Budget::default(),
+        seed: 0,
         workers: 2,
         limits: Limits::default(),
     }

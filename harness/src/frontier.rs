@@ -1,0 +1,183 @@
+//! The tree of decisions that recovery and the checker really make, and the parts of it that no run has entered yet:
+//! pure.
+//!
+//! A run starts with a prefix of decisions and answers with all that it settled, prefix first. At each decision of its
+//! own it could have gone the other way: the states in which it does are a [`Branch`], to be entered by another run.
+//! So each question is settled both ways, once each, and the classes of all runs are a partition of the states,
+//! whatever the order in which branches are taken. Which branch is worth more than another is said by [`Worth`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use disk::Decision;
+use sha2::{Digest, Sha256};
+
+/// What is tried first: the fewer losses, the more a state looks like what happens in the field, and the easier it is to
+/// understand. The first run of an epoch loses nothing; then come all single losses, all single tears, all pairs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Worth {
+    /// Writes of which something is known to be lost.
+    pub losses: u32,
+    /// Whether one of them is known to be torn.
+    pub torn: bool,
+}
+
+/// A part of the tree that no run has entered: the states that agree with its prefix.
+#[derive(Clone, Debug)]
+pub struct Branch {
+    /// What the run settled that this one branches off from.
+    run: Arc<[Decision]>,
+    /// How many of these decisions it shares; the next one is turned round. The root shares none, and has no run.
+    shared: usize,
+    /// How soon it should be entered.
+    pub worth: Worth,
+    /// Names it within its epoch, in every run: a hash of its prefix.
+    pub key: [u8; 16],
+}
+
+impl Branch {
+    /// All states of an epoch.
+    pub fn root() -> Self {
+        Self { run: Arc::new([]), shared: 0, worth: Worth::default(), key: [0; 16] }
+    }
+
+    /// How many decisions a run that enters starts with.
+    pub fn depth(&self) -> usize {
+        (self.shared + 1).min(self.run.len())
+    }
+
+    /// What a run that enters starts with.
+    pub fn prefix(&self) -> Vec<Decision> {
+        let mut prefix = self.run[..self.depth()].to_vec();
+        if let Some(last) = prefix.last_mut() {
+            last.survived = !last.survived;
+        }
+        prefix
+    }
+
+    /// What is left of this branch when a run entered it and made these `decisions`, prefix first.
+    pub fn rest(&self, decisions: &[Decision]) -> Vec<Branch> {
+        let mut rest = Vec::new();
+        if decisions.len() == self.depth() {
+            return rest;
+        }
+        let run: Arc<[Decision]> = decisions.into();
+        let mut known = Losses::default();
+        let mut hasher = Sha256::new();
+        for (shared, &decision) in run.iter().enumerate() {
+            if shared >= self.depth() {
+                let turned = Decision { survived: !decision.survived, ..decision };
+                let digest = hasher.clone().chain_update(bytes(turned)).finalize();
+                let key = std::array::from_fn(|index| digest[index]);
+                rest.push(Branch { run: run.clone(), shared, worth: known.with(turned), key });
+            }
+            known.add(decision);
+            hasher.update(bytes(decision));
+        }
+        rest
+    }
+}
+
+fn bytes(decision: Decision) -> [u8; 9] {
+    let [a, b, c, d] = decision.write.to_le_bytes();
+    let [e, f, g, h] = decision.unit.to_le_bytes();
+    [a, b, c, d, e, f, g, h, u8::from(decision.survived)]
+}
+
+/// What is known about writes, as far as it matters for [`Worth`].
+#[derive(Default)]
+struct Losses {
+    /// For each write: whether something survived, and whether something was lost.
+    writes: HashMap<u32, (bool, bool)>,
+    worth: Worth,
+}
+
+impl Losses {
+    fn with(&self, decision: Decision) -> Worth {
+        let (mut kept, mut lost) = self.writes.get(&decision.write).copied().unwrap_or_default();
+        let new = !lost && !decision.survived;
+        kept |= decision.survived;
+        lost |= !decision.survived;
+        Worth { losses: self.worth.losses + u32::from(new), torn: self.worth.torn || (kept && lost) }
+    }
+
+    fn add(&mut self, decision: Decision) {
+        self.worth = self.with(decision);
+        let (kept, lost) = self.writes.entry(decision.write).or_default();
+        *kept |= decision.survived;
+        *lost |= !decision.survived;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn decision(write: u32, unit: u32, survived: bool) -> Decision {
+        Decision { write, unit, survived }
+    }
+
+    /// A guest that asks about one write after the other, where to go next depending on the answers: every second write
+    /// is asked about only if the one before was lost.
+    fn run(prefix: &[Decision], writes: u32, first: bool) -> Vec<Decision> {
+        let mut decisions = prefix.to_vec();
+        let mut before = false;
+        for write in 0..writes {
+            if write % 2 == 1 && before {
+                continue;
+            }
+            let known = decisions.iter().find(|decision| decision.write == write).map(|decision| decision.survived);
+            before = known.unwrap_or(first);
+            if known.is_none() {
+                decisions.push(decision(write, 0, first));
+            }
+        }
+        decisions
+    }
+
+    fn classes(writes: u32, first: bool, take: impl Fn(usize) -> usize) -> BTreeSet<Vec<Decision>> {
+        let mut branches = vec![Branch::root()];
+        let mut classes = BTreeSet::new();
+        while !branches.is_empty() {
+            let branch = branches.swap_remove(take(branches.len()) % branches.len());
+            let decisions = run(&branch.prefix(), writes, first);
+            branches.extend(branch.rest(&decisions));
+            let mut class = decisions;
+            class.sort();
+            assert!(classes.insert(class), "a class was found twice");
+        }
+        classes
+    }
+
+    proptest! {
+        /// Whatever is taken first, and whichever way a run goes where it may choose, the classes are the same.
+        #[test]
+        fn the_order_does_not_matter(writes in 0u32..8, first: bool, seed in 0usize..1000) {
+            let expected = classes(writes, true, |_| 0);
+            prop_assert_eq!(classes(writes, first, |left| seed.wrapping_mul(left) >> 2), expected);
+        }
+    }
+
+    #[test]
+    fn single_losses_come_before_single_tears_and_these_before_pairs() {
+        let decisions = [decision(0, 0, false), decision(1, 0, true), decision(1, 1, true)];
+        let root = Branch::root().rest(&decisions);
+        let worth = |branches: &[Branch]| branches.iter().map(|b| (b.worth.losses, b.worth.torn)).collect::<Vec<_>>();
+        assert_eq!(worth(&root), [(0, false), (2, false), (2, true)]);
+        assert!(Worth { losses: 1, torn: false } < Worth { losses: 1, torn: true });
+        assert!(Worth { losses: 1, torn: true } < Worth { losses: 2, torn: false });
+    }
+
+    #[test]
+    fn a_branch_shares_what_was_settled_before_it() {
+        let decisions = [decision(0, 0, true), decision(1, 0, true)];
+        let rest = Branch::root().rest(&decisions);
+        assert_eq!(rest[0].prefix(), [decision(0, 0, false)]);
+        assert_eq!(rest[1].prefix(), [decision(0, 0, true), decision(1, 0, false)]);
+        assert!(rest[1].rest(&rest[1].prefix()).is_empty());
+    }
+}

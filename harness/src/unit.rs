@@ -1,0 +1,169 @@
+//! One replay, cut into what is explored on its own; and how to tell that another replay offers the same.
+
+use std::sync::Arc;
+
+use disk::{BlockLog, DiskModel, Entry, Epoch, Image, Layers};
+use sha2::{Digest, Sha256};
+
+use crate::replay::Replay;
+use crate::schedule::{Origin, Plan};
+
+/// One schedule, replayed.
+#[derive(Debug)]
+pub struct Replayed {
+    /// Index of the schedule.
+    pub schedule: usize,
+    /// What the guest did.
+    pub plan: Plan,
+    /// The durable start state.
+    pub start: Image,
+    /// What the disk saw.
+    pub log: BlockLog,
+    /// The log's epochs.
+    pub epochs: Vec<Epoch>,
+}
+
+/// One epoch of one replay: a tree of decisions of its own.
+#[derive(Debug)]
+pub struct Unit {
+    /// Its place among the units of its cell, in the order of schedules and epochs.
+    pub index: usize,
+    /// The replay.
+    pub replayed: Arc<Replayed>,
+    /// Index of the epoch.
+    pub epoch: usize,
+    /// Names it, whatever run it is found in.
+    pub key: Key,
+}
+
+/// What is the same for two epochs whose crash states are the same: see [`Replayed::keys`].
+pub type Key = [u8; 16];
+
+impl Replayed {
+    /// Cuts a replay into epochs.
+    pub fn new(schedule: usize, plan: Plan, Replay { start, log }: Replay, model: &DiskModel) -> Self {
+        let epochs = disk::epochs(&log, model);
+        Self { schedule, plan, start, log, epochs }
+    }
+
+    /// What one epoch's states share.
+    pub fn layers(&self, epoch: usize, model: DiskModel) -> Layers {
+        let mut durable = self.start.clone();
+        let epoch = &self.epochs[epoch];
+        epoch.advance(&mut durable, &self.log, 0);
+        Layers::new(durable, &self.log, epoch, model)
+    }
+
+    /// Bytes that the disk was given.
+    pub fn bytes(&self) -> usize {
+        self.log.writes.iter().map(|write| write.data.len()).sum()
+    }
+
+    /// One key for each epoch. Epochs of two replays of one trace have the same key if the disk saw the same up to
+    /// their ends: the same ops and works one after the other, and during each the same writes (place and length) and
+    /// flushes. A work during which the disk saw nothing is left out: the kernel had nothing to do, so the replay is
+    /// the one without it.
+    ///
+    /// Contents are not compared, since they differ for no reason: inode generations are random, times go on. What a
+    /// kernel writes during the same calls to the same places is the same but for these.
+    pub fn keys(&self) -> Vec<Key> {
+        let idle = self.idle();
+        let mut hasher = Sha256::new();
+        let mut entries = self.log.entries.iter().peekable();
+        let mut keys = Vec::new();
+        for epoch in &self.epochs {
+            let within = |entry: &&Entry| match **entry {
+                Entry::Write(index) => (index as usize) < epoch.volatile.end,
+                Entry::Mark(mark) => mark.step < epoch.ended_last,
+                Entry::Flush { .. } => true,
+            };
+            while let Some(entry) = entries.next_if(within) {
+                let text = match *entry {
+                    Entry::Write(index) => {
+                        let write = &self.log.writes[index as usize];
+                        format!("w{} {} {:?}", write.sector, write.sectors(), self.origin(write.step))
+                    }
+                    Entry::Flush { covers } => format!("f{covers}"),
+                    Entry::Mark(mark) if idle.get(mark.step as usize).copied().unwrap_or(false) => continue,
+                    Entry::Mark(mark) => format!("m{:?}", self.origin(mark.step)),
+                };
+                hasher.update(text.as_bytes());
+                hasher.update([0]);
+            }
+            let mut key = hasher.clone();
+            key.update(format!("{:?}", epoch.volatile));
+            let digest = key.finalize();
+            keys.push(std::array::from_fn(|index| digest[index]));
+        }
+        keys
+    }
+
+    fn origin(&self, step: u32) -> Option<&Origin> {
+        self.plan.origins.get(step as usize)
+    }
+
+    /// For each step, whether it is background work during which the disk saw nothing.
+    fn idle(&self) -> Vec<bool> {
+        let mut idle: Vec<bool> = self.plan.origins.iter().map(|origin| matches!(origin, Origin::Work(_))).collect();
+        let mut step = 0;
+        for entry in &self.log.entries {
+            match entry {
+                Entry::Mark(mark) => step = mark.step as usize + 1,
+                Entry::Write(_) | Entry::Flush { .. } => idle.get_mut(step).into_iter().for_each(|idle| *idle = false),
+            }
+        }
+        idle
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use disk::{Mark, WriteEntry};
+
+    use super::*;
+    use crate::schedule::Work;
+
+    /// `w` a write, `f` a flush, `o` the end of an op, `c` the end of a commit.
+    fn replayed(text: &str) -> Replayed {
+        let mut log = BlockLog::default();
+        let mut origins = Vec::new();
+        let mut ops = 0;
+        for letter in text.chars() {
+            let step = origins.len() as u32;
+            let written = log.writes.len() as u32;
+            match letter {
+                'w' => {
+                    let data = Arc::new(vec![0; disk::SECTOR]);
+                    log.writes.push(WriteEntry { sector: u64::from(written), data, step });
+                    log.entries.push(Entry::Write(written));
+                }
+                'f' => log.entries.push(Entry::Flush { covers: written }),
+                _ => {
+                    log.entries.push(Entry::Mark(Mark { step, result: 0 }));
+                    origins.push(if letter == 'o' { Origin::Op(ops) } else { Origin::Work(Work::Commit) });
+                    ops += usize::from(letter == 'o');
+                }
+            }
+        }
+        let plan = Plan { steps: Vec::new(), origins };
+        Replayed::new(0, plan, Replay { start: Image::zeroed(1), log }, &DiskModel::default())
+    }
+
+    fn shared(one: &str, other: &str) -> usize {
+        let (one, other) = (replayed(one).keys(), replayed(other).keys());
+        one.iter().zip(&other).take_while(|(one, other)| one == other).count()
+    }
+
+    #[test]
+    fn what_went_before_an_injection_is_shared() {
+        assert_eq!(shared("wfowfowfo", "wfowfowfo"), 4);
+        assert_eq!(shared("wfowfowfo", "wfowfcwfo"), 2);
+        assert_eq!(shared("wfowfowfo", "wfowowfo"), 1);
+    }
+
+    #[test]
+    fn work_that_the_disk_did_not_see_is_no_work() {
+        assert_eq!(shared("wfowfo", "wfocwfoc"), 3);
+        assert_eq!(shared("wfowfo", "wfowfco"), 2, "it came before the op's end");
+    }
+}
