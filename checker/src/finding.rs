@@ -83,7 +83,7 @@ impl fmt::Display for Kind {
 }
 
 /// A crash state breaks a rule.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Finding {
     /// The rule.
     pub invariant: Invariant,

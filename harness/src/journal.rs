@@ -11,10 +11,9 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use checker::{Finding, Invariant, Kind};
+use checker::Finding;
 use disk::Decision;
 use serde::{Deserialize, Serialize};
-use trace::RelPath;
 use tracing::warn;
 
 use crate::front::Entry;
@@ -34,9 +33,11 @@ pub struct Record {
 /// Cell, epoch, branch.
 type Place = (usize, [u8; 16], [u8; 16]);
 
+type Known = HashMap<Place, (Vec<Settled>, Vec<Finding>)>;
+
 /// The journal of a run.
 pub struct Journal {
-    known: HashMap<Place, (Vec<Settled>, Vec<Kept>)>,
+    known: Known,
     file: Mutex<Option<File>>,
 }
 
@@ -50,17 +51,7 @@ struct Line {
     branch: String,
     settled: Vec<Settled>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    findings: Vec<Kept>,
-}
-
-/// A finding.
-#[derive(Clone, Serialize, Deserialize)]
-struct Kept {
-    invariant: Invariant,
-    kind: Kind,
-    path: RelPath,
-    observed: String,
-    fails: bool,
+    findings: Vec<Finding>,
 }
 
 impl Journal {
@@ -88,14 +79,7 @@ impl Journal {
         let (settled, findings) = self.known.get(&(cell, entry.unit.key, entry.branch.key))?;
         let mut decisions = entry.branch.prefix();
         decisions.extend(settled.iter().map(|&(write, unit, survived)| Decision { write, unit, survived }));
-        let findings = findings.iter().cloned().map(|Kept { invariant, kind, path, observed, fails }| Finding {
-            invariant,
-            kind,
-            path,
-            observed,
-            fails,
-        });
-        Some(Record { decisions, findings: findings.collect() })
+        Some(Record { decisions, findings: findings.clone() })
     }
 
     /// Keeps what was found. If it cannot be kept, the run goes on without: it only could not be gone on with.
@@ -104,19 +88,12 @@ impl Journal {
         let Some(open) = file.as_mut() else { return };
         let own = &decisions[entry.branch.depth()..];
         let settled = own.iter().map(|decision| (decision.write, decision.unit, decision.survived)).collect();
-        let kept = |finding: &Finding| Kept {
-            invariant: finding.invariant.clone(),
-            kind: finding.kind,
-            path: finding.path.clone(),
-            observed: finding.observed.clone(),
-            fails: finding.fails,
-        };
         let line = Line {
             cell,
             epoch: hex(&entry.unit.key),
             branch: hex(&entry.branch.key),
             settled,
-            findings: findings.iter().map(kept).collect(),
+            findings: findings.to_vec(),
         };
         let mut text = serde_json::to_vec(&line).unwrap_or_default();
         text.push(b'\n');
@@ -128,7 +105,7 @@ impl Journal {
 }
 
 /// Reads the lines that are whole, and how many bytes these are.
-fn read(path: &Path) -> io::Result<(HashMap<Place, (Vec<Settled>, Vec<Kept>)>, u64)> {
+fn read(path: &Path) -> io::Result<(Known, u64)> {
     let mut known = HashMap::new();
     let mut whole = 0;
     let file = match File::open(path) {
