@@ -193,7 +193,9 @@ impl Cell {
         if self.may_go_on(state) {
             state.next_round(total);
             let most = self.budget.mounts.map_or(u64::MAX, |limit| limit - state.given);
-            let entries = state.front.take(most);
+            // Which schedules were replayed before a budget of mounts was spent must not depend on who was faster.
+            let ready = self.budget.mounts.is_none() || state.replays.admitted == total || state.replays.full;
+            let entries = state.front.take(if ready { most } else { 0 });
             if !entries.is_empty() {
                 state.given += entries.len() as u64;
                 state.running += 1;

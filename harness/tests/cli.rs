@@ -573,3 +573,35 @@ fn killed() {
     assert_eq!(shown(child.wait().unwrap()), 128 + 9);
     wait("guests to be gone", || place.guests().is_empty());
 }
+
+/// Killed again and again, at moments that fall anywhere, and gone on with each time: the report is the one of a run
+/// that nobody disturbed.
+#[test]
+fn a_killed_run_goes_on() {
+    if !uml() {
+        return;
+    }
+    let place = Place::new();
+    place.workload("saver", "setup = ['sh', '-c', 'echo old > f']\ncommand = ['sh', '-c', 'echo new > f']\n");
+    let begin = |out| ["run", "--vm=uml", "--fs=ext4", "--fs=xfs", "--tear=one", "--out", out, "saver"];
+    let undisturbed = place.run(&begin("undisturbed"));
+    assert_eq!(undisturbed.status, 1, "{}", undisturbed.stderr);
+    let mut kills = 0;
+    for delay in [50, 400, 700, 900, 1000, 1100, 1200, 1300, 1400, 1500] {
+        let begun = place.path("killed/replay.json").exists();
+        let arguments = if begun { vec!["run", "--resume", "killed"] } else { begin("killed").to_vec() };
+        let mut child = place.command(&arguments).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(delay));
+        child.kill().unwrap();
+        kills += u32::from(!child.wait().unwrap().success());
+    }
+    assert!(kills > 0);
+    let ended = place.run(&["run", "--resume", "killed"]);
+    assert_eq!(ended.status, 1, "{}", ended.stderr);
+    let report = |name: &str| fs::read_to_string(place.path(name).join("report.json")).unwrap();
+    assert_eq!(report("killed"), report("undisturbed"));
+    // What it had found, it did not look for again: a run that is over has nothing left to do but to confirm.
+    let journal = |name: &str| fs::read_to_string(place.path(name).join("journal.jsonl")).unwrap().lines().count();
+    assert_eq!(journal("killed"), journal("undisturbed"));
+    wait("guests to end", || place.guests().is_empty());
+}

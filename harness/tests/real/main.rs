@@ -8,5 +8,6 @@ mod events;
 mod failing;
 mod figures;
 mod machines;
+mod same;
 mod support;
 mod tokens;

@@ -1,0 +1,42 @@
+//! A report does not depend on how many workers made it, nor on which of them was faster.
+
+use harness::cell::Budget;
+use report::Report;
+
+use crate::support::{options, run, uml, workloads};
+
+/// The report of a run with so many workers.
+async fn report(workers: usize, budget: Budget) -> Report {
+    let directory = tempfile::tempdir().unwrap();
+    let options = harness::run::Options { workers, budget, ..options(&["ext4", "xfs"]) };
+    run(&workloads(&["naive_config_py", "overwrite_in_place"]), &options, directory.path()).await.report
+}
+
+/// They must not differ in a single byte; says where they do.
+fn assert_same(one: &Report, other: &Report) {
+    let [one, other] = [one, other].map(|report| serde_json::to_string_pretty(report).unwrap());
+    let different = one.lines().zip(other.lines()).enumerate().find(|(_, (one, other))| one != other);
+    assert!(one == other, "the first difference, with its line: {different:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_one_worker_and_with_four() {
+    if uml().is_none() {
+        return;
+    }
+    let one = report(1, Budget::default()).await;
+    assert!(one.cells.iter().all(|cell| cell.exhaustive()));
+    assert_same(&one, &report(4, Budget::default()).await);
+}
+
+/// A budget of mounts cuts at the same place, whoever does the work.
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_budget_runs_out() {
+    if uml().is_none() {
+        return;
+    }
+    let budget = Budget { mounts: Some(30), time: None };
+    let one = report(1, budget).await;
+    assert!(one.cells.iter().all(|cell| cell.crash_states.mounts == 30 && !cell.exhaustive()));
+    assert_same(&one, &report(4, budget).await);
+}
