@@ -100,7 +100,7 @@ impl Tally {
 impl Example {
     /// The lower, the easier to understand: fewer injections (schedules come in that order), fewer lost writes.
     fn rank(&self) -> (usize, usize, usize, &State) {
-        let torn = usize::from(self.state.torn.is_some());
+        let torn = self.state.torn.len();
         (self.schedule, self.state.lost.len() + torn + self.state.lost_units.len(), self.epoch, &self.state)
     }
 }

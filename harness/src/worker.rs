@@ -178,7 +178,7 @@ async fn one_schedule(
     let mut from = 0;
     for (index, epoch) in disk::epochs(&log, &cell.model).into_iter().enumerate() {
         epoch.advance(&mut durable, &log, from);
-        from = epoch.volatile.start;
+        from = epoch.durable;
         let layers = Arc::new(Layers::new(durable.clone(), &log, &epoch, cell.model));
         tally.allowed += layers.fates().count();
         let go_on = || !shared.stop.load(Ordering::Relaxed) && cell.may_go_on();
