@@ -379,7 +379,7 @@ impl Progress {
                 continue;
             }
             new += 1;
-            let volatile = &replayed.log.writes[replayed.epochs[epoch].volatile.clone()];
+            let volatile = replayed.epochs[epoch].volatile_writes(&replayed.log);
             let allowed = disk::Fates::open(model, volatile).count();
             self.result.tally.allowed += &allowed;
             let index = self.units.len();

@@ -100,6 +100,9 @@ pub struct Run {
     /// How a crash may cut a write
     #[arg(long, value_enum, default_value_t, help_heading = EXPLORED)]
     pub tear: Tear,
+    /// How many bytes the disk writes atomically
+    #[arg(long, value_enum, default_value_t, help_heading = EXPLORED)]
+    pub sector: Sector,
     /// In how many places at once background work (commit, writeback) is forced, at most
     #[arg(long, value_name = "K", default_value_t = 1, help_heading = EXPLORED)]
     pub schedules: u32,
@@ -216,6 +219,8 @@ pub enum Disk {
     /// A volatile cache that obeys flushes
     #[default]
     Writeback,
+    /// No volatile cache: only writes under way are
+    Writethrough,
     /// A cache that ignores flushes
     Lying,
 }
@@ -224,6 +229,7 @@ impl From<Disk> for disk::CacheKind {
     fn from(disk: Disk) -> Self {
         match disk {
             Disk::Writeback => Self::Writeback,
+            Disk::Writethrough => Self::Writethrough,
             Disk::Lying => Self::Lying,
         }
     }
@@ -247,6 +253,28 @@ impl From<Tear> for disk::TearKind {
             Tear::None => Self::None,
             Tear::One => Self::One,
             Tear::Any => Self::Any,
+        }
+    }
+}
+
+/// `--sector`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Sector {
+    /// Physical sectors of 512 bytes
+    #[default]
+    #[value(name = "512")]
+    Bytes512,
+    /// Physical sectors of 4096 bytes
+    #[value(name = "4096")]
+    Bytes4096,
+}
+
+impl Sector {
+    /// The same as [`disk::DiskModel::unit`].
+    pub fn unit(self) -> u32 {
+        match self {
+            Sector::Bytes512 => 1,
+            Sector::Bytes4096 => 8,
         }
     }
 }

@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn what_survived_was_written_before() {
-        let epoch = Epoch { volatile: 0..3, ended_first: 0, ended_last: 2 };
+        let epoch = Epoch { durable: 0, volatile: vec![0, 1, 2], ended_first: 0, ended_last: 2 };
         let writes = written_in(&[0, 1, 2]);
         let begun = |survived: &[u32]| moment(&plan(), &epoch, &writes, survived.iter().copied()).begun_earliest;
         assert_eq!([begun(&[]), begun(&[0]), begun(&[1, 0]), begun(&[2])], [0, 1, 3, 3]);
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn an_epoch_bounds_its_states() {
-        let epoch = Epoch { volatile: 0..1, ended_first: 2, ended_last: 3 };
+        let epoch = Epoch { durable: 0, volatile: vec![0], ended_first: 2, ended_last: 3 };
         let writes = written_in(&[0]);
         assert_eq!(moment(&plan(), &epoch, &writes, [0]), Moment { begun_earliest: 3, ended_latest: 3 });
         assert_eq!(begun_latest(&plan(), &epoch), 4, "op 3 was under way");
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn only_a_torn_write_is_known_to_have_survived() {
-        let one = State { lost: vec![1], torn: Some((4, disk::Tear::Head(1))), ..State::default() };
+        let one = State { lost: vec![1], torn: vec![(4, disk::Tear::Head(1))], ..State::default() };
         let any = State { lost: vec![1], lost_units: vec![(2, 0), (2, 3)], ..State::default() };
         assert_eq!(torn(&one).collect::<Vec<_>>(), [4]);
         assert_eq!(torn(&any).collect::<Vec<_>>(), [2, 2]);

@@ -114,7 +114,7 @@ impl Tally {
 impl Example {
     /// The lower, the easier to understand: fewer injections, fewer lost writes, an earlier schedule and epoch.
     fn rank(&self) -> (u32, usize, usize, usize, &State) {
-        let torn = usize::from(self.state.torn.is_some());
+        let torn = self.state.torn.len();
         let losses = self.state.lost.len() + torn + self.state.lost_units.len();
         (self.injections, losses, self.schedule, self.epoch, &self.state)
     }

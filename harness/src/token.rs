@@ -38,10 +38,11 @@ impl fmt::Display for Token {
         if !self.state.lost.is_empty() {
             write!(f, ".l{}", ranges(&self.state.lost))?;
         }
-        match self.state.torn {
-            Some((write, Tear::Head(boundary))) => write!(f, ".t{write}h{boundary}")?,
-            Some((write, Tear::Tail(boundary))) => write!(f, ".t{write}t{boundary}")?,
-            None => {}
+        for (write, tear) in &self.state.torn {
+            match tear {
+                Tear::Head(boundary) => write!(f, ".t{write}h{boundary}")?,
+                Tear::Tail(boundary) => write!(f, ".t{write}t{boundary}")?,
+            }
         }
         let mut units = self.state.lost_units.as_slice();
         while let Some(&(write, _)) = units.first() {
@@ -110,7 +111,7 @@ impl FromStr for Token {
                     let write = rest[..at].parse().map_err(|_| unknown())?;
                     let boundary = rest[at + 1..].parse().map_err(|_| unknown())?;
                     let tear = if rest[at..].starts_with('h') { Tear::Head(boundary) } else { Tear::Tail(boundary) };
-                    state.torn = Some((write, tear));
+                    state.torn.push((write, tear));
                 }
                 "u" => {
                     let (write, units) = rest.split_once(':').ok_or_else(unknown)?;
@@ -121,6 +122,7 @@ impl FromStr for Token {
                 _ => return Err(unknown()),
             }
         }
+        state.torn.sort_unstable();
         state.lost_units.sort_unstable();
         Ok(Self { run: run.into(), cell, schedule, epoch, state })
     }
@@ -136,10 +138,11 @@ mod tests {
         #[test]
         fn a_token_comes_back_as_it_was(
             lost in prop::collection::btree_set(0u32..40, 0..20),
-            torn in prop::option::of((0u32..40, any::<bool>(), 1u32..8)),
+            torn in prop::collection::btree_map(0u32..40, (any::<bool>(), 1u32..8), 0..3),
             units in prop::collection::btree_set((0u32..5, 0u32..8), 0..10),
         ) {
-            let torn = torn.map(|(write, head, at)| (write, if head { Tear::Head(at) } else { Tear::Tail(at) }));
+            let tear = |(head, at)| if head { Tear::Head(at) } else { Tear::Tail(at) };
+            let torn = torn.into_iter().map(|(write, cut)| (write, tear(cut))).collect();
             let state = State { lost: lost.into_iter().collect(), torn, lost_units: units.into_iter().collect() };
             let token = Token { run: "4f2a91".into(), cell: 1, schedule: 40, epoch: 2, state };
             prop_assert_eq!(token.to_string().parse::<Token>(), Ok(token));

@@ -73,7 +73,7 @@ impl Replayed {
         let mut keys = Vec::new();
         for epoch in &self.epochs {
             let within = |entry: &&Entry| match **entry {
-                Entry::Write(index) => (index as usize) < epoch.volatile.end,
+                Entry::Write(index) => epoch.volatile.last().map_or(epoch.durable, |last| last + 1) > index as usize,
                 Entry::Mark(mark) => mark.step < epoch.ended_last,
                 Entry::Flush { .. } => true,
             };
@@ -91,7 +91,7 @@ impl Replayed {
                 hasher.update([0]);
             }
             let mut key = hasher.clone();
-            key.update(format!("{:?}", epoch.volatile));
+            key.update(format!("{} {:?}", epoch.durable, epoch.volatile));
             let digest = key.finalize();
             keys.push(std::array::from_fn(|index| digest[index]));
         }
@@ -118,7 +118,7 @@ impl Replayed {
 
 #[cfg(test)]
 mod tests {
-    use disk::{Mark, WriteEntry};
+    use disk::{Mark, Queueing, WriteEntry};
 
     use super::*;
     use crate::schedule::Work;
@@ -135,6 +135,7 @@ mod tests {
                 'w' => {
                     let data = Arc::new(vec![0; disk::SECTOR]);
                     log.writes.push(WriteEntry { sector: u64::from(written), data, step });
+                    log.queueing.push(Queueing { request: u64::from(written), available: u64::from(written) + 1 });
                     log.entries.push(Entry::Write(written));
                 }
                 'f' => log.entries.push(Entry::Flush { covers: written }),

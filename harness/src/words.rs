@@ -144,12 +144,13 @@ fn writes(cell: &Cell, replayed: &Replayed, path: &RelPath, example: &Example) -
         let cause = cause.map_or_else(String::new, |cause| format!(" ({cause})"));
         WriteRef { write: format!("{text}{cause}{fate}"), op }
     };
-    for (index, write) in log.writes[epoch.volatile.clone()].iter().enumerate() {
+    for (index, write) in epoch.volatile_writes(log).enumerate() {
         let index = index as u32;
         let lost_units = example.state.lost_units.iter().filter(|(write, _)| *write == index).count();
+        let torn = example.state.torn.iter().find(|(write, _)| *write == index);
         match &example.state {
             State { lost: all, .. } if all.contains(&index) => writes.lost.push(told(write, "")),
-            State { torn: Some((torn, tear)), .. } if *torn == index => {
+            _ if let Some((_, tear)) = torn => {
                 writes.kept.push(told(write, &format!(", torn: {}", tear_text(*tear, cell.model.unit))));
             }
             _ if lost_units > 0 => {
@@ -161,9 +162,11 @@ fn writes(cell: &Cell, replayed: &Replayed, path: &RelPath, example: &Example) -
     }
     if example.state == State::default() {
         let data = |write| subject.labels.data(write).filter(|data| data.path == path);
-        let (before, after) = log.writes.split_at(epoch.volatile.end);
-        let early: Vec<Data<'_>> = before.iter().filter_map(data).collect();
-        let late = after.iter().filter(|write| data(write).is_some_and(|data| !early.contains(&data)));
+        let given = |&(index, _): &(usize, _)| index < epoch.durable || epoch.volatile.binary_search(&index).is_ok();
+        let (before, after): (Vec<_>, Vec<_>) = log.writes.iter().enumerate().partition(given);
+        let early: Vec<Data<'_>> = before.iter().filter_map(|(_, write)| data(write)).collect();
+        let after = after.into_iter().map(|(_, write)| write);
+        let late = after.filter(|write| data(write).is_some_and(|data| !early.contains(&data)));
         writes.unwritten = late.map(|write| told(write, "")).collect();
     }
     writes
@@ -198,7 +201,7 @@ pub fn epoch_of(
     let mut from = 0;
     for (index, epoch) in disk::epochs(log, &model).into_iter().enumerate() {
         epoch.advance(&mut durable, log, from);
-        from = epoch.volatile.start;
+        from = epoch.durable;
         if index == token.epoch {
             let layers = Layers::new(durable, log, &epoch, model);
             return layers.fates().allows(&token.state).then_some((layers, epoch));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use protocol::frame::{BEGIN, END};
 
-use crate::{BlockLog, Entry, Image, Mark, SECTOR, WriteEntry};
+use crate::{BlockLog, Entry, Image, Mark, Queueing, WriteEntry};
 
 /// The side of the guest's disk that decides what reads return and what becomes of writes.
 ///
@@ -17,9 +17,8 @@ pub trait Backing: Send + std::any::Any {
     /// Fills `buffer` from `sector` on.
     fn read(&mut self, sector: u64, buffer: &mut [u8]);
 
-    /// Takes a write. `available` is the number of requests that the guest had queued on this device, from its
-    /// start, when the write completed: a flush whose number is lower was issued before that.
-    fn write(&mut self, sector: u64, data: Vec<u8>, available: u64);
+    /// Takes a write, which thereby completes.
+    fn write(&mut self, sector: u64, data: Vec<u8>, queueing: Queueing);
 
     /// Takes a flush, the guest's request number `request` on this device.
     fn flush(&mut self, request: u64) {
@@ -46,7 +45,7 @@ impl Backing for Parked {
     fn read(&mut self, _: u64, buffer: &mut [u8]) {
         buffer.fill(0);
     }
-    fn write(&mut self, _: u64, _: Vec<u8>, _: u64) {}
+    fn write(&mut self, _: u64, _: Vec<u8>, _: Queueing) {}
 }
 
 /// A disk that simply keeps what is written: for making the start state.
@@ -63,7 +62,7 @@ impl Backing for DirectDisk {
     fn read(&mut self, sector: u64, buffer: &mut [u8]) {
         self.image.read(sector, buffer);
     }
-    fn write(&mut self, sector: u64, data: Vec<u8>, _: u64) {
+    fn write(&mut self, sector: u64, data: Vec<u8>, _: Queueing) {
         self.image.write(sector, &data);
     }
 }
@@ -77,8 +76,6 @@ pub struct LoggingDisk {
     log: BlockLog,
     /// `None` until the trace begins.
     step: Option<u32>,
-    /// For each logged write, the `available` it completed with: ascending.
-    available: Vec<u64>,
     /// The durable start state: `image` as it was when the trace began.
     start: Option<Image>,
 }
@@ -86,7 +83,7 @@ pub struct LoggingDisk {
 impl LoggingDisk {
     /// A disk that starts as `image`.
     pub fn new(image: Image) -> Self {
-        Self { image, log: BlockLog::default(), step: None, available: Vec::new(), start: None }
+        Self { image, log: BlockLog::default(), step: None, start: None }
     }
 
     /// The durable start state and the log; `None` if the trace never began.
@@ -104,20 +101,16 @@ impl Backing for LoggingDisk {
         self.image.read(sector, buffer);
     }
 
-    fn write(&mut self, sector: u64, data: Vec<u8>, available: u64) {
+    fn write(&mut self, sector: u64, data: Vec<u8>, queueing: Queueing) {
         self.image.write(sector, &data);
         if let Some(step) = self.step {
-            debug_assert_eq!(data.len() % SECTOR, 0);
-            self.log.entries.push(Entry::Write(self.log.writes.len() as u32));
-            self.log.writes.push(WriteEntry { sector, data: Arc::new(data), step });
-            self.available.push(available);
+            self.log.write(WriteEntry { sector, data: Arc::new(data), step }, queueing);
         }
     }
 
     fn flush(&mut self, request: u64) {
         if self.step.is_some() {
-            let covers = self.available.partition_point(|&available| available <= request);
-            self.log.entries.push(Entry::Flush { covers: covers as u32 });
+            self.log.flush(request);
         }
     }
 
@@ -137,14 +130,15 @@ impl Backing for LoggingDisk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SECTOR;
 
     #[test]
     fn a_flush_covers_what_completed_before_it_was_queued() {
         let mut disk = LoggingDisk::new(Image::zeroed(8192));
         disk.mark(Mark { step: BEGIN, result: 0 });
         // Requests 0 and 1 are writes; the flush, request 2, was queued while 1 was under way.
-        disk.write(0, vec![1; SECTOR], 2);
-        disk.write(1, vec![2; SECTOR], 3);
+        disk.write(0, vec![1; SECTOR], Queueing { request: 0, available: 2 });
+        disk.write(1, vec![2; SECTOR], Queueing { request: 1, available: 3 });
         disk.flush(2);
         let (_, log) = disk.finish().unwrap();
         assert_eq!(log.entries.last(), Some(&Entry::Flush { covers: 1 }));
@@ -153,10 +147,10 @@ mod tests {
     #[test]
     fn nothing_is_logged_before_the_trace_begins() {
         let mut disk = LoggingDisk::new(Image::zeroed(8192));
-        disk.write(0, vec![1; SECTOR], 1);
+        disk.write(0, vec![1; SECTOR], Queueing { request: 0, available: 1 });
         disk.flush(1);
         disk.mark(Mark { step: BEGIN, result: 0 });
-        disk.write(1, vec![2; SECTOR], 3);
+        disk.write(1, vec![2; SECTOR], Queueing { request: 2, available: 3 });
         disk.mark(Mark { step: 0, result: 0 });
         let (start, log) = disk.finish().unwrap();
         assert_eq!((start.sector(0)[0], start.sector(1)[0]), (1, 0));

@@ -1,71 +1,12 @@
 //! Disks after a crash: one whose writes are decided late, and one whose state is given whole.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use protocol::frame::MOUNTED;
 
 use crate::backing::Backing;
 use crate::overlay::Overlay;
-use crate::{BlockLog, Decision, DiskModel, Epoch, Fates, Image, SECTOR, State, WriteEntry};
-
-/// What all crash states of one epoch share: what is durable, and where the volatile writes lie.
-#[derive(Debug)]
-pub struct Layers {
-    durable: Image,
-    model: DiskModel,
-    /// The volatile writes, in log order.
-    volatile: Vec<WriteEntry>,
-    /// For each sector that volatile writes cover: their indices in `volatile`, ascending.
-    covering: HashMap<u64, Vec<u32>>,
-}
-
-impl Layers {
-    /// The layers of one epoch of `log`. `durable` holds the start state and the epoch's durable writes
-    /// (see [`Epoch::advance`]).
-    pub fn new(durable: Image, log: &BlockLog, epoch: &Epoch, model: DiskModel) -> Self {
-        let volatile: Vec<WriteEntry> = log.writes[epoch.volatile.clone()].to_vec();
-        let mut covering: HashMap<u64, Vec<u32>> = HashMap::new();
-        for (index, write) in volatile.iter().enumerate() {
-            for sector in write.sector..write.sector + write.sectors() {
-                covering.entry(sector).or_default().push(index as u32);
-            }
-        }
-        Self { durable, model, volatile, covering }
-    }
-
-    /// All states of the epoch.
-    pub fn fates(&self) -> Fates {
-        Fates::open(&self.model, &self.volatile)
-    }
-
-    /// The volatile writes, in log order.
-    pub fn volatile(&self) -> &[WriteEntry] {
-        &self.volatile
-    }
-
-    /// Number of sectors of the disk.
-    pub fn sectors(&self) -> u64 {
-        self.durable.sectors()
-    }
-
-    /// The unit, within `write`, that holds an absolute sector.
-    fn unit(&self, write: &WriteEntry, sector: u64) -> u32 {
-        let unit = u64::from(self.model.unit);
-        (sector / unit - write.sector / unit) as u32
-    }
-
-    /// The whole image of one state, built without any of the late deciding: for brute force and `replay --image`.
-    pub fn image(&self, state: &State) -> Image {
-        let mut image = self.durable.clone();
-        for (index, write) in self.volatile.iter().enumerate() {
-            for sector in write.sector..write.sector + write.sectors() {
-                if state.survived(index as u32, self.unit(write, sector)) {
-                    image.write(sector, write.at(sector));
-                }
-            }
-        }
-        image
-    }
-}
+use crate::{BlockLog, Decision, Fates, Image, Layers, Mark, Queueing, SECTOR, WriteEntry};
 
 /// A disk after a crash on which the fate of a volatile write is chosen only when the guest reads it.
 ///
@@ -77,6 +18,22 @@ pub struct CrashDisk {
     layers: Arc<Layers>,
     fates: Fates,
     overlay: Overlay,
+    recovery: Option<Recovery>,
+    /// Whether the guest's writes are recovery's.
+    recovering: bool,
+}
+
+/// What a kernel wrote while it recovered a class of crash states: between the crash and the end of the mount.
+///
+/// What comes later is written by a system that runs again: its programs, its background work, its unmount. The harness
+/// does not run these programs, so it does not let the machine crash there either.
+#[derive(Clone, Debug)]
+pub struct Recovery {
+    /// The states that were recovered: all that agree with what was settled when the mount had ended. What a run settles
+    /// afterwards, while the tree is looked at, has had no influence on the log.
+    pub class: Fates,
+    /// Its writes and flushes. Steps mean nothing here.
+    pub log: BlockLog,
 }
 
 impl CrashDisk {
@@ -86,12 +43,29 @@ impl CrashDisk {
         for &decision in prefix {
             fates.settle(decision);
         }
-        Self { layers, fates, overlay: Overlay::default() }
+        Self { layers, fates, overlay: Overlay::default(), recovery: None, recovering: false }
+    }
+
+    /// A disk for one run that also keeps what recovery writes.
+    pub fn recording(layers: Arc<Layers>, prefix: &[Decision]) -> Self {
+        let disk = Self::new(layers, prefix);
+        let recovery = Recovery { class: disk.fates.clone(), log: BlockLog::default() };
+        Self { recovery: Some(recovery), recovering: true, ..disk }
     }
 
     /// Ends the run: what it settled, in order, prefix first.
     pub fn into_fates(self) -> Fates {
         self.fates
+    }
+
+    /// Ends the run: what it settled, and what recovery did, if that was recorded. A mount that was refused, or that its
+    /// guest did not live through, is all recovery.
+    pub fn into_parts(self) -> (Fates, Option<Recovery>) {
+        let recovery = self.recovery.map(|recovery| match self.recovering {
+            true => Recovery { class: self.fates.clone(), ..recovery },
+            false => recovery,
+        });
+        (self.fates, recovery)
     }
 
     /// What is settled so far.
@@ -101,33 +75,11 @@ impl CrashDisk {
 
     /// The content of one sector that the guest has not written; settles what must be settled to know it.
     fn resolve(&mut self, sector: u64) -> &[u8] {
-        let layers = &*self.layers;
-        let Some(covering) = layers.covering.get(&sector) else {
-            return layers.durable.sector(sector);
-        };
-        // From the latest write to the earliest: the first that survived holds the sector.
-        for (rank, &index) in covering.iter().enumerate().rev() {
-            let write = &layers.volatile[index as usize];
-            let content = write.at(sector);
-            let unit = layers.unit(write, sector);
-            match self.fates.forced(index, unit) {
-                Some(true) => return content,
-                Some(false) => continue,
-                None => {}
-            }
-            // Nothing to decide if every content that is still possible is the same: undecided is as good as any.
-            let earlier = covering[..rank].iter().filter(|&&other| {
-                let write = &layers.volatile[other as usize];
-                self.fates.forced(other, layers.unit(write, sector)) != Some(false)
-            });
-            let mut others = earlier.map(|&other| layers.volatile[other as usize].at(sector));
-            if others.all(|other| other == content) && layers.durable.sector(sector) == content {
-                return content;
-            }
-            self.fates.settle(Decision { write: index, unit, survived: true });
-            return content;
+        let look = self.layers.look(sector, &self.fates);
+        if let Some((write, unit)) = look.undecided {
+            self.fates.settle(Decision { write, unit, survived: true });
         }
-        layers.durable.sector(sector)
+        look.content
     }
 }
 
@@ -145,8 +97,27 @@ impl Backing for CrashDisk {
         }
     }
 
-    fn write(&mut self, sector: u64, data: Vec<u8>, _available: u64) {
+    fn write(&mut self, sector: u64, data: Vec<u8>, queueing: Queueing) {
+        let data = Arc::new(data);
+        if let Some(recovery) = self.recovery.as_mut().filter(|_| self.recovering) {
+            recovery.log.write(WriteEntry { sector, data: data.clone(), step: 0 }, queueing);
+        }
         self.overlay.write(sector, data);
+    }
+
+    fn flush(&mut self, request: u64) {
+        if let Some(recovery) = self.recovery.as_mut().filter(|_| self.recovering) {
+            recovery.log.flush(request);
+        }
+    }
+
+    fn mark(&mut self, mark: Mark) {
+        if mark.step == MOUNTED {
+            self.recovering = false;
+            if let Some(recovery) = &mut self.recovery {
+                recovery.class = self.fates.clone();
+            }
+        }
     }
 }
 
@@ -175,8 +146,8 @@ impl Backing for StateDisk {
         }
     }
 
-    fn write(&mut self, sector: u64, data: Vec<u8>, _available: u64) {
-        self.overlay.write(sector, data);
+    fn write(&mut self, sector: u64, data: Vec<u8>, _: Queueing) {
+        self.overlay.write(sector, Arc::new(data));
     }
 }
 
@@ -186,9 +157,10 @@ mod tests {
 
     use num_bigint::BigUint;
     use proptest::prelude::*;
+    use protocol::frame::BEGIN;
 
     use super::*;
-    use crate::{CacheKind, Entry, TearKind, epochs};
+    use crate::{CacheKind, DiskModel, Entry, LoggingDisk, TearKind, epochs};
 
     const SECTORS: u64 = 16;
 
@@ -196,8 +168,8 @@ mod tests {
         let mut log = BlockLog::default();
         for (index, &(sector, length, fill)) in writes.iter().enumerate() {
             let data = Arc::new(vec![fill; length as usize * SECTOR]);
-            log.writes.push(WriteEntry { sector, data, step: 0 });
-            log.entries.push(Entry::Write(index as u32));
+            let queueing = Queueing { request: index as u64, available: index as u64 + 1 };
+            log.write(WriteEntry { sector, data, step: 0 }, queueing);
         }
         log
     }
@@ -214,22 +186,45 @@ mod tests {
         seen
     }
 
-    /// The depth-first walk in its shortest form.
-    fn explore(layers: &Arc<Layers>, start: u64, reads: u32) -> BTreeMap<Vec<u8>, BigUint> {
+    fn byte(disk: &mut dyn Backing, sector: u64) -> u8 {
+        let mut buffer = [0; SECTOR];
+        disk.read(sector, &mut buffer);
+        buffer[0]
+    }
+
+    /// A kernel that recovers: what it writes and when it flushes depends on what it reads.
+    fn recover(disk: &mut dyn Backing, start: u64, reads: u32) {
+        let (mut request, mut issued) = (0, 0);
+        for step in 0..reads {
+            let sector = (start + u64::from(step) * 5) % SECTORS;
+            let seen = byte(disk, sector);
+            if seen > 0 {
+                // Every other write completes when the next request has been queued already.
+                issued = (request + 1 + u64::from(step % 2)).max(issued);
+                let data = vec![(seen + step as u8) % 3; (1 + step as usize % 2) * SECTOR];
+                disk.write((sector + 2) % (SECTORS - 2), data, Queueing { request, available: issued });
+                request += 1;
+            }
+            if seen == 2 {
+                disk.flush(request);
+                request += 1;
+            }
+        }
+    }
+
+    /// How often each outcome occurs.
+    type Outcomes<T> = BTreeMap<T, BigUint>;
+
+    /// The depth-first walk in its shortest form: runs `guest` on each class. It gets the class's disk and how many
+    /// decisions that began with.
+    fn walk<T: Ord>(
+        disk: impl Fn(&[Decision]) -> CrashDisk,
+        mut guest: impl FnMut(CrashDisk, usize) -> (T, Fates),
+    ) -> Outcomes<T> {
         let mut outcomes = BTreeMap::new();
         let mut path: Vec<Decision> = Vec::new();
         loop {
-            let mut disk = CrashDisk::new(layers.clone(), &path);
-            let outcome = guest(
-                |sector| {
-                    let mut buffer = [0; SECTOR];
-                    disk.read(sector, &mut buffer);
-                    buffer[0]
-                },
-                start,
-                reads,
-            );
-            let fates = disk.into_fates();
+            let (outcome, fates) = guest(disk(&path), path.len());
             *outcomes.entry(outcome).or_default() += fates.count();
             path = fates.decisions().to_vec();
             loop {
@@ -245,8 +240,15 @@ mod tests {
         }
     }
 
-    fn brute_force(layers: &Layers, start: u64, reads: u32) -> BTreeMap<Vec<u8>, BigUint> {
-        let mut outcomes: BTreeMap<Vec<u8>, BigUint> = BTreeMap::new();
+    fn explore(layers: &Arc<Layers>, start: u64, reads: u32) -> Outcomes<Vec<u8>> {
+        walk(
+            |prefix| CrashDisk::new(layers.clone(), prefix),
+            |mut disk, _| (guest(|sector| byte(&mut disk, sector), start, reads), disk.into_fates()),
+        )
+    }
+
+    fn brute_force(layers: &Layers, start: u64, reads: u32) -> Outcomes<Vec<u8>> {
+        let mut outcomes = Outcomes::new();
         for state in layers.fates().enumerate() {
             let image = layers.image(&state);
             *outcomes.entry(guest(|sector| image.sector(sector)[0], start, reads)).or_default() += 1u32;
@@ -254,35 +256,141 @@ mod tests {
         outcomes
     }
 
+    /// What a guest sees that mounts after the crash of one that recovered: outcomes by the epoch of the recovery.
+    fn explore_twice(first: &Arc<Layers>, model: &DiskModel, start: u64, reads: u32) -> Outcomes<(usize, Vec<u8>)> {
+        let mut outcomes = Outcomes::new();
+        // Decisions that the last new mount had made when it ended: a run that turns round a later one mounts the same.
+        let mut mount = 0;
+        let mut recovered = BigUint::ZERO;
+        walk(
+            |prefix| CrashDisk::recording(first.clone(), prefix),
+            |mut disk, prefix| {
+                recover(&mut disk, start, reads);
+                disk.mark(Mark { step: MOUNTED, result: 0 });
+                let outcome = guest(|sector| byte(&mut disk, sector), start, reads);
+                let (fates, recovery) = disk.into_parts();
+                if prefix <= mount {
+                    let Recovery { class, log } = recovery.unwrap();
+                    mount = class.decisions().len();
+                    recovered += class.count();
+                    for (index, epoch) in epochs(&log, model).iter().enumerate() {
+                        let second = Arc::new(Layers::recovered(first, &class, &log, epoch));
+                        for (outcome, count) in explore(&second, start, reads) {
+                            *outcomes.entry((index, outcome)).or_default() += count;
+                        }
+                    }
+                }
+                (outcome, fates)
+            },
+        );
+        assert_eq!(recovered, first.fates().count(), "each state is recovered once");
+        outcomes
+    }
+
+    fn brute_force_twice(first: &Layers, model: &DiskModel, start: u64, reads: u32) -> Outcomes<(usize, Vec<u8>)> {
+        let mut outcomes = Outcomes::new();
+        for state in first.fates().enumerate() {
+            let mut disk = LoggingDisk::new(first.image(&state));
+            disk.mark(Mark { step: BEGIN, result: 0 });
+            recover(&mut disk, start, reads);
+            let (mut durable, log) = disk.finish().unwrap();
+            let mut from = 0;
+            for (index, epoch) in epochs(&log, model).iter().enumerate() {
+                epoch.advance(&mut durable, &log, from);
+                from = epoch.durable;
+                let second = Layers::new(durable.clone(), &log, epoch, *model);
+                for (outcome, count) in brute_force(&second, start, reads) {
+                    *outcomes.entry((index, outcome)).or_default() += count;
+                }
+            }
+        }
+        outcomes
+    }
+
+    fn cache() -> impl Strategy<Value = CacheKind> {
+        prop_oneof![Just(CacheKind::Writeback), Just(CacheKind::Writethrough), Just(CacheKind::Lying)]
+    }
+
+    fn tear() -> impl Strategy<Value = TearKind> {
+        prop_oneof![Just(TearKind::None), Just(TearKind::One), Just(TearKind::Any)]
+    }
+
+    fn last_epoch(writes: &[(u64, u8, u8)], model: DiskModel) -> Arc<Layers> {
+        let log = log(writes);
+        let epoch = epochs(&log, &DiskModel::default()).pop().unwrap();
+        Arc::new(Layers::new(Image::zeroed(1), &log, &epoch, model))
+    }
+
     proptest! {
         /// Deciding late finds the same outcomes, each as often, as looking at every state.
         #[test]
         fn agrees_with_brute_force(
             writes in prop::collection::vec((0u64..12, 1u8..4, 0u8..3), 0..5),
-            tear in prop_oneof![Just(TearKind::None), Just(TearKind::One), Just(TearKind::Any)],
+            tear in tear(),
             unit in prop_oneof![Just(1u32), Just(2u32)],
             start in 0..SECTORS,
             reads in 0u32..12,
         ) {
-            let model = DiskModel { cache: CacheKind::Writeback, tear, unit };
-            let log = log(&writes);
-            let epoch = epochs(&log, &model).pop().unwrap();
-            let layers = Arc::new(Layers::new(Image::zeroed(1), &log, &epoch, model));
+            let layers = last_epoch(&writes, DiskModel { tear, unit, ..DiskModel::default() });
             prop_assert_eq!(explore(&layers, start, reads), brute_force(&layers, start, reads));
+        }
+
+        /// So it does if the machine crashes once more while it recovers.
+        #[test]
+        fn a_crash_during_recovery_agrees_with_brute_force(
+            writes in prop::collection::vec((0u64..12, 1u8..3, 0u8..3), 0..4),
+            (cache, tear) in (cache(), tear()),
+            unit in prop_oneof![Just(1u32), Just(2u32)],
+            start in 0..SECTORS,
+            reads in 0u32..7,
+        ) {
+            let model = DiskModel { cache, tear, unit };
+            let layers = last_epoch(&writes, model);
+            let late = explore_twice(&layers, &model, start, reads);
+            prop_assert_eq!(late, brute_force_twice(&layers, &model, start, reads));
         }
     }
 
     #[test]
+    fn recovery_ends_with_the_mount() {
+        let layers = last_epoch(&[(0, 1, 7), (1, 1, 7)], DiskModel::default());
+        let mut disk = CrashDisk::recording(layers.clone(), &[]);
+        let write = |disk: &mut CrashDisk, request| {
+            disk.write(9, vec![9; SECTOR], Queueing { request, available: request + 1 });
+        };
+        byte(&mut disk, 0);
+        write(&mut disk, 0);
+        disk.flush(1);
+        disk.mark(Mark { step: MOUNTED, result: 0 });
+        byte(&mut disk, 1);
+        write(&mut disk, 2);
+        disk.flush(3);
+        let (fates, recovery) = disk.into_parts();
+        let Recovery { class, log } = recovery.unwrap();
+        assert_eq!((fates.decisions().len(), class.decisions().len()), (2, 1));
+        assert_eq!(log.entries, [Entry::Write(0), Entry::Flush { covers: 1 }]);
+        let epoch = epochs(&log, &DiskModel::default()).remove(0);
+        let second = Layers::recovered(&layers, &class, &log, &epoch);
+        assert_eq!((second.before_recovery(), second.volatile().len()), (2, 3));
+        assert_eq!(second.fates().count(), BigUint::from(4u32));
+    }
+
+    #[test]
+    fn a_mount_that_is_refused_is_all_recovery() {
+        let mut disk = CrashDisk::recording(last_epoch(&[(0, 1, 7)], DiskModel::default()), &[]);
+        byte(&mut disk, 0);
+        disk.write(9, vec![9; SECTOR], Queueing { request: 0, available: 1 });
+        let (fates, recovery) = disk.into_parts();
+        let Recovery { class, log } = recovery.unwrap();
+        assert_eq!(class.decisions(), fates.decisions());
+        assert_eq!(log.writes.len(), 1);
+    }
+
+    #[test]
     fn what_the_guest_writes_hides_what_survived() {
-        let log = log(&[(0, 1, 7)]);
-        let model = DiskModel::default();
-        let epoch = epochs(&log, &model).pop().unwrap();
-        let layers = Arc::new(Layers::new(Image::zeroed(1), &log, &epoch, model));
-        let mut disk = CrashDisk::new(layers, &[]);
-        disk.write(0, vec![9; SECTOR], 1);
-        let mut buffer = [0; SECTOR];
-        disk.read(0, &mut buffer);
-        assert_eq!(buffer[0], 9);
+        let mut disk = CrashDisk::new(last_epoch(&[(0, 1, 7)], DiskModel::default()), &[]);
+        disk.write(0, vec![9; SECTOR], Queueing::default());
+        assert_eq!(byte(&mut disk, 0), 9);
         assert!(disk.fates().decisions().is_empty());
     }
 }

@@ -1,15 +1,18 @@
-//! Cuts a block log into epochs: between two completed flushes, what is durable and what is volatile.
+//! Cuts a block log into epochs: spans of time in each of which one set of writes is volatile.
 
-use std::ops::Range;
+use crate::{BlockLog, CacheKind, DiskModel, Entry, Image, WriteEntry};
 
-use crate::{BlockLog, CacheKind, DiskModel, Entry, Image};
-
-/// The part of a block log between two completed flushes.
+/// A span of a block log: the crash states of its last crash point include those of all its others.
+///
+/// With a cache that obeys flushes, that is the part between two completed flushes. On a disk without a cache, it is
+/// the part up to the completion of a write, as long as others are under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Epoch {
-    /// Writes that are volatile at the epoch's last crash point, as log indices; all before them are durable. Every earlier crash point of
-    /// the epoch has a subset of them, so the states of the last one include those of all.
-    pub volatile: Range<usize>,
+    /// How many writes of the log, from the first, are durable.
+    pub durable: usize,
+    /// Writes that are volatile at the epoch's last crash point, as log indices, ascending; none below `durable`.
+    /// Every earlier crash point of the epoch has a subset of them.
+    pub volatile: Vec<usize>,
     /// Steps that had ended when the epoch began: no crash state of it can occur earlier.
     pub ended_first: u32,
     /// Steps that had ended at the epoch's last crash point: the promises that had been made by then.
@@ -19,32 +22,45 @@ pub struct Epoch {
 impl Epoch {
     /// Brings `durable`, the durable state at the epoch before (`from` writes of the log), up to this one.
     pub fn advance(&self, durable: &mut Image, log: &BlockLog, from: usize) {
-        for write in &log.writes[from..self.volatile.start] {
+        for write in &log.writes[from..self.durable] {
             durable.write(write.sector, &write.data);
         }
+    }
+
+    /// The volatile writes, in log order.
+    pub fn volatile_writes<'a>(&self, log: &'a BlockLog) -> impl Iterator<Item = &'a WriteEntry> {
+        self.volatile.iter().map(|&index| &log.writes[index])
     }
 }
 
 /// The epochs of `log`, in order, under `model`. At least one: a log without writes has one epoch with one state.
-///
+pub fn epochs(log: &BlockLog, model: &DiskModel) -> Vec<Epoch> {
+    match model.cache {
+        CacheKind::Writeback => between_flushes(log, true),
+        CacheKind::Lying => between_flushes(log, false),
+        CacheKind::Writethrough => in_flight(log),
+    }
+}
+
 /// A write that completed before a flush was issued is durable once that flush completes; everything else is
 /// volatile. A flush that makes nothing durable does not end an epoch: it changes no crash state, only how long
 /// the states last.
-pub fn epochs(log: &BlockLog, model: &DiskModel) -> Vec<Epoch> {
+fn between_flushes(log: &BlockLog, obeyed: bool) -> Vec<Epoch> {
     let mut epochs = Vec::new();
     let mut written = 0;
     let mut durable = 0;
     let mut ended = 0;
     let mut ended_first = 0;
     let mut close = |durable: u32, written: u32, ended_first: u32, ended_last: u32| {
-        epochs.push(Epoch { volatile: durable as usize..written as usize, ended_first, ended_last });
+        let volatile = (durable as usize..written as usize).collect();
+        epochs.push(Epoch { durable: durable as usize, volatile, ended_first, ended_last });
     };
     for entry in &log.entries {
         match *entry {
             Entry::Write(index) => written = index + 1,
             Entry::Mark(mark) => ended = mark.step + 1,
             Entry::Flush { covers } => {
-                if model.cache == CacheKind::Lying || covers <= durable {
+                if !obeyed || covers <= durable {
                     continue;
                 }
                 close(durable, written, ended_first, ended);
@@ -58,12 +74,64 @@ pub fn epochs(log: &BlockLog, model: &DiskModel) -> Vec<Epoch> {
     epochs
 }
 
+/// Just before a write completes, it and the others that have been issued and have not completed are volatile, and all
+/// that completed before is durable.
+///
+/// Such a window adds nothing to the one before if that has its states, and the same promises had been given by then.
+/// If a step has ended in between, the window stands for itself: its states can occur after that promise, those of the
+/// other window in which the write that has completed since is lost can not.
+fn in_flight(log: &BlockLog) -> Vec<Epoch> {
+    // The lowest number among the requests of this write and all later ones: where to stop looking.
+    let mut lowest: Vec<u64> = log.queueing.iter().map(|queueing| queueing.request).collect();
+    for index in (1..lowest.len()).rev() {
+        lowest[index - 1] = lowest[index - 1].min(lowest[index]);
+    }
+    let issued_by = |available: u64, from: usize| {
+        let until = from + lowest[from..].partition_point(|&lowest| lowest < available);
+        (from..until).filter(move |&write| log.queueing[write].request < available)
+    };
+    let mut epochs: Vec<Epoch> = Vec::new();
+    let mut close = |epoch: Epoch| {
+        // What has become durable since the last window was volatile in it: it is the write that completed, or was
+        // under way in a window that added nothing.
+        let known = |last: &Epoch, write| last.volatile.binary_search(write).is_ok();
+        let adds = |last: &Epoch| {
+            epoch.ended_last != last.ended_last || !epoch.volatile.iter().all(|write| known(last, write))
+        };
+        if epochs.last().is_none_or(adds) {
+            epochs.push(epoch);
+        }
+    };
+    let (mut ended, mut ended_first) = (0, 0);
+    for entry in &log.entries {
+        match *entry {
+            Entry::Write(index) => {
+                let durable = index as usize;
+                let volatile = issued_by(log.queueing[durable].available, durable).collect();
+                close(Epoch { durable, volatile, ended_first, ended_last: ended });
+                ended_first = ended;
+            }
+            Entry::Mark(mark) => ended = mark.step + 1,
+            Entry::Flush { .. } => {}
+        }
+    }
+    close(Epoch { durable: log.writes.len(), volatile: Vec::new(), ended_first, ended_last: ended });
+    epochs
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
     use std::sync::Arc;
 
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::{Mark, SECTOR, WriteEntry};
+    use crate::{Mark, Queueing, SECTOR};
+
+    fn entry(step: u32) -> WriteEntry {
+        WriteEntry { sector: 0, data: Arc::new(vec![0; SECTOR]), step }
+    }
 
     /// `w` a write, `f` a flush that covers all before it, `1`-`9` a flush that covers so many, `.` the end of a step.
     fn log(text: &str) -> BlockLog {
@@ -73,8 +141,8 @@ mod tests {
             let written = log.writes.len() as u32;
             match letter {
                 'w' => {
-                    log.writes.push(WriteEntry { sector: 0, data: Arc::new(vec![0; SECTOR]), step });
-                    log.entries.push(Entry::Write(written));
+                    let request = u64::from(written);
+                    log.write(entry(step), Queueing { request, available: request + 1 });
                 }
                 'f' => log.entries.push(Entry::Flush { covers: written }),
                 '.' => {
@@ -89,7 +157,7 @@ mod tests {
 
     fn shape(text: &str, model: &DiskModel) -> Vec<(usize, usize, u32, u32)> {
         let epochs = epochs(&log(text), model);
-        epochs.iter().map(|e| (e.volatile.start, e.volatile.len(), e.ended_first, e.ended_last)).collect()
+        epochs.iter().map(|e| (e.durable, e.volatile.len(), e.ended_first, e.ended_last)).collect()
     }
 
     #[test]
@@ -114,5 +182,108 @@ mod tests {
     fn a_lying_disk_has_one_epoch() {
         let model = DiskModel { cache: CacheKind::Lying, ..DiskModel::default() };
         assert_eq!(shape("wf.wf.w.", &model), [(0, 3, 0, 3)]);
+    }
+
+    /// What happens on a disk without a cache.
+    #[derive(Clone, Debug)]
+    enum Event {
+        /// The guest queues a write.
+        Issue,
+        /// One of the writes under way completes: this one, modulo their number.
+        Complete(usize),
+        /// A step ends.
+        End,
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![3 => Just(Event::Issue), 3 => (0usize..3).prop_map(Event::Complete), 1 => Just(Event::End)]
+    }
+
+    /// The log of such events, and at each crash point what is durable, what is under way (by request number), and how
+    /// many steps have ended.
+    fn happen(events: &[Event]) -> (BlockLog, Vec<(Vec<u64>, Vec<u64>, u32)>) {
+        let mut log = BlockLog::default();
+        let (mut issued, mut step) = (0, 0);
+        let (mut done, mut under_way): (Vec<u64>, Vec<u64>) = (Vec::new(), Vec::new());
+        let mut points = vec![(Vec::new(), Vec::new(), 0)];
+        let complete = |log: &mut BlockLog, request, issued, step| {
+            log.write(entry(step), Queueing { request, available: issued });
+        };
+        for event in events {
+            match event {
+                Event::Issue => {
+                    under_way.push(issued);
+                    issued += 1;
+                }
+                Event::Complete(which) if !under_way.is_empty() => {
+                    let request = under_way.remove(which % under_way.len());
+                    complete(&mut log, request, issued, step);
+                    done.push(request);
+                }
+                Event::Complete(_) => {}
+                Event::End => {
+                    log.entries.push(Entry::Mark(Mark { step, result: 0 }));
+                    step += 1;
+                }
+            }
+            points.push((done.clone(), under_way.clone(), step));
+        }
+        // A replay ends with nothing under way.
+        while let Some(request) = under_way.pop() {
+            complete(&mut log, request, issued, step);
+            done.push(request);
+            points.push((done.clone(), under_way.clone(), step));
+        }
+        (log, points)
+    }
+
+    fn subsets(durable: &[u64], open: &[u64]) -> Vec<BTreeSet<u64>> {
+        let chosen = |kept: u32| open.iter().enumerate().filter(move |(bit, _)| kept >> bit & 1 == 1).map(|(_, &w)| w);
+        (0..1 << open.len()).map(|kept| durable.iter().copied().chain(chosen(kept)).collect()).collect()
+    }
+
+    proptest! {
+        /// The windows hold the states that can occur, no others, and each up to the last promise that it can follow.
+        #[test]
+        fn what_is_under_way_is_volatile(events in prop::collection::vec(event(), 0..14)) {
+            let (log, points) = happen(&events);
+            let mut can: BTreeMap<BTreeSet<u64>, BTreeSet<u32>> = BTreeMap::new();
+            for (done, under_way, ended) in &points {
+                for state in subsets(done, under_way) {
+                    can.entry(state).or_default().insert(*ended);
+                }
+            }
+            let model = DiskModel { cache: CacheKind::Writethrough, ..DiskModel::default() };
+            let epochs = epochs(&log, &model);
+            let mut found: BTreeMap<BTreeSet<u64>, (u32, u32)> = BTreeMap::new();
+            for epoch in &epochs {
+                let request = |write: usize| log.queueing[write].request;
+                let durable: Vec<u64> = (0..epoch.durable).map(request).collect();
+                let open: Vec<u64> = epoch.volatile.iter().copied().map(request).collect();
+                for state in subsets(&durable, &open) {
+                    let occurs = can.get(&state).is_some_and(|ended| ended.contains(&epoch.ended_last));
+                    prop_assert!(occurs, "{state:?} cannot occur in {epoch:?}");
+                    let (first, last) = found.entry(state).or_insert((epoch.ended_first, epoch.ended_last));
+                    (*first, *last) = ((*first).min(epoch.ended_first), (*last).max(epoch.ended_last));
+                }
+            }
+            let ends = |ended: &BTreeSet<u32>| (*ended.first().unwrap(), *ended.last().unwrap());
+            for (state, ended) in &can {
+                let (first, last) = ends(ended);
+                let found = found.get(state);
+                prop_assert!(found.is_some_and(|found| found.0 <= first && found.1 == last), "{state:?}: {found:?}");
+            }
+            for pair in epochs.windows(2) {
+                let within = pair[1].volatile.iter().all(|write| pair[0].volatile.contains(write));
+                prop_assert!(pair[0].ended_last != pair[1].ended_last || !within);
+            }
+        }
+    }
+
+    #[test]
+    fn writes_that_are_not_queued_together_are_never_volatile_together() {
+        let model = DiskModel { cache: CacheKind::Writethrough, ..DiskModel::default() };
+        assert_eq!(shape("ww.wf.", &model), [(0, 1, 0, 0), (1, 1, 0, 0), (2, 1, 0, 1), (3, 0, 1, 2)]);
+        assert_eq!(shape("", &model), [(0, 0, 0, 0)]);
     }
 }

@@ -1,6 +1,7 @@
 //! The fates of an epoch's volatile writes: which are settled, which are open, and how many states that leaves.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use num_bigint::BigUint;
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ use crate::{DiskModel, TearKind, WriteEntry};
 /// [`TearKind::One`] it narrows the set of fates that the write may still have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Decision {
-    /// The write: index among the epoch's volatile writes, in log order.
+    /// The write: index among the epoch's volatile writes, in log order (see [`Layers::volatile`](crate::Layers::volatile)).
     pub write: u32,
     /// The atomic unit within the write, from 0.
     pub unit: u32,
@@ -45,8 +46,8 @@ impl Tear {
 pub struct State {
     /// Writes that did not reach the disk at all, ascending.
     pub lost: Vec<u32>,
-    /// For [`TearKind::One`]: the torn write, if there is one.
-    pub torn: Option<(u32, Tear)>,
+    /// For [`TearKind::One`]: the torn writes, at most one of each crash; ascending.
+    pub torn: Vec<(u32, Tear)>,
     /// For [`TearKind::Any`]: single units that did not reach the disk, of writes that are not in `lost`.
     pub lost_units: Vec<(u32, u32)>,
 }
@@ -57,9 +58,9 @@ impl State {
         if self.lost.binary_search(&write).is_ok() {
             return false;
         }
-        match self.torn {
-            Some((torn, tear)) if torn == write => tear.keeps(unit),
-            _ => self.lost_units.binary_search(&(write, unit)).is_err(),
+        match self.torn.iter().find(|(torn, _)| *torn == write) {
+            Some((_, tear)) => tear.keeps(unit),
+            None => self.lost_units.binary_search(&(write, unit)).is_err(),
         }
     }
 }
@@ -102,7 +103,20 @@ impl Known {
     }
 }
 
+/// The writes that one crash caught.
+#[derive(Clone, Debug)]
+struct Crash {
+    writes: Range<u32>,
+    /// The first of them that is known to be torn: a unit of it survived, another was lost.
+    torn: Option<u32>,
+    /// How many torn fates those have together of which nothing is known.
+    open: u64,
+}
+
 /// The fates of the volatile writes of one epoch, as far as they are settled: a set of crash states, counted exactly.
+///
+/// After a crash during recovery these are the writes that the first crash caught, and then those that the second did.
+/// Under [`TearKind::One`] each crash may tear one write.
 #[derive(Clone, Debug)]
 pub struct Fates {
     tear: TearKind,
@@ -112,14 +126,33 @@ pub struct Fates {
     known: BTreeMap<u32, Known>,
     /// For `any`: the single settled units.
     settled: BTreeMap<(u32, u32), bool>,
+    crashes: Vec<Crash>,
     decisions: Vec<Decision>,
 }
 
 impl Fates {
     /// All states of the volatile `writes` under `model`.
     pub fn open<'a>(model: &DiskModel, writes: impl IntoIterator<Item = &'a WriteEntry>) -> Self {
-        let units = writes.into_iter().map(|write| units_of(write, model.unit)).collect();
-        Self { tear: model.tear, units, known: BTreeMap::new(), settled: BTreeMap::new(), decisions: Vec::new() }
+        let nothing = Self {
+            tear: model.tear,
+            units: Vec::new(),
+            known: BTreeMap::new(),
+            settled: BTreeMap::new(),
+            crashes: Vec::new(),
+            decisions: Vec::new(),
+        };
+        nothing.crashed(model, writes)
+    }
+
+    /// What another crash makes of this: all that is settled, as a fact and not as a decision that a walk could turn
+    /// round, and all states of the volatile `writes` that it caught.
+    pub fn crashed<'a>(mut self, model: &DiskModel, writes: impl IntoIterator<Item = &'a WriteEntry>) -> Self {
+        let first = self.units.len();
+        self.units.extend(writes.into_iter().map(|write| units_of(write, model.unit)));
+        let open = self.units[first..].iter().map(|&units| Known::default().torn(units)).sum();
+        self.crashes.push(Crash { writes: first as u32..self.units.len() as u32, torn: None, open });
+        self.decisions.clear();
+        self
     }
 
     /// What has been settled, in the order in which it was.
@@ -147,20 +180,31 @@ impl Fates {
         }
     }
 
-    /// Whether any state is left if `write` is known to be `known`: at most one write may have lost both its whole
-    /// fates, and that one must still have a torn one.
+    /// Whether any state is left if `write` is known to be `known`: at most one write of a crash may have lost both its
+    /// whole fates, and that one must still have a torn one.
     fn possible(&self, write: u32, known: Known) -> bool {
-        if self.known.iter().any(|(&other, known)| other != write && known.whole() == 0) {
-            return known.whole() > 0;
-        }
-        known.whole() > 0 || known.torn(self.units[write as usize]) > 0
+        let another = self.crashes[self.crash(write)].torn.is_some_and(|torn| torn != write);
+        known.whole() > 0 || !another && known.torn(self.units[write as usize]) > 0
+    }
+
+    /// Index of the crash that caught a write.
+    fn crash(&self, write: u32) -> usize {
+        self.crashes.partition_point(|crash| crash.writes.end <= write)
     }
 
     /// Settles one unit. Settling what is forced already, the same way, is harmless but is recorded.
     pub fn settle(&mut self, decision: Decision) {
         let Decision { write, unit, survived } = decision;
-        let known = self.known.entry(write).or_default();
+        let crash = self.crash(write);
+        let crash = &mut self.crashes[crash];
+        let known = self.known.entry(write).or_insert_with(|| {
+            crash.open -= Known::default().torn(self.units[write as usize]);
+            Known::default()
+        });
         *known = known.with(unit, survived);
+        if known.whole() == 0 {
+            crash.torn.get_or_insert(write);
+        }
         if self.tear == TearKind::Any {
             self.settled.insert((write, unit), survived);
         }
@@ -177,27 +221,24 @@ impl Fates {
                 one << open
             }
             TearKind::None => one << (self.units.len() - self.known.len()),
-            TearKind::One => self.count_one(),
+            TearKind::One => self.crashes.iter().map(|crash| self.count_one(crash)).product(),
         }
     }
 
-    /// States with no torn write, plus, for each write, those in which it is the torn one.
-    fn count_one(&self) -> BigUint {
-        let mut free = 0u64;
-        // Torn fates of writes that still have two whole fates, one, none.
-        let mut torn = [0u64; 3];
-        let mut without_whole = 0;
-        for (index, &units) in self.units.iter().enumerate() {
-            let known = self.known.get(&(index as u32)).copied().unwrap_or_default();
+    /// Fates of one crash's writes: those with no torn write, plus, for each write, those in which it is the torn one.
+    fn count_one(&self, crash: &Crash) -> BigUint {
+        // Writes of which something is known have one whole fate or none: their number, and their torn fates.
+        let (mut writes, mut torn) = ([0u64; 2], [0u64; 2]);
+        for (&write, known) in self.known.range(crash.writes.clone()) {
             let whole = known.whole() as usize;
-            torn[whole] += known.torn(units);
-            free += u64::from(whole == 2);
-            without_whole += u32::from(whole == 0);
+            writes[whole] += 1;
+            torn[whole] += known.torn(self.units[write as usize]);
         }
+        let free = crash.writes.len() as u64 - writes[0] - writes[1];
         let all = BigUint::from(1u32) << free;
-        match without_whole {
+        match writes[0] {
             0 => {
-                let half = if free > 0 { BigUint::from(torn[2]) << (free - 1) } else { BigUint::ZERO };
+                let half = if free > 0 { BigUint::from(crash.open) << (free - 1) } else { BigUint::ZERO };
                 &all + &all * torn[1] + half
             }
             1 => all * torn[0],
@@ -217,8 +258,8 @@ impl Fates {
             match (known.survived, known.lost) {
                 (_, None) => {}
                 (None, Some(_)) => state.lost.push(write),
-                (Some(survived), Some(lost)) if survived.1 < lost.0 => state.torn = Some((write, Tear::Head(lost.0))),
-                (Some(_), Some(lost)) => state.torn = Some((write, Tear::Tail(lost.1 + 1))),
+                (Some(survived), Some(lost)) if survived.1 < lost.0 => state.torn.push((write, Tear::Head(lost.0))),
+                (Some(_), Some(lost)) => state.torn.push((write, Tear::Tail(lost.1 + 1))),
             }
         }
         state
@@ -227,7 +268,7 @@ impl Fates {
     /// Whether some write is torn in every state that agrees with what is settled: a unit of it survived, another was
     /// lost.
     pub fn torn(&self) -> bool {
-        self.known.values().any(|known| known.whole() == 0)
+        self.crashes.iter().any(|crash| crash.torn.is_some())
     }
 
     /// The fates of one whole state.
@@ -242,9 +283,11 @@ impl Fates {
     /// Whether `state` is one of the states that the model allows, whatever is settled.
     pub fn allows(&self, state: &State) -> bool {
         let units = |write: u32| self.units.get(write as usize).copied();
-        let torn = state.torn.is_none_or(|(write, Tear::Head(boundary) | Tear::Tail(boundary))| {
+        let torn = state.torn.iter().all(|&(write, Tear::Head(boundary) | Tear::Tail(boundary))| {
             self.tear == TearKind::One && units(write).is_some_and(|units| (1..units).contains(&boundary))
         });
+        let of = |crash: &Crash| state.torn.iter().filter(|(write, _)| crash.writes.contains(write)).count();
+        let torn = torn && self.crashes.iter().all(|crash| of(crash) <= 1);
         let single =
             |&(write, unit): &(u32, u32)| self.tear == TearKind::Any && units(write).is_some_and(|units| unit < units);
         torn && state.lost.iter().all(|&write| units(write).is_some()) && state.lost_units.iter().all(single)
@@ -265,19 +308,22 @@ impl Fates {
         });
         match self.tear {
             TearKind::None => subsets.collect(),
-            TearKind::One => subsets.flat_map(|subset| self.with_tears(subset)).collect(),
+            TearKind::One => self.crashes.iter().fold(subsets.collect(), |states: Vec<State>, crash| {
+                states.into_iter().flat_map(|state| self.with_tears(state, crash)).collect()
+            }),
             TearKind::Any => self.all_units(),
         }
     }
 
-    /// A subset itself, and the subset with each of the writes it lost torn in every way instead.
-    fn with_tears(&self, subset: State) -> Vec<State> {
-        let mut states = vec![subset.clone()];
-        for &write in &subset.lost {
-            let lost: Vec<u32> = subset.lost.iter().copied().filter(|&other| other != write).collect();
+    /// A state itself, and the state with each of the writes that it lost in this crash torn in every way instead.
+    fn with_tears(&self, state: State, crash: &Crash) -> Vec<State> {
+        let mut states = vec![state.clone()];
+        for &write in state.lost.iter().filter(|write| crash.writes.contains(write)) {
+            let lost: Vec<u32> = state.lost.iter().copied().filter(|&other| other != write).collect();
             for boundary in 1..self.units[write as usize] {
                 for tear in [Tear::Head(boundary), Tear::Tail(boundary)] {
-                    states.push(State { lost: lost.clone(), torn: Some((write, tear)), lost_units: Vec::new() });
+                    let torn = state.torn.iter().copied().chain([(write, tear)]).collect();
+                    states.push(State { lost: lost.clone(), torn, lost_units: Vec::new() });
                 }
             }
         }
@@ -335,12 +381,16 @@ mod tests {
         fn counts_what_can_be_enumerated(
             tear in tear_kind(),
             lengths in prop::collection::vec(1u32..5, 0..4),
+            first in 0usize..4,
             questions in prop::collection::vec((any::<u32>(), any::<u32>(), any::<bool>()), 0..10),
         ) {
             let model = DiskModel { tear, ..DiskModel::default() };
             let writes = writes(&lengths);
-            let mut fates = Fates::open(&model, &writes);
+            // The rest were caught by a crash during recovery.
+            let (first, second) = writes.split_at(writes.len().min(first));
+            let mut fates = Fates::open(&model, first).crashed(&model, second);
             let mut states = fates.enumerate();
+            prop_assert!(states.iter().all(|state| fates.allows(state)));
             let distinct: std::collections::BTreeSet<_> = states.iter().cloned().collect();
             prop_assert_eq!(distinct.len(), states.len());
             prop_assert_eq!(fates.count(), BigUint::from(states.len()));

@@ -15,7 +15,7 @@ use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 
 use crate::backing::{Backing, Parked};
 use crate::virtio::{Chain, Operation, Status, answer, parse};
-use crate::{Mark, SECTOR};
+use crate::{Mark, Queueing, SECTOR};
 
 pub(crate) type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
 
@@ -102,7 +102,7 @@ enum Holding {
 struct Inner {
     backing: Box<dyn Backing>,
     holding: Holding,
-    held: Vec<Chain>,
+    held: Vec<(Chain, u64)>,
     data: Port,
     mailbox: Port,
     /// The command that the agent is being given; empty when there is none.
@@ -244,9 +244,8 @@ impl Inner {
     /// Serves the writes that wait.
     fn release(&mut self) {
         self.holding = Holding::None;
-        for chain in std::mem::take(&mut self.held) {
-            // Only flushes need their number.
-            self.serve_data(&chain, 0);
+        for (chain, number) in std::mem::take(&mut self.held) {
+            self.serve_data(&chain, number);
         }
     }
 
@@ -264,11 +263,12 @@ impl Inner {
                 Status::Ok
             }
             Some(Operation::Write { .. }) if matches!(self.holding, Holding::New(_)) => {
-                self.held.push(chain.clone());
+                self.held.push((chain.clone(), number));
                 return;
             }
             Some(Operation::Write { sector, data }) if fits(sector, data.len()) => {
-                self.backing.write(sector, data, self.data.queued());
+                let queueing = Queueing { request: number, available: self.data.queued() };
+                self.backing.write(sector, data, queueing);
                 Status::Ok
             }
             Some(Operation::Flush) => {

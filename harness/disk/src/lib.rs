@@ -11,6 +11,7 @@ mod epoch;
 mod fates;
 mod hub;
 mod image;
+mod layers;
 mod log;
 mod model;
 mod overlay;
@@ -19,12 +20,13 @@ mod server;
 mod virtio;
 
 pub use backing::{Backing, DirectDisk, LoggingDisk, Parked};
-pub use crash::{CrashDisk, Layers, StateDisk};
+pub use crash::{CrashDisk, Recovery, StateDisk};
 pub use epoch::{Epoch, epochs};
 pub use fates::{Decision, Fates, State, Tear};
 pub use hub::Hub;
 pub use image::{Image, ImageError};
-pub use log::{BlockLog, Entry, Mark, WriteEntry};
+pub use layers::Layers;
+pub use log::{BlockLog, Entry, Mark, Queueing, WriteEntry};
 pub use model::{CacheKind, DiskModel, TearKind};
 pub use server::{ServeError, Sockets, serve};
 

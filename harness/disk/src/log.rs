@@ -39,6 +39,15 @@ pub struct Mark {
     pub result: i64,
 }
 
+/// When a write was under way, in the guest's own count of the requests to this disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queueing {
+    /// The number of the write itself.
+    pub request: u64,
+    /// How many requests the guest had queued when the write completed: those with a lower number had been issued.
+    pub available: u64,
+}
+
 /// One thing the disk saw.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entry {
@@ -58,6 +67,24 @@ pub enum Entry {
 pub struct BlockLog {
     /// Every write, in the order of completion.
     pub writes: Vec<WriteEntry>,
+    /// For each write, when it was under way; `available` ascends.
+    pub queueing: Vec<Queueing>,
     /// Everything, in order.
     pub entries: Vec<Entry>,
+}
+
+impl BlockLog {
+    /// Logs a write that completes.
+    pub(crate) fn write(&mut self, entry: WriteEntry, queueing: Queueing) {
+        debug_assert_eq!(entry.data.len() % SECTOR, 0);
+        self.entries.push(Entry::Write(self.writes.len() as u32));
+        self.writes.push(entry);
+        self.queueing.push(queueing);
+    }
+
+    /// Logs the flush that is the guest's request number `request`, which completes.
+    pub(crate) fn flush(&mut self, request: u64) {
+        let covers = self.queueing.partition_point(|queueing| queueing.available <= request);
+        self.entries.push(Entry::Flush { covers: covers as u32 });
+    }
 }

@@ -9,6 +9,9 @@ pub enum CacheKind {
     /// consumer SSDs and hard disks as they are delivered.
     #[default]
     Writeback,
+    /// No volatile cache, or one that survives a power failure: a completed write is durable, and only writes that are
+    /// under way are volatile. Disks with capacitors, or with their cache switched off.
+    Writethrough,
     /// A disk that acknowledges flushes and does nothing: broken or misconfigured hardware, some USB bridges and
     /// virtual disks with an unsafe cache mode.
     Lying,
@@ -34,7 +37,8 @@ pub struct DiskModel {
     pub cache: CacheKind,
     /// Tears.
     pub tear: TearKind,
-    /// Sectors (of 512 bytes) that the disk writes atomically: 1, or 8 for a 4096-byte native disk.
+    /// Sectors (of 512 bytes) that the disk writes atomically, aligned to as many: 1, or 8 for physical sectors of
+    /// 4096 bytes. A write of a part of such a unit survives as a whole or not at all.
     pub unit: u32,
 }
 

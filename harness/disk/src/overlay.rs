@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::SECTOR;
+use crate::{Image, SECTOR};
 
 /// What lies over a disk. Writes are kept as they came: recovery of an xfs log alone clears 2 MiB of it in every run.
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ struct Extent {
 
 impl Overlay {
     /// Takes a write of whole sectors.
-    pub(crate) fn write(&mut self, sector: u64, data: Vec<u8>) {
+    pub(crate) fn write(&mut self, sector: u64, data: Arc<Vec<u8>>) {
         let end = sector + (data.len() / SECTOR) as u64;
         let first = self.extents.range(..sector).next_back().map_or(sector, |(&start, _)| start);
         let covered = self.extents.range(first..end).filter(|(_, extent)| extent.end > sector);
@@ -38,13 +38,21 @@ impl Overlay {
                 self.extents.insert(end, extent);
             }
         }
-        self.extents.insert(sector, Extent { end, data: Arc::new(data), origin: sector });
+        self.extents.insert(sector, Extent { end, data, origin: sector });
     }
 
     /// What the guest wrote there last, if it did.
     pub(crate) fn sector(&self, sector: u64) -> Option<&[u8]> {
         let (_, extent) = self.extents.range(..=sector).next_back()?;
         (sector < extent.end).then(|| &extent.data[(sector - extent.origin) as usize * SECTOR..][..SECTOR])
+    }
+
+    /// Puts all that was written into an image.
+    pub(crate) fn write_to(&self, image: &mut Image) {
+        for (&start, extent) in &self.extents {
+            let range = (start - extent.origin) as usize * SECTOR..(extent.end - extent.origin) as usize * SECTOR;
+            image.write(start, &extent.data[range]);
+        }
     }
 }
 
@@ -66,13 +74,19 @@ mod tests {
             let mut expected = HashMap::new();
             for (number, &(sector, length)) in writes.iter().enumerate() {
                 let byte = |index: usize| (number * 16 + index) as u8;
-                overlay.write(sector, (0..length).flat_map(|index| [byte(index); SECTOR]).collect());
+                let data = (0..length).flat_map(|index| [byte(index); SECTOR]).collect();
+                overlay.write(sector, Arc::new(data));
                 expected.extend((0..length).map(|index| (sector + index as u64, byte(index))));
             }
             for sector in 0..40 {
                 let expected = expected.get(&sector).map(|&byte| vec![byte; SECTOR]);
                 prop_assert_eq!(overlay.sector(sector).map(<[u8]>::to_vec), expected);
             }
+            let mut image = Image::zeroed(1);
+            overlay.write_to(&mut image);
+            let bytes: Vec<u8> = (0..40).map(|sector| image.sector(sector)[0]).collect();
+            let expected: Vec<u8> = (0..40).map(|sector| expected.get(&sector).copied().unwrap_or(0)).collect();
+            prop_assert_eq!(bytes, expected);
         }
     }
 }

@@ -168,7 +168,7 @@ async fn prepare(guest: &mut Guest, subject: &Subject, kind: &str) -> Outcome<Co
         let mut from = 0;
         for epoch in disk::epochs(&replayed.log, &model) {
             epoch.advance(&mut durable, &replayed.log, from);
-            from = epoch.volatile.start;
+            from = epoch.durable;
             let moment = Moment {
                 begun_earliest: plan.ops_begun(epoch.ended_first as usize),
                 ended_latest: plan.ops_begun(epoch.ended_last as usize),

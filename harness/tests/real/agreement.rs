@@ -20,8 +20,8 @@ fn beginning(log: &BlockLog, writes: usize) -> BlockLog {
         }
         entries.push(entry.clone());
     }
-    let writes = log.writes.iter().take(writes).cloned().collect();
-    BlockLog { writes, entries }
+    let writes: Vec<_> = log.writes.iter().take(writes).cloned().collect();
+    BlockLog { queueing: log.queueing[..writes.len()].to_vec(), writes, entries }
 }
 
 /// Compares both ways on every epoch that the flat one can manage; how many states that were, and in how many mounts.
@@ -30,7 +30,7 @@ async fn compare(guests: &mut OneGuest, filesystem: &Filesystem, replay: &Replay
     let (mut from, mut states, mut mounts) = (0, BigUint::ZERO, 0);
     for epoch in epochs(&replay.log, &model) {
         epoch.advance(&mut durable, &replay.log, from);
-        from = epoch.volatile.start;
+        from = epoch.durable;
         let layers = Arc::new(Layers::new(durable.clone(), &replay.log, &epoch, model));
         let all = layers.fates().count();
         if all > BigUint::from(4096u32) {

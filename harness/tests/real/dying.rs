@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use disk::{Backing, Image};
+use disk::{Backing, Image, Queueing};
 use harness::explore::Guests;
 use harness::mkfs::mkfs;
 use harness::replay::populate;
@@ -22,7 +22,7 @@ impl Backing for Silent {
     fn read(&mut self, _: u64, _: &mut [u8]) {
         std::thread::sleep(Duration::from_secs(2));
     }
-    fn write(&mut self, _: u64, _: Vec<u8>, _: u64) {}
+    fn write(&mut self, _: u64, _: Vec<u8>, _: Queueing) {}
 }
 
 /// A file system whose root directory reads as garbage, and which panics at the first error.
@@ -41,7 +41,7 @@ impl Backing for Broken {
             buffer.fill(0xa5);
         }
     }
-    fn write(&mut self, _: u64, _: Vec<u8>, _: u64) {}
+    fn write(&mut self, _: u64, _: Vec<u8>, _: Queueing) {}
 }
 
 async fn observe(guests: &mut OneGuest, disk: Box<dyn Backing>, options: &str) -> Result<Reply, GuestError> {

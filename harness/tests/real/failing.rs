@@ -58,7 +58,7 @@ async fn violated(uml: vm::Uml, trace: Trace, kind: &str) -> bool {
         let mut from = 0;
         for epoch in epochs(&replay.log, &model) {
             epoch.advance(&mut durable, &replay.log, from);
-            from = epoch.volatile.start;
+            from = epoch.durable;
             let layers = Arc::new(Layers::new(durable.clone(), &replay.log, &epoch, model));
             let class = |class: Class| {
                 let moment = Moment { begun_earliest: 0, ended_latest: 0 };

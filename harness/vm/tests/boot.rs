@@ -3,7 +3,7 @@
 use std::any::Any;
 
 use checker::{EntryKind, Mount};
-use disk::{Backing, DirectDisk, Image};
+use disk::{Backing, DirectDisk, Image, Queueing};
 use protocol::{Command, Filesystem, Reply};
 use trace::{RelPath, Tree};
 use vm::{Guest, Limits, Machine, Paths, Uml, program};
@@ -72,8 +72,8 @@ impl Backing for Counting {
     fn read(&mut self, sector: u64, buffer: &mut [u8]) {
         self.disk.read(sector, buffer);
     }
-    fn write(&mut self, sector: u64, data: Vec<u8>, available: u64) {
-        self.disk.write(sector, data, available);
+    fn write(&mut self, sector: u64, data: Vec<u8>, queueing: Queueing) {
+        self.disk.write(sector, data, queueing);
     }
     fn flush(&mut self, _: u64) {
         self.flushes += 1;

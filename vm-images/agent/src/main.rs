@@ -50,7 +50,9 @@ fn main() -> ExitCode {
                 guide = new;
                 Ok(Reply::Done)
             }
-            Command::Observe { filesystem } => observe::observe(&disk, &filesystem, &guide).map(Reply::Observed),
+            Command::Observe { filesystem } => {
+                observe::observe(&disk, &filesystem, &guide, &mut mailbox).map(Reply::Observed)
+            }
             Command::Shutdown => break,
         };
         reply = outcome.unwrap_or_else(Reply::Failed);

@@ -10,9 +10,10 @@ use std::sync::{Arc, OnceLock};
 
 use checker::{CHUNK, Entry, EntryKind, Guide, Mount, Observation, Reading, Seen};
 use nix::mount::{MntFlags, MsFlags, umount2};
-use protocol::Filesystem;
+use protocol::{Filesystem, frame};
 use trace::RelPath;
 
+use crate::mailbox::Mailbox;
 use crate::{MOUNT, WORK};
 
 /// Mounts `disk`. The error is the kernel's: errno, and what it wrote to its log meanwhile.
@@ -61,7 +62,12 @@ pub fn unmount(filesystem: &Filesystem, disk: &Path) -> Result<(), String> {
 }
 
 /// One crash state: mount, look, unmount.
-pub fn observe(disk: &Path, filesystem: &Filesystem, guide: &Guide) -> Result<Observation, String> {
+pub fn observe(
+    disk: &Path,
+    filesystem: &Filesystem,
+    guide: &Guide,
+    mailbox: &mut Mailbox,
+) -> Result<Observation, String> {
     // Read-ahead of inode tables and bitmaps would only make decisions that nothing depends on.
     let more = if filesystem.kind == "ext4" { "inode_readahead_blks=0,no_prefetch_block_bitmaps" } else { "" };
     if let Err((errno, log)) = mount(disk, filesystem, more) {
@@ -70,6 +76,7 @@ pub fn observe(disk: &Path, filesystem: &Filesystem, guide: &Guide) -> Result<Ob
         }
         return Ok(Observation { mount: Mount::Refused { errno, log }, entries: BTreeMap::new() });
     }
+    mailbox.mark(frame::MOUNTED, 0)?;
     let entries = look(Path::new(WORK), guide);
     unmount(filesystem, disk)?;
     Ok(Observation { mount: Mount::Mounted, entries })

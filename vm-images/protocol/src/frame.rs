@@ -30,6 +30,8 @@ pub const HOLD: u32 = u32::MAX - 2;
 pub const PASS: u32 = u32::MAX - 3;
 /// The step of the mark at which the writes that wait are served.
 pub const RELEASE: u32 = u32::MAX - 4;
+/// The step of the mark at which a crash state has been mounted: recovery is over.
+pub const MOUNTED: u32 = u32::MAX - 5;
 
 /// Bytes of a frame before its piece.
 pub const HEADER: usize = 8;
