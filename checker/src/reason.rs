@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use trace::{Call, RelPath, Target, Trace, Vfs};
 
-use crate::rules::{ack_ops, unchanged_up_to};
+use crate::acks::ack_ops;
+use crate::timeline::unchanged_up_to;
 use crate::{Ack, Invariant, Kind, Moment};
 
 /// Why a crash state can be as it is.

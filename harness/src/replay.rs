@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use checker::{EntryKind, Guide, Observation, Seen};
+use checker::{Candidate, EntryKind, Guide, Observation, Seen, Sizes};
 use disk::{Backing, BlockLog, DirectDisk, Entry, Image, LoggingDisk};
 use protocol::{Command, Filesystem, Reply};
 use trace::{Content, Kind, RelPath, Trace, Tree};
@@ -119,7 +119,8 @@ pub fn live_guide(tree: &Tree) -> Guide {
     let mut files = BTreeMap::new();
     for (path, node) in &tree.0 {
         if let Kind::File(content) = &node.kind {
-            files.insert(path.clone(), vec![contents.len() as u32]);
+            let sizes = Sizes::only(content.len() as u64);
+            files.insert(path.clone(), vec![Candidate { content: contents.len() as u32, sizes }]);
             contents.push(content.clone());
         }
     }
@@ -148,7 +149,10 @@ fn difference(after: &Tree, guide: &Guide, live: &Observation) -> Option<String>
 
 fn same_content(guide: &Guide, path: &RelPath, seen: &Seen) -> bool {
     match seen {
-        Seen::Equals { candidates } => guide.files.get(path).is_some_and(|wanted| wanted == candidates),
+        Seen::Equals { candidates } => {
+            let wanted = guide.files.get(path).into_iter().flatten().map(|candidate| candidate.content);
+            wanted.eq(candidates.iter().copied())
+        }
         _ => false,
     }
 }
