@@ -55,7 +55,8 @@ impl fmt::Display for Invariant {
 /// The kinds from `Empty` to `Garbage` speak about a regular file that is none of the file's versions, and are tried in
 /// that order. Contents are looked at in chunks of [`crate::CHUNK`] bytes from the start, up to the first chunk after
 /// which no version of the same size is left; only that chunk decides, in pieces of 512 bytes (a sector), each compared
-/// with the same place of every version of whatever size.
+/// with the same place of every version of whatever size. For `prefix-of-history` every state counts as a version; for
+/// `append-only` all that the log may be, and zero-filled and garbage are told apart from the first wrong byte on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]

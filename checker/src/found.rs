@@ -53,8 +53,13 @@ impl<'a> Bytes<'a> {
         self.head.len() + self.tail.len()
     }
 
+    /// How many bytes from the start on are those of `content`.
+    pub fn common(&self, content: &[u8]) -> usize {
+        self.head.iter().chain(self.tail).zip(content).take_while(|(a, b)| a == b).count()
+    }
+
     /// The bytes of `start..end`, fewer where not so many are known.
-    fn get(&self, start: usize, end: usize) -> Cow<'a, [u8]> {
+    pub fn get(&self, start: usize, end: usize) -> Cow<'a, [u8]> {
         let part = |bytes: &'a [u8], start: usize, end: usize| &bytes[start.min(bytes.len())..end.min(bytes.len())];
         let cut = self.head.len();
         let head = part(self.head, start, end);

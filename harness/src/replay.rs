@@ -20,6 +20,9 @@ pub enum ReplayError {
     /// The guest did not do what the recorded program did: exploring it would judge another program.
     #[error("the replay went another way than the recorded run: {0}")]
     Diverged(String),
+    /// The workload's own check could not be run on some state.
+    #[error(transparent)]
+    Check(#[from] crate::check::CheckError),
 }
 
 /// What a replay leaves.

@@ -4,8 +4,8 @@ use trace::{Content, RelPath, State, thousands};
 
 use super::RuleError;
 use super::file::FileRules;
-use crate::found::{Allowed, Found, Right};
-use crate::{GarbageTail, Invariant, Kind, Record, Sizes};
+use crate::found::{Allowed, Bytes, Found, Right};
+use crate::{CHUNK, GarbageTail, Invariant, Kind, Record, Sizes};
 
 /// What a log may be after a crash.
 #[derive(Clone, Debug)]
@@ -55,7 +55,10 @@ impl Append {
 
     pub fn judge(&self, found: &Found<'_>) -> Option<(Kind, String)> {
         let wrong = self.right.judge(found)?;
-        let Found::File { size, .. } = *found else { return Some(wrong) };
+        let Found::File { size, ref bytes } = *found else { return Some(wrong) };
+        if wrong.0 == Kind::Garbage {
+            return Some(self.damage(size, bytes));
+        }
         let (observed, old) = (thousands(size), thousands(self.old));
         if wrong.0 != Kind::WrongLength || self.sizes.contains(size) {
             return Some(wrong);
@@ -70,6 +73,23 @@ impl Append {
             }
             _ => wrong,
         })
+    }
+}
+
+impl Append {
+    /// Where a log goes wrong is known to the byte: records are smaller than the sectors that tell versions apart.
+    fn damage(&self, size: u64, bytes: &Bytes<'_>) -> (Kind, String) {
+        let fit = || self.right.files.iter().filter(|allowed| allowed.sizes.contains(size)).map(|it| &it.content);
+        let from = fit().map(|content| bytes.common(content)).max().unwrap_or(0);
+        // As far as a guided reading goes, too.
+        let reach = fit().map(|content| content.len()).max().unwrap_or(0);
+        let end = ((from / CHUNK + 1) * CHUNK).min(reach).min(size as usize);
+        let (size, place) = (thousands(size), thousands(from as u64));
+        if bytes.get(from, end).iter().all(|&byte| byte == 0) {
+            (Kind::ZeroFilled, format!("{size} bytes: zeros from byte {place} on"))
+        } else {
+            (Kind::Garbage, format!("{size} bytes: from byte {place} on, what was never written there"))
+        }
     }
 }
 
