@@ -30,7 +30,8 @@ pub(super) fn partial(trace: &Trace, paths: &[RelPath]) -> Option<Reason> {
     );
     let mut ops: Vec<usize> = last.into_iter().map(|(op, _)| op).collect();
     ops.dedup();
-    (!ops.is_empty()).then_some(Reason { text, ops })
+    // One op alone changes both at once.
+    (ops.len() > 1).then_some(Reason { text, ops })
 }
 
 /// What gave the file at `path` another mode or owner than the old one had.
@@ -65,11 +66,15 @@ pub(super) fn metadata(trace: &Trace, path: &RelPath, begun: usize) -> Option<Re
         if now != before
             && let Some(&(origin, name, mode)) = now.and_then(|inode| made.get(&inode))
         {
-            let text = format!(
-                "op {origin} makes {name} with mode {mode:04o}, and op {op} ({}) puts it in place: give it the old file's \
-                 mode and owner before that (fchmod(2), fchown(2))",
-                bind_text(&recorded.call, path)
-            );
+            let advice = "give it the old file's mode and owner";
+            let text = match origin == op {
+                true => format!("op {op} makes {name} anew with mode {mode:04o}: {advice}"),
+                false => format!(
+                    "op {origin} makes {name} with mode {mode:04o}, and op {op} ({}) puts it in place: {advice} before \
+                     that (fchmod(2), fchown(2))",
+                    bind_text(&recorded.call, path)
+                ),
+            };
             let mut ops = vec![origin, op];
             ops.dedup();
             reason = Some(Reason { text, ops });

@@ -370,7 +370,7 @@ fn where_the_reader_drops_its_end_only_the_old_part_of_a_log_counts() {
     }
     assert_eq!(found(&rules, Some(b"ol")), "truncated: 2 bytes, where the 4 from before the run must stay");
     assert_eq!(found(&rules, Some(b"\0\0\0\0one\n")), "zero-filled: 8 bytes: zeros from byte 0 on");
-    assert_eq!(found(&rules, Some(b"oldXone\n")), "garbage: 8 bytes: from byte 0 on, what was never written there");
+    assert_eq!(found(&rules, Some(b"oldXone\n")), "garbage: 8 bytes: from byte 3 on, what was never written there");
     assert_eq!(found(&rules, None), "missing: no such file");
 }
 
