@@ -1,6 +1,6 @@
 //! The workload's own check: a program that judges an unpacked copy of a recovered tree, on the host.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use checker::{Entry, EntryKind, Finding, Invariant, Kind, Moment, Mount, Observation, Seen};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 use trace::{Call, RelPath, Trace, Tree};
@@ -90,6 +91,26 @@ impl CheckError {
     }
 }
 
+/// What it takes to run a check again: kept with a run's results, for tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptCheck {
+    /// The workload's directory.
+    directory: Option<PathBuf>,
+    /// The command, as written.
+    command: Vec<String>,
+    /// The workload's environment variables, as written.
+    env: BTreeMap<String, String>,
+}
+
+impl KeptCheck {
+    /// A workload of this name with this check, and no more than a check needs.
+    pub fn workload(&self, name: &str) -> Result<Workload, workload::Error> {
+        let bare = Workload::bare(vec![name.into()], None)?;
+        let Self { directory, command, env } = self.clone();
+        Ok(Workload { name: name.into(), directory, check: Some(command), env, ..bare })
+    }
+}
+
 /// What is wrong with a tree, if anything.
 type Verdict = Option<(Kind, String)>;
 
@@ -132,6 +153,12 @@ impl Checker {
     /// The command, as written.
     pub fn command(&self) -> &[String] {
         self.workload.check.as_deref().unwrap_or_default()
+    }
+
+    /// What is kept of it with the results.
+    pub fn kept(&self) -> KeptCheck {
+        let Workload { directory, env, .. } = &self.workload;
+        KeptCheck { directory: directory.clone(), command: self.command().to_vec(), env: env.clone() }
     }
 
     /// What the check says about a crash state whose files were read whole (see [`LARGEST_FILE`]): at most one finding.
@@ -189,7 +216,7 @@ impl Checker {
     }
 }
 
-type Entries = std::collections::BTreeMap<RelPath, Entry>;
+type Entries = BTreeMap<RelPath, Entry>;
 
 /// Unpacks a tree, runs the check in it, and says what that came to.
 fn run(workload: &Workload, entries: &Entries, acks: &[u8], stop: &AtomicBool) -> Result<Verdict, CheckError> {

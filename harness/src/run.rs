@@ -17,6 +17,7 @@ use vm::{Choice, KernelError, Limits, Paths};
 use workload::Workload;
 
 use crate::cell::{Budget, Cell};
+use crate::check::Checker;
 use crate::guests::Boot;
 use crate::store::{Kept, KeptCell, KeptWorkload, Shown, Store, StoreError, VERSION};
 use crate::subject::{Subject, SubjectError};
@@ -82,6 +83,9 @@ pub struct Finished {
 #[derive(Serialize)]
 struct Identity<'a> {
     workloads: Vec<(&'a str, &'a [Wanted])>,
+    /// The checks of those workloads that have one, by their index.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    checks: Vec<(usize, &'a [String])>,
     filesystems: &'a [Filesystem],
     machine: &'a str,
     kernel: Option<String>,
@@ -98,6 +102,7 @@ struct Identity<'a> {
 fn hash(subjects: &[Arc<Subject>], options: &Options, machine: &str) -> String {
     let identity = Identity {
         workloads: subjects.iter().map(|subject| (subject.name.as_str(), subject.wanted.as_slice())).collect(),
+        checks: (0..).zip(subjects).filter_map(|(n, it)| Some((n, it.checker.as_ref()?.command()))).collect(),
         filesystems: &options.filesystems,
         machine,
         kernel: options.kernel.as_ref().map(|path| path.to_string_lossy().into_owned()),
@@ -163,7 +168,9 @@ pub async fn run(
             kept.push(KeptCell { workload, fs, mount_options });
         }
     }
-    let workloads = subjects.iter().map(|subject| KeptWorkload::new(&subject.name, &subject.wanted)).collect();
+    let check = |subject: &Subject| subject.checker.as_ref().map(Checker::kept);
+    let keep = |subject: &Arc<Subject>| KeptWorkload::new(&subject.name, &subject.wanted, check(subject));
+    let workloads = subjects.iter().map(keep).collect();
     let all = Kept { version: VERSION, model: options.model, schedules: options.schedules, cells: kept, workloads };
     store.keep(&id, &all)?;
 

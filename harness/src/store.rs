@@ -10,6 +10,7 @@ use protocol::Filesystem;
 use serde::{Deserialize, Serialize};
 use trace::Trace;
 
+use crate::check::KeptCheck;
 use crate::token::Token;
 
 /// What is kept of a run beside its report, for tokens: `replay.json`.
@@ -55,6 +56,9 @@ pub struct KeptWorkload {
     pub name: String,
     /// Its invariants, as TOML.
     pub invariants: String,
+    /// Its own check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<KeptCheck>,
 }
 
 /// What is kept of one replay.
@@ -86,10 +90,10 @@ struct Invariants {
 }
 
 impl KeptWorkload {
-    /// Keeps a workload's invariants.
-    pub fn new(name: &str, wanted: &[Wanted]) -> Self {
+    /// Keeps a workload's invariants and its check.
+    pub fn new(name: &str, wanted: &[Wanted], check: Option<KeptCheck>) -> Self {
         let invariants = toml::to_string(&Invariants { invariant: wanted.to_vec() }).unwrap_or_default();
-        Self { name: name.into(), invariants }
+        Self { name: name.into(), invariants, check }
     }
 
     /// The invariants.

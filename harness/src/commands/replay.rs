@@ -10,13 +10,14 @@ use vm::{Limits, Paths};
 use super::failure::say;
 use super::signal::{Manner, Scratch, Signals};
 use super::{Failure, run::default_results, show::print};
+use crate::check::{Checker, KeptCheck};
 use crate::cli;
 use crate::explore::Guests;
 use crate::explore::{is_weakness, observe_image};
 use crate::guests::{Boot, Slot};
 use crate::moment::{begun_latest, moment, torn};
 use crate::store::{KeptCell, Store};
-use crate::subject::Subject;
+use crate::subject::{Subject, SubjectError};
 use crate::token::Token;
 use crate::words::{epoch_of, op_ref};
 
@@ -76,7 +77,11 @@ fn rebuild(store: &Store, token: Token) -> Result<Rebuilt, Failure> {
     let workload = kept.workloads.get(cell.workload).ok_or_else(|| none(format!("workload {}", cell.workload)))?;
     let trace = store.trace(cell.workload)?;
     let wanted = workload.wanted().map_err(Failure::usage)?;
-    let subject = Subject::of(workload.name.clone(), wanted, trace, kept.schedules)?;
+    let check = |kept: &KeptCheck| -> Result<Checker, SubjectError> {
+        Ok(Checker::new(&kept.workload(&workload.name)?, &trace, &Arc::default())?)
+    };
+    let checker = workload.check.as_ref().map(check).transpose()?;
+    let subject = Subject::new(workload.name.clone(), wanted, trace, kept.schedules, checker)?;
     if token.schedule >= subject.schedules.len() {
         return Err(none(format!("schedule {}", token.schedule)));
     }
@@ -109,6 +114,9 @@ async fn look(rebuilt: Rebuilt, vm: vm::Choice) -> Result<Replayed, Failure> {
     let weakness = is_weakness(&observation, fates.torn());
     let subject = &rebuilt.subject;
     let mut findings = subject.rules.judge(&observation, &rebuilt.moment);
+    if let Some(checker) = &subject.checker {
+        findings.extend(checker.judge(&observation, &rebuilt.moment).await.map_err(SubjectError::from)?);
+    }
     findings.iter_mut().for_each(|finding| finding.fails &= !weakness);
     let text = text(&rebuilt, &observation, &findings);
     Ok(Replayed { observation, findings, text })
@@ -140,6 +148,7 @@ fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> S
             (false, Invariant::Mountable) => {
                 "weakness of the file system itself, which is refused only because a write was torn"
             }
+            (false, Invariant::NoLeftovers) => "warning",
             (false, _) => "not durable",
         };
         lines.push(format!(
