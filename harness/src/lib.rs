@@ -7,6 +7,7 @@
 
 pub mod brute;
 pub mod cell;
+pub mod check;
 pub mod cli;
 pub mod commands;
 pub mod explore;
@@ -25,5 +26,6 @@ pub mod subject;
 pub mod tally;
 pub mod token;
 pub mod unit;
+pub mod unpack;
 pub mod words;
 pub mod worker;

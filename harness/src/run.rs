@@ -16,6 +16,7 @@ use vm::{Choice, KernelError, Limits, Machine, Paths};
 use workload::Workload;
 
 use crate::cell::{Budget, Cell};
+use crate::check::Checker;
 use crate::guests::Boot;
 use crate::journal::Journal;
 use crate::store::{Kept, KeptCell, KeptWorkload, Shown, Store, StoreError, VERSION};
@@ -92,6 +93,9 @@ pub struct Finished {
 #[derive(Serialize)]
 struct Identity<'a> {
     workloads: Vec<(&'a str, &'a [Wanted])>,
+    /// The checks of those workloads that have one, by their index.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    checks: Vec<(usize, &'a [String])>,
     filesystems: &'a [Filesystem],
     machine: &'a str,
     kernel: Option<String>,
@@ -108,6 +112,7 @@ struct Identity<'a> {
 fn hash(subjects: &[Arc<Subject>], options: &Options, machine: &str) -> String {
     let identity = Identity {
         workloads: subjects.iter().map(|subject| (subject.name.as_str(), subject.wanted.as_slice())).collect(),
+        checks: (0..).zip(subjects).filter_map(|(n, it)| Some((n, it.checker.as_ref()?.command()))).collect(),
         filesystems: &options.filesystems,
         machine,
         kernel: options.kernel.as_ref().map(|path| path.to_string_lossy().into_owned()),
@@ -163,6 +168,8 @@ pub async fn run(
             kept.push(KeptCell { workload, fs: kind.clone(), mount_options: options.clone() });
         }
     }
+    let check = |subject: &Subject| subject.checker.as_ref().map(Checker::kept);
+    let keep = |subject: &Arc<Subject>| KeptWorkload::new(&subject.name, &subject.wanted, check(subject));
     let kept = Kept {
         version: VERSION,
         machine: machine.name().into(),
@@ -172,7 +179,7 @@ pub async fn run(
         budget: options.budget,
         seed: options.seed,
         cells: kept,
-        workloads: subjects.iter().map(|subject| KeptWorkload::new(&subject.name, &subject.wanted)).collect(),
+        workloads: subjects.iter().map(keep).collect(),
     };
     store.keep(&id, &kept)?;
     let begun = Begun { id, subjects, kept, store, machine };
@@ -195,9 +202,8 @@ pub async fn resume(
     let (id, kept) = (store.id()?, store.kept()?);
     let mut subjects = Vec::new();
     for (index, workload) in kept.workloads.iter().enumerate() {
-        let wanted = workload.wanted().map_err(|problem| store.damaged("replay.json", problem))?;
-        let trace = store.trace(index)?;
-        subjects.push(Arc::new(Subject::of(workload.name.clone(), wanted, trace, kept.schedules)?));
+        let damaged = |problem| store.damaged("replay.json", problem);
+        subjects.push(Arc::new(workload.subject(store.trace(index)?, kept.schedules, stop).map_err(damaged)??));
     }
     let choice = if kept.machine == "uml" { Choice::Uml } else { Choice::Qemu };
     let machine = vm::choose(choice, kept.kernel.as_deref(), paths).await?;

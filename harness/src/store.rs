@@ -3,6 +3,8 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use checker::{Moment, Wanted};
 use disk::{BlockLog, DiskModel, Image, State};
@@ -11,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use trace::Trace;
 
 use crate::cell::Budget;
+use crate::check::{Checker, KeptCheck};
+use crate::subject::{Subject, SubjectError};
 use crate::token::Token;
 
 /// What is kept of a run beside its report, for tokens: `replay.json`.
@@ -65,6 +69,9 @@ pub struct KeptWorkload {
     pub name: String,
     /// Its invariants, as TOML.
     pub invariants: String,
+    /// Its own check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<KeptCheck>,
 }
 
 /// What is kept of one replay.
@@ -96,10 +103,27 @@ struct Invariants {
 }
 
 impl KeptWorkload {
-    /// Keeps a workload's invariants.
-    pub fn new(name: &str, wanted: &[Wanted]) -> Self {
+    /// Keeps a workload's invariants and its check.
+    pub fn new(name: &str, wanted: &[Wanted], check: Option<KeptCheck>) -> Self {
         let invariants = toml::to_string(&Invariants { invariant: wanted.to_vec() }).unwrap_or_default();
-        Self { name: name.into(), invariants }
+        Self { name: name.into(), invariants, check }
+    }
+
+    /// The workload as it was when it was recorded, from its `trace`. The outer error says that what is kept is damaged.
+    pub fn subject(
+        &self,
+        trace: Trace,
+        bound: u32,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Result<Subject, SubjectError>, String> {
+        let wanted = self.wanted()?;
+        let check = |kept: &KeptCheck| -> Result<Checker, SubjectError> {
+            Ok(Checker::new(&kept.workload(&self.name)?, &trace, stop)?)
+        };
+        Ok(match self.check.as_ref().map(check).transpose() {
+            Ok(checker) => Subject::new(self.name.clone(), wanted, trace, bound, checker),
+            Err(error) => Err(error),
+        })
     }
 
     /// The invariants.

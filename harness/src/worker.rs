@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use checker::{Finding, Observation};
+use checker::{Finding, Moment, Observation};
 use disk::{Fates, Image, Layers};
 use report::{CellReport, Event};
 use tokio::sync::{Notify, mpsc};
@@ -229,7 +229,8 @@ impl<'a> Worker<'a> {
                 None => {
                     self.slot.set_guide(&cell.subject.guide);
                     let class = enter(&mut self.slot, &cell.filesystem, &layers, &entry.branch.prefix()).await?;
-                    let findings = judge(cell, &entry.unit, &layers, &class.fates, &class.observation);
+                    let moment = when(&entry.unit, &layers, &class.fates);
+                    let findings = judge(cell, &class.fates, &class.observation, &moment).await?;
                     self.shared.journal.add(cell.index, &entry, class.fates.decisions(), &findings);
                     (class.fates, findings)
                 }
@@ -279,7 +280,9 @@ impl<'a> Worker<'a> {
             self.slot.set_guide(&cell.subject.guide);
             let image = layers.image(&example.state);
             let observation = observe_image(&mut self.slot, &cell.filesystem, image).await?;
-            let findings = cell.subject.rules.judge(&observation, &example.moment);
+            let mut fates = layers.fates();
+            fates.settle_all(&example.state);
+            let findings = judge(cell, &fates, &observation, &example.moment).await?;
             let same = |finding: &Finding| {
                 (&finding.path, &finding.invariant, finding.kind) == (&key.path, &key.invariant, key.kind)
             };
@@ -295,16 +298,24 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// What is wrong with the states of a class.
-fn judge(cell: &Cell, unit: &Unit, layers: &Layers, fates: &Fates, observation: &Observation) -> Vec<Finding> {
-    let mut findings = cell.subject.rules.judge(observation, &when(unit, layers, fates));
+/// What is wrong with states that look so and can occur at this moment.
+async fn judge(
+    cell: &Cell,
+    fates: &Fates,
+    observation: &Observation,
+    moment: &Moment,
+) -> Result<Vec<Finding>, ReplayError> {
+    let mut findings = cell.subject.rules.judge(observation, moment);
+    if let Some(checker) = &cell.subject.checker {
+        findings.extend(checker.judge(observation, moment).await?);
+    }
     let weakness = is_weakness(observation, fates.torn());
     findings.iter_mut().for_each(|finding| finding.fails &= !weakness);
-    findings
+    Ok(findings)
 }
 
 /// When the states of a class can occur.
-fn when(unit: &Unit, layers: &Layers, fates: &Fates) -> checker::Moment {
+fn when(unit: &Unit, layers: &Layers, fates: &Fates) -> Moment {
     let survived = fates.decisions().iter().filter(|decision| decision.survived).map(|decision| decision.write);
     moment(&unit.replayed.plan, &unit.replayed.epochs[unit.epoch], layers.volatile(), survived)
 }

@@ -16,7 +16,7 @@ use crate::explore::{is_weakness, observe_image};
 use crate::guests::{Boot, Slot};
 use crate::moment::{begun_latest, moment, torn};
 use crate::store::{KeptCell, Store};
-use crate::subject::Subject;
+use crate::subject::{Subject, SubjectError};
 use crate::token::Token;
 use crate::words::{epoch_of, op_ref};
 
@@ -75,8 +75,7 @@ fn rebuild(store: &Store, token: Token) -> Result<Rebuilt, Failure> {
     let cell = kept.cells.get(token.cell).cloned().ok_or_else(|| none(format!("cell {}", token.cell)))?;
     let workload = kept.workloads.get(cell.workload).ok_or_else(|| none(format!("workload {}", cell.workload)))?;
     let trace = store.trace(cell.workload)?;
-    let wanted = workload.wanted().map_err(Failure::usage)?;
-    let subject = Subject::of(workload.name.clone(), wanted, trace, kept.schedules)?;
+    let subject = workload.subject(trace, kept.schedules, &Arc::default()).map_err(Failure::usage)??;
     if token.schedule >= subject.schedules.len() {
         return Err(none(format!("schedule {}", token.schedule)));
     }
@@ -109,6 +108,9 @@ async fn look(rebuilt: Rebuilt, vm: vm::Choice) -> Result<Replayed, Failure> {
     let weakness = is_weakness(&observation, fates.torn());
     let subject = &rebuilt.subject;
     let mut findings = subject.rules.judge(&observation, &rebuilt.moment);
+    if let Some(checker) = &subject.checker {
+        findings.extend(checker.judge(&observation, &rebuilt.moment).await.map_err(SubjectError::from)?);
+    }
     findings.iter_mut().for_each(|finding| finding.fails &= !weakness);
     let text = text(&rebuilt, &observation, &findings);
     Ok(Replayed { observation, findings, text })
@@ -140,6 +142,7 @@ fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> S
             (false, Invariant::Mountable) => {
                 "weakness of the file system itself, which is refused only because a write was torn"
             }
+            (false, Invariant::NoLeftovers) => "warning",
             (false, _) => "not durable",
         };
         lines.push(format!(
