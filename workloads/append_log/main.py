@@ -23,7 +23,7 @@ def append(log, numbers, fsync):
         os.write(log, record(number))
         if fsync:
             os.fsync(log)
-        print("saved", number, flush=True)
+        print(f"saved {number}\n", end="", flush=True)  # in one write
 
 
 match sys.argv[1:]:

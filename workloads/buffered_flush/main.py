@@ -20,7 +20,7 @@ def save(path, content, flush):
         os.fsync(file.fileno())
     os.rename(f"{path}.new", path)
     os.fsync(os.open(".", os.O_RDONLY))
-    print("saved", flush=True)
+    print("saved\n", end="", flush=True)  # in one write
     return file  # still open: without a flush, this is what loses the settings
 
 

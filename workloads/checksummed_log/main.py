@@ -46,7 +46,7 @@ def append(log, numbers, fsync):
         os.write(log, record(number))
         if fsync:
             os.fsync(log)
-        print("saved", number, flush=True)
+        print(f"saved {number}\n", end="", flush=True)  # in one write
 
 
 def acknowledged():

@@ -37,7 +37,7 @@ def save(without):
     if "without-backup" not in without:
         os.unlink("settings.old")
     os.fsync(directory)
-    print("saved", flush=True)
+    print("saved\n", end="", flush=True)  # in one write
 
 
 def check():

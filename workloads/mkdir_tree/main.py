@@ -26,7 +26,7 @@ def main(without):
         sync("albums/lantern")
         sync("albums")
         sync(".")
-    print("saved", flush=True)
+    print("saved\n", end="", flush=True)  # in one write
 
 
 main(sys.argv[1:])

@@ -22,7 +22,7 @@ def save(path, content, fsync):
     os.link(f"/proc/self/fd/{file}", f"{path}.new", src_dir_fd=directory)
     os.rename(f"{path}.new", path)
     os.fsync(directory)
-    print("saved", flush=True)
+    print("saved\n", end="", flush=True)  # in one write
 
 
 match sys.argv[1:]:

@@ -34,7 +34,7 @@ def transfer(number, accounts, log, without):
     os.pwrite(log, CHECKSUM.pack(zlib.crc32(b"".join(new))) + b"".join(new), 0)
     if "without-log-fsync" not in without:
         os.fsync(log)
-    print("saved", number, flush=True)
+    print(f"saved {number}\n", end="", flush=True)  # in one write
 
     for file, content in zip(accounts, new):
         os.pwrite(file, content, 0)

@@ -48,7 +48,7 @@ def save(without):
     exchange("theme", "theme.next")
     if "without-directory-fsync" not in without:
         sync(".")
-    print("saved", flush=True)
+    print("saved\n", end="", flush=True)  # in one write
 
 
 match sys.argv[1:]:

@@ -57,7 +57,7 @@ def transfer(number, accounts, directory, without):
         os.unlink("journal")
         if "without-commit-fsync" not in without:
             os.fsync(directory)
-    print("saved", number, flush=True)
+    print(f"saved {number}\n", end="", flush=True)  # in one write
 
 
 def recover():

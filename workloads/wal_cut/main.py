@@ -41,7 +41,7 @@ def append(segment, end, number):
     """Appends a record at `end`; the new end."""
     end += os.pwrite(segment, entry(number), end)
     os.fdatasync(segment)
-    print("saved", number, flush=True)
+    print(f"saved {number}\n", end="", flush=True)  # in one write
     return end
 
 
