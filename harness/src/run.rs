@@ -9,7 +9,7 @@ use std::time::Duration;
 use checker::Wanted;
 use disk::DiskModel;
 use protocol::Filesystem;
-use report::{CellReport, Event, Report};
+use report::{CellReport, Event, ProcessReport, Report};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, mpsc};
@@ -18,6 +18,7 @@ use workload::Workload;
 
 use crate::cell::{Budget, Cell};
 use crate::guests::Boot;
+use crate::process::{Crash, process_crash};
 use crate::store::{Kept, KeptCell, KeptWorkload, Shown, Store, StoreError, VERSION};
 use crate::subject::{Subject, SubjectError};
 use crate::tally::{Example, Violation};
@@ -33,6 +34,8 @@ pub struct Options {
     pub vm: Choice,
     /// A kernel of the user's choice.
     pub kernel: Option<PathBuf>,
+    /// What crashes.
+    pub crash: Crash,
     /// The disk model.
     pub model: DiskModel,
     /// The bound on injections.
@@ -139,6 +142,19 @@ pub async fn run(
         }
         subjects.push(Arc::new(subject?));
     }
+    let killed: Vec<ProcessReport> = match options.crash.process() {
+        true => tokio::task::block_in_place(|| subjects.iter().map(|subject| process_crash(subject)).collect()),
+        false => Vec::new(),
+    };
+    if !options.crash.power() {
+        let store = Store::create(&directory(&hash(&subjects, options, "none")))?;
+        for (workload, subject) in subjects.iter().enumerate() {
+            store.keep_trace(workload, &subject.trace)?;
+        }
+        let report = Report::with_process_crashes(Vec::new(), killed);
+        let written = report::write_results(&report, store.directory());
+        return Ok(Finished { report, store, cut: written.err().map(RunError::from) });
+    }
     // It may boot a guest to find out.
     let machine = tokio::select! {
         machine = vm::choose(options.vm, options.kernel.as_deref(), paths) => machine?,
@@ -203,7 +219,7 @@ pub async fn run(
             report
         })
     };
-    let report = Report::new(cells.iter().map(report).collect());
+    let report = Report::with_process_crashes(cells.iter().map(report).collect(), killed);
     let written = report::write_results(&report, store.directory());
     if let Some(error) = cut.take_if(|_| report.cells.iter().all(|cell| cell.crash_states.mounts == 0)) {
         return Err(error);
@@ -305,6 +321,7 @@ mod tests {
             filesystems: vec![ext4.clone()],
             vm: Choice::Auto,
             kernel: None,
+            crash: Crash::Power,
             model: DiskModel::default(),
             schedules: 1,
             budget: Budget::default(),

@@ -9,7 +9,8 @@ import sys
 
 
 def settings(version):
-    return b"".join(b"setting %04d of version %d\n" % (number, version) for number in range(200))
+    # Less than the buffer of a file object, 4,096 bytes or more.
+    return b"".join(b"setting %04d of version %d\n" % (number, version) for number in range(100))
 
 
 def save(path, content, flush):

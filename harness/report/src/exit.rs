@@ -57,8 +57,8 @@ pub fn exit_status(report: &Report, exhaustive: bool) -> ExitStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{self, cell, incomplete, invalid, violated};
     use crate::ProcessReport;
+    use crate::testing::{self, cell, incomplete, invalid, violated};
 
     #[test]
     fn the_worst_cell_counts() {

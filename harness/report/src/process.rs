@@ -114,7 +114,9 @@ impl TryFrom<Stored> for ProcessReport {
         let report = Self { workload, states, violations, limits, failure };
         if report.verdict() != verdict {
             let (name, right) = (&report.workload, report.verdict());
-            return Err(format!("the process crash of {name} claims verdict {verdict}, but what it holds makes {right}"));
+            return Err(format!(
+                "the process crash of {name} claims verdict {verdict}, but what it holds makes {right}"
+            ));
         }
         Ok(report)
     }

@@ -98,6 +98,7 @@ fn options(arguments: &cli::Run) -> Options {
         filesystems: if filesystems.is_empty() { all() } else { filesystems },
         vm: arguments.vm.into(),
         kernel: arguments.kernel.clone(),
+        crash: arguments.crash,
         model: DiskModel { cache: arguments.disk.into(), tear: arguments.tear.into(), unit: 1 },
         schedules: arguments.schedules,
         budget: arguments.budget,

@@ -7,6 +7,7 @@ mod dying;
 mod events;
 mod failing;
 mod figures;
+mod killed;
 mod machines;
 mod support;
 mod tokens;
