@@ -16,6 +16,18 @@ pub enum Invariant {
     AtomicReplace,
     /// See [`crate::Wanted::DurableAfter`].
     DurableAfter(Ack),
+    /// See [`crate::Wanted::AppendOnly`].
+    AppendOnly,
+    /// See [`crate::Wanted::PrefixOfHistory`].
+    PrefixOfHistory,
+    /// See [`crate::Wanted::AllOrNothing`]: its paths.
+    AllOrNothing(Vec<RelPath>),
+    /// See [`crate::Wanted::MetadataPreserved`].
+    MetadataPreserved,
+    /// See [`crate::Wanted::NoLeftovers`].
+    NoLeftovers,
+    /// The workload's own `check` command ends with exit status 0.
+    Check,
 }
 
 impl fmt::Display for Invariant {
@@ -25,6 +37,15 @@ impl fmt::Display for Invariant {
             Invariant::Mountable => f.write_str("mountable"),
             Invariant::AtomicReplace => f.write_str("atomic-replace"),
             Invariant::DurableAfter(promise) => write!(f, "durable-after {promise}"),
+            Invariant::AppendOnly => f.write_str("append-only"),
+            Invariant::PrefixOfHistory => f.write_str("prefix-of-history"),
+            Invariant::AllOrNothing(paths) => {
+                let paths: Vec<String> = paths.iter().map(RelPath::to_string).collect();
+                write!(f, "all-or-nothing {}", paths.join(", "))
+            }
+            Invariant::MetadataPreserved => f.write_str("metadata-preserved"),
+            Invariant::NoLeftovers => f.write_str("no-leftovers"),
+            Invariant::Check => f.write_str("check"),
         }
     }
 }
@@ -34,7 +55,8 @@ impl fmt::Display for Invariant {
 /// The kinds from `Empty` to `Garbage` speak about a regular file that is none of the file's versions, and are tried in
 /// that order. Contents are looked at in chunks of [`crate::CHUNK`] bytes from the start, up to the first chunk after
 /// which no version of the same size is left; only that chunk decides, in pieces of 512 bytes (a sector), each compared
-/// with the same place of every version of whatever size.
+/// with the same place of every version of whatever size. For `prefix-of-history` every state counts as a version; for
+/// `append-only` all that the log may be, and zero-filled and garbage are told apart from the first wrong byte on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -57,6 +79,20 @@ pub enum Kind {
     ReadError,
     /// Exactly a version, but an older one than what had been current when a promise was made.
     Stale,
+    /// A log is shorter than before the run, and not empty (the content is not read).
+    Truncated,
+    /// The size of a log lies between those that whole records make (the content is not read).
+    TornRecord,
+    /// Of files that belong together, some are as before the run and some as after it.
+    Partial,
+    /// Mode, owner or group are not those of the old file.
+    MetadataChanged,
+    /// The name is there neither before nor after the run.
+    Leftover,
+    /// The workload's own check says so.
+    CheckFailed,
+    /// The workload's own check did not end in time, and was killed.
+    CheckTimedOut,
     /// The kernel refuses to mount.
     Unmountable,
     /// The guest panicked, hung, or stopped making sense.
@@ -76,6 +112,13 @@ impl fmt::Display for Kind {
             Kind::NotAFile => "not-a-file",
             Kind::ReadError => "read-error",
             Kind::Stale => "stale",
+            Kind::Truncated => "truncated",
+            Kind::TornRecord => "torn-record",
+            Kind::Partial => "partial",
+            Kind::MetadataChanged => "metadata-changed",
+            Kind::Leftover => "leftover",
+            Kind::CheckFailed => "check-failed",
+            Kind::CheckTimedOut => "check-timed-out",
             Kind::Unmountable => "unmountable",
             Kind::GuestDied => "guest-died",
         })
@@ -93,7 +136,7 @@ pub struct Finding {
     pub path: RelPath,
     /// What was seen, for people.
     pub observed: String,
-    /// Whether this fails the run. Durability that nobody asked for is told, but does not.
+    /// Whether this fails the run. Durability that nobody asked for, and leftovers, are told, but do not.
     pub fails: bool,
 }
 
@@ -108,7 +151,7 @@ pub fn describe(state: &State) -> String {
     }
 }
 
-fn describe_bytes(content: &[u8]) -> String {
+pub(crate) fn describe_bytes(content: &[u8]) -> String {
     /// Enough to tell versions apart at a glance, little enough for one line.
     const SHOWN: usize = 32;
     if content.is_empty() {
@@ -177,7 +220,9 @@ mod tests {
 
     #[test]
     fn the_names_are_those_of_the_report() {
-        for kind in [Kind::Missing, Kind::WrongLength, Kind::ZeroFilled, Kind::NotAFile, Kind::GuestDied] {
+        let new = [Kind::Truncated, Kind::TornRecord, Kind::Partial, Kind::MetadataChanged, Kind::Leftover];
+        let old = [Kind::Missing, Kind::WrongLength, Kind::ZeroFilled, Kind::NotAFile, Kind::GuestDied];
+        for kind in [&new[..], &old, &[Kind::CheckFailed, Kind::CheckTimedOut]].concat() {
             assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{kind}\""));
         }
         assert_eq!(Invariant::DurableAfter(Ack::Text("a \"b\"".into())).to_string(), r#"durable-after "a \"b\"""#);

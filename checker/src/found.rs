@@ -4,21 +4,42 @@ use std::borrow::Cow;
 
 use trace::{Content, RelPath, State, thousands};
 
-use crate::{CHUNK, Entry, EntryKind, Guide, Kind, Observation, Seen, describe};
+use crate::finding::describe_bytes;
+use crate::{CHUNK, Entry, EntryKind, Guide, Kind, Observation, Seen, Sizes, describe};
 
 /// The unit in which a disk tears, bytes.
 const SECTOR: usize = 512;
 
 /// What an observation says about one name.
 pub(crate) enum Found<'a> {
-    /// All of it is known.
-    Known(State),
-    /// A regular file of `size` bytes that is none of the guide's contents, known as far as `bytes` goes.
-    Partly { size: u64, bytes: Bytes<'a> },
+    /// No regular file.
+    Other(State),
+    /// A regular file of `size` bytes, known as far as `bytes` goes: to its end, or so far that no candidate of the
+    /// guide can differ further on.
+    File { size: u64, bytes: Bytes<'a> },
     /// It could not be read.
     Unreadable(String),
     /// The guest contradicts itself or the guide.
     Nonsense(String),
+}
+
+impl Found<'_> {
+    /// Whether it is the regular file with this content.
+    pub fn is_file(&self, content: &[u8]) -> bool {
+        match self {
+            Found::File { size, bytes } => *size == content.len() as u64 && bytes.starts_with(content),
+            _ => false,
+        }
+    }
+
+    /// In a few words, as [`describe`].
+    pub fn describe(&self) -> String {
+        match self {
+            Found::Other(state) => describe(state),
+            Found::File { bytes, .. } => describe_bytes(&bytes.get(0, bytes.len())),
+            Found::Unreadable(why) | Found::Nonsense(why) => why.clone(),
+        }
+    }
 }
 
 /// The beginning of a file, in two parts: what equals a candidate, and what was read after that.
@@ -32,8 +53,13 @@ impl<'a> Bytes<'a> {
         self.head.len() + self.tail.len()
     }
 
+    /// How many bytes from the start on are those of `content`.
+    pub fn common(&self, content: &[u8]) -> usize {
+        self.head.iter().chain(self.tail).zip(content).take_while(|(a, b)| a == b).count()
+    }
+
     /// The bytes of `start..end`, fewer where not so many are known.
-    fn get(&self, start: usize, end: usize) -> Cow<'a, [u8]> {
+    pub fn get(&self, start: usize, end: usize) -> Cow<'a, [u8]> {
         let part = |bytes: &'a [u8], start: usize, end: usize| &bytes[start.min(bytes.len())..end.min(bytes.len())];
         let cut = self.head.len();
         let head = part(self.head, start, end);
@@ -58,14 +84,14 @@ pub(crate) fn look<'a>(observation: &'a Observation, guide: &'a Guide, path: &Re
                 let directory = if directory.is_root() { String::new() } else { format!(" {directory}") };
                 Found::Unreadable(format!("the directory{directory} above it cannot be read ({})", error(errno)))
             }
-            None => Found::Known(State::Absent),
+            None => Found::Other(State::Absent),
         };
     };
     match entry {
         Entry { kind: EntryKind::File { size, seen }, .. } => look_at_file(*size, seen, guide, path),
-        Entry { kind: EntryKind::Directory { .. }, .. } => Found::Known(State::Directory),
-        Entry { kind: EntryKind::Symlink { target }, .. } => Found::Known(State::Symlink(target.clone())),
-        Entry { kind: EntryKind::Special { mode }, .. } => Found::Known(State::Special { mode: mode & 0o170000 }),
+        Entry { kind: EntryKind::Directory { .. }, .. } => Found::Other(State::Directory),
+        Entry { kind: EntryKind::Symlink { target }, .. } => Found::Other(State::Symlink(target.clone())),
+        Entry { kind: EntryKind::Special { mode }, .. } => Found::Other(State::Special { mode: mode & 0o170000 }),
         Entry { kind: EntryKind::Unreadable { errno }, .. } => {
             Found::Unreadable(format!("the name is listed, but stat fails ({})", error(*errno)))
         }
@@ -87,96 +113,130 @@ fn unreadable_parent(observation: &Observation, path: &RelPath) -> Option<(RelPa
 }
 
 fn look_at_file<'a>(size: u64, seen: &'a Seen, guide: &'a Guide, path: &RelPath) -> Found<'a> {
-    let first = |candidates: &[u32]| -> Option<&'a Content> {
-        let content = guide.contents.get(*candidates.first()? as usize)?;
-        (content.len() as u64 == size).then_some(content)
+    let candidates = guide.candidates(path, size);
+    // The longest of those named that the file was to be compared with.
+    let longest = |named: &[u32]| -> Option<&'a Content> {
+        let known = named.iter().filter(|index| candidates.contains(index));
+        known.filter_map(|index| guide.contents.get(*index as usize)).max_by_key(|content| content.len())
     };
     let nonsense = |why: &str| Found::Nonsense(format!("the guest's report about {path} makes no sense: {why}"));
+    let file = |head: &'a [u8], tail: &'a [u8]| Found::File { size, bytes: Bytes { head, tail } };
     match seen {
-        Seen::Equals { candidates } => match first(candidates) {
-            Some(content) => Found::Known(State::File(content.clone())),
+        Seen::Equals { candidates } => match longest(candidates) {
+            Some(content) => file(&content[..content.len().min(size as usize)], &[]),
             None => nonsense("it names a content that it was not to compare with"),
         },
         Seen::Differs { candidates, offset, chunk } => {
-            match first(candidates).and_then(|content| content.get(..usize::try_from(*offset).ok()?)) {
-                Some(head) => Found::Partly { size, bytes: Bytes { head, tail: chunk } },
+            match longest(candidates).and_then(|content| content.get(..usize::try_from(*offset).ok()?)) {
+                Some(head) => file(head, chunk),
                 None => nonsense("it names a content that it was not to compare with"),
             }
         }
         Seen::Failed { offset, errno, .. } => {
             Found::Unreadable(format!("{} bytes; reading at byte {offset} fails ({})", thousands(size), error(*errno)))
         }
-        Seen::Bytes(content) if content.len() as u64 == size => Found::Known(State::File(content.clone())),
-        Seen::Bytes(content) if (content.len() as u64) < size => {
-            Found::Partly { size, bytes: Bytes { head: content, tail: &[] } }
-        }
+        Seen::Bytes(content) if content.len() as u64 <= size => file(content, &[]),
         Seen::Bytes(_) => nonsense("it read more than the file's size"),
-        Seen::NotRead if size == 0 => Found::Known(State::File(Content::default())),
-        Seen::NotRead => {
-            let same_size =
-                |index: &u32| guide.contents.get(*index as usize).is_some_and(|content| content.len() as u64 == size);
-            if guide.files.get(path).is_some_and(|files| files.iter().any(same_size)) {
-                return nonsense("it did not read a file whose size leaves candidates");
+        Seen::NotRead if size > 0 && !candidates.is_empty() => {
+            nonsense("it did not read a file whose size leaves candidates")
+        }
+        Seen::NotRead => file(&[], &[]),
+    }
+}
+
+/// One content, and of what size a file must be that is right if it equals it as far as both go.
+#[derive(Clone, Debug)]
+pub(crate) struct Allowed {
+    pub content: Content,
+    pub sizes: Sizes,
+}
+
+/// What a name may stand for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Right {
+    /// A regular file.
+    pub files: Vec<Allowed>,
+    /// Anything else.
+    pub others: Vec<State>,
+}
+
+impl<'s> FromIterator<&'s State> for Right {
+    fn from_iter<T: IntoIterator<Item = &'s State>>(states: T) -> Self {
+        let mut right = Self::default();
+        for state in states {
+            match state {
+                State::File(content) => {
+                    let sizes = Sizes::only(content.len() as u64);
+                    right.files.push(Allowed { content: content.clone(), sizes });
+                }
+                other => right.others.push(other.clone()),
             }
-            Found::Partly { size, bytes: Bytes { head: &[], tail: &[] } }
         }
+        right
     }
 }
 
-/// What is wrong with `state`, which equals none of `versions`.
-pub(crate) fn judge_state(state: &State, versions: &[&State]) -> (Kind, String) {
-    let any = |test: fn(&State) -> bool| versions.iter().any(|version| test(version));
-    match state {
-        State::Absent => (Kind::Missing, "no such file".to_owned()),
-        State::File(content) => judge_bytes(content.len() as u64, &Bytes { head: content, tail: &[] }, versions),
-        State::Symlink(_) if any(|version| matches!(version, State::Symlink(_))) => (Kind::Garbage, describe(state)),
-        _ => (Kind::NotAFile, describe(state)),
-    }
-}
-
-/// What is wrong with a file of `size` bytes that equals none of `versions`; see [`Kind`] for the definitions.
-pub(crate) fn judge_bytes(size: u64, bytes: &Bytes<'_>, versions: &[&State]) -> (Kind, String) {
-    let contents: Vec<&[u8]> = versions.iter().filter_map(|version| version.content()).map(|c| c.as_slice()).collect();
-    if contents.is_empty() {
-        return (Kind::NotAFile, format!("a regular file of {} bytes", thousands(size)));
-    }
-    if size == 0 {
-        return (Kind::Empty, "0 bytes".to_owned());
-    }
-    let mut left: Vec<&[u8]> = contents.iter().copied().filter(|content| content.len() as u64 == size).collect();
-    if left.is_empty() {
-        let mut sizes: Vec<u64> = contents.iter().map(|content| content.len() as u64).collect();
-        sizes.sort_unstable();
-        sizes.dedup();
-        let sizes = sizes.into_iter().map(thousands).collect::<Vec<_>>().join(" or ");
-        return (Kind::WrongLength, format!("{} bytes, where {sizes} would be right", thousands(size)));
-    }
-    let mut offset = 0;
-    loop {
-        let end = (offset + CHUNK).min(size as usize);
-        let chunk = bytes.get(offset, end);
-        if chunk.len() < end - offset {
-            // Only a file that ends early gets here: a guided reading goes on as long as a candidate is left.
-            let seen = thousands(bytes.len() as u64);
-            return (Kind::WrongLength, format!("{} bytes by its size, but it ends after {seen}", thousands(size)));
+impl Right {
+    /// What is wrong with what was found; `None` if it is right. See [`Kind`] for the definitions.
+    pub fn judge(&self, found: &Found<'_>) -> Option<(Kind, String)> {
+        match found {
+            Found::Other(state) if self.others.contains(state) => None,
+            Found::Other(State::Absent) => Some((Kind::Missing, "no such file".to_owned())),
+            Found::Other(state @ State::Symlink(_))
+                if self.others.iter().any(|other| matches!(other, State::Symlink(_))) =>
+            {
+                Some((Kind::Garbage, describe(state)))
+            }
+            Found::Other(state) => Some((Kind::NotAFile, describe(state))),
+            Found::File { size, bytes } => self.judge_file(*size, bytes),
+            Found::Unreadable(why) | Found::Nonsense(why) => Some((Kind::ReadError, why.clone())),
         }
-        left.retain(|content| content[offset..end] == *chunk);
+    }
+
+    fn judge_file(&self, size: u64, bytes: &Bytes<'_>) -> Option<(Kind, String)> {
+        if self.files.is_empty() {
+            return Some((Kind::NotAFile, format!("a regular file of {} bytes", thousands(size))));
+        }
+        let fit = self.files.iter().filter(|allowed| allowed.sizes.contains(size));
+        let mut left: Vec<&[u8]> = fit.map(|allowed| allowed.content.as_slice()).collect();
+        if left.is_empty() && size == 0 {
+            return Some((Kind::Empty, "0 bytes".to_owned()));
+        }
         if left.is_empty() {
-            return judge_chunk(size, offset, &chunk, &contents);
+            let sizes = self.files.iter().fold(Sizes::default(), |all, allowed| all.union(&allowed.sizes));
+            return Some((Kind::WrongLength, format!("{} bytes, where {sizes} would be right", thousands(size))));
         }
-        offset = end;
-        if offset as u64 == size {
-            // The caller has ruled out equality; said as what it is rather than trusted.
-            return (Kind::Garbage, format!("{} bytes", thousands(size)));
+        let mut offset = 0;
+        // A file is right once it equals one of them as far as both go.
+        while offset as u64 != size && left.iter().all(|content| content.len() > offset) {
+            let end = (offset + CHUNK).min(size as usize);
+            let chunk = bytes.get(offset, end);
+            // What follows the longest of them is nobody's business.
+            let reach = left.iter().map(|content| content.len() - offset).max().unwrap_or(0);
+            left.retain(|content| {
+                let wanted = &content[offset..end.min(content.len())];
+                chunk.get(..wanted.len()) == Some(wanted)
+            });
+            if left.is_empty() && chunk.len() < end - offset {
+                // Only a file that ends early gets here: a guided reading goes on as long as a candidate is left.
+                let seen = thousands(bytes.len() as u64);
+                let observed = format!("{} bytes by its size, but it ends after {seen}", thousands(size));
+                return Some((Kind::WrongLength, observed));
+            }
+            if left.is_empty() {
+                return Some(judge_chunk(size, offset, &chunk[..chunk.len().min(reach)], &self.files));
+            }
+            offset = end;
         }
+        None
     }
 }
 
-fn judge_chunk(size: u64, offset: usize, chunk: &[u8], contents: &[&[u8]]) -> (Kind, String) {
+fn judge_chunk(size: u64, offset: usize, chunk: &[u8], versions: &[Allowed]) -> (Kind, String) {
     let mut strange = Vec::new();
     for (index, piece) in chunk.chunks(SECTOR).enumerate() {
         let at = offset + index * SECTOR;
-        if !contents.iter().any(|content| content.get(at..at + piece.len()) == Some(piece)) {
+        if !versions.iter().any(|version| version.content.get(at..at + piece.len()) == Some(piece)) {
             strange.push((at, piece));
         }
     }

@@ -8,16 +8,29 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use trace::{Content, RelPath};
 
+use crate::Sizes;
+
 /// What the agent is told about the files that matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Guide {
     /// Contents that a file is compared with.
     pub contents: Vec<Content>,
-    /// For each file that an invariant is about: the candidates, as indices into `contents`.
-    pub files: BTreeMap<RelPath, Vec<u32>>,
+    /// For each file that an invariant is about: the candidates, no content twice.
+    pub files: BTreeMap<RelPath, Vec<Candidate>>,
     /// Files not named in `files` are read whole if no larger than this (bytes); 0 reads none of them.
     /// With a value above 0, files in `files` are read whole up to this size too, and reported as [`Seen::Bytes`].
     pub read_all_up_to: u64,
+}
+
+/// A content that files of some sizes are compared with, as far as both of them go.
+///
+/// So one content stands for all that a growing file was in the course of time (each is the beginning of the next).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Index into [`Guide::contents`].
+    pub content: u32,
+    /// Files of other sizes are not compared with it.
+    pub sizes: Sizes,
 }
 
 /// What was read of a regular file.
@@ -26,9 +39,11 @@ pub struct Guide {
 pub enum Seen {
     /// Nothing: no invariant needs it, or its size already decides.
     NotRead,
-    /// Read to its end; it equals these candidates (ascending indices into [`Guide::contents`]).
+    /// Read to its end, or to that of the longest candidate left: it equals these, as far as both go (indices into
+    /// [`Guide::contents`]).
     Equals { candidates: Vec<u32> },
-    /// All before `offset` equals each of `candidates`; `chunk`, the bytes from `offset`, equals none of them further on.
+    /// All before `offset` equals each of `candidates`; `chunk`, the bytes from `offset`, decides: no candidate that
+    /// equals it reaches to its end.
     Differs { candidates: Vec<u32>, offset: u64, chunk: Vec<u8> },
     /// All before `offset` equals each of `candidates`; reading at `offset` failed with this errno.
     Failed { candidates: Vec<u32>, offset: u64, errno: i32 },
@@ -43,6 +58,7 @@ pub const CHUNK: usize = 4096;
 #[derive(Clone, Debug)]
 pub struct Reading<'a> {
     guide: &'a Guide,
+    size: u64,
     candidates: Vec<u32>,
     offset: u64,
 }
@@ -50,29 +66,37 @@ pub struct Reading<'a> {
 impl<'a> Reading<'a> {
     /// Begins to read the file at `path` of `size` bytes; `None` if nothing of it needs to be read.
     pub fn begin(guide: &'a Guide, path: &RelPath, size: u64) -> Option<Self> {
-        let same_size =
-            |index: &u32| guide.contents.get(*index as usize).is_some_and(|content| content.len() as u64 == size);
-        let candidates: Vec<u32> = guide.files.get(path)?.iter().copied().filter(same_size).collect();
-        (!candidates.is_empty()).then_some(Self { guide, candidates, offset: 0 })
+        let candidates = guide.candidates(path, size);
+        (!candidates.is_empty()).then_some(Self { guide, size, candidates, offset: 0 })
     }
 
-    /// Where the next chunk is to be read; `None` at the end of the file.
+    /// Where the next chunk is to be read; `None` at the end of the file, or where no candidate goes on.
     pub fn next_offset(&self) -> Option<u64> {
-        let size = self.guide.contents[self.candidates[0] as usize].len() as u64;
-        (self.offset < size).then_some(self.offset)
+        let goes_on = |index: &u32| self.length(*index) > self.offset;
+        (self.offset < self.size && self.candidates.iter().any(goes_on)).then_some(self.offset)
+    }
+
+    fn length(&self, candidate: u32) -> u64 {
+        self.guide.contents[candidate as usize].len() as u64
     }
 
     /// Takes the bytes at [`Self::next_offset`]; `Some` if they end the reading.
     pub fn feed(&mut self, chunk: &[u8]) -> Option<Seen> {
-        let start = self.offset as usize;
-        let matches = |index: &u32| self.guide.contents[*index as usize].get(start..start + chunk.len()) == Some(chunk);
+        let end = self.offset + chunk.len() as u64;
+        let matches = |index: &u32| {
+            let content = &self.guide.contents[*index as usize];
+            let rest = content.get(self.offset as usize..).unwrap_or_default();
+            rest.iter().zip(chunk).all(|(a, b)| a == b)
+        };
         let left: Vec<u32> = self.candidates.iter().copied().filter(matches).collect();
-        if left.is_empty() || chunk.is_empty() {
-            let candidates = std::mem::take(&mut self.candidates);
+        let known = left.iter().any(|index| self.length(*index) >= end);
+        if chunk.is_empty() || (left.len() < self.candidates.len() && !known) {
+            let mut candidates = std::mem::take(&mut self.candidates);
+            candidates.retain(|index| self.length(*index) > self.offset);
             return Some(Seen::Differs { candidates, offset: self.offset, chunk: chunk.to_vec() });
         }
         self.candidates = left;
-        self.offset += chunk.len() as u64;
+        self.offset = end;
         None
     }
 
@@ -84,5 +108,15 @@ impl<'a> Reading<'a> {
     /// Ends a reading at an error.
     pub fn fail(self, errno: i32) -> Seen {
         Seen::Failed { candidates: self.candidates, offset: self.offset, errno }
+    }
+}
+
+impl Guide {
+    /// What a file of this size is compared with, as indices into `contents`.
+    pub(crate) fn candidates(&self, path: &RelPath, size: u64) -> Vec<u32> {
+        let fits = |candidate: &&Candidate| {
+            candidate.sizes.contains(size) && self.contents.get(candidate.content as usize).is_some()
+        };
+        self.files.get(path).into_iter().flatten().filter(fits).map(|candidate| candidate.content).collect()
     }
 }

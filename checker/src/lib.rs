@@ -4,19 +4,23 @@
 //! what the agent reports with [`Rules`], made from the trace and from what the author of the workload [`Wanted`].
 #![forbid(unsafe_code)]
 
+mod acks;
 mod finding;
 mod found;
 mod guide;
 mod observation;
 mod reason;
 mod rules;
+mod sizes;
 #[cfg(test)]
 mod testing;
+mod timeline;
 mod wanted;
 
 pub use finding::{Finding, Invariant, Kind, describe};
-pub use guide::{CHUNK, Guide, Reading, Seen};
+pub use guide::{CHUNK, Candidate, Guide, Reading, Seen};
 pub use observation::{Entry, EntryKind, Mount, Observation};
 pub use reason::{Reason, reason};
 pub use rules::{Moment, RuleError, Rules};
-pub use wanted::{Ack, Wanted};
+pub use sizes::Sizes;
+pub use wanted::{Ack, GarbageTail, Record, Wanted};

@@ -48,6 +48,8 @@ pub struct Entry {
     pub gid: u32,
     /// Number of hard links.
     pub links: u64,
+    /// Another name of the same file: the first of all its names, in the order of paths. `None` for the first itself.
+    pub same_as: Option<RelPath>,
 }
 
 /// What the guest saw: a function of the sectors that it read, and of nothing else.

@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 
 use trace::{Call, RelPath, Target, Trace, Vfs};
 
-use crate::rules::{ack_ops, unchanged_up_to};
+use crate::acks::ack_ops;
+use crate::timeline::unchanged_up_to;
 use crate::{Ack, Invariant, Kind, Moment};
+
+mod order;
+mod together;
 
 /// Why a crash state can be as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +47,10 @@ struct Binding {
 /// Only ops that had begun when the state could first occur are held against the program.
 pub fn reason(trace: &Trace, invariant: &Invariant, kind: Kind, path: &RelPath, moment: &Moment) -> Option<Reason> {
     match (invariant, kind) {
-        (Invariant::Mountable, _) | (_, Kind::ReadError | Kind::Unmountable | Kind::GuestDied) => None,
+        // What a check looks at is not known.
+        (Invariant::Mountable | Invariant::Check, _) | (_, Kind::ReadError | Kind::Unmountable | Kind::GuestDied) => {
+            None
+        }
         (Invariant::DurableAfter(ack), Kind::Stale) => {
             not_durable(trace, path, last_ack(trace, ack, moment.ended_latest)?)
         }
@@ -51,6 +58,17 @@ pub fn reason(trace: &Trace, invariant: &Invariant, kind: Kind, path: &RelPath, 
             let op = last_ack(trace, ack, moment.ended_latest)?;
             not_durable(trace, path, op).or_else(|| not_atomic(trace, kind, path, moment.begun_earliest))
         }
+        (Invariant::AppendOnly, Kind::TornRecord | Kind::ZeroFilled | Kind::Garbage | Kind::Mixed) => {
+            order::torn_append(trace, path, moment.begun_earliest)
+                .or_else(|| not_atomic(trace, kind, path, moment.begun_earliest))
+        }
+        (Invariant::PrefixOfHistory, kind) if kind != Kind::Missing => {
+            order::unordered(trace, path, moment.begun_earliest)
+                .or_else(|| not_atomic(trace, kind, path, moment.begun_earliest))
+        }
+        (Invariant::AllOrNothing(paths), Kind::Partial) => together::partial(trace, paths),
+        (Invariant::MetadataPreserved, _) => together::metadata(trace, path, moment.begun_earliest),
+        (Invariant::NoLeftovers, _) => together::leftover(trace, path),
         _ => not_atomic(trace, kind, path, moment.begun_earliest),
     }
 }

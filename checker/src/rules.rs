@@ -3,10 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
-use trace::{Call, Channel, Content, History, RelPath, State, Trace, Version, Vfs};
+use trace::{Content, History, RelPath, State, Trace, Version};
 
-use crate::found::{Found, error, judge_bytes, judge_state, look};
-use crate::{Ack, Finding, Guide, Invariant, Kind, Mount, Observation, Wanted, describe};
+use self::append::Append;
+use self::file::FileRules;
+use self::tree::{Group, Metadata};
+use crate::acks::Acks;
+use crate::found::{Allowed, Found, error, look};
+use crate::timeline::{keep, timelines};
+use crate::{Ack, Candidate, Finding, Guide, Invariant, Kind, Mount, Observation, Record, Sizes, Wanted};
+
+mod append;
+mod file;
+mod tree;
 
 /// When a crash state can occur. The ops of a trace are replayed one after another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -60,34 +69,57 @@ pub enum RuleError {
         "the command changed no file, so there is nothing to check: name invariants, or check that the command does its work"
     )]
     NothingChanged,
+    /// The command does not do what `append-only` is about.
+    #[error(
+        "the invariant append-only names {path}, but the command leaves no file there that begins with what was there \
+         before: it does not only append to it"
+    )]
+    NotAppended {
+        /// What it names.
+        path: RelPath,
+    },
+    /// The end of the file after the run is no end of a record.
+    #[error(
+        "the invariant append-only says that a record of {path} is {record}, but the command itself leaves {size} \
+         bytes, which end within one"
+    )]
+    OpenRecord {
+        /// What it names.
+        path: RelPath,
+        /// What a record is said to be.
+        record: Record,
+        /// The size after the run, bytes.
+        size: u64,
+    },
+    /// Two invariants contradict each other.
+    #[error("the invariant append-only names {path} twice, with different records: keep one of them")]
+    Contradiction {
+        /// What both name.
+        path: RelPath,
+    },
+    /// Nothing to preserve.
+    #[error("the invariant metadata-preserved names {path}, which is no file before the command runs")]
+    NoOldFile {
+        /// What it names.
+        path: RelPath,
+    },
+    /// Too many contents to hold.
+    #[error(
+        "the invariants ask for {} MiB of former contents of {path} and other files, and {} MiB can be held: test with \
+         smaller files or fewer changes",
+        bytes.div_ceil(1 << 20),
+        MOST_HISTORY >> 20
+    )]
+    TooMuchHistory {
+        /// The first file that is too much.
+        path: RelPath,
+        /// Bytes up to and with that file.
+        bytes: u64,
+    },
 }
 
-/// One moment at which a promise about a file was made.
-#[derive(Clone, Debug)]
-struct Given {
-    op: usize,
-    /// What the name stood for then.
-    state: State,
-    /// The first op after it that grew the file behind what was promised, and the first that did anything else to it.
-    grown: Option<usize>,
-    changed: Option<usize>,
-}
-
-#[derive(Clone, Debug)]
-struct Durability {
-    ack: Ack,
-    fails: bool,
-    given: Vec<Given>,
-}
-
-#[derive(Clone, Debug)]
-struct FileRules {
-    atomic: bool,
-    durable: Vec<Durability>,
-    versions: Vec<Version>,
-    /// What the name stood for when promises were made, where that is no version: a log between two lines, say.
-    promised: Vec<Version>,
-}
+/// What invariants may hold of contents between the versions, bytes: the guest is given them too, and has 512 MiB.
+const MOST_HISTORY: u64 = 64 << 20;
 
 /// The rules of one workload: pure data, made once, asked for every crash state.
 ///
@@ -95,7 +127,12 @@ struct FileRules {
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     files: BTreeMap<RelPath, FileRules>,
+    groups: Vec<Group>,
+    metadata: BTreeMap<RelPath, Metadata>,
+    /// Every name from before and after the run, if no other may be left.
+    names: Option<BTreeSet<RelPath>>,
     guide: Guide,
+    notes: Vec<String>,
     has_exit: bool,
 }
 
@@ -105,20 +142,25 @@ impl Rules {
     /// Durability of every changed file after the exit is always checked; unless wanted, its findings do not fail.
     /// `history` is that of `trace`.
     pub fn new(trace: &Trace, history: &History, wanted: &[Wanted]) -> Result<Self, RuleError> {
+        if !wanted.is_empty() {
+            return Self::asked_for(trace, history, wanted);
+        }
         let changed = history.changed();
-        let automatic: Vec<Wanted>;
-        let wanted = if wanted.is_empty() {
-            if changed.is_empty() {
-                return Err(RuleError::NothingChanged);
-            }
-            automatic = changed.iter().map(|path| Wanted::AtomicReplace { path: path.clone() }).collect();
-            &automatic
-        } else {
-            wanted
-        };
+        if changed.is_empty() {
+            return Err(RuleError::NothingChanged);
+        }
+        let automatic: Vec<Wanted> = changed.into_iter().map(|path| Wanted::AtomicReplace { path }).collect();
+        Self::asked_for(trace, history, &automatic)
+    }
+
+    /// The same, but nothing has to be replaced atomically unless `wanted`: for a workload that judges by itself.
+    pub fn asked_for(trace: &Trace, history: &History, wanted: &[Wanted]) -> Result<Self, RuleError> {
+        let changed = history.changed();
         let mut rules = Self::default();
         let acks = Acks::new(trace);
-        rules.has_exit = acks.exit.is_some();
+        rules.has_exit = acks.has_exit();
+        // Made when contents are there.
+        let mut logs = BTreeMap::new();
         for wanted in wanted {
             match wanted {
                 Wanted::AtomicReplace { path } => {
@@ -132,102 +174,114 @@ impl Rules {
                     }
                     let paths = path.as_ref().map_or(changed.as_slice(), std::slice::from_ref);
                     for path in paths {
-                        rules.durable(path, history, ack, true, &ops);
+                        rules.file(path, history).add_promise(ack, true, &ops);
                     }
+                }
+                Wanted::AppendOnly { path, record, garbage_tail } => {
+                    check_path(&Invariant::AppendOnly, path, history, &changed)?;
+                    rules.file(path, history);
+                    if logs
+                        .insert(path, (*record, *garbage_tail))
+                        .is_some_and(|known| known != (*record, *garbage_tail))
+                    {
+                        return Err(RuleError::Contradiction { path: path.clone() });
+                    }
+                }
+                Wanted::PrefixOfHistory { path } => {
+                    check_path(&Invariant::PrefixOfHistory, path, history, &changed)?;
+                    rules.file(path, history).in_history = true;
+                }
+                Wanted::AllOrNothing { paths } => {
+                    let group = Group::new(paths, history);
+                    for path in paths {
+                        check_path(&group.invariant, path, history, &changed)?;
+                        rules.file(path, history);
+                    }
+                    if !rules.groups.contains(&group) {
+                        rules.groups.push(group);
+                    }
+                }
+                Wanted::MetadataPreserved { path } => {
+                    let old = Metadata::before(trace, path);
+                    let old = old.ok_or_else(|| RuleError::NoOldFile { path: path.clone() })?;
+                    rules.metadata.insert(path.clone(), old);
+                }
+                Wanted::NoLeftovers {} => {
+                    let there = |version: Option<&Version>| version.is_some_and(|it| it.state != State::Absent);
+                    let known = history.paths().filter(|(_, all)| there(all.first()) || there(all.last()));
+                    rules.names = Some(known.map(|(path, _)| path.clone()).collect());
                 }
             }
         }
         if let Ok(exit) = acks.ops(&Ack::Exit) {
             for path in &changed {
-                rules.durable(path, history, &Ack::Exit, false, &exit);
+                rules.file(path, history).add_promise(&Ack::Exit, false, &exit);
             }
         }
-        let longest = rules.record_promises(trace);
-        rules.make_guide(longest);
+        rules.hold_contents(trace, &logs.keys().copied().collect())?;
+        for (path, (record, tail)) in logs {
+            if let Some(file) = rules.files.get_mut(path) {
+                file.append = Some(Append::new(path, file, record, tail)?);
+            }
+        }
+        rules.make_guide();
+        rules.notes = tree::changed_metadata(trace)
+            .filter(|(path, _)| !rules.metadata.contains_key(path))
+            .map(|(_, note)| note)
+            .collect();
         Ok(rules)
     }
 
     fn file(&mut self, path: &RelPath, history: &History) -> &mut FileRules {
-        self.files.entry(path.clone()).or_insert_with(|| FileRules {
-            atomic: false,
-            durable: Vec::new(),
-            versions: history.versions(path).to_vec(),
-            promised: Vec::new(),
-        })
+        self.files.entry(path.clone()).or_insert_with(|| FileRules::new(history.versions(path)))
     }
 
-    fn durable(&mut self, path: &RelPath, history: &History, ack: &Ack, fails: bool, ops: &[usize]) {
-        let durable = &mut self.file(path, history).durable;
-        if durable.iter().any(|rule| rule.ack == *ack) {
-            return;
+    /// Learns what stood where after each op, and holds as much of it as the rules ask for.
+    fn hold_contents(&mut self, trace: &Trace, logs: &BTreeSet<&RelPath>) -> Result<(), RuleError> {
+        let mut all = timelines(trace, &self.files.keys().cloned().collect());
+        let mut needed = BTreeSet::new();
+        let mut bytes = 0;
+        for (path, file) in &mut self.files {
+            let Some(timeline) = all.get(path) else { continue };
+            let every = file.in_history || logs.contains(path);
+            let chains = if every { (0..timeline.chains()).collect() } else { file.promised_chains(timeline) };
+            // The first and the last are held as versions anyway.
+            let more = chains.iter().filter(|chain| **chain > 0 && **chain + 1 < timeline.chains());
+            bytes += more.map(|chain| timeline.length(*chain)).sum::<u64>();
+            if bytes > MOST_HISTORY {
+                return Err(RuleError::TooMuchHistory { path: path.clone(), bytes });
+            }
+            needed.extend(chains.into_iter().map(|chain| (path.clone(), chain)));
         }
-        let given = ops.iter().map(|&op| Given { op, state: State::Absent, grown: None, changed: None }).collect();
-        durable.push(Durability { ack: ack.clone(), fails, given });
-    }
-
-    /// Replays the trace to learn what stood where when promises were made, and how files went on afterwards.
-    /// Returns the greatest length that a file grew to behind a promise.
-    fn record_promises(&mut self, trace: &Trace) -> u64 {
-        let mut vfs = Vfs::new(&trace.before);
-        let mut since: BTreeMap<RelPath, usize> = BTreeMap::new();
-        let mut longest = 0;
-        for (index, op) in trace.ops.iter().enumerate().filter(|(_, op)| op.result >= 0) {
-            if vfs.apply(&op.call).is_err() {
-                continue;
-            }
-            let touched: BTreeSet<&RelPath> = vfs.touched().collect();
-            for path in touched {
-                let Some(rules) = self.files.get_mut(path) else { continue };
-                since.insert(path.clone(), index);
-                let kept = unchanged_up_to(&op.call);
-                for given in rules.durable.iter_mut().flat_map(|rule| &mut rule.given).filter(|given| given.op < index)
-                {
-                    let promised = given.state.content().map(|content| content.len() as u64);
-                    if given.changed.is_some() {
-                        continue;
-                    }
-                    if promised.is_some_and(|length| length <= kept) {
-                        given.grown.get_or_insert(index);
-                        let inode = vfs.inode_of(&trace::Target::NoFollow(path.clone()));
-                        longest = longest.max(inode.and_then(|inode| vfs.length(inode)).unwrap_or(0));
-                    } else {
-                        given.changed = Some(index);
-                    }
-                }
-            }
-            if !matches!(op.call, Call::Ack { .. } | Call::Exit { .. }) {
-                continue;
-            }
-            for (path, rules) in &mut self.files {
-                for given in rules.durable.iter_mut().flat_map(|rule| &mut rule.given).filter(|given| given.op == index)
-                {
-                    given.state = vfs.state(path);
-                    let known = rules.versions.iter().chain(&rules.promised).any(|known| known.state == given.state);
-                    if !known {
-                        rules.promised.push(Version { state: given.state.clone(), from_op: since.get(path).copied() });
-                    }
-                }
+        keep(trace, &needed, &mut all);
+        for (path, timeline) in all {
+            if let Some(file) = self.files.get_mut(&path) {
+                file.hold(timeline, trace);
             }
         }
-        longest
+        Ok(())
     }
 
-    fn make_guide(&mut self, longest: u64) {
+    fn make_guide(&mut self) {
         let mut known: HashMap<Content, u32> = HashMap::new();
-        for (path, rules) in &self.files {
-            let mut indices = BTreeSet::new();
-            let states = rules.versions.iter().chain(&rules.promised);
-            for content in states.filter_map(|version| version.state.content()) {
+        for (path, file) in &self.files {
+            let mut sizes: BTreeMap<u32, Sizes> = BTreeMap::new();
+            for Allowed { content, sizes: more } in file.candidates() {
                 let index = *known.entry(content.clone()).or_insert_with(|| {
                     self.guide.contents.push(content.clone());
                     self.guide.contents.len() as u32 - 1
                 });
-                indices.insert(index);
+                let all = sizes.entry(index).or_default();
+                *all = std::mem::take(all).union(&more);
             }
-            self.guide.files.insert(path.clone(), indices.into_iter().collect());
+            let candidates = sizes.into_iter().map(|(content, sizes)| Candidate { content, sizes }).collect();
+            self.guide.files.insert(path.clone(), candidates);
         }
-        // Whether a file still begins with what was promised can only be seen by reading it.
-        self.guide.read_all_up_to = longest;
+    }
+
+    /// Has every file of up to `limit` bytes read whole: for who judges whole trees.
+    pub fn read_all_up_to(&mut self, limit: u64) {
+        self.guide.read_all_up_to = limit;
     }
 
     /// How far the guest must read.
@@ -240,12 +294,18 @@ impl Rules {
         self.has_exit
     }
 
+    /// What the run itself, without any crash, did that its author may not know of, one sentence each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     /// The files that rules are about.
     pub fn paths(&self) -> impl Iterator<Item = &RelPath> {
         self.files.keys()
     }
 
-    /// What is wrong with a crash state, in the order of paths; empty if every rule holds.
+    /// What is wrong with a crash state, in the order of paths; empty if every rule holds. No two findings have the
+    /// same invariant, kind and path.
     ///
     /// The kinds depend on the observation alone; which promises count depends on the moment.
     pub fn judge(&self, observation: &Observation, moment: &Moment) -> Vec<Finding> {
@@ -268,83 +328,16 @@ impl Rules {
             }
             rules.judge(path, &found, moment, &mut findings);
         }
+        for group in &self.groups {
+            group.judge(|path| look(observation, &self.guide, path), &mut findings);
+        }
+        for (path, old) in &self.metadata {
+            findings.extend(observation.entries.get(path).and_then(|entry| old.judge(path, entry)));
+        }
+        if let Some(names) = &self.names {
+            findings.extend(tree::leftovers(names, observation));
+        }
         findings
-    }
-}
-
-impl FileRules {
-    fn judge(&self, path: &RelPath, found: &Found<'_>, moment: &Moment, findings: &mut Vec<Finding>) {
-        let states: Vec<&State> = self.versions.iter().map(|version| &version.state).collect();
-        // What is wrong if the state is no version at all.
-        let broken = || match found {
-            Found::Known(state) => judge_state(state, &states),
-            Found::Partly { size, bytes } => judge_bytes(*size, bytes, &states),
-            Found::Unreadable(why) | Found::Nonsense(why) => (Kind::ReadError, why.clone()),
-        };
-        let mut add = |invariant, (kind, observed), fails| {
-            findings.push(Finding { invariant, kind, path: path.clone(), observed, fails });
-        };
-        let known = match found {
-            Found::Known(state) => Some(state),
-            _ => None,
-        };
-        if self.atomic && !known.is_some_and(|state| states.contains(&state)) {
-            add(Invariant::AtomicReplace, broken(), true);
-        }
-        for rule in &self.durable {
-            let Some(given) = rule.given.iter().rev().find(|given| given.op < moment.ended_latest) else { continue };
-            if self.keeps(given, found, moment) {
-                continue;
-            }
-            let timeline = || self.versions.iter().chain(&self.promised);
-            let what = match known.filter(|state| timeline().any(|version| version.state == **state)) {
-                Some(state) => {
-                    let promised = format!("op {} promised {}", given.op, describe(&given.state));
-                    (Kind::Stale, format!("{}, where {promised}", describe(state)))
-                }
-                None => broken(),
-            };
-            add(Invariant::DurableAfter(rule.ack.clone()), what, rule.fails);
-        }
-    }
-
-    /// Whether what was found is what was promised, or something later that may have begun to reach the disk.
-    fn keeps(&self, given: &Given, found: &Found<'_>, moment: &Moment) -> bool {
-        // Ops are replayed one after another: the one after the last that ended may have begun, none behind it.
-        let begun = |op: usize| op <= moment.ended_latest;
-        if let Found::Known(state) = found {
-            let later = |version: &Version| version.from_op.is_some_and(|op| op > given.op && begun(op));
-            let mut timeline = self.versions.iter().chain(&self.promised);
-            if *state == given.state || timeline.any(|version| version.state == *state && later(version)) {
-                return true;
-            }
-        }
-        // A file that has only grown since keeps the promise as long as it begins with what was promised.
-        let only_grown = given.grown.is_some_and(begun) && !given.changed.is_some_and(begun);
-        let Some(promised) = given.state.content().filter(|_| only_grown) else { return false };
-        match found {
-            Found::Known(State::File(content)) => content.starts_with(promised),
-            Found::Partly { bytes, .. } => bytes.starts_with(promised),
-            _ => false,
-        }
-    }
-}
-
-/// The length up to which a call that touched a file left its bytes as they were.
-pub(crate) fn unchanged_up_to(call: &Call) -> u64 {
-    match call {
-        Call::Write { offset, .. } => *offset,
-        Call::CopyRange { to_offset, .. } => *to_offset,
-        Call::Truncate { length, .. } => *length,
-        // Modes without any but FALLOC_FL_KEEP_SIZE only reserve or extend; all others change bytes from `offset` on.
-        Call::Allocate { mode, offset, .. } => {
-            if mode & !1 == 0 {
-                u64::MAX
-            } else {
-                *offset
-            }
-        }
-        _ => 0,
     }
 }
 
@@ -363,76 +356,6 @@ fn check_path(invariant: &Invariant, path: &RelPath, history: &History, changed:
         return Err(RuleError::NotAFile { invariant, path });
     }
     Ok(())
-}
-
-/// What the program printed, by channel, and which op printed what.
-#[derive(Default)]
-struct Acks {
-    channels: Vec<Printed>,
-    exit: Option<usize>,
-}
-
-struct Printed {
-    channel: Channel,
-    text: Vec<u8>,
-    /// How long `text` was after which op.
-    ends: Vec<(usize, usize)>,
-}
-
-impl Acks {
-    fn new(trace: &Trace) -> Self {
-        let mut acks = Self::default();
-        for (index, op) in trace.ops.iter().enumerate() {
-            match &op.call {
-                Call::Ack { channel, data } => {
-                    let at = acks.channels.iter().position(|known| known.channel == *channel).unwrap_or_else(|| {
-                        acks.channels.push(Printed { channel: *channel, text: Vec::new(), ends: Vec::new() });
-                        acks.channels.len() - 1
-                    });
-                    let printed = &mut acks.channels[at];
-                    printed.text.extend_from_slice(data);
-                    printed.ends.push((printed.text.len(), index));
-                }
-                Call::Exit { .. } => acks.exit = Some(index),
-                _ => {}
-            }
-        }
-        acks
-    }
-
-    /// The ops that complete the ack, ascending.
-    fn ops(&self, ack: &Ack) -> Result<Vec<usize>, RuleError> {
-        let Ack::Text(text) = ack else {
-            return self.exit.map(|op| vec![op]).ok_or(RuleError::NoExit);
-        };
-        let wanted = text.as_bytes();
-        let mut ops = BTreeSet::new();
-        for Printed { text: printed, ends, .. } in &self.channels {
-            let mut at = 0;
-            while let Some(found) = printed[at..].windows(wanted.len().max(1)).position(|window| window == wanted) {
-                at += found + wanted.len();
-                // The op whose bytes hold the last one of the text.
-                let op = ends.partition_point(|(end, _)| *end < at);
-                ops.insert(ends[op].1);
-            }
-        }
-        if ops.is_empty() {
-            return Err(RuleError::NoAck { text: text.clone(), printed: self.printed() });
-        }
-        Ok(ops.into_iter().collect())
-    }
-
-    fn printed(&self) -> String {
-        /// Enough to see a typing mistake by.
-        const SHOWN: usize = 200;
-        let all: Vec<u8> = self.channels.iter().flat_map(|channel| &channel.text).copied().take(SHOWN).collect();
-        if all.is_empty() { "nothing".to_owned() } else { format!("{:?}", String::from_utf8_lossy(&all)) }
-    }
-}
-
-/// The ops that complete an ack, ascending.
-pub(crate) fn ack_ops(trace: &Trace, ack: &Ack) -> Result<Vec<usize>, RuleError> {
-    Acks::new(trace).ops(ack)
 }
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ pub fn see(guide: &Guide, path: &RelPath, content: &[u8]) -> EntryKind {
 }
 
 pub fn entry(kind: EntryKind) -> Entry {
-    Entry { kind, mode: 0o644, uid: 0, gid: 0, links: 1 }
+    Entry { kind, mode: 0o644, uid: 0, gid: 0, links: 1, same_as: None }
 }
 
 /// A mounted file system with these names.

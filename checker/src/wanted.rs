@@ -1,6 +1,7 @@
 //! What the author of a workload wants to hold after a crash.
 
 use std::fmt;
+use std::num::NonZeroU64;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use trace::RelPath;
@@ -16,9 +17,30 @@ use trace::RelPath;
 /// kind = "durable-after"
 /// ack = "saved"           # or "exit": the end of the program
 /// path = "config.json"    # left out: every file that the command changed
+///
+/// [[invariant]]
+/// kind = "append-only"
+/// path = "log"
+/// record = "line"         # or a number of bytes; left out: no records
+/// garbage-tail = "dropped" # left out: the file may not end in anything else
+///
+/// [[invariant]]
+/// kind = "prefix-of-history"
+/// path = "f"
+///
+/// [[invariant]]
+/// kind = "all-or-nothing"
+/// paths = ["a", "b"]
+///
+/// [[invariant]]
+/// kind = "metadata-preserved"
+/// path = "f"
+///
+/// [[invariant]]
+/// kind = "no-leftovers"
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Wanted {
     /// The file is exactly one of its versions (see [`trace::History`]), whenever the crash comes.
@@ -35,6 +57,93 @@ pub enum Wanted {
         #[serde(default, with = "optional_text_path", skip_serializing_if = "Option::is_none")]
         path: Option<RelPath>,
     },
+    /// The file is what it was before the run, then whole records of what the command appended, in order, nothing else.
+    AppendOnly {
+        /// The file.
+        #[serde(with = "text_path")]
+        path: RelPath,
+        /// What the command appends; `None` if a cut at any byte is right.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        record: Option<Record>,
+        /// What the reader does with an end that is no whole record; `None` if nothing. Otherwise only what was there
+        /// before the run must be intact, whatever follows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        garbage_tail: Option<GarbageTail>,
+    },
+    /// The file is as it was before the run or after one of its ops, intermediate contents and absence included.
+    PrefixOfHistory {
+        /// The file.
+        #[serde(with = "text_path")]
+        path: RelPath,
+    },
+    /// Either all of these files are as before the run, or all as after it.
+    AllOrNothing {
+        /// The files, two at least.
+        #[serde(with = "text_paths")]
+        paths: Vec<RelPath>,
+    },
+    /// Where the file exists, mode, owner and group are those that it had before the run.
+    MetadataPreserved {
+        /// The file.
+        #[serde(with = "text_path")]
+        path: RelPath,
+    },
+    /// Every name that is there was there before the run or is there after it. What breaks this is told, but fails
+    /// nothing.
+    NoLeftovers {},
+}
+
+/// How a log is divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// Each record ends with a newline. Written `"line"`.
+    Line,
+    /// Each record has this many bytes, counted from the end of what was there before the run.
+    Bytes(NonZeroU64),
+}
+
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Record::Line => f.write_str("a line"),
+            Record::Bytes(length) => write!(f, "{length} bytes"),
+        }
+    }
+}
+
+impl Serialize for Record {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Record::Line => serializer.serialize_str("line"),
+            Record::Bytes(length) => length.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Record {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Text(String),
+            Bytes(i64),
+        }
+        let length = match Written::deserialize(deserializer) {
+            Ok(Written::Text(text)) if text == "line" => return Ok(Record::Line),
+            Ok(Written::Bytes(length)) => u64::try_from(length).ok().and_then(NonZeroU64::new),
+            _ => None,
+        };
+        let wrong = || serde::de::Error::custom("a record is \"line\" or a number of bytes, at least 1");
+        length.map(Record::Bytes).ok_or_else(wrong)
+    }
+}
+
+/// What the reader of a log does with an end that is no whole record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GarbageTail {
+    /// It recognises it, by a checksum, say, and drops it.
+    Dropped,
 }
 
 /// What a program does to tell its user that the data are safe.
@@ -109,6 +218,26 @@ mod optional_text_path {
     }
 }
 
+mod text_paths {
+    use super::{Deserialize, Deserializer, RelPath, Serializer, parse};
+
+    pub fn serialize<S: Serializer>(paths: &[RelPath], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(paths.iter().map(RelPath::to_string))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RelPath>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        let mut paths =
+            texts.iter().map(|text| parse(text)).collect::<Result<Vec<_>, _>>().map_err(serde::de::Error::custom)?;
+        paths.sort();
+        paths.dedup();
+        if paths.len() < 2 {
+            return Err(serde::de::Error::custom("all-or-nothing is about two files at least"));
+        }
+        Ok(paths)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,6 +263,30 @@ mod tests {
     }
 
     #[test]
+    fn the_other_kinds_too() {
+        let text = "[[invariant]]\nkind = \"append-only\"\npath = \"log\"\nrecord = \"line\"\n\n\
+                    [[invariant]]\nkind = \"append-only\"\npath = \"wal\"\nrecord = 64\ngarbage-tail = \"dropped\"\n\n\
+                    [[invariant]]\nkind = \"append-only\"\npath = \"raw\"\n\n\
+                    [[invariant]]\nkind = \"prefix-of-history\"\npath = \"f\"\n\n\
+                    [[invariant]]\nkind = \"all-or-nothing\"\npaths = [\"a\", \"b\"]\n\n\
+                    [[invariant]]\nkind = \"metadata-preserved\"\npath = \"f\"\n\n\
+                    [[invariant]]\nkind = \"no-leftovers\"\n";
+        let file: File = toml::from_str(text).unwrap();
+        let bytes = NonZeroU64::new(64).map(Record::Bytes);
+        let expected = [
+            Wanted::AppendOnly { path: "log".into(), record: Some(Record::Line), garbage_tail: None },
+            Wanted::AppendOnly { path: "wal".into(), record: bytes, garbage_tail: Some(GarbageTail::Dropped) },
+            Wanted::AppendOnly { path: "raw".into(), record: None, garbage_tail: None },
+            Wanted::PrefixOfHistory { path: "f".into() },
+            Wanted::AllOrNothing { paths: vec!["a".into(), "b".into()] },
+            Wanted::MetadataPreserved { path: "f".into() },
+            Wanted::NoLeftovers {},
+        ];
+        assert_eq!(file.invariant, expected);
+        assert_eq!(toml::to_string(&file).unwrap(), text);
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let error =
             |line: &str| toml::from_str::<File>(&format!("[[invariant]]\n{line}")).unwrap_err().message().to_owned();
@@ -145,6 +298,11 @@ mod tests {
                 error("kind = \"atomic-replace\"\npath = \"f\"\nack = \"x\""),
                 error("kind = \"durable-after\"\nack = \"\""),
                 error("kind = \"durable-after\"\nack = \"x\"\npath = \"../f\""),
+                error("kind = \"append-only\"\npath = \"f\"\nrecord = 0"),
+                error("kind = \"append-only\"\npath = \"f\"\nrecord = \"word\""),
+                error("kind = \"append-only\"\npath = \"f\"\ngarbage-tail = \"kept\""),
+                error("kind = \"all-or-nothing\"\npaths = [\"f\", \"./f\"]"),
+                error("kind = \"no-leftovers\"\npath = \"f\""),
             ]
             .join("\n")
         );

@@ -7,6 +7,7 @@
 
 pub mod brute;
 pub mod cell;
+pub mod check;
 pub mod cli;
 pub mod commands;
 pub mod explore;
@@ -22,6 +23,7 @@ pub mod store;
 pub mod subject;
 pub mod tally;
 pub mod token;
+pub mod unpack;
 pub mod walk;
 pub mod words;
 pub mod worker;

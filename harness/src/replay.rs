@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use checker::{EntryKind, Guide, Observation, Seen};
+use checker::{Candidate, EntryKind, Guide, Observation, Seen, Sizes};
 use disk::{Backing, BlockLog, DirectDisk, Entry, Image, LoggingDisk};
 use protocol::{Command, Filesystem, Reply};
 use trace::{Content, Kind, RelPath, Trace, Tree};
@@ -20,6 +20,9 @@ pub enum ReplayError {
     /// The guest did not do what the recorded program did: exploring it would judge another program.
     #[error("the replay went another way than the recorded run: {0}")]
     Diverged(String),
+    /// The workload's own check could not be run on some state.
+    #[error(transparent)]
+    Check(#[from] crate::check::CheckError),
 }
 
 /// What a replay leaves.
@@ -119,7 +122,8 @@ pub fn live_guide(tree: &Tree) -> Guide {
     let mut files = BTreeMap::new();
     for (path, node) in &tree.0 {
         if let Kind::File(content) = &node.kind {
-            files.insert(path.clone(), vec![contents.len() as u32]);
+            let sizes = Sizes::only(content.len() as u64);
+            files.insert(path.clone(), vec![Candidate { content: contents.len() as u32, sizes }]);
             contents.push(content.clone());
         }
     }
@@ -148,7 +152,10 @@ fn difference(after: &Tree, guide: &Guide, live: &Observation) -> Option<String>
 
 fn same_content(guide: &Guide, path: &RelPath, seen: &Seen) -> bool {
     match seen {
-        Seen::Equals { candidates } => guide.files.get(path).is_some_and(|wanted| wanted == candidates),
+        Seen::Equals { candidates } => {
+            let wanted = guide.files.get(path).into_iter().flatten().map(|candidate| candidate.content);
+            wanted.eq(candidates.iter().copied())
+        }
         _ => false,
     }
 }

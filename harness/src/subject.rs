@@ -8,6 +8,7 @@ use record::{RecordError, RecordSpec};
 use trace::{History, Limit, Trace};
 use workload::Workload;
 
+use crate::check::{CheckError, Checker, LARGEST_FILE};
 use crate::label::Labels;
 use crate::replay::live_guide;
 use crate::schedule::{Schedule, data_of, schedule_count, schedules};
@@ -79,14 +80,9 @@ pub enum SubjectError {
         /// Why.
         source: std::io::Error,
     },
-    /// An invariant of a later version.
-    #[error(
-        "{name} has a `check` command, which this version of the harness cannot run yet: take it out, or name invariants"
-    )]
-    Check {
-        /// The workload.
-        name: String,
-    },
+    /// Its own check cannot be run, or does not hold where nothing crashed.
+    #[error(transparent)]
+    Check(#[from] CheckError),
 }
 
 /// What a workload may write and leave, bytes. The agent holds the trace's data and the files that it compares with
@@ -116,15 +112,14 @@ pub struct Subject {
     pub schedules: Vec<Schedule>,
     /// What block writes hold.
     pub labels: Labels,
+    /// The workload's own check.
+    pub checker: Option<Checker>,
 }
 
 impl Subject {
     /// Builds, prepares and records a workload in a fresh directory.
     pub fn record(workload: &Workload, bound: u32, stop: &Arc<AtomicBool>) -> Result<Self, SubjectError> {
         let name = workload.name.clone();
-        if workload.check.is_some() {
-            return Err(SubjectError::Check { name });
-        }
         workload.build(stop)?;
         let fresh = tempfile::Builder::new().prefix("crash-harness-run-").tempdir();
         let fresh = fresh.map_err(|source| SubjectError::Directory { name: name.clone(), source })?;
@@ -134,14 +129,30 @@ impl Subject {
         if bytes > LARGEST {
             return Err(SubjectError::TooLarge { name, bytes });
         }
-        Self::of(name, workload.invariants.clone(), trace, bound)
+        let checker = workload.check.as_ref().map(|_| Checker::new(workload, &trace, stop)).transpose()?;
+        Self::new(name, workload.invariants.clone(), trace, bound, checker)
     }
 
     /// A subject from a trace that is there.
     pub fn of(name: String, wanted: Vec<Wanted>, trace: Trace, bound: u32) -> Result<Self, SubjectError> {
+        Self::new(name, wanted, trace, bound, None)
+    }
+
+    /// The same; with a check of its own, nothing has to be replaced atomically unless it is wanted.
+    pub fn new(
+        name: String,
+        wanted: Vec<Wanted>,
+        trace: Trace,
+        bound: u32,
+        checker: Option<Checker>,
+    ) -> Result<Self, SubjectError> {
         let history = History::new(&trace);
-        let rules = Rules::new(&trace, &history, &wanted)
-            .map_err(|source| SubjectError::Rules { name: name.clone(), source })?;
+        let make = if checker.is_some() { Rules::asked_for } else { Rules::new };
+        let mut rules =
+            make(&trace, &history, &wanted).map_err(|source| SubjectError::Rules { name: name.clone(), source })?;
+        if checker.is_some() {
+            rules.read_all_up_to(LARGEST_FILE);
+        }
         let count = schedule_count(&trace, &history, bound);
         if count > MOST_SCHEDULES {
             return Err(SubjectError::Schedules { name, bound, count });
@@ -156,6 +167,7 @@ impl Subject {
             trace,
             history,
             rules,
+            checker,
         })
     }
 

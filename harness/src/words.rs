@@ -38,6 +38,7 @@ pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
         violations: Vec::new(),
         not_durable: Vec::new(),
         weaknesses: Vec::new(),
+        warnings: Vec::new(),
         limits: subject.limits().to_vec(),
         failure: result.failure.clone(),
         notes: notes(cell, result),
@@ -48,6 +49,7 @@ pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
         match (key.told_only, &key.invariant) {
             (false, _) => report.violations.push(text),
             (true, Invariant::Mountable) => report.weaknesses.push(text),
+            (true, Invariant::NoLeftovers) => report.warnings.push(text),
             (true, _) => report.not_durable.push(text),
         }
     }
@@ -60,6 +62,7 @@ fn notes(cell: &Cell, result: &CellResult) -> Vec<String> {
         let allowed = "the states of schedules that were not begun are not counted";
         notes.push(format!("the budget ran out ({allowed}): raise --budget"));
     }
+    notes.extend(cell.subject.rules.notes().iter().cloned());
     for path in &cell.subject.trace.outside {
         notes.push(format!("{path} was written outside the workload's directory: not tested"));
     }
@@ -86,8 +89,8 @@ pub fn violation_report(
         state: example.state.clone(),
     };
     let writes = log.map(|log| writes(cell, log, path, example)).unwrap_or_default();
-    // What does not mount has no files.
-    let versions = if *invariant == Invariant::Mountable { &[] } else { subject.history.versions(path) };
+    // The root stands for the whole file system.
+    let versions = if path.is_root() { &[] } else { subject.history.versions(path) };
     ViolationReport {
         invariant: invariant.to_string(),
         kind: *kind,

@@ -176,6 +176,7 @@ async fn one_schedule(
     let mut complete = true;
     let mut durable = start.clone();
     let mut from = 0;
+    let mut unchecked = None;
     for (index, epoch) in disk::epochs(&log, &cell.model).into_iter().enumerate() {
         epoch.advance(&mut durable, &log, from);
         from = epoch.volatile.start;
@@ -186,12 +187,22 @@ async fn one_schedule(
             let survived = class.fates.decisions().iter().filter(|decision| decision.survived);
             let moment = moment(plan, &epoch, layers.volatile(), survived.map(|decision| decision.write));
             let mut findings = subject.rules.judge(&class.observation, &moment);
+            if let Some(checker) = &subject.checker {
+                let judge = checker.judge(&class.observation, &moment);
+                match tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(judge)) {
+                    Ok(more) => findings.extend(more),
+                    Err(error) => drop(unchecked.get_or_insert(error)),
+                }
+            }
             let weakness = is_weakness(&class.observation, class.fates.torn());
             findings.iter_mut().for_each(|finding| finding.fails &= !weakness);
             tally.class(&class.fates, findings, schedule, index, moment);
         })
         .await?;
         complete &= whole;
+        if let Some(error) = unchecked.take() {
+            return Err(error.into());
+        }
     }
     if complete && tally.covered != tally.allowed {
         // The partition into classes is broken: say so rather than believe any number.

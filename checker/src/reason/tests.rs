@@ -92,3 +92,48 @@ fn what_had_not_begun_is_not_held_against_the_program() {
     assert_eq!(at(1), Some(vec![0]));
     assert_eq!(at(3), Some(vec![0]));
 }
+
+#[test]
+fn what_is_missing_for_a_log_and_for_a_history() {
+    let append = |offset| write(1, offset, b"line\n");
+    let torn = |calls| hint(calls, &Invariant::AppendOnly, Kind::TornRecord);
+    let history = |calls| hint(calls, &Invariant::PrefixOfHistory, Kind::Mixed);
+    insta::assert_snapshot!(
+        [
+            torn(vec![open(1, "f", 1), append(3), fsync(1), append(8)]),
+            torn(vec![open(1, "f", 1), append(3), append(8), fsync(1)]),
+            torn(vec![open(1, "f", TRUNCATE), fsync(1)]),
+            hint(vec![open(1, "f", TRUNCATE), append(0)], &Invariant::AppendOnly, Kind::Truncated),
+            history(vec![open(1, "f", 1), write(1, 0, b"a"), write(1, 1, b"b"), fsync(1), write(1, 2, b"c")]),
+            history(vec![open(1, "f", 1), write(1, 0, b"a"), fsync(1), write(1, 1, b"b")]),
+            history(save(vec![])),
+            hint(vec![unlink("f")], &Invariant::PrefixOfHistory, Kind::Missing),
+        ]
+        .join("\n")
+    );
+}
+
+#[test]
+fn what_is_missing_for_names_and_modes() {
+    let temporary = Call::Open { handle: Handle(1), path: "tmp".into(), flags: CREATE, mode: 0o600 };
+    let chmod = |path: &str| Call::Chmod { target: Target::Path(path.into()), mode: 0o644 };
+    let mode = |calls| hint(calls, &Invariant::MetadataPreserved, Kind::MetadataChanged);
+    let group = Invariant::AllOrNothing(vec!["f".into(), "g".into()]);
+    insta::assert_snapshot!(
+        [
+            mode(vec![temporary.clone(), rename("tmp", "f")]),
+            mode(vec![temporary, rename("tmp", "f"), chmod("f")]),
+            mode(vec![unlink("f"), open(1, "f", CREATE)]),
+            hint([save(vec![]), vec![open(2, "g", CREATE), write(2, 0, b"x")]].concat(), &group, Kind::Partial),
+            hint(vec![rename("f", "g")], &group, Kind::Partial),
+            hint(vec![unlink("f"), open(1, "f", CREATE)], &Invariant::NoLeftovers, Kind::Leftover),
+            hint(vec![write(1, 0, b"x")], &Invariant::Check, Kind::CheckFailed),
+        ]
+        .join("\n")
+    );
+    let trace = trace(&[("f", b"old")], save(vec![]));
+    let moment = Moment { begun_earliest: 1, ended_latest: 1 };
+    let told = reason(&trace, &Invariant::NoLeftovers, Kind::Leftover, &"tmp".into(), &moment).unwrap();
+    assert_eq!(told.ops, [0, 3]);
+    insta::assert_snapshot!(told.text);
+}

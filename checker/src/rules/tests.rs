@@ -1,10 +1,12 @@
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use trace::Call;
 
 use super::*;
 use crate::testing::{CREATE, TRUNCATE, exit, fsync, observation, open, print, rename, see, trace, unlink, write};
-use crate::{EntryKind, Seen};
+use crate::{EntryKind, GarbageTail, Seen};
 
 fn rules(trace: &Trace, wanted: &[Wanted]) -> Rules {
     Rules::new(trace, &History::new(trace), wanted).unwrap()
@@ -224,7 +226,8 @@ fn the_guide_asks_for_no_more_than_the_versions() {
     let rules = rules(&trace, &[]);
     let guide = rules.guide();
     assert_eq!(guide.contents, [Arc::new(b"old".to_vec()), Arc::new(b"new".to_vec())]);
-    assert_eq!(guide.files, BTreeMap::from([("f".into(), vec![0, 1])]));
+    let candidate = |content, size| Candidate { content, sizes: Sizes::only(size) };
+    assert_eq!(guide.files, BTreeMap::from([("f".into(), vec![candidate(0, 3), candidate(1, 3)])]));
     assert_eq!(guide.read_all_up_to, 0);
 }
 
@@ -298,5 +301,330 @@ proptest! {
         let whole = EntryKind::File { size, seen: Seen::Bytes(Arc::new(found)) };
         let whole = observation(vec![(path, whole)]);
         prop_assert_eq!(rules.judge(&guided, &at(op)), rules.judge(&whole, &at(op)));
+    }
+}
+
+/// A log that begins with `old` and gets these writes, each at the end.
+fn log(old: Option<&[u8]>, writes: &[&[u8]]) -> Trace {
+    let mut calls = vec![open(1, "f", CREATE)];
+    let mut end = old.map_or(0, <[u8]>::len) as u64;
+    for data in writes {
+        calls.push(write(1, end, data));
+        end += data.len() as u64;
+    }
+    let before: Vec<(&str, &[u8])> = old.iter().map(|old| ("f", *old)).collect();
+    trace(&before, calls)
+}
+
+fn append_only(record: Option<Record>, garbage_tail: Option<GarbageTail>) -> [Wanted; 1] {
+    [Wanted::AppendOnly { path: "f".into(), record, garbage_tail }]
+}
+
+/// What is found of `f` with this content, `None` for no such file; the empty text if nothing is wrong.
+fn found(rules: &Rules, content: Option<&[u8]>) -> String {
+    let path = RelPath::from("f");
+    let seen = content.map(|content| (path.clone(), see(rules.guide(), &path, content)));
+    let findings = rules.judge(&observation(seen.into_iter().collect()), &NEVER);
+    let text = |finding: &Finding| format!("{}: {}", finding.kind, finding.observed);
+    findings.iter().map(text).collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn a_log_is_its_old_content_and_whole_lines() {
+    let trace = log(Some(b"old\n"), &[b"one\n", b"tw", b"o\nthree\n"]);
+    let rules = rules(&trace, &append_only(Some(Record::Line), None));
+    for right in ["old\n", "old\none\n", "old\none\ntwo\n", "old\none\ntwo\nthree\n"] {
+        assert_eq!(found(&rules, Some(right.as_bytes())), "", "{right}");
+    }
+    let texts =
+        ["", "ol", "old\non", "old\none\ntw", "olD\n", "old\n\0\0\0\0", "old\ntwo\n", "old\none\ntwo\nthree\nx"];
+    let texts = texts.map(|text| format!("{text:?}: {}", found(&rules, Some(text.as_bytes()))));
+    insta::assert_snapshot!(format!("{}\nnone: {}", texts.join("\n"), found(&rules, None)));
+}
+
+#[test]
+fn a_log_of_records_of_one_length_or_of_none() {
+    let trace = log(Some(b"head"), &[b"aabb", b"ccdd"]);
+    let two = rules(&trace, &append_only(NonZeroU64::new(2).map(Record::Bytes), None));
+    let free = rules(&trace, &append_only(None, None));
+    for right in ["head", "headaa", "headaabb", "headaabbccdd"] {
+        assert_eq!(found(&two, Some(right.as_bytes())), "", "{right}");
+        assert_eq!(found(&free, Some(right.as_bytes())), "", "{right}");
+    }
+    assert_eq!(found(&two, Some(b"headaab")), "torn-record: 7 bytes, where records end at byte 6 and at byte 8");
+    assert_eq!(found(&free, Some(b"headaab")), "");
+    for rules in [two, free] {
+        assert!(found(&rules, Some(b"headab")).starts_with("garbage"), "{}", found(&rules, Some(b"headab")));
+        assert!(found(&rules, Some(b"hea")).starts_with("truncated"));
+    }
+}
+
+#[test]
+fn where_the_reader_drops_its_end_only_the_old_part_of_a_log_counts() {
+    let trace = log(Some(b"old\n"), &[b"one\n", b"two\n"]);
+    let rules = rules(&trace, &append_only(Some(Record::Line), Some(GarbageTail::Dropped)));
+    for right in
+        ["old\n", "old\non", "old\none\ntwo\n", "old\n\0\0\0", "old\nwhatever, and much longer than it ever was"]
+    {
+        assert_eq!(found(&rules, Some(right.as_bytes())), "", "{right}");
+    }
+    assert_eq!(found(&rules, Some(b"ol")), "truncated: 2 bytes, where the 4 from before the run must stay");
+    assert_eq!(found(&rules, Some(b"\0\0\0\0one\n")), "zero-filled: 8 bytes: zeros from byte 0 on");
+    assert_eq!(found(&rules, Some(b"oldXone\n")), "garbage: 8 bytes: from byte 0 on, what was never written there");
+    assert_eq!(found(&rules, None), "missing: no such file");
+}
+
+#[test]
+fn a_new_log_may_be_absent_or_empty() {
+    let rules = rules(&log(None, &[b"one\n"]), &append_only(Some(Record::Line), None));
+    assert_eq!([None, Some(&b""[..]), Some(b"one\n")].map(|content| found(&rules, content)), ["", "", ""]);
+    assert_eq!(found(&rules, Some(b"on")), "torn-record: 2 bytes, where records end at byte 0 and at byte 4");
+}
+
+#[test]
+fn a_log_of_many_records_is_given_to_the_guest_once() {
+    let lines: Vec<String> = (0..200).map(|n| format!("record {n} of the log\n")).collect();
+    let mut calls = vec![open(1, "f", CREATE)];
+    let mut end = 0;
+    for line in &lines {
+        calls.extend([write(1, end, line.as_bytes()), fsync(1), print("ok\n")]);
+        end += line.len() as u64;
+    }
+    calls.push(exit());
+    let trace = trace(&[("g", b"nobody asks for it")], calls);
+    let durable = wants_durable("ok").remove(0);
+    let wanted = [&append_only(Some(Record::Line), None)[..], &[durable]].concat();
+    let rules = rules(&trace, &wanted);
+    let guide = rules.guide();
+    assert_eq!(guide.contents, [Arc::new(lines.concat().into_bytes())]);
+    assert_eq!((guide.files.len(), guide.read_all_up_to), (1, 0));
+    // After the ack of record 99.
+    let moment = at(1 + 3 * 100);
+    let whole = lines[..100].concat();
+    assert_eq!(kinds(&rules, Some(whole.as_bytes()), &moment), Vec::<String>::new());
+    let next = lines[..101].concat();
+    assert_eq!(kinds(&rules, Some(next.as_bytes()), &moment), Vec::<String>::new());
+    let torn = &next[..next.len() - 3];
+    assert_eq!(kinds(&rules, Some(torn.as_bytes()), &moment), ["append-only torn-record"]);
+    let less = lines[..99].concat();
+    assert_eq!(kinds(&rules, Some(less.as_bytes()), &moment), ["durable-after \"ok\" stale"]);
+    assert_eq!(
+        kinds(&rules, Some(&vec![0; whole.len()]), &moment),
+        ["append-only zero-filled", "durable-after \"ok\" wrong-length"]
+    );
+}
+
+#[test]
+fn every_state_between_two_ops_is_history() {
+    let calls = vec![open(1, "f", TRUNCATE), write(1, 0, b"new"), write(1, 3, b"er"), write(1, 0, b"N"), unlink("f")];
+    let rules = rules(&trace(&[("f", b"old")], calls), &[Wanted::PrefixOfHistory { path: "f".into() }]);
+    let right = [None, Some(&b"old"[..]), Some(b""), Some(b"new"), Some(b"newer"), Some(b"Newer")];
+    for content in right {
+        assert_eq!(found(&rules, content), "", "{content:?}");
+    }
+    let wrong = [&b"Old"[..], b"New", b"newe", b"\0\0\0", b"Newer!"].map(|content| found(&rules, Some(content)));
+    insta::assert_snapshot!(wrong.join("\n"));
+}
+
+#[test]
+fn absence_is_no_history_where_there_never_was_none() {
+    let wanted = [Wanted::PrefixOfHistory { path: "f".into() }];
+    let replaced = rules(&trace(&[("f", b"old")], save("new")), &wanted);
+    assert_eq!(found(&replaced, None), "missing: no such file");
+    let made = rules(&trace(&[], save("new")), &wanted);
+    assert_eq!(found(&made, None), "");
+}
+
+/// What an all-or-nothing of `a` and `b` finds, `None` for no such file.
+fn both(rules: &Rules, a: Option<&[u8]>, b: Option<&[u8]>) -> String {
+    let files = [("a", a), ("b", b)].into_iter().filter_map(|(name, content)| {
+        let path = RelPath::from(name);
+        content.map(|content| (path.clone(), see(rules.guide(), &path, content)))
+    });
+    let findings = rules.judge(&observation(files.collect()), &NEVER);
+    let text = |it: &Finding| format!("{} is {} ({}): {}", it.path, it.kind, it.invariant, it.observed);
+    findings.iter().map(text).collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn files_that_belong_together_change_together() {
+    let replace = |path: &str, text: &[u8]| vec![open(1, "tmp", CREATE), write(1, 0, text), rename("tmp", path)];
+    let calls = [replace("a", b"between"), replace("a", b"A"), replace("b", b"B")].concat();
+    let trace = trace(&[("a", b"a"), ("b", b"b")], calls);
+    let rules = rules(&trace, &[Wanted::AllOrNothing { paths: vec!["a".into(), "b".into()] }]);
+    assert_eq!(both(&rules, Some(b"a"), Some(b"b")), "");
+    assert_eq!(both(&rules, Some(b"A"), Some(b"B")), "");
+    insta::assert_snapshot!(
+        [
+            both(&rules, Some(b"A"), Some(b"b")),
+            both(&rules, Some(b"a"), Some(b"B")),
+            both(&rules, Some(b"between"), Some(b"B")),
+            both(&rules, Some(b"a"), None),
+            both(&rules, Some(b""), None),
+        ]
+        .join("\n")
+    );
+}
+
+#[test]
+fn a_file_that_stays_as_it_is_takes_no_side() {
+    let calls = [vec![open(1, "b", 1), write(1, 0, b"same")], save("x"), vec![rename("f", "a")]].concat();
+    let trace = trace(&[("a", b"a"), ("b", b"same")], calls);
+    let rules = rules(&trace, &[Wanted::AllOrNothing { paths: vec!["a".into(), "b".into()] }]);
+    assert_eq!(both(&rules, Some(b"a"), Some(b"same")), "");
+    assert_eq!(both(&rules, Some(b"x"), Some(b"same")), "");
+    assert!(both(&rules, Some(b"x"), Some(b"")).starts_with("b is empty"));
+}
+
+#[test]
+fn mode_and_owner_stay_where_the_file_exists() {
+    let mut trace = trace(&[("f", b"old")], save("new"));
+    for node in trace.before.0.values_mut() {
+        (node.uid, node.gid) = (1000, 100);
+    }
+    let preserved = rules(&trace, &[Wanted::MetadataPreserved { path: "f".into() }]);
+    let judge = |rules: &Rules, mode, uid, gid| {
+        let path = RelPath::from("f");
+        let mut seen = observation(vec![(path.clone(), see(rules.guide(), &path, b"new"))]);
+        let entry = seen.entries.get_mut(&path).unwrap();
+        (entry.mode, entry.uid, entry.gid) = (mode, uid, gid);
+        rules.judge(&seen, &NEVER).iter().map(|found| format!("{}: {}", found.kind, found.observed)).collect::<String>()
+    };
+    assert_eq!(judge(&preserved, 0o644, 1000, 100), "");
+    assert_eq!(judge(&preserved, 0o644, 0, 0), "", "in the guest, root replays what the user did");
+    assert_eq!(judge(&preserved, 0o600, 0, 0), "metadata-changed: mode 0600, where it was 0644");
+    assert_eq!(judge(&preserved, 0o644, 7, 0), "metadata-changed: owner 7, where it was 1000");
+    assert_eq!(kinds(&preserved, None, &NEVER), Vec::<String>::new(), "absence is for others to judge");
+    trace.before.0.get_mut(&"f".into()).unwrap().gid = 5;
+    let foreign = rules(&trace, &[Wanted::MetadataPreserved { path: "f".into() }]);
+    assert_eq!(judge(&foreign, 0o644, 1000, 0), "metadata-changed: group 0, where it was 5");
+}
+
+#[test]
+fn a_mode_that_the_run_itself_changes_is_told_unasked() {
+    let mut trace = trace(&[("f", b"old"), ("g", b"old")], save("new"));
+    trace.after = trace.before.clone();
+    trace.after.0.get_mut(&"f".into()).unwrap().mode = 0o600;
+    assert_eq!(
+        rules(&trace, &[]).notes(),
+        ["the command itself leaves f with mode 0600 where it had 0644 (no crash needed)"]
+    );
+    assert_eq!(rules(&trace, &[Wanted::MetadataPreserved { path: "f".into() }]).notes(), [""; 0]);
+}
+
+#[test]
+fn leftovers_are_told_and_fail_nothing() {
+    let trace = trace(&[("f", b"old"), ("gone", b"")], [save("new"), vec![unlink("gone")]].concat());
+    let wanted = [Wanted::NoLeftovers {}, Wanted::AtomicReplace { path: "f".into() }];
+    let rules = rules(&trace, &wanted);
+    let names = |names: &[&str]| {
+        let seen = names.iter().map(|name| ((*name).into(), see(rules.guide(), &(*name).into(), b"old"))).collect();
+        let findings = rules.judge(&observation(seen), &NEVER);
+        assert!(findings.iter().all(|finding| !finding.fails));
+        findings.iter().map(|finding| format!("{} {}", finding.kind, finding.path)).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&["f", "gone"]), [""; 0]);
+    assert_eq!(names(&["f", "tmp"]), ["leftover tmp"]);
+}
+
+#[test]
+fn several_invariants_on_one_path_are_judged_each_and_none_twice() {
+    let trace = log(Some(b"old\n"), &[b"one\n"]);
+    let path = || RelPath::from("f");
+    let mut wanted = append_only(Some(Record::Line), None).to_vec();
+    wanted.extend([Wanted::PrefixOfHistory { path: path() }, Wanted::AtomicReplace { path: path() }]);
+    let rules = rules(&trace, &[wanted.clone(), wanted].concat());
+    assert_eq!(kinds(&rules, Some(b"old\none\n"), &NEVER), [""; 0]);
+    assert_eq!(
+        kinds(&rules, Some(b"old\no"), &NEVER),
+        ["atomic-replace wrong-length", "append-only torn-record", "prefix-of-history wrong-length"]
+    );
+}
+
+#[test]
+fn invariants_that_do_not_fit_the_command_are_named() {
+    let error = |trace: &Trace, wanted: &[Wanted]| {
+        Rules::new(trace, &History::new(trace), wanted).map(|_| ()).unwrap_err().to_string()
+    };
+    let line = append_only(Some(Record::Line), None);
+    let replaced = trace(&[("f", b"old")], save("new"));
+    let history = [Wanted::PrefixOfHistory { path: "f".into() }];
+    let large = vec![1; 20 << 20];
+    let overwrites = (0..5).map(|n| write(1, n, b"x")).collect::<Vec<_>>();
+    insta::assert_snapshot!(
+        [
+            error(&replaced, &line),
+            error(&log(Some(b"old\n"), &[b"one\n", b"tw"]), &line),
+            error(&replaced, &[line[0].clone(), append_only(None, None)[0].clone()]),
+            error(&replaced, &[Wanted::MetadataPreserved { path: "tmp".into() }]),
+            error(&replaced, &[Wanted::AllOrNothing { paths: vec!["f".into(), "g".into()] }]),
+            error(&trace(&[("f", &large)], [vec![open(1, "f", 1)], overwrites].concat()), &history),
+        ]
+        .join("\n")
+    );
+}
+
+/// A workload that does this and that to `f`, and what it may leave.
+fn a_step() -> impl Strategy<Value = Vec<Call>> {
+    prop_oneof![
+        3 => a_content().prop_map(|content| vec![Call::Write { handle: trace::Handle(1), offset: u64::MAX, data: Arc::new(content), flags: 0 }]),
+        1 => (0u64..3, a_content()).prop_map(|(offset, content)| vec![write(1, 512 * offset, &content)]),
+        1 => Just(vec![open(1, "f", TRUNCATE)]),
+        2 => Just(vec![print("ok")]),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The same for files that grow, with every invariant on them; and what each says is what its definition says.
+    #[test]
+    fn reading_less_of_a_log_changes_no_finding(
+        old in a_content(),
+        steps in proptest::collection::vec(a_step(), 1..8),
+        pick in any::<proptest::sample::Index>(),
+        cut in proptest::option::of((0usize..12_000, any::<bool>())),
+        noise in proptest::option::of((0usize..12_000, any::<u8>())),
+        dropped in any::<bool>(),
+        op in 0usize..20,
+    ) {
+        let mut calls = vec![open(1, "f", CREATE)];
+        let mut vfs = trace::Vfs::new(&trace(&[("f", &old)], vec![]).before);
+        let path = RelPath::from("f");
+        let mut states = vec![old.clone()];
+        vfs.apply(&calls[0]).unwrap();
+        for mut call in steps.into_iter().flatten() {
+            if let Call::Write { offset: offset @ u64::MAX, .. } = &mut call {
+                *offset = vfs.state(&path).content().unwrap().len() as u64;
+            }
+            vfs.apply(&call).unwrap();
+            states.push(vfs.state(&path).content().unwrap().to_vec());
+            calls.push(call);
+        }
+        calls.extend([print("ok"), exit()]);
+        let trace = trace(&[("f", &old)], calls);
+        let only_appended = states.last().unwrap().starts_with(&old);
+        let tail = dropped.then_some(GarbageTail::Dropped);
+        let mut wanted = vec![Wanted::PrefixOfHistory { path: path.clone() }, Wanted::AtomicReplace { path: path.clone() }];
+        wanted.extend(wants_durable("ok"));
+        wanted.extend(only_appended.then(|| append_only(None, tail)).into_iter().flatten());
+        let rules = rules(&trace, &wanted);
+        let mut found = pick.get(&states).clone();
+        if let Some((at, zeros)) = cut {
+            found.truncate(at);
+            if zeros { found.resize(pick.get(&states).len(), 0) }
+        }
+        if let Some((at, byte)) = noise && let Some(old) = found.get_mut(at) {
+            *old = byte;
+        }
+        let guided = observation(vec![(path.clone(), see(rules.guide(), &path, &found))]);
+        let size = found.len() as u64;
+        let whole = EntryKind::File { size, seen: Seen::Bytes(Arc::new(found.clone())) };
+        let findings = rules.judge(&observation(vec![(path, whole)]), &at(op));
+        prop_assert_eq!(&rules.judge(&guided, &at(op)), &findings);
+        let breaks = |invariant| findings.iter().any(|finding| finding.invariant == invariant);
+        prop_assert_eq!(breaks(Invariant::PrefixOfHistory), !states.contains(&found));
+        let appended = found.starts_with(&old) && (dropped || states.iter().any(|state| state.starts_with(&found)));
+        prop_assert_eq!(breaks(Invariant::AppendOnly), only_appended && !appended);
     }
 }

@@ -129,6 +129,8 @@ pub struct CellReport {
     /// States that the file system does not mount only because a write of it was torn, though it mounts with the
     /// write whole and without it: no program can prevent that. Told, but no fault of the workload.
     pub weaknesses: Vec<ViolationReport>,
+    /// What an invariant that was asked for only warns of (`no-leftovers`): fails nothing.
+    pub warnings: Vec<ViolationReport>,
     /// What the recorder could not follow: with any of these there is no pass.
     pub limits: Vec<Limit>,
     /// Why the harness could not judge or finish the cell by its own fault, if so.
@@ -172,6 +174,8 @@ struct Stored {
     not_durable: Vec<ViolationReport>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     weaknesses: Vec<ViolationReport>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<ViolationReport>,
     #[serde(default)]
     limits: Vec<Limit>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -194,6 +198,7 @@ impl From<CellReport> for Stored {
             violations: cell.violations,
             not_durable: cell.not_durable,
             weaknesses: cell.weaknesses,
+            warnings: cell.warnings,
             limits: cell.limits,
             failure: cell.failure,
             notes: cell.notes,
@@ -215,6 +220,7 @@ impl TryFrom<Stored> for CellReport {
             violations: stored.violations,
             not_durable: stored.not_durable,
             weaknesses: stored.weaknesses,
+            warnings: stored.warnings,
             limits: stored.limits,
             failure: stored.failure,
             notes: stored.notes,

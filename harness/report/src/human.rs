@@ -287,6 +287,10 @@ fn remarks(cell: &CellReport) -> Vec<String> {
         let why = "because a write of its own was torn, which no program can prevent";
         lines.push(format!("weakness of the file system: {} in {states} {why}: {}", weak.kind, replay(weak)));
     }
+    for warning in &cell.warnings {
+        let ViolationReport { path, kind, invariant, .. } = warning;
+        lines.push(format!("warning: {path} is {kind} ({invariant}): {}", replay(warning)));
+    }
     lines.extend(cell.notes.iter().map(|note| format!("note: {note}")));
     lines.into_iter().map(|line| tame(&format!("{}: {line}", cell.id))).collect()
 }

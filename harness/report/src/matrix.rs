@@ -73,6 +73,7 @@ pub fn matrix(report: &Report) -> String {
     }
     lines.extend(section("Not durable after exit", |cell| &cell.not_durable));
     lines.extend(section("Weaknesses of the file system itself", |cell| &cell.weaknesses));
+    lines.extend(section("Warnings", |cell| &cell.warnings));
     lines.extend([String::new(), "## Cells".to_owned(), String::new()]);
     let header = ["cell", "machine", "kernel", "schedules", "states covered", "mounts", "limits and notes"];
     lines.push(row(header.map(str::to_owned)));

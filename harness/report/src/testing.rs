@@ -25,6 +25,7 @@ pub fn cell(fs: &str) -> CellReport {
         violations: vec![],
         not_durable: vec![],
         weaknesses: vec![],
+        warnings: vec![],
         limits: vec![],
         failure: None,
         notes: vec![],
@@ -149,9 +150,16 @@ pub fn report() -> Report {
         path: ".".into(),
         ..bare_violation()
     };
+    let leftover = ViolationReport {
+        invariant: "no-leftovers".into(),
+        kind: checker::Kind::Leftover,
+        path: "config.tmp".into(),
+        ..bare_violation()
+    };
     let not_durable = CellReport {
         not_durable: vec![bare_violation()],
         weaknesses: vec![weakness],
+        warnings: vec![leftover],
         durable_after_exit: Durable::No,
         ..cell("xfs")
     };

@@ -77,12 +77,16 @@ pub fn say(text: &str) {
 
 impl From<workload::Error> for Failure {
     fn from(error: workload::Error) -> Self {
-        match error.kind() {
-            workload::ErrorKind::Input => Self::usage(error),
-            workload::ErrorKind::Machine => Self::machine(error),
-            workload::ErrorKind::Command => Self::new(ExitStatus::Command, error),
-            workload::ErrorKind::Interrupted => Self::new(ExitStatus::Interrupted, error),
-        }
+        Self::new(status_of(error.kind()), error)
+    }
+}
+
+fn status_of(kind: workload::ErrorKind) -> ExitStatus {
+    match kind {
+        workload::ErrorKind::Input => ExitStatus::Usage,
+        workload::ErrorKind::Machine => ExitStatus::Machine,
+        workload::ErrorKind::Command => ExitStatus::Command,
+        workload::ErrorKind::Interrupted => ExitStatus::Interrupted,
     }
 }
 
@@ -96,10 +100,10 @@ impl From<SubjectError> for Failure {
             SubjectError::Command { .. } => Self::new(ExitStatus::Command, error),
             SubjectError::Record { source, .. } => Self::new(status_of_recording(source), error),
             SubjectError::Directory { source, .. } => Self::io(source, &error),
-            SubjectError::Rules { .. }
-            | SubjectError::Check { .. }
-            | SubjectError::TooLarge { .. }
-            | SubjectError::Schedules { .. } => Self::usage(error),
+            SubjectError::Check(check) => Self::new(status_of(check.kind()), error),
+            SubjectError::Rules { .. } | SubjectError::TooLarge { .. } | SubjectError::Schedules { .. } => {
+                Self::usage(error)
+            }
         }
     }
 }

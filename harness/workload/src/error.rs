@@ -30,6 +30,8 @@ pub enum Step {
     Setup,
     /// `command`, the recorded one.
     Command,
+    /// `check`, on a recovered tree.
+    Check,
 }
 
 impl fmt::Display for Step {
@@ -38,6 +40,7 @@ impl fmt::Display for Step {
             Self::Build => "build",
             Self::Setup => "setup",
             Self::Command => "command",
+            Self::Check => "check",
         })
     }
 }

@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use nix::unistd::{AccessFlags, access};
 
+use crate::run::End;
 use crate::target::target_directory;
 use crate::{Error, Step, Workload};
 
@@ -27,6 +31,16 @@ pub struct Invocation {
 }
 
 impl Invocation {
+    /// Runs it without input until it ends, for at most `limit`, or until `stop` is set; nothing that it started is
+    /// left behind. Gives the end of what it printed, too.
+    ///
+    /// # Errors
+    ///
+    /// It could not be started.
+    pub fn run(&self, limit: Option<Duration>, stop: &AtomicBool) -> io::Result<(End, String)> {
+        crate::run::run(self, limit, stop)
+    }
+
     /// What may be wrong if this program failed: an argument names a file that lies elsewhere than where the program
     /// runs. `elsewhere` is the workload's directory; for a bare command, the current one.
     pub fn hint(&self, elsewhere: Option<&Path>) -> Option<String> {
@@ -68,6 +82,20 @@ impl Workload {
     /// There is no such program, or `{target}` has no meaning: of kind [`ErrorKind::Input`](crate::ErrorKind::Input).
     pub fn command_in(&self, run: &Path) -> Result<Invocation, Error> {
         self.invocation(Step::Command, &self.command, run)
+    }
+
+    /// The checker, to be run in `tree`, a directory that holds a recovered tree, with the path of the file `acks` as
+    /// its last argument and in `HARNESS_ACKS`. `None` if the workload has none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Workload::command_in`].
+    pub fn check_in(&self, tree: &Path, acks: &Path) -> Result<Option<Invocation>, Error> {
+        let Some(words) = &self.check else { return Ok(None) };
+        let mut invocation = self.invocation(Step::Check, words, tree)?;
+        invocation.argv.push(acks.to_string_lossy().into_owned());
+        invocation.env.insert("HARNESS_ACKS".into(), acks.into());
+        Ok(Some(invocation))
     }
 
     /// Fills in the words in braces and finds the program.

@@ -17,8 +17,8 @@
 //! | `setup` | argument list; runs in the run directory after `from` was copied there |
 //! | `command` | argument list, required; runs in the run directory and is what is recorded |
 //! | `time-limit` | whole seconds that `setup` and `command` may each take; 60 if it is not given |
-//! | `env` | table of environment variables that `setup` and `command` get besides the harness's own |
-//! | `check` | argument list of a checker of the workload's own |
+//! | `env` | table of environment variables that `setup`, `command` and `check` get besides the harness's own |
+//! | `check` | argument list of a checker of the workload's own; runs in an unpacked copy of each recovered tree |
 //! | `[[invariant]]` | what must hold after a crash ([`checker::Wanted`]); with none, the harness chooses |
 //!
 //! Any other key is an error. In argument lists and in the values of `env` these words are replaced:
@@ -27,7 +27,7 @@
 //! | --- | --- |
 //! | `{workload}` | the workload's directory |
 //! | `{target}` | the directory where `cargo build --release` leaves binaries: `release` below `CARGO_TARGET_DIR`, or else below `target` of the cargo workspace that the workload's directory is in |
-//! | `{run}` | the run directory; not in `build` |
+//! | `{run}` | the run directory; for `check`, that of the unpacked copy; not in `build` |
 //!
 //! The first word of a list is the program. Without a slash it is looked up in `PATH`; a relative path with a slash
 //! starts in the directory in which the program runs.
@@ -46,4 +46,5 @@ mod workload;
 
 pub use error::{Error, ErrorKind, Step};
 pub use invocation::Invocation;
+pub use run::End;
 pub use workload::{DEFAULT_TIME_LIMIT, Workload};

@@ -17,7 +17,8 @@ use nix::unistd::Pid;
 use crate::Invocation;
 
 /// How a program came to its end.
-pub(crate) enum End {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
     /// By itself.
     Exited(ExitStatus),
     /// Killed at the time limit.

@@ -1,6 +1,6 @@
 //! Mounts a crash state and looks at it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
@@ -79,9 +79,21 @@ pub fn observe(disk: &Path, filesystem: &Filesystem, guide: &Guide) -> Result<Ob
 pub fn look(root: &Path, guide: &Guide) -> BTreeMap<RelPath, Entry> {
     let mut entries = BTreeMap::new();
     let mut pending = vec![RelPath::root()];
+    let mut inodes = BTreeMap::new();
     while let Some(path) = pending.pop() {
-        let entry = stat(root, &path, &mut pending);
+        let (entry, inode) = stat(root, &path, &mut pending);
+        inodes.insert(path.clone(), inode);
         entries.insert(path, entry);
+    }
+    let mut first = HashMap::new();
+    for (path, inode) in inodes {
+        let Some(inode) = inode else { continue };
+        let name = first.entry(inode).or_insert_with(|| path.clone());
+        if *name != path
+            && let Some(entry) = entries.get_mut(&path)
+        {
+            entry.same_as = Some(name.clone());
+        }
     }
     for (path, entry) in &mut entries {
         if let EntryKind::File { size, seen } = &mut entry.kind {
@@ -91,14 +103,17 @@ pub fn look(root: &Path, guide: &Guide) -> BTreeMap<RelPath, Entry> {
     entries
 }
 
-/// Name, kind and metadata; the names below a directory are added to `pending`.
-fn stat(root: &Path, path: &RelPath, pending: &mut Vec<RelPath>) -> Entry {
+/// Device and inode number.
+type Inode = (u64, u64);
+
+/// Kind and metadata, and the inode unless it is a directory's; the names below a directory are added to `pending`.
+fn stat(root: &Path, path: &RelPath, pending: &mut Vec<RelPath>) -> (Entry, Option<Inode>) {
     let full = path.under(root);
     let metadata = match fs::symlink_metadata(&full) {
         Ok(metadata) => metadata,
         Err(error) => {
             let kind = EntryKind::Unreadable { errno: errno(&error) };
-            return Entry { kind, mode: 0, uid: 0, gid: 0, links: 0 };
+            return (Entry { kind, mode: 0, uid: 0, gid: 0, links: 0, same_as: None }, None);
         }
     };
     let kind = if metadata.is_dir() {
@@ -113,7 +128,9 @@ fn stat(root: &Path, path: &RelPath, pending: &mut Vec<RelPath>) -> Entry {
     } else {
         EntryKind::Special { mode: metadata.mode() }
     };
-    Entry { kind, mode: metadata.mode() & 0o7777, uid: metadata.uid(), gid: metadata.gid(), links: metadata.nlink() }
+    let (mode, uid, gid) = (metadata.mode() & 0o7777, metadata.uid(), metadata.gid());
+    let inode = (!metadata.is_dir()).then(|| (metadata.dev(), metadata.ino()));
+    (Entry { kind, mode, uid, gid, links: metadata.nlink(), same_as: None }, inode)
 }
 
 fn list(full: &Path, path: &RelPath, pending: &mut Vec<RelPath>) -> Result<(), i32> {

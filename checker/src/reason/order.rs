@@ -1,0 +1,62 @@
+//! Writes to one file that a crash can tear, or keep in another order.
+
+use trace::{RelPath, Trace};
+
+use super::{Reason, Watch};
+use crate::timeline::unchanged_up_to;
+
+/// An op that changed the content of the file at `path` where it lay.
+struct Change {
+    op: usize,
+    /// Whether all that was there stays.
+    appends: bool,
+    /// The last change before it, if nothing made that durable in between.
+    unsynced: Option<usize>,
+}
+
+fn changes(trace: &Trace, path: &RelPath, begun: usize) -> Vec<Change> {
+    let mut watch = Watch::new(trace, path);
+    let mut changes = Vec::new();
+    for (op, recorded) in trace.ops.iter().enumerate().take(begun).filter(|(_, op)| op.result >= 0) {
+        let before = watch.inode(path);
+        let length = before.and_then(|inode| watch.vfs.length(inode));
+        let known = before.and_then(|inode| watch.data.get(&inode)).copied().unwrap_or_default();
+        watch.step(op, &recorded.call);
+        let in_place = before.is_some() && watch.inode(path) == before;
+        if let Some(length) = length
+            && in_place
+            && watch.vfs.touched().any(|touched| touched == path)
+        {
+            let unsynced = known.written.filter(|_| known.synced.is_none());
+            changes.push(Change { op, appends: unchanged_up_to(&recorded.call) >= length, unsynced });
+        }
+    }
+    changes
+}
+
+/// Why a log can end in something else than whole records: `None` if its last change was no append.
+pub(super) fn torn_append(trace: &Trace, path: &RelPath, begun: usize) -> Option<Reason> {
+    let Change { op, appends: true, unsynced } = changes(trace, path, begun).pop()? else { return None };
+    let mut text = format!(
+        "op {op} ({}) appends to {path}, and a crash can keep any part of that, or zeros in its place, whatever is synced \
+         afterwards: give each record a checksum and drop a broken end when reading (garbage-tail = \"dropped\")",
+        trace.ops[op].syscall
+    );
+    if let Some(before) = unsynced {
+        text.push_str(&format!("; no fsync of {path} between op {before} and op {op} either"));
+    }
+    Some(Reason { text, ops: unsynced.into_iter().chain([op]).collect() })
+}
+
+/// The last two changes of a file between which there is no sync.
+pub(super) fn unordered(trace: &Trace, path: &RelPath, begun: usize) -> Option<Reason> {
+    let changes = changes(trace, path, begun);
+    let (before, op) = changes.iter().rev().find_map(|change| Some((change.unsynced?, change.op)))?;
+    let syscall = |op: usize| &trace.ops[op].syscall;
+    let text = format!(
+        "no fsync of {path} between op {before} ({}) and op {op} ({}): a crash can keep the later change without the earlier",
+        syscall(before),
+        syscall(op)
+    );
+    Some(Reason { text, ops: vec![before, op] })
+}

@@ -1,0 +1,204 @@
+//! The rules of one file, and what they say about what was found of it.
+
+use std::collections::BTreeSet;
+
+use trace::{RelPath, State, Trace, Version};
+
+use super::append::Append;
+use crate::finding::describe_bytes;
+use crate::found::{Allowed, Found, Right};
+use crate::timeline::{Point, Step, Timeline, unchanged_up_to};
+use crate::{Ack, Finding, Invariant, Kind, Moment, Sizes, describe};
+
+/// One moment at which a promise about a file was made.
+#[derive(Clone, Debug)]
+struct Given {
+    op: usize,
+    /// What the name stood for then.
+    step: Step,
+    /// The first op after it that grew the file behind what was promised, and the first that did anything else to it.
+    grown: Option<usize>,
+    changed: Option<usize>,
+}
+
+#[derive(Clone, Debug)]
+struct Durability {
+    ack: Ack,
+    fails: bool,
+    ops: Vec<usize>,
+    /// For each of `ops`, once contents are held.
+    given: Vec<Given>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct FileRules {
+    pub atomic: bool,
+    pub in_history: bool,
+    pub append: Option<Append>,
+    durable: Vec<Durability>,
+    versions: Vec<Version>,
+    pub timeline: Timeline,
+    /// Each of the versions.
+    right: Right,
+    /// Each step of the timeline, if all are allowed.
+    history: Right,
+}
+
+impl FileRules {
+    pub fn new(versions: &[Version]) -> Self {
+        Self {
+            atomic: false,
+            in_history: false,
+            append: None,
+            durable: Vec::new(),
+            versions: versions.to_vec(),
+            timeline: Timeline::default(),
+            right: versions.iter().map(|version| &version.state).collect(),
+            history: Right::default(),
+        }
+    }
+
+    /// What the name stood for before the run.
+    pub fn old(&self) -> Option<&State> {
+        self.versions.first().map(|version| &version.state)
+    }
+
+    pub fn add_promise(&mut self, ack: &Ack, fails: bool, ops: &[usize]) {
+        if !self.durable.iter().any(|rule| rule.ack == *ack) {
+            self.durable.push(Durability { ack: ack.clone(), fails, ops: ops.to_vec(), given: Vec::new() });
+        }
+    }
+
+    /// The chains that hold what was promised.
+    pub fn promised_chains(&self, timeline: &Timeline) -> BTreeSet<usize> {
+        let steps = self.durable.iter().flat_map(|rule| &rule.ops).filter_map(|op| timeline.at(*op));
+        let chain = |step: &Step| match step.point {
+            Point::Bytes { chain, .. } => Some(chain),
+            Point::Other(_) => None,
+        };
+        steps.filter_map(chain).collect()
+    }
+
+    /// Takes what the name stood for in the course of the run.
+    pub fn hold(&mut self, timeline: Timeline, trace: &Trace) {
+        for rule in &mut self.durable {
+            let give = |op: &usize| {
+                let step = timeline.at(*op)?.clone();
+                let mut given = Given { op: *op, step, grown: None, changed: None };
+                let promised = match given.step.point {
+                    Point::Bytes { length, .. } => length,
+                    Point::Other(_) => u64::MAX,
+                };
+                for later in timeline.steps().iter().filter_map(|step| step.op).filter(|later| later > op) {
+                    if promised > unchanged_up_to(&trace.ops[later].call) {
+                        given.changed = Some(later);
+                        break;
+                    }
+                    given.grown.get_or_insert(later);
+                }
+                Some(given)
+            };
+            rule.given = rule.ops.iter().filter_map(give).collect();
+        }
+        if self.in_history {
+            let mut sizes = vec![BTreeSet::new(); timeline.chains()];
+            for step in timeline.steps() {
+                match &step.point {
+                    Point::Bytes { chain, length } => drop(sizes[*chain].insert(*length)),
+                    Point::Other(state) => self.history.others.push(state.clone()),
+                }
+            }
+            let allowed = |(chain, sizes): (usize, BTreeSet<u64>)| Allowed {
+                content: timeline.content(chain),
+                sizes: sizes.into_iter().collect(),
+            };
+            self.history.files = sizes.into_iter().enumerate().map(allowed).collect();
+        }
+        self.timeline = timeline;
+    }
+
+    /// What the file must be compared with.
+    pub fn candidates(&self) -> Vec<Allowed> {
+        let rights = [Some(&self.right), Some(&self.history), self.append.as_ref().map(|append| &append.right)];
+        let mut all: Vec<Allowed> = rights.into_iter().flatten().flat_map(|right| &right.files).cloned().collect();
+        for given in self.durable.iter().flat_map(|rule| &rule.given) {
+            let Point::Bytes { chain, length } = given.step.point else { continue };
+            // Whether a file that grew still begins with what was promised can only be seen by reading that much of it.
+            let sizes = if given.grown.is_some() { Sizes::from(length) } else { Sizes::only(length) };
+            all.push(Allowed { content: self.timeline.content(chain), sizes });
+        }
+        all
+    }
+
+    pub fn judge(&self, path: &RelPath, found: &Found<'_>, moment: &Moment, findings: &mut Vec<Finding>) {
+        let mut add = |invariant, what: Option<(Kind, String)>, fails| {
+            let finding = |(kind, observed)| Finding { invariant, kind, path: path.clone(), observed, fails };
+            findings.extend(what.map(finding));
+        };
+        if self.atomic {
+            add(Invariant::AtomicReplace, self.right.judge(found), true);
+        }
+        if let Some(append) = &self.append {
+            add(Invariant::AppendOnly, append.judge(found), true);
+        }
+        if self.in_history {
+            add(Invariant::PrefixOfHistory, self.history.judge(found), true);
+        }
+        for rule in &self.durable {
+            let Some(given) = rule.given.iter().rev().find(|given| given.op < moment.ended_latest) else { continue };
+            if self.keeps(given, found, moment) {
+                continue;
+            }
+            let broken = self.right.judge(found).filter(|_| !self.promised().any(|step| self.is(found, &step.point)));
+            let stale = || {
+                let promised = match &given.step.point {
+                    Point::Other(state) => describe(state),
+                    point => describe_bytes(self.timeline.bytes(point).unwrap_or_default()),
+                };
+                let observed = format!("{}, where op {} promised {promised}", found.describe(), given.op);
+                (Kind::Stale, observed)
+            };
+            add(Invariant::DurableAfter(rule.ack.clone()), Some(broken.unwrap_or_else(stale)), rule.fails);
+        }
+    }
+
+    /// What the name stood for when promises were made.
+    fn promised(&self) -> impl Iterator<Item = &Step> {
+        self.durable.iter().flat_map(|rule| &rule.given).map(|given| &given.step)
+    }
+
+    fn is(&self, found: &Found<'_>, point: &Point) -> bool {
+        match (point, found) {
+            (Point::Other(wanted), Found::Other(state)) => wanted == state,
+            // By its size first: the bytes of most points are compared with nothing.
+            (Point::Bytes { length, .. }, Found::File { size, .. }) if length == size => {
+                self.timeline.bytes(point).is_some_and(|content| found.is_file(content))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether what was found is what was promised, or something later that may have begun to reach the disk.
+    fn keeps(&self, given: &Given, found: &Found<'_>, moment: &Moment) -> bool {
+        // Ops are replayed one after another: the one after the last that ended may have begun, none behind it.
+        let begun = |op: usize| op <= moment.ended_latest;
+        let later = |op: Option<usize>| op.is_some_and(|op| op > given.op && begun(op));
+        let same = |version: &Version| match (&version.state, found) {
+            (State::File(content), _) => found.is_file(content),
+            (state, Found::Other(found)) => state == found,
+            _ => false,
+        };
+        if self.is(found, &given.step.point)
+            || self.versions.iter().any(|version| later(version.from_op) && same(version))
+            || self.promised().any(|step| later(step.op) && self.is(found, &step.point))
+        {
+            return true;
+        }
+        // A file that has only grown since keeps the promise as long as it begins with what was promised.
+        let only_grown = given.grown.is_some_and(begun) && !given.changed.is_some_and(begun);
+        match (found, self.timeline.bytes(&given.step.point)) {
+            (Found::File { bytes, .. }, Some(promised)) => only_grown && bytes.starts_with(promised),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The workload's own check: a program that judges an unpacked copy of a recovered tree, on the host.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use checker::{Entry, EntryKind, Finding, Invariant, Kind, Moment, Mount, Observation, Seen};
+use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
+use trace::{Call, RelPath, Trace, Tree};
+use workload::{End, ErrorKind, Workload};
+
+use crate::unpack::{UnpackError, Unpacked};
+
+/// How long one check may take. A check that hangs on a damaged tree must not stop the run.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
+
+/// The largest file that a check can be given, bytes: the guest reads it whole, in each state anew.
+pub const LARGEST_FILE: u64 = 64 << 20;
+
+/// How many of the last lines that a check printed are told.
+const LINES: usize = 5;
+
+/// Why there is no judgement.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The program cannot be started.
+    #[error(transparent)]
+    Workload(#[from] workload::Error),
+    /// The system did not start it.
+    #[error("cannot run the check of {name}: {source}")]
+    NotStarted {
+        /// The workload.
+        name: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It finds fault with a run in which nothing crashed.
+    #[error("the check of {name} does not hold on the files {when} the command, without any crash: {observed}")]
+    Unfit {
+        /// The workload.
+        name: String,
+        /// `before` or `after`.
+        when: &'static str,
+        /// What it said.
+        observed: String,
+    },
+    /// A file is too large.
+    #[error(
+        "the check of {name} cannot be given {path}: it has {} bytes, and files of up to {} MiB can be read whole",
+        trace::thousands(*size),
+        LARGEST_FILE >> 20
+    )]
+    TooLarge {
+        /// The workload.
+        name: String,
+        /// The file.
+        path: RelPath,
+        /// Its size, bytes.
+        size: u64,
+    },
+    /// The tree cannot be unpacked.
+    #[error("cannot unpack a recovered tree for the check of {name}: {source}")]
+    Unpack {
+        /// The workload.
+        name: String,
+        /// Why.
+        source: UnpackError,
+    },
+    /// The caller asked to stop.
+    #[error("interrupted during the check of {name}")]
+    Interrupted {
+        /// The workload.
+        name: String,
+    },
+}
+
+impl CheckError {
+    /// Whose fault it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Workload(_) | Self::NotStarted { .. } | Self::Unfit { .. } => ErrorKind::Command,
+            Self::TooLarge { .. } => ErrorKind::Input,
+            Self::Unpack { .. } => ErrorKind::Machine,
+            Self::Interrupted { .. } => ErrorKind::Interrupted,
+        }
+    }
+}
+
+/// What is wrong with a tree, if anything.
+type Verdict = Option<(Kind, String)>;
+
+/// Runs the check once for each distinct tree and distinct acks.
+pub struct Checker {
+    workload: Workload,
+    stop: Arc<AtomicBool>,
+    /// What the program printed and sent, in the order of ops.
+    acks: Vec<u8>,
+    /// How long `acks` was after which op.
+    ends: Vec<(usize, usize)>,
+    judged: Mutex<HashMap<[u8; 32], Arc<OnceCell<Verdict>>>>,
+}
+
+impl Checker {
+    /// The checker of a workload that has a check; it holds on the trees before and after the command. Setting `stop`
+    /// ends every check that runs.
+    ///
+    /// # Errors
+    ///
+    /// The check cannot be run, or does not hold where nothing crashed.
+    pub fn new(workload: &Workload, trace: &Trace, stop: &Arc<AtomicBool>) -> Result<Self, CheckError> {
+        let mut acks = Vec::new();
+        let mut ends = Vec::new();
+        for (index, op) in trace.ops.iter().enumerate() {
+            if let Call::Ack { data, .. } = &op.call {
+                acks.extend_from_slice(data);
+                ends.push((index, acks.len()));
+            }
+        }
+        let name = || workload.name.clone();
+        for (when, tree, acks) in [("before", &trace.before, &[][..]), ("after", &trace.after, &acks)] {
+            if let Some((_, observed)) = run(workload, &entries(tree), acks, stop)? {
+                return Err(CheckError::Unfit { name: name(), when, observed });
+            }
+        }
+        Ok(Self { workload: workload.clone(), stop: stop.clone(), acks, ends, judged: Mutex::default() })
+    }
+
+    /// The command, as written.
+    pub fn command(&self) -> &[String] {
+        self.workload.check.as_deref().unwrap_or_default()
+    }
+
+    /// What the check says about a crash state whose files were read whole (see [`LARGEST_FILE`]): at most one finding.
+    ///
+    /// It must hold with the acks that had been given at the latest point at which the state can occur, and with those
+    /// at the earliest. A tree that could not be read to its end cannot be judged, and is a finding by that.
+    ///
+    /// # Errors
+    ///
+    /// The check could not be run: nothing is known of this state.
+    pub async fn judge(&self, observation: &Observation, moment: &Moment) -> Result<Vec<Finding>, CheckError> {
+        if observation.mount != Mount::Mounted {
+            return Ok(Vec::new());
+        }
+        let latest = self.acks_before(moment.ended_latest);
+        // An op that is under way at the earliest point has promised nothing.
+        let earliest = self.acks_before(moment.begun_earliest.min(moment.ended_latest));
+        let points = [(latest, ""), (earliest, " (if only the acks of the earliest point are taken as given)")];
+        let distinct = if latest == earliest { &points[..1] } else { &points };
+        for (acks, when) in distinct {
+            if let Some((kind, observed)) = self.verdict(observation, *acks).await? {
+                let observed = format!("{observed}{when}");
+                let (invariant, path) = (Invariant::Check, RelPath::root());
+                return Ok(vec![Finding { invariant, kind, path, observed, fails: true }]);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// How much of `acks` had been given when `ended` ops had ended.
+    fn acks_before(&self, ended: usize) -> usize {
+        let after = self.ends.partition_point(|(op, _)| *op < ended);
+        after.checked_sub(1).map_or(0, |index| self.ends[index].1)
+    }
+
+    async fn verdict(&self, observation: &Observation, acks: usize) -> Result<Verdict, CheckError> {
+        let mut hasher = Sha256::new();
+        hasher.update(
+            postcard::to_stdvec(&(&observation.entries, acks)).expect("postcard can write what the guest sent"),
+        );
+        let known = self
+            .judged
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(hasher.finalize().into())
+            .or_default()
+            .clone();
+        let run = async || {
+            let (workload, stop) = (self.workload.clone(), self.stop.clone());
+            let (entries, acks) = (observation.entries.clone(), self.acks[..acks].to_vec());
+            let task = tokio::task::spawn_blocking(move || run(&workload, &entries, &acks, &stop));
+            task.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+        };
+        known.get_or_try_init(run).await.cloned()
+    }
+}
+
+type Entries = std::collections::BTreeMap<RelPath, Entry>;
+
+/// Unpacks a tree, runs the check in it, and says what that came to.
+fn run(workload: &Workload, entries: &Entries, acks: &[u8], stop: &AtomicBool) -> Result<Verdict, CheckError> {
+    let name = || workload.name.clone();
+    for (path, entry) in entries {
+        match &entry.kind {
+            EntryKind::File { size, seen: Seen::Bytes(content) } if content.len() as u64 == *size => {}
+            EntryKind::File { size: 0, seen: Seen::NotRead } => {}
+            EntryKind::File { size, .. } if *size > LARGEST_FILE => {
+                return Err(CheckError::TooLarge { name: name(), path: path.clone(), size: *size });
+            }
+            EntryKind::File { .. } | EntryKind::Unreadable { .. } | EntryKind::Directory { error: Some(_) } => {
+                return Ok(Some((Kind::ReadError, format!("{path} cannot be read, so the check has no whole tree"))));
+            }
+            _ => {}
+        }
+    }
+    let failed = |source| CheckError::Unpack { name: name(), source };
+    let unpacked = Unpacked::new(entries).map_err(failed)?;
+    let tree = unpacked.tree();
+    let file: PathBuf = unpacked.beside("acks");
+    fs::write(&file, acks).map_err(|source| failed(UnpackError::Io { path: RelPath::from("acks"), source }))?;
+    let Some(invocation) = workload.check_in(&tree, &file)? else { return Ok(None) };
+    let ended = invocation.run(Some(TIME_LIMIT), stop);
+    let (end, output) = ended.map_err(|source| CheckError::NotStarted { name: name(), source })?;
+    // Names of temporary directories are another every time.
+    let output = output.replace(&*file.to_string_lossy(), "$HARNESS_ACKS").replace(&*tree.to_string_lossy(), ".");
+    let lines: Vec<&str> = output.lines().collect();
+    let said = match &lines[lines.len().saturating_sub(LINES)..] {
+        [] => "it printed nothing".to_owned(),
+        lines => lines.join(" | "),
+    };
+    match end {
+        End::Exited(status) if status.success() => Ok(None),
+        End::Exited(status) => Ok(Some((Kind::CheckFailed, format!("{status}: {said}")))),
+        End::TimedOut => {
+            let limit = TIME_LIMIT.as_secs();
+            Ok(Some((Kind::CheckTimedOut, format!("still running after {limit} s, and killed: {said}"))))
+        }
+        End::Stopped => Err(CheckError::Interrupted { name: name() }),
+    }
+}
+
+/// A tree as a guest that reads everything would see it.
+fn entries(tree: &Tree) -> Entries {
+    let mut first: HashMap<u64, &RelPath> = HashMap::new();
+    let mut entries = Entries::new();
+    for (path, node) in &tree.0 {
+        let kind = match &node.kind {
+            trace::Kind::File(content) => {
+                EntryKind::File { size: content.len() as u64, seen: Seen::Bytes(content.clone()) }
+            }
+            trace::Kind::Directory => EntryKind::Directory { error: None },
+            trace::Kind::Symlink(target) => EntryKind::Symlink { target: target.clone() },
+            trace::Kind::Special { mode, .. } => EntryKind::Special { mode: *mode },
+        };
+        let name = *first.entry(node.inode).or_insert(path);
+        let same_as = (name != path && !matches!(kind, EntryKind::Directory { .. })).then(|| name.clone());
+        let entry = Entry { kind, mode: node.mode, uid: node.uid, gid: node.gid, links: 1, same_as };
+        entries.insert(path.clone(), entry);
+    }
+    entries
+}
+
+#[cfg(test)]
+mod tests;
