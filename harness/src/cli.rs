@@ -8,6 +8,7 @@ use protocol::Filesystem;
 
 use crate::cell::Budget;
 use crate::mkfs;
+use crate::process::Crash;
 
 /// What every help text ends with.
 const EXIT_STATUS: &str = "\
@@ -94,6 +95,9 @@ pub struct Run {
     /// A file system, perhaps with mount options; repeatable [default: ext4, xfs, btrfs]
     #[arg(long = "fs", value_name = "NAME[:OPTIONS]", value_parser = filesystem, help_heading = EXPLORED)]
     pub filesystems: Vec<Filesystem>,
+    /// What crashes: the whole machine, or the program alone
+    #[arg(long, value_enum, default_value_t, help_heading = EXPLORED)]
+    pub crash: Crash,
     /// What the disk does with writes that were not flushed
     #[arg(long, value_enum, default_value_t, help_heading = EXPLORED)]
     pub disk: Disk,
@@ -132,7 +136,7 @@ pub struct Run {
     /// Go on with the run in this results directory, which was cut short; its own options hold
     #[arg(
         long, value_name = "DIR", help_heading = RESULTS,
-        conflicts_with_all = ["workloads", "command", "filesystems", "disk", "tear", "schedules", "budget", "seed", "vm", "kernel", "out"]
+        conflicts_with_all = ["workloads", "command", "filesystems", "disk", "tear", "schedules", "budget", "seed", "crash", "sector", "vm", "kernel", "out"]
     )]
     pub resume: Option<PathBuf>,
     /// What is printed at the end

@@ -2,7 +2,7 @@
 //!
 //! Data flows one way. [`subject`] records a workload; [`schedule`] says what to replay; [`replay`] yields block logs;
 //! [`explore`] walks the crash states of their epochs; [`tally`] adds up what the checker finds in them; [`words`]
-//! puts it into a report. [`run`] ties these together for [`cell`]s and [`worker`]s, and [`commands`] are what the
+//! puts it into a report. [`process`] needs no guest: it kills the program alone. [`run`] ties these together for [`cell`]s and [`worker`]s, and [`commands`] are what the
 //! command line offers.
 
 pub mod brute;
@@ -18,6 +18,7 @@ pub mod journal;
 pub mod label;
 pub mod mkfs;
 pub mod moment;
+pub mod process;
 pub mod replay;
 pub mod run;
 pub mod schedule;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use checker::Wanted;
 use disk::DiskModel;
 use protocol::Filesystem;
-use report::{CellReport, Event, Report};
+use report::{CellReport, Event, ProcessReport, Report};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, mpsc};
@@ -19,6 +19,7 @@ use crate::cell::{Budget, Cell};
 use crate::check::Checker;
 use crate::guests::Boot;
 use crate::journal::Journal;
+use crate::process::{Crash, process_crash};
 use crate::store::{Kept, KeptCell, KeptWorkload, Shown, Store, StoreError, VERSION};
 use crate::subject::{Subject, SubjectError};
 use crate::tally::{Example, Violation};
@@ -34,6 +35,8 @@ pub struct Options {
     pub vm: Choice,
     /// A kernel of the user's choice.
     pub kernel: Option<PathBuf>,
+    /// What crashes.
+    pub crash: Crash,
     /// The disk model.
     pub model: DiskModel,
     /// The bound on injections.
@@ -99,6 +102,7 @@ struct Identity<'a> {
     filesystems: &'a [Filesystem],
     machine: &'a str,
     kernel: Option<String>,
+    crash: Crash,
     model: DiskModel,
     schedules: u32,
     budget: Budget,
@@ -116,6 +120,7 @@ fn hash(subjects: &[Arc<Subject>], options: &Options, machine: &str) -> String {
         filesystems: &options.filesystems,
         machine,
         kernel: options.kernel.as_ref().map(|path| path.to_string_lossy().into_owned()),
+        crash: options.crash,
         model: options.model,
         schedules: options.schedules,
         budget: options.budget,
@@ -154,6 +159,15 @@ pub async fn run(
         }
         subjects.push(Arc::new(subject?));
     }
+    if !options.crash.power() {
+        let store = Store::create(&directory(&hash(&subjects, options, "none")))?;
+        for (workload, subject) in subjects.iter().enumerate() {
+            store.keep_trace(workload, &subject.trace)?;
+        }
+        let report = Report::with_process_crashes(Vec::new(), killed(&subjects, options.crash));
+        let written = report::write_results(&report, store.directory());
+        return Ok(Finished { report, store, cut: written.err().map(RunError::from) });
+    }
     // It may boot a guest to find out.
     let machine = tokio::select! {
         machine = vm::choose(options.vm, options.kernel.as_deref(), paths) => machine?,
@@ -174,6 +188,7 @@ pub async fn run(
         version: VERSION,
         machine: machine.name().into(),
         kernel: options.kernel.clone(),
+        crash: options.crash,
         model: options.model,
         schedules: options.schedules,
         budget: options.budget,
@@ -285,12 +300,21 @@ async fn explore(
             report
         })
     };
-    let report = Report::new(cells.iter().map(report).collect());
+    let killed = killed(&subjects, kept.crash);
+    let report = Report::with_process_crashes(cells.iter().map(report).collect(), killed);
     let written = report::write_results(&report, store.directory());
     if let Some(error) = cut.take_if(|_| report.cells.iter().all(|cell| cell.crash_states.mounts == 0)) {
         return Err(error);
     }
     Ok(Finished { report, store, cut: cut.or(written.err().map(RunError::from)) })
+}
+
+/// What becomes of the programs' files if they are killed; nothing if that was not asked.
+fn killed(subjects: &[Arc<Subject>], crash: Crash) -> Vec<ProcessReport> {
+    if !crash.process() {
+        return Vec::new();
+    }
+    tokio::task::block_in_place(|| subjects.iter().map(|subject| process_crash(subject)).collect())
 }
 
 /// Returns soon after `stop` was set.
@@ -387,6 +411,7 @@ mod tests {
             filesystems: vec![ext4.clone()],
             vm: Choice::Auto,
             kernel: None,
+            crash: Crash::Power,
             model: DiskModel::default(),
             schedules: 1,
             budget: Budget::default(),

@@ -14,6 +14,7 @@ use trace::Trace;
 
 use crate::cell::Budget;
 use crate::check::{Checker, KeptCheck};
+use crate::process::Crash;
 use crate::subject::{Subject, SubjectError};
 use crate::token::Token;
 
@@ -27,6 +28,8 @@ pub struct Kept {
     /// A kernel of the user's choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<PathBuf>,
+    /// What crashes.
+    pub crash: Crash,
     /// The disk model.
     pub model: DiskModel,
     /// The bound on injections: it fixes the order of schedules.

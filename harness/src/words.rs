@@ -120,7 +120,7 @@ pub fn op_ref(trace: &Trace, index: usize) -> OpRef {
 }
 
 /// What the program had promised once `ended` ops had.
-fn acks(trace: &Trace, ended: usize) -> Vec<String> {
+pub fn acks(trace: &Trace, ended: usize) -> Vec<String> {
     let promise = |op: &trace::Op| matches!(op.call, Call::Ack { .. } | Call::Exit { .. }).then(|| op.to_string());
     trace.ops.iter().take(ended).filter_map(promise).collect()
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use trace::Limit;
 
 use crate::verdict::is_exhaustive;
-use crate::{Durable, Verdict, decimal, verdict};
+use crate::{Durable, ProcessReport, Verdict, decimal, verdict};
 
 /// The version of `report.json` that this crate writes and reads.
 pub const SCHEMA: u32 = 1;
@@ -22,14 +22,36 @@ pub struct Report {
     pub workload: Option<String>,
     /// Every workload on every file system.
     pub cells: Vec<CellReport>,
+    /// Every workload killed while the kernel lives on, if that was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub process_crashes: Vec<ProcessReport>,
 }
 
 impl Report {
     /// The report of these cells.
     pub fn new(cells: Vec<CellReport>) -> Self {
-        let first = cells.first().map(|cell| &cell.id.workload);
-        let one = first.filter(|first| cells.iter().all(|cell| cell.id.workload == **first)).cloned();
-        Self { schema: SCHEMA, workload: one, cells }
+        Self::with_process_crashes(cells, Vec::new())
+    }
+
+    /// The report of these cells and process crashes.
+    pub fn with_process_crashes(cells: Vec<CellReport>, process_crashes: Vec<ProcessReport>) -> Self {
+        let mut report = Self { schema: SCHEMA, workload: None, cells, process_crashes };
+        if let [one] = report.workloads().as_slice() {
+            report.workload = Some(one.clone());
+        }
+        report
+    }
+
+    /// The names of the workloads, in the order of first appearance.
+    pub(crate) fn workloads(&self) -> Vec<String> {
+        let cells = self.cells.iter().map(|cell| &cell.id.workload);
+        let mut names: Vec<String> = Vec::new();
+        for name in cells.chain(self.process_crashes.iter().map(|killed| &killed.workload)) {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        names
     }
 }
 

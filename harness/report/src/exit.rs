@@ -36,14 +36,16 @@ impl From<ExitStatus> for ExitCode {
     }
 }
 
-/// The exit status of a run: the worst of its cells. `exhaustive` is whether `--exhaustive` was asked.
+/// The exit status of a run: the worst of its cells and process crashes. `exhaustive` is whether `--exhaustive` was asked.
 ///
-/// A cell that could not be judged never counts as holding, and neither does a run without cells.
+/// A cell that could not be judged never counts as holding, and neither does a run without any.
 pub fn exit_status(report: &Report, exhaustive: bool) -> ExitStatus {
-    let any = |verdict| report.cells.iter().any(|cell| cell.verdict() == verdict);
+    let cells = report.cells.iter().map(|cell| cell.verdict());
+    let verdicts: Vec<Verdict> = cells.chain(report.process_crashes.iter().map(|killed| killed.verdict())).collect();
+    let any = |verdict| verdicts.contains(&verdict);
     if any(Verdict::Violation) {
         ExitStatus::Violation
-    } else if any(Verdict::Invalid) || report.cells.is_empty() {
+    } else if any(Verdict::Invalid) || verdicts.is_empty() {
         ExitStatus::Defect
     } else if exhaustive && any(Verdict::Incomplete) {
         ExitStatus::Budget
@@ -55,7 +57,8 @@ pub fn exit_status(report: &Report, exhaustive: bool) -> ExitStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{cell, incomplete, invalid, violated};
+    use crate::ProcessReport;
+    use crate::testing::{self, cell, incomplete, invalid, violated};
 
     #[test]
     fn the_worst_cell_counts() {
@@ -69,5 +72,19 @@ mod tests {
         assert_eq!(status(&[pass.clone(), incomplete.clone(), invalid.clone()], true), 70);
         assert_eq!(status(&[pass, incomplete, invalid, violated], true), 1);
         assert_eq!(status(&[], false), 70);
+    }
+
+    #[test]
+    fn process_crashes_count_as_cells_do() {
+        let (holds, violated) = (testing::killed("a"), testing::killed_and_violated("a"));
+        let invalid = ProcessReport { states: 0, ..holds.clone() };
+        let status = |cells: &[crate::CellReport], killed: &[&ProcessReport]| {
+            let killed = killed.iter().map(|&report| report.clone()).collect();
+            exit_status(&Report::with_process_crashes(cells.to_vec(), killed), true) as u8
+        };
+        assert_eq!(status(&[], &[&holds]), 0);
+        assert_eq!(status(&[cell("ext4")], &[&holds, &invalid]), 70);
+        assert_eq!(status(&[cell("ext4")], &[&holds, &invalid, &violated]), 1);
+        assert_eq!(status(&[incomplete("xfs")], &[&holds]), 5);
     }
 }

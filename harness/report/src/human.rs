@@ -8,7 +8,10 @@ use num_bigint::BigUint;
 use trace::thousands;
 
 use crate::text::{count, covered, many, percent, tame};
-use crate::{CellReport, Durable, Event, OpRef, Report, Reporter, Schedules, Verdict, ViolationReport, WriteRef};
+use crate::{
+    CellReport, Durable, Event, OpRef, ProcessReport, ProcessViolation, Report, Reporter, Schedules, Verdict,
+    ViolationReport, WriteRef,
+};
 
 /// Writes the final text when the run has finished.
 pub struct Human<W> {
@@ -41,7 +44,8 @@ impl<W: Write> Reporter for Human<W> {
 /// line that sums up.
 pub fn final_text(report: &Report, colour: bool) -> String {
     let mut text = String::new();
-    if !report.cells.is_empty() {
+    let workloads = report.workloads();
+    if !workloads.is_empty() {
         push(&mut text, &table(report, colour));
     }
     for cell in &report.cells {
@@ -50,12 +54,23 @@ pub fn final_text(report: &Report, colour: bool) -> String {
             push(&mut text, &block(cell, violation, colour));
         }
     }
-    let remarks: Vec<String> = report.cells.iter().flat_map(remarks).collect();
+    for killed in &report.process_crashes {
+        for violation in &killed.violations {
+            push(&mut text, "");
+            push(&mut text, &killed_block(killed, violation, colour));
+        }
+    }
+    let mut remarks: Vec<String> = report.cells.iter().flat_map(remarks).collect();
+    for killed in &report.process_crashes {
+        let limits = killed.limits.iter().map(|limit| format!("not followed: {limit}"));
+        let failure = killed.failure.iter().map(|failure| format!("could not be judged: {failure}"));
+        remarks.extend(failure.chain(limits).map(|line| tame(&format!("{}, process crash: {line}", killed.workload))));
+    }
     if !remarks.is_empty() {
         push(&mut text, "");
         push(&mut text, &remarks.join("\n"));
     }
-    if !report.cells.is_empty() {
+    if !workloads.is_empty() {
         push(&mut text, "");
     }
     push(&mut text, &summary(report));
@@ -96,8 +111,9 @@ fn table(report: &Report, colour: bool) -> String {
     } else {
         table.force_no_tty();
     }
-    table.set_header([String::new()].into_iter().chain(systems.iter().map(|name| tame(name))));
-    for workload in distinct(report, |cell| cell.id.workload.clone()) {
+    let header = [String::new()].into_iter().chain(systems.iter().map(|name| tame(name)));
+    table.set_header(header.chain((!report.process_crashes.is_empty()).then(|| PROCESS_CRASH.to_owned())));
+    for workload in report.workloads() {
         let mut row = vec![Cell::new(tame(&workload))];
         for system in &systems {
             let cells =
@@ -109,6 +125,9 @@ fn table(report: &Report, colour: bool) -> String {
                 (true, _) => shown,
                 (false, worst) => shown.fg(hue(worst.unwrap_or(Verdict::Pass))),
             });
+        }
+        if let Some(killed) = report.process_crashes.iter().find(|killed| killed.workload == workload) {
+            row.push(Cell::new(killed_in_table(killed)).fg(hue(killed.verdict())));
         }
         table.add_row(row);
     }
@@ -132,6 +151,20 @@ pub(crate) fn in_table(cell: &CellReport) -> String {
     let partial = if cell.verdict() == Verdict::Violation && !cell.exhaustive() { ", not all covered" } else { "" };
     let volatile = if cell.durable_after_exit == Durable::No { ", not durable" } else { "" };
     format!("{}: {rest}{partial}{volatile}", cell.verdict())
+}
+
+/// The name of the column.
+pub(crate) const PROCESS_CRASH: &str = "process crash";
+
+/// The same, where the program was killed.
+pub(crate) fn killed_in_table(killed: &ProcessReport) -> String {
+    let rest = match killed.verdict() {
+        Verdict::Violation => many(killed.violations.len(), "kind"),
+        Verdict::Invalid if killed.failure.is_none() => many(killed.limits.len(), "limit"),
+        Verdict::Invalid => "failed".to_owned(),
+        Verdict::Pass | Verdict::Incomplete => format!("{} states", thousands(killed.states)),
+    };
+    format!("{}: {rest}", killed.verdict())
 }
 
 /// How many lost or kept writes are listed.
@@ -173,6 +206,30 @@ fn block(cell: &CellReport, violation: &ViolationReport, colour: bool) -> String
         line("hint", reason);
     }
     line("replay", &replay(violation));
+    text
+}
+
+fn killed_block(killed: &ProcessReport, violation: &ProcessViolation, colour: bool) -> String {
+    let (red, plain) = if colour { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
+    let ProcessViolation { invariant, kind, path, .. } = violation;
+    let headline = format!("{}, {PROCESS_CRASH}: {path} is {kind} ({invariant})", killed.workload);
+    let mut text = format!("{red}violation{plain} in {}", tame(&headline));
+    let mut line = |name: &str, value: &str| {
+        let _ = write!(text, "\n  {name:<9} {}", tame(value));
+    };
+    line("found", &violation.observed);
+    if let Some(old) = &violation.old {
+        line("old", old);
+    }
+    if let Some(new) = &violation.new {
+        line("new", new);
+    }
+    line("killed", &violation.killed.to_string());
+    for ack in &violation.acks {
+        line("promised", ack);
+    }
+    let (states, all) = (thousands(violation.states), thousands(killed.states));
+    line("states", &format!("{states} of {all}, one for each point at which the program can be killed"));
     text
 }
 
@@ -239,8 +296,20 @@ fn remarks(cell: &CellReport) -> Vec<String> {
 }
 
 fn summary(report: &Report) -> String {
+    let killed = |verdict| report.process_crashes.iter().filter(|killed| killed.verdict() == verdict).count();
+    let mut process = Vec::new();
+    if !report.process_crashes.is_empty() {
+        let (pass, all) = (thousands(killed(Verdict::Pass) as u64), thousands(report.process_crashes.len() as u64));
+        process.push(format!("{PROCESS_CRASH}: {pass} of {all} pass"));
+        if killed(Verdict::Violation) > 0 {
+            process.push(many(killed(Verdict::Violation), "violation"));
+        }
+        if killed(Verdict::Invalid) > 0 {
+            process.push(format!("{} {}", thousands(killed(Verdict::Invalid) as u64), Verdict::Invalid));
+        }
+    }
     if report.cells.is_empty() {
-        return "nothing was tested".to_owned();
+        return if process.is_empty() { "nothing was tested".to_owned() } else { process.join(", ") };
     }
     let with = |verdict| report.cells.iter().filter(|cell| cell.verdict() == verdict).count();
     let mut parts =
@@ -253,7 +322,8 @@ fn summary(report: &Report) -> String {
             parts.push(format!("{} {verdict}", thousands(with(verdict) as u64)));
         }
     }
-    parts.join(", ")
+    let cells = parts.join(", ");
+    if process.is_empty() { cells } else { format!("{cells}; {}", process.join(", ")) }
 }
 
 #[cfg(test)]
@@ -264,6 +334,18 @@ mod tests {
     #[test]
     fn every_kind_of_line_side_by_side() {
         insta::assert_snapshot!(final_text(&testing::report(), false));
+    }
+
+    #[test]
+    fn a_program_that_is_killed_has_a_column_and_blocks_of_its_own() {
+        let report = testing::with_process_crashes();
+        insta::assert_snapshot!(final_text(&Report::with_process_crashes(vec![], report.process_crashes), false));
+    }
+
+    #[test]
+    fn process_crashes_stand_beside_file_systems() {
+        let report = Report { cells: testing::report().cells.split_off(3), ..testing::with_process_crashes() };
+        insta::assert_snapshot!(final_text(&report, false));
     }
 
     #[test]

@@ -55,6 +55,14 @@ mod tests {
     }
 
     #[test]
+    fn process_crashes_are_written_and_read_back() {
+        let report = Report { cells: vec![], ..testing::with_process_crashes() };
+        let text = to_json(&report);
+        insta::assert_snapshot!(text);
+        assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
+    }
+
+    #[test]
     fn a_full_pipe_is_told() {
         struct Broken;
         impl Write for Broken {

@@ -14,6 +14,7 @@ mod files;
 mod human;
 mod json;
 mod matrix;
+mod process;
 mod progress;
 #[cfg(test)]
 mod testing;
@@ -29,6 +30,7 @@ pub use files::{FileError, FileErrorKind, read_report, write_results};
 pub use human::{Human, after, final_text};
 pub use json::Json;
 pub use matrix::matrix;
+pub use process::{Killed, ProcessReport, ProcessViolation};
 pub use progress::Progress;
 pub use text::count;
 pub use verdict::{Durable, Verdict, durable_after_exit, verdict};

@@ -2,23 +2,27 @@
 
 use trace::thousands;
 
-use crate::human::{distinct, in_table, replay, share};
+use crate::human::{PROCESS_CRASH, distinct, in_table, killed_in_table, replay, share};
 use crate::text::{count, tame};
-use crate::{Report, ViolationReport};
+use crate::{ProcessReport, ProcessViolation, Report, ViolationReport};
 
 /// The text of `matrix.md`.
 pub fn matrix(report: &Report) -> String {
     let systems = distinct(report, |cell| cell.id.file_system());
     let mut lines = vec!["# Crash consistency by workload and file system".to_owned(), String::new()];
-    lines.push(row(std::iter::once("workload".to_owned()).chain(systems.iter().cloned())));
-    lines.push(row(std::iter::repeat_n("---".to_owned(), systems.len() + 1)));
-    for workload in distinct(report, |cell| cell.id.workload.clone()) {
+    let process = (!report.process_crashes.is_empty()).then(|| PROCESS_CRASH.to_owned());
+    let header: Vec<String> =
+        std::iter::once("workload".to_owned()).chain(systems.iter().cloned()).chain(process).collect();
+    lines.push(row(header.iter().cloned()));
+    lines.push(row(std::iter::repeat_n("---".to_owned(), header.len())));
+    for workload in report.workloads() {
         let cells = systems.iter().map(|system| {
             let cells =
                 report.cells.iter().filter(|cell| cell.id.workload == workload && cell.id.file_system() == *system);
             cells.map(in_table).collect::<Vec<_>>().join("; ")
         });
-        lines.push(row(std::iter::once(workload.clone()).chain(cells)));
+        let killed = report.process_crashes.iter().filter(|killed| killed.workload == workload).map(killed_in_table);
+        lines.push(row(std::iter::once(workload.clone()).chain(cells).chain(killed)));
     }
     lines.push(String::new());
     lines.push(
@@ -51,6 +55,22 @@ pub fn matrix(report: &Report) -> String {
         section
     };
     lines.extend(section("Violations", |cell| &cell.violations));
+    for (number, (killed, violation)) in killed_violations(report).enumerate() {
+        if number == 0 {
+            lines.extend([String::new(), "## Violations where the program is killed".to_owned(), String::new()]);
+            let header = ["workload", "file", "is", "invariant", "states", "killed"];
+            lines.push(row(header.map(str::to_owned)));
+            lines.push(row(std::iter::repeat_n("---".to_owned(), header.len())));
+        }
+        lines.push(row([
+            killed.workload.clone(),
+            violation.path.clone(),
+            violation.kind.to_string(),
+            violation.invariant.clone(),
+            format!("{} of {}", thousands(violation.states), thousands(killed.states)),
+            violation.killed.to_string(),
+        ]));
+    }
     lines.extend(section("Not durable after exit", |cell| &cell.not_durable));
     lines.extend(section("Weaknesses of the file system itself", |cell| &cell.weaknesses));
     lines.extend(section("Warnings", |cell| &cell.warnings));
@@ -77,8 +97,19 @@ pub fn matrix(report: &Report) -> String {
             remarks.join("; "),
         ]));
     }
+    for killed in &report.process_crashes {
+        let limits = killed.limits.iter().map(|limit| format!("not followed: {limit}"));
+        let remarks: Vec<String> = killed.failure.iter().cloned().chain(limits).collect();
+        let (name, states) = (format!("{}, {PROCESS_CRASH}", killed.workload), thousands(killed.states));
+        let nothing = String::new;
+        lines.push(row([name, nothing(), nothing(), nothing(), states, nothing(), remarks.join("; ")]));
+    }
     lines.push(String::new());
     lines.join("\n")
+}
+
+fn killed_violations(report: &Report) -> impl Iterator<Item = (&ProcessReport, &ProcessViolation)> {
+    report.process_crashes.iter().flat_map(|killed| killed.violations.iter().map(move |violation| (killed, violation)))
 }
 
 fn row(cells: impl IntoIterator<Item = String>) -> String {
@@ -96,6 +127,12 @@ mod tests {
     fn every_kind_of_line_side_by_side() {
         let mut report = testing::report();
         report.cells[0].id.workload = "a|b <c>".into();
+        insta::assert_snapshot!(matrix(&report));
+    }
+
+    #[test]
+    fn process_crashes_have_a_column() {
+        let report = Report { cells: vec![testing::cell("ext4")], ..testing::with_process_crashes() };
         insta::assert_snapshot!(matrix(&report));
     }
 }

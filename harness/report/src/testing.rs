@@ -4,8 +4,8 @@ use num_bigint::BigUint;
 use trace::Limit;
 
 use crate::{
-    CellId, CellReport, CrashStates, Durable, Event, OpRef, ProgressReport, Report, Schedules, ViolationReport,
-    WriteRef,
+    CellId, CellReport, CrashStates, Durable, Event, Killed, OpRef, ProcessReport, ProcessViolation, ProgressReport,
+    Report, Schedules, ViolationReport, WriteRef,
 };
 
 pub fn id(fs: &str) -> CellId {
@@ -107,6 +107,35 @@ pub fn failed(fs: &str) -> CellReport {
         durable_after_exit: Durable::Unknown,
         ..cell(fs)
     }
+}
+
+/// A program that can be killed at any point.
+pub fn killed(workload: &str) -> ProcessReport {
+    ProcessReport { workload: workload.into(), states: 2048, violations: vec![], limits: vec![], failure: None }
+}
+
+pub fn killed_and_violated(workload: &str) -> ProcessReport {
+    let violation = violation();
+    let write = OpRef { index: 2, text: "write(\"config.json\", 10,000 bytes)".into() };
+    let violation = ProcessViolation {
+        invariant: violation.invariant,
+        kind: checker::Kind::WrongLength,
+        path: violation.path,
+        states: 3,
+        killed: Killed { op: Some(write), written: Some(4096) },
+        observed: "4,096 bytes".into(),
+        acks: violation.acks,
+        old: violation.old,
+        new: violation.new,
+    };
+    ProcessReport { violations: vec![violation], ..killed(workload) }
+}
+
+/// The same as [`report`], and programs that are killed: one holds, one does not, one cannot be judged.
+pub fn with_process_crashes() -> Report {
+    let failed = ProcessReport { failure: Some("op 3 cannot be followed".into()), ..killed("odd_config") };
+    let killed = vec![killed_and_violated("naive_config"), killed("safe_config"), failed];
+    Report::with_process_crashes(report().cells, killed)
 }
 
 /// Two workloads; every verdict.

@@ -103,6 +103,7 @@ fn options(arguments: &cli::Run) -> Options {
         filesystems: if filesystems.is_empty() { all() } else { filesystems },
         vm: arguments.vm.into(),
         kernel: arguments.kernel.clone(),
+        crash: arguments.crash,
         model: DiskModel { cache: arguments.disk.into(), tear: arguments.tear.into(), unit: arguments.sector.unit() },
         schedules: arguments.schedules,
         budget: arguments.budget,

@@ -8,6 +8,7 @@ mod dying;
 mod events;
 mod failing;
 mod figures;
+mod killed;
 mod machines;
 mod same;
 mod support;

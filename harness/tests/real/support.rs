@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use harness::cell::Budget;
 use harness::explore::Guests;
+use harness::process::Crash;
 use harness::replay::{Replay, populate, replay};
 use harness::run::{Finished, Options};
 use harness::subject::Subject;
@@ -108,6 +109,7 @@ pub fn options(filesystems: &[&str]) -> Options {
         filesystems: filesystems.iter().map(|text| filesystem(text)).collect(),
         vm: Choice::Uml,
         kernel: None,
+        crash: Crash::Power,
         model: disk::DiskModel::default(),
         schedules: 1,
         budget: Budget::default(),

@@ -1,0 +1,152 @@
+//! What killing the program comes to. The kernel lives on, so that no file system and no disk matters.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use trace::Limit;
+
+use crate::{OpRef, Verdict};
+
+/// One workload, killed at every point.
+///
+/// As with a cell, the verdict is no field, and a `report.json` in which it does not follow is damaged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "Stored", try_from = "Stored")]
+pub struct ProcessReport {
+    /// The workload's name, or the bare command.
+    pub workload: String,
+    /// At how many points the program was killed: all that there are, unless `failure` says otherwise.
+    pub states: u64,
+    /// What breaks an invariant, each kind of it once.
+    pub violations: Vec<ProcessViolation>,
+    /// What the recorder could not follow: with any of these there is no pass.
+    pub limits: Vec<Limit>,
+    /// Why the harness could not judge by its own fault, if so.
+    pub failure: Option<String>,
+}
+
+impl ProcessReport {
+    /// What it came to; never [`Verdict::Incomplete`], since there is no budget.
+    pub fn verdict(&self) -> Verdict {
+        if !self.limits.is_empty() || self.failure.is_some() || self.states == 0 {
+            Verdict::Invalid
+        } else if !self.violations.is_empty() {
+            Verdict::Violation
+        } else {
+            Verdict::Pass
+        }
+    }
+}
+
+/// One way in which an invariant is broken: all points with the same invariant, kind and path.
+///
+/// `states` counts them all; the rest shows the first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessViolation {
+    /// As [`checker::Invariant`] shows it.
+    pub invariant: String,
+    /// How it is broken.
+    pub kind: checker::Kind,
+    /// The file, relative to the workload's directory.
+    pub path: String,
+    /// At how many points.
+    pub states: u64,
+    /// When the program was killed.
+    pub killed: Killed,
+    /// What was seen, in words.
+    pub observed: String,
+    /// What the program had promised by then, in order.
+    pub acks: Vec<String>,
+    /// The file before the run, in words ([`checker::describe`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old: Option<String>,
+    /// The file after the run, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new: Option<String>,
+}
+
+/// When a program was killed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Killed {
+    /// The last op that had begun; none if that is before the first.
+    pub op: Option<OpRef>,
+    /// If that op is a write that was cut short: how much it had written (bytes).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<u64>,
+}
+
+impl fmt::Display for Killed {
+    /// `after op 4: rename("config.tmp", "config.json")`, `4,096 bytes into op 2: write(…)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.op, self.written) {
+            (Some(op), Some(bytes)) => write!(f, "{} bytes into {op}", trace::thousands(bytes)),
+            (op, _) => f.write_str(&crate::after(op.as_ref())),
+        }
+    }
+}
+
+/// As it stands in the file.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    workload: String,
+    verdict: Verdict,
+    states: u64,
+    violations: Vec<ProcessViolation>,
+    #[serde(default)]
+    limits: Vec<Limit>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+}
+
+impl From<ProcessReport> for Stored {
+    fn from(report: ProcessReport) -> Self {
+        let verdict = report.verdict();
+        let ProcessReport { workload, states, violations, limits, failure } = report;
+        Self { workload, verdict, states, violations, limits, failure }
+    }
+}
+
+impl TryFrom<Stored> for ProcessReport {
+    type Error = String;
+
+    fn try_from(stored: Stored) -> Result<Self, String> {
+        let Stored { workload, verdict, states, violations, limits, failure } = stored;
+        let report = Self { workload, states, violations, limits, failure };
+        if report.verdict() != verdict {
+            let (name, right) = (&report.workload, report.verdict());
+            return Err(format!(
+                "the process crash of {name} claims verdict {verdict}, but what it holds makes {right}"
+            ));
+        }
+        Ok(report)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn a_pass_needs_points_and_a_harness_that_could_judge() {
+        let holds = testing::killed("a");
+        assert_eq!(holds.verdict(), Verdict::Pass);
+        let violated = testing::killed_and_violated("a");
+        assert_eq!(violated.verdict(), Verdict::Violation);
+        let limits = testing::invalid("ext4").limits;
+        let failure = Some("op 3 cannot be followed".to_owned());
+        for report in [holds, violated] {
+            assert_eq!(ProcessReport { states: 0, ..report.clone() }.verdict(), Verdict::Invalid);
+            assert_eq!(ProcessReport { limits: limits.clone(), ..report.clone() }.verdict(), Verdict::Invalid);
+            assert_eq!(ProcessReport { failure: failure.clone(), ..report }.verdict(), Verdict::Invalid);
+        }
+    }
+
+    #[test]
+    fn a_verdict_that_does_not_follow_is_refused() {
+        let text = serde_json::to_string(&testing::killed_and_violated("a")).unwrap();
+        assert_eq!(serde_json::from_str::<ProcessReport>(&text).unwrap(), testing::killed_and_violated("a"));
+        let error = serde_json::from_str::<ProcessReport>(&text.replace("\"violation\"", "\"pass\"")).unwrap_err();
+        assert!(error.to_string().contains("the process crash of a claims verdict pass"), "{error}");
+    }
+}

@@ -1,0 +1,176 @@
+//! Process crashes: the program is killed (SIGKILL), and the kernel lives on.
+//!
+//! Then files are what the calls so far made of them, synced or not, on every file system: no guest is needed. What is
+//! lost is what the program had not handed to the kernel, above all its own buffers.
+//!
+//! A write can be cut short. Between two pages the kernel looks whether the writer has been killed
+//! (`generic_perform_write` in mm/filemap.c, `fatal_signal_pending`), so any part of a write up to the end of a page of
+//! the file may have been done; a file system that copies several pages at a time does fewer of these.
+//!
+//! Left out: a write can also end where a page of the program's own buffer ends, if that page is not in memory; a
+//! `copy_file_range` can be cut short; and of several processes some can outlive the one that is killed. Here all are
+//! killed at once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use checker::{CHUNK, Entry, EntryKind, Guide, Invariant, Kind, Moment, Mount, Observation, Reading, Seen, describe};
+use report::{Killed, ProcessReport, ProcessViolation};
+use serde::{Deserialize, Serialize};
+use trace::{Call, Divergence, Node, RelPath, Trace, Tree, Vfs};
+
+use crate::subject::Subject;
+use crate::words::{acks, op_ref};
+
+/// The unit in which a write is cut short, bytes: a page of x86-64.
+const PAGE: u64 = 4096;
+
+/// What crashes: `--crash`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+pub enum Crash {
+    /// The power fails: what the disk had not flushed may be lost
+    #[default]
+    Power,
+    /// The program is killed: what it had not handed to the kernel is lost
+    Process,
+    /// Either
+    Both,
+}
+
+impl Crash {
+    /// Whether the power fails.
+    pub fn power(self) -> bool {
+        self != Crash::Process
+    }
+
+    /// Whether the program is killed.
+    pub fn process(self) -> bool {
+        self != Crash::Power
+    }
+}
+
+/// A point at which a program can be killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// How many ops had ended.
+    pub ended: usize,
+    /// If the next one, a write, was under way: how much it had written (bytes).
+    pub written: Option<u64>,
+}
+
+impl Point {
+    /// How many ops had begun.
+    pub fn begun(&self) -> usize {
+        self.ended + usize::from(self.written.is_some())
+    }
+}
+
+/// Judges every point at which a recorded program can be killed.
+pub fn process_crash(subject: &Subject) -> ProcessReport {
+    let Subject { name, trace, history, rules, .. } = subject;
+    let mut states = 0;
+    let mut found: BTreeMap<(RelPath, Invariant, Kind), ProcessViolation> = BTreeMap::new();
+    let walked = points(trace, |point, tree| {
+        states += 1;
+        let moment = Moment { begun_earliest: point.begun(), ended_latest: point.ended };
+        for finding in rules.judge(&observe(&tree, rules.guide()), &moment) {
+            if !finding.fails {
+                continue;
+            }
+            let first = || {
+                let op = point.begun().checked_sub(1).map(|index| op_ref(trace, index));
+                let versions = history.versions(&finding.path);
+                ProcessViolation {
+                    invariant: finding.invariant.to_string(),
+                    kind: finding.kind,
+                    path: finding.path.to_string(),
+                    states: 0,
+                    killed: Killed { op, written: point.written },
+                    observed: finding.observed.clone(),
+                    acks: acks(trace, point.ended),
+                    old: versions.first().map(|version| describe(&version.state)),
+                    new: versions.last().map(|version| describe(&version.state)),
+                }
+            };
+            let key = (finding.path.clone(), finding.invariant.clone(), finding.kind);
+            found.entry(key).or_insert_with(first).states += 1;
+        }
+    });
+    let failure = walked.err().map(|(op, why)| format!("op {op} cannot be followed: {why}"));
+    let (violations, limits) = (found.into_values().collect(), trace.limits.clone());
+    ProcessReport { workload: name.clone(), states, violations, limits, failure }
+}
+
+/// Calls `each` with every point, in order, and what is there then.
+///
+/// # Errors
+///
+/// The op that the model of a file system cannot follow, and why; what comes after it is not visited.
+pub fn points(trace: &Trace, mut each: impl FnMut(Point, Tree)) -> Result<(), (usize, Divergence)> {
+    let mut vfs = Vfs::new(&trace.before);
+    each(Point { ended: 0, written: None }, vfs.tree());
+    for (index, op) in trace.ops.iter().enumerate() {
+        // What failed changed nothing.
+        if op.result >= 0 {
+            if let Call::Write { handle, offset, data, flags } = &op.call {
+                let mut partly = vfs.clone();
+                let mut written = 0;
+                for cut in cuts(*offset, data.len() as u64) {
+                    let part = Arc::new(data[written as usize..cut as usize].to_vec());
+                    let call = Call::Write { handle: *handle, offset: offset + written, data: part, flags: *flags };
+                    partly.apply(&call).map_err(|why| (index, why))?;
+                    written = cut;
+                    each(Point { ended: index, written: Some(cut) }, partly.tree());
+                }
+            }
+            vfs.apply(&op.call).map_err(|why| (index, why))?;
+        }
+        each(Point { ended: index + 1, written: None }, vfs.tree());
+    }
+    Ok(())
+}
+
+/// Where a write of `length` bytes at `offset` can be cut: how much is written then, ascending.
+fn cuts(offset: u64, length: u64) -> impl Iterator<Item = u64> {
+    let first = PAGE - offset % PAGE;
+    (0..).map(move |page| first + page * PAGE).take_while(move |written| *written < length)
+}
+
+/// What the agent would report of this tree: it follows the same guide.
+fn observe(tree: &Tree, guide: &Guide) -> Observation {
+    let mut names: HashMap<u64, Vec<&RelPath>> = HashMap::new();
+    tree.0.iter().for_each(|(path, node)| names.entry(node.inode).or_default().push(path));
+    let entry = |path: &RelPath, node: &Node| {
+        let kind = match &node.kind {
+            trace::Kind::File(content) => {
+                EntryKind::File { size: content.len() as u64, seen: see(guide, path, content) }
+            }
+            trace::Kind::Directory => EntryKind::Directory { error: None },
+            trace::Kind::Symlink(target) => EntryKind::Symlink { target: target.clone() },
+            trace::Kind::Special { mode, .. } => EntryKind::Special { mode: *mode },
+        };
+        let names = &names[&node.inode];
+        let same_as = names.first().filter(|first| **first != path).map(|&first| first.clone());
+        Entry { kind, mode: node.mode, uid: node.uid, gid: node.gid, links: names.len() as u64, same_as }
+    };
+    let entries = tree.0.iter().map(|(path, node)| (path.clone(), entry(path, node))).collect();
+    Observation { mount: Mount::Mounted, entries }
+}
+
+fn see(guide: &Guide, path: &RelPath, content: &trace::Content) -> Seen {
+    let size = content.len() as u64;
+    if guide.read_all_up_to > 0 && size <= guide.read_all_up_to {
+        return Seen::Bytes(content.clone());
+    }
+    let Some(mut reading) = Reading::begin(guide, path, size) else { return Seen::NotRead };
+    while let Some(offset) = reading.next_offset() {
+        let start = offset as usize;
+        if let Some(seen) = reading.feed(&content[start..(start + CHUNK).min(content.len())]) {
+            return seen;
+        }
+    }
+    reading.finish()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,33 @@
+"""Replaces a file by one that has no name until it is whole: O_TMPFILE, and linkat(2) once it is synced.
+
+linkat does not replace, so the file gets a temporary name first, and rename puts it into place. What a crash leaves
+behind is gone with the last descriptor, or has that one name. `without-fsync` renames a file whose data may come later.
+"""
+
+import os
+import sys
+
+
+def settings(version):
+    return b"".join(b"setting %04d of version %d\n" % (number, version) for number in range(400))
+
+
+def save(path, content, fsync):
+    directory = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+    file = os.open(".", os.O_TMPFILE | os.O_WRONLY, 0o644, dir_fd=directory)
+    os.write(file, content)
+    if fsync:
+        os.fsync(file)
+    # With a directory descriptor Python calls linkat, which follows the link to the file (open(2), O_TMPFILE).
+    os.link(f"/proc/self/fd/{file}", f"{path}.new", src_dir_fd=directory)
+    os.rename(f"{path}.new", path)
+    os.fsync(directory)
+    print("saved\n", end="", flush=True)  # in one write
+
+
+match sys.argv[1:]:
+    case ["setup"]:
+        with open("settings", "wb") as file:
+            file.write(settings(1))
+    case ["save", *without]:
+        save("settings", settings(2), fsync="without-fsync" not in without)
