@@ -9,5 +9,6 @@ mod events;
 mod failing;
 mod figures;
 mod machines;
+mod names;
 mod support;
 mod tokens;
