@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use protocol::Filesystem;
 
-use crate::calls;
 use crate::commit::{COMMIT_FILE, Commit};
+use crate::{MOUNT, calls};
 
 /// Waits until nothing is under way: no page under writeback, no request at the disk, no thread but this one that
 /// runs or waits for a disk.
@@ -22,6 +22,9 @@ use crate::commit::{COMMIT_FILE, Commit};
 /// counted (proc(5), `/proc/stat`). That a commit can come before the end of writeback is what
 /// [`protocol::Step::CommitInFlight`] is for.
 pub fn quiesce(disk: &Path) {
+    // xfs frees the blocks of a file that has lost its last name a little later (fs/xfs/xfs_icache.c,
+    // `xfs_inodegc_queue`); when it is asked how much is free, it begins at once (`xfs_fs_statfs`).
+    let _ = nix::sys::statvfs::statvfs(MOUNT);
     let inflight = Path::new("/sys/block").join(disk.file_name().unwrap_or_default()).join("inflight");
     for _ in 0..1000 {
         if at_rest(&inflight) {
