@@ -4,8 +4,12 @@
 //! A short program ends before the kernel's timers fire, so one replay shows a sliver of what can happen. The set is
 //! bounded by the number of injections, in the manner of CHESS (Musuvathi and Qadeer, PLDI 2007, bound preemptions).
 
+mod dirty;
+mod sample;
+
 use protocol::Step;
-use trace::{Call, History, Target, Trace};
+pub use sample::sample;
+use trace::{Call, History, Target, Trace, thousands};
 
 /// One piece of background work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +21,16 @@ pub enum Work {
     CommitInFlight,
     /// Dirty data of one file go to the disk.
     Writeback(Target),
+    /// Dirty data of one file go to the disk up to byte `cut`, or from there on (`second`): the kernel writes a file
+    /// back in parts if it likes.
+    WritebackHalf {
+        /// The file.
+        target: Target,
+        /// Where its dirty data are cut in two: a multiple of the page size.
+        cut: u64,
+        /// Which half.
+        second: bool,
+    },
 }
 
 /// Background work after the op with this index.
@@ -118,7 +132,19 @@ impl Work {
     fn count(&self) -> u32 {
         match self {
             Work::CommitInFlight => 2,
-            Work::Commit | Work::Writeback(_) => 1,
+            Work::Commit | Work::Writeback(_) | Work::WritebackHalf { .. } => 1,
+        }
+    }
+
+    /// For people: `writeback of settings.json`.
+    pub fn text(&self) -> String {
+        match self {
+            Work::Commit | Work::CommitInFlight => "commit".into(),
+            Work::Writeback(target) => format!("writeback of {}", target_text(target)),
+            Work::WritebackHalf { target, cut, second } => {
+                let side = if *second { "from" } else { "up to" };
+                format!("writeback of {} {side} byte {}", target_text(target), thousands(*cut))
+            }
         }
     }
 }
@@ -126,7 +152,7 @@ impl Work {
 /// Every single injection, in the order of ops.
 fn injections(trace: &Trace, history: &History) -> Vec<Injection> {
     let mut injections = Vec::new();
-    for (after_op, op) in trace.ops.iter().enumerate() {
+    for ((after_op, op), cuts) in trace.ops.iter().enumerate().zip(dirty::cuts(trace, history)) {
         if op.result < 0 {
             continue;
         }
@@ -142,6 +168,10 @@ fn injections(trace: &Trace, history: &History) -> Vec<Injection> {
         if !last || dirty.len() > 1 {
             let work = dirty.iter().map(|target| Work::Writeback(target.clone()));
             injections.extend(work.map(|work| Injection { after_op, work }));
+        }
+        for (target, cut) in cuts {
+            let half = |second| Work::WritebackHalf { target: target.clone(), cut, second };
+            injections.extend([false, true].map(|second| Injection { after_op, work: half(second) }));
         }
     }
     injections
@@ -198,10 +228,9 @@ impl Schedule {
     /// For people: `commit after op 3, then commit and writeback at the end`.
     pub fn text(&self) -> String {
         let injected = self.injections.iter().map(|injection| {
-            let what = match &injection.work {
-                Work::Commit => "commit".to_owned(),
+            let what = match injection.work {
                 Work::CommitInFlight => "commit, while writeback by the op is in flight,".to_owned(),
-                Work::Writeback(target) => format!("writeback of {}", target_text(target)),
+                _ => injection.work.text(),
             };
             format!("{what} after op {}", injection.after_op)
         });
@@ -228,6 +257,10 @@ impl Plan {
             Work::Commit => Step::Commit,
             Work::CommitInFlight => Step::CommitInFlight,
             Work::Writeback(target) => Step::Writeback { target: target.clone(), offset: 0, length: 0 },
+            Work::WritebackHalf { target, cut, second } => {
+                let (offset, length) = if *second { (*cut, 0) } else { (0, *cut) };
+                Step::Writeback { target: target.clone(), offset, length }
+            }
         });
         self.origins.push(Origin::Work(work.clone()));
     }
@@ -288,20 +321,59 @@ mod tests {
         schedules(&trace, &History::new(&trace), 0).iter().map(Schedule::text).collect()
     }
 
-    #[test]
-    fn as_many_as_are_counted() {
-        let save = |number: u32, name: &str| {
+    /// Three files, one of them renamed over another; that has so many bytes.
+    pub(super) fn three_saves(length: usize) -> (Trace, History) {
+        let save = |number: u32, name: &str, length: usize| {
             let handle = trace::Handle(number);
             let open = Call::Open { handle, path: name.into(), flags: 0o101, mode: 0o644 };
-            [open, Call::Write { handle, offset: 0, data: std::sync::Arc::new(vec![1]), flags: 0 }]
+            [open, Call::Write { handle, offset: 0, data: std::sync::Arc::new(vec![1; length]), flags: 0 }]
         };
         let rename = Call::Rename { from: "a".into(), to: "b".into(), flags: 0 };
-        let trace = trace_of([&save(0, "b")[..], &save(1, "a"), &[rename], &save(2, "c")].concat());
+        let trace = trace_of([&save(0, "b", 1)[..], &save(1, "a", length), &[rename], &save(2, "c", 1)].concat());
         let history = History::new(&trace);
-        for bound in [0, 1, 2, 3, 4, 4_000_000_000] {
+        (trace, history)
+    }
+
+    #[test]
+    fn halves_of_a_file_of_two_pages() {
+        let (trace, history) = three_saves(5000);
+        let halves: Vec<String> = schedules(&trace, &history, 1)
+            .iter()
+            .filter(|schedule| matches!(schedule.injections[..], [Injection { work: Work::WritebackHalf { .. }, .. }]))
+            .filter(|schedule| schedule.ending == Ending::CommitFirst)
+            .map(Schedule::text)
+            .collect();
+        insta::assert_snapshot!(halves.join("\n"), @"
+        writeback of a up to byte 4,096 after op 3; commit, then writeback at the end
+        writeback of a from byte 4,096 after op 3; commit, then writeback at the end
+        writeback of b up to byte 4,096 after op 4; commit, then writeback at the end
+        writeback of b from byte 4,096 after op 4; commit, then writeback at the end
+        writeback of b up to byte 4,096 after op 5; commit, then writeback at the end
+        writeback of b from byte 4,096 after op 5; commit, then writeback at the end
+        writeback of b up to byte 4,096 after op 6; commit, then writeback at the end
+        writeback of b from byte 4,096 after op 6; commit, then writeback at the end
+        ");
+        let half = Work::WritebackHalf { target: Target::NoFollow("a".into()), cut: 4096, second: true };
+        let schedule =
+            Schedule { injections: vec![Injection { after_op: 3, work: half }], ending: Ending::CommitFirst };
+        let target = Target::NoFollow("a".into());
+        let step = Step::Writeback { target, offset: 4096, length: 0 };
+        assert!(schedule.plan(&trace, &history).steps.contains(&step));
+    }
+
+    #[test]
+    fn as_many_as_are_counted() {
+        let check = |(trace, history): (Trace, History), bound: u32| {
             let count = schedule_count(&trace, &history, bound);
             assert_eq!(count, schedules(&trace, &history, bound).len() as u64, "{bound}");
+        };
+        for bound in [0, 1, 2, 3, 4, 4_000_000_000] {
+            check(three_saves(1), bound);
         }
+        for bound in [0, 1, 2, 3, 4] {
+            check(three_saves(5000), bound);
+        }
+        let (trace, history) = three_saves(1);
         assert!(trace.ops.len() == 7 && schedule_count(&trace, &history, 1) > 2);
     }
 

@@ -10,7 +10,7 @@ use trace::{Call, RelPath, Trace, thousands};
 use crate::cell::{Cell, CellResult};
 use crate::label::Data;
 use crate::moment::begun_latest;
-use crate::schedule::{Origin, Plan, Work, target_text};
+use crate::schedule::{Origin, Plan};
 use crate::subject::Subject;
 use crate::tally::{Example, Key, Violation};
 use crate::token::Token;
@@ -187,8 +187,7 @@ fn tear_text(tear: disk::Tear, unit: u32) -> String {
 fn cause(subject: &Subject, plan: &Plan, step: usize) -> (Option<OpRef>, Option<String>) {
     match plan.origins.get(step) {
         Some(Origin::Op(index)) => (Some(op_ref(&subject.trace, *index)), None),
-        Some(Origin::Work(Work::Commit | Work::CommitInFlight)) => (None, Some("commit".into())),
-        Some(Origin::Work(Work::Writeback(target))) => (None, Some(format!("writeback of {}", target_text(target)))),
+        Some(Origin::Work(work)) => (None, Some(work.text())),
         None => (None, Some("after the end".into())),
     }
 }

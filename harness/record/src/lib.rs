@@ -12,6 +12,7 @@ mod files;
 mod finish;
 mod launch;
 mod limits;
+mod names;
 mod normalise;
 mod plan;
 mod recorder;
@@ -23,6 +24,7 @@ mod spec;
 mod stop;
 mod supervise;
 
+pub use names::numbered;
 pub use session::{exit_status, record};
 pub use snapshot::{SnapshotError, restore, snapshot};
 pub use spec::{RecordError, RecordSpec, Stdin};

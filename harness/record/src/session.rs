@@ -10,6 +10,7 @@ use nix::sys::stat::fstat;
 use trace::{Call, Channel, Op, Trace, unexplained};
 
 use crate::launch::{self, Output};
+use crate::names;
 use crate::normalise::normalise;
 use crate::recorder::{self, Recorded, Scene};
 use crate::supervise::{Printed, Shared, supervise};
@@ -44,6 +45,7 @@ pub fn record(spec: &RecordSpec) -> Result<Trace, RecordError> {
         limits: Vec::new(),
         outside: recorded.outside.into_iter().collect(),
     };
+    names::number(&mut trace);
     for limit in unexplained(&trace) {
         recorded.limits.merge(limit);
     }

@@ -4,12 +4,14 @@
 
 mod agreement;
 mod check;
+mod determinism;
 mod dying;
 mod events;
 mod failing;
 mod figures;
 mod killed;
 mod machines;
+mod names;
 mod same;
 mod support;
 mod tokens;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::kernel::{Kernel, KernelError, program};
+use crate::machine::MEMORY;
 use crate::{Accelerator, Launch, Machine};
 
 /// A QEMU virtual machine and the kernel it boots.
@@ -49,7 +50,8 @@ impl Machine for Qemu {
             .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"])
             .args(["-machine", "q35,usb=off,sata=off,smbus=off", "-accel", accelerator, "-cpu", cpu, "-smp", "1"])
             // vhost-user needs guest memory that the device's process can map.
-            .args(["-m", "512M", "-object", "memory-backend-memfd,id=memory,size=512M,share=on"])
+            .args(["-m", &format!("{MEMORY}M"), "-object"])
+            .arg(format!("memory-backend-memfd,id=memory,size={MEMORY}M,share=on"))
             .args(["-numa", "node,memdev=memory"])
             .arg("-kernel")
             .arg(&self.kernel.image)

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::kernel::{KernelError, program};
+use crate::machine::MEMORY;
 use crate::{Launch, Machine};
 
 /// A User Mode Linux kernel with ext4, xfs and btrfs built in (Debian's package `user-mode-linux`).
@@ -50,7 +51,7 @@ impl Machine for Uml {
         let argument = |name: &str, value: &Path| format!("{name}={}", value.display());
         command
             .env("LD_PRELOAD", &self.preload)
-            .arg("mem=512M")
+            .arg(format!("mem={MEMORY}M"))
             .arg(argument("initrd", launch.initramfs))
             // Each disk on a device of its own; 2 is the virtio number of a block device.
             .arg(format!("virtio_uml.device={}:2", launch.data.display()))

@@ -28,6 +28,7 @@ pub fn boot() -> Result<Machine, String> {
     }
     fs::create_dir_all(crate::MOUNT).map_err(|error| format!("failed to make {}: {error}", crate::MOUNT))?;
     no_helpers();
+    no_writeback_by_chance()?;
     load_modules()?;
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
 
@@ -53,6 +54,13 @@ fn no_helpers() {
         // A kernel that was built without these does not try.
         let _ = fs::write(Path::new("/proc/sys/kernel").join(setting), "\n");
     }
+}
+
+/// Keeps the kernel from writing dirty data back by itself, because time has passed or because a small guest's memory
+/// fills with them: when that would be is chance. A schedule says when it happens (`Documentation/admin-guide/sysctl/vm.rst`).
+fn no_writeback_by_chance() -> Result<(), String> {
+    let settings = [("dirty_writeback_centisecs", "0"), ("dirty_background_ratio", "90"), ("dirty_ratio", "95")];
+    settings.iter().try_for_each(|(name, value)| set(&Path::new("/proc/sys/vm").join(name), value))
 }
 
 /// Loads `/modules/*.ko` in the order of their names: the harness numbers them so that none comes before what it needs.

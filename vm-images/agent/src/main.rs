@@ -4,10 +4,12 @@
 
 mod boot;
 mod calls;
+mod commit;
 mod mailbox;
 mod observe;
 mod populate;
 mod replay;
+mod rest;
 
 use std::process::ExitCode;
 

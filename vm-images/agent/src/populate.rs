@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
@@ -10,13 +11,12 @@ use std::path::{Path, PathBuf};
 use protocol::Filesystem;
 use trace::{Kind, Node, RelPath, Tree};
 
-use crate::{MOUNT, WORK, calls, observe};
-
-/// The file that a commit is forced through; see [`crate::replay`].
-pub const COMMIT_FILE: &str = "/mnt/.commit";
+use crate::commit::{COMMIT_FILE, Commit};
+use crate::{MOUNT, WORK, calls, observe, rest};
 
 /// Mounts, builds `tree`, unmounts cleanly.
 pub fn populate(disk: &Path, filesystem: &Filesystem, tree: &Tree) -> Result<(), String> {
+    calls::set_clock(-1);
     observe::mount(disk, filesystem, "").map_err(|(errno, log)| {
         let reason = std::io::Error::from_raw_os_error(errno);
         format!(
@@ -24,26 +24,41 @@ pub fn populate(disk: &Path, filesystem: &Filesystem, tree: &Tree) -> Result<(),
             filesystem.kind, filesystem.options
         )
     })?;
-    let built = settle(disk, filesystem).and_then(|()| build(tree));
+    let built = settle(disk, filesystem).and_then(|()| build(tree)).and_then(|()| store(disk, filesystem, tree));
     // Whatever happened, the disk must be free for the next command.
     let unmounted = observe::unmount(filesystem, disk);
     built.and(unmounted)
 }
 
 /// Mounts and unmounts once: what a file system does only at its first mount, in the background and therefore now
-/// before and now after the files are built (btrfs checks its UUID tree), is done before anything that matters.
+/// before and now after the files are built, is done before anything that matters.
 fn settle(disk: &Path, filesystem: &Filesystem) -> Result<(), String> {
-    nix::unistd::sync();
+    File::create(COMMIT_FILE).map_err(|error| format!("failed to make {COMMIT_FILE} in {MOUNT}: {error}"))?;
+    rest::warm_up(disk, filesystem, &mut Commit::open(filesystem)?)?;
     observe::unmount(filesystem, disk)?;
-    observe::mount(disk, filesystem, "")
-        .map_err(|(errno, log)| format!("failed to mount again: {}\n{log}", std::io::Error::from_raw_os_error(errno)))
+    observe::mount(disk, filesystem, "").map_err(|(errno, log)| {
+        format!("failed to mount again: {}\n{log}", std::io::Error::from_raw_os_error(errno))
+    })?;
+    rest::warm_up(disk, filesystem, &mut Commit::open(filesystem)?)
+}
+
+/// Writes everything out, one thing after the other, and leaves nothing to unmounting.
+fn store(disk: &Path, filesystem: &Filesystem, tree: &Tree) -> Result<(), String> {
+    let files = tree.0.iter().filter(|(_, node)| matches!(node.kind, Kind::File(_)));
+    for (path, _) in files {
+        let fail = |error| format!("failed to write {path} of the start state out in the guest: {error}");
+        let file = File::open(path.under(Path::new(WORK))).map_err(fail)?;
+        rest::write_out(disk, file.as_fd()).map_err(fail)?;
+    }
+    Commit::open(filesystem)?.force().map_err(|error| format!("failed to commit the start state: {error}"))?;
+    rest::quiesce(disk);
+    Ok(())
 }
 
 fn build(tree: &Tree) -> Result<(), String> {
     let fail = |what: &RelPath, error: std::io::Error| {
         format!("failed to build {what} of the start state in the guest: {error}")
     };
-    File::create(COMMIT_FILE).map_err(|error| format!("failed to make {COMMIT_FILE} in {MOUNT}: {error}"))?;
     fs::create_dir(WORK).map_err(|error| format!("failed to make the workload's directory {WORK}: {error}"))?;
     let mut inodes: HashMap<u64, PathBuf> = HashMap::new();
     // In the order of paths: a directory comes before what is in it.

@@ -1,0 +1,119 @@
+//! A choice of schedules, where there are too many.
+
+use std::collections::BTreeSet;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use trace::{History, Trace};
+
+use super::{Injection, Schedule, endings, injections, schedule_count, schedules};
+
+/// `count` of the [`schedules`] with up to `bound` injections, in their order, none twice; all if there are no more.
+///
+/// The base set is always among them, even if `count` is smaller; then come as many schedules with a single injection
+/// as fit, chosen at random if not all do; the rest is drawn from the others, each number of injections as likely as
+/// another. The same arguments give the same choice: the generator is ChaCha8, seeded with `seed`.
+pub fn sample(trace: &Trace, history: &History, bound: u32, seed: u64, count: usize) -> Vec<Schedule> {
+    if schedule_count(trace, history, bound) <= count as u64 {
+        return schedules(trace, history, bound);
+    }
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut chosen = schedules(trace, history, bound.min(1));
+    let base = endings(trace, history).len();
+    if count < chosen.len() {
+        let drawn = draw(&mut random, chosen.len() - base, count.saturating_sub(base));
+        let mut index = 0..;
+        chosen.retain(|_| index.next().is_some_and(|index| index < base || drawn.contains(&(index - base))));
+        return chosen;
+    }
+    // Few enough to make them all: drawing them one by one would take ever longer to find the last ones.
+    let (rest, begun) = (count - chosen.len(), chosen.len());
+    if schedule_count(trace, history, bound) <= 4 * count as u64 {
+        let others = schedules(trace, history, bound).split_off(begun);
+        let drawn = draw(&mut random, others.len(), rest);
+        let others = others.into_iter().enumerate().filter(|(index, _)| drawn.contains(index));
+        chosen.extend(others.map(|(_, schedule)| schedule));
+        return chosen;
+    }
+    let single = injections(trace, history);
+    let most = bound.min(single.iter().map(|injection| injection.work.count()).sum());
+    let mut others = BTreeSet::new();
+    while others.len() < rest {
+        let weight = 2 + below(&mut random, most as usize - 1) as u32;
+        if let Some(set) = choice(&mut random, &single, weight) {
+            others.insert((weight, set, below(&mut random, base)));
+        }
+    }
+    let endings = endings(trace, history);
+    chosen.extend(others.into_iter().map(|(_, set, ending)| Schedule {
+        injections: set.into_iter().map(|index| single[index].clone()).collect(),
+        ending: endings[ending],
+    }));
+    chosen
+}
+
+/// A choice that counts as `weight` injections, by index; `None` if it led nowhere.
+fn choice(random: &mut ChaCha8Rng, from: &[Injection], weight: u32) -> Option<BTreeSet<usize>> {
+    let (mut set, mut left) = (BTreeSet::new(), weight);
+    while left > 0 {
+        let fits = |index: &usize| !set.contains(index) && from[*index].work.count() <= left;
+        // Where most are taken, some tries are in vain; where none is left, all are.
+        let index = (0..64).map(|_| below(random, from.len())).find(fits)?;
+        left -= from[index].work.count();
+        set.insert(index);
+    }
+    Some(set)
+}
+
+/// `count` different numbers below `bound`, which must be as many.
+fn draw(random: &mut ChaCha8Rng, bound: usize, count: usize) -> BTreeSet<usize> {
+    let mut drawn = BTreeSet::new();
+    // Floyd's way (Bentley and Floyd, A Sample of Brilliance, CACM 1987): no draw is in vain.
+    for last in bound - count..bound {
+        let number = below(random, last + 1);
+        drawn.insert(if drawn.contains(&number) { last } else { number });
+    }
+    drawn
+}
+
+/// A number below `bound`, which must not be 0.
+fn below(random: &mut ChaCha8Rng, bound: usize) -> usize {
+    ((u128::from(random.next_u64()) * bound as u128) >> 64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::three_saves;
+    use super::*;
+
+    #[test]
+    fn samples_are_parts_of_the_whole() {
+        let (trace, history) = three_saves(5000);
+        for bound in [0, 1, 2, 3, 5] {
+            let all = schedules(&trace, &history, bound);
+            let base = schedules(&trace, &history, 0).len();
+            let singles = schedules(&trace, &history, bound.min(1)).len();
+            for count in [0, base, base + 3, singles, singles + 5, singles + 50, all.len() / 2, all.len()] {
+                let some = sample(&trace, &history, bound, 7, count);
+                assert_eq!(some.len(), count.clamp(base, all.len()), "{count} of bound {bound}");
+                let mut rest = all.iter();
+                assert!(some.iter().all(|schedule| rest.any(|other| other == schedule)), "in order, none twice");
+                let kept = base.max(singles.min(if count < singles { base } else { count }));
+                assert_eq!(some[..kept], all[..kept]);
+                let at_least = count.min(singles);
+                assert!(some.iter().take_while(|schedule| schedule.injected() <= 1).count() >= at_least);
+                assert_eq!(some, sample(&trace, &history, bound, 7, count));
+            }
+        }
+        let (one, other) = (sample(&trace, &history, 3, 1, 200), sample(&trace, &history, 3, 2, 200));
+        assert_ne!(one, other);
+    }
+
+    #[test]
+    fn few_of_countless_ones_take_no_time() {
+        let (trace, history) = three_saves(5000);
+        let some = sample(&trace, &history, u32::MAX, 1, 300);
+        assert_eq!(some.len(), 300);
+        assert!(some.iter().any(|schedule| schedule.injected() > 5));
+    }
+}

@@ -1,0 +1,53 @@
+//! The same plan gives the same block log, on every boot: what differs between schedules is what was injected.
+
+use disk::{BlockLog, Entry};
+
+use crate::support::{OneGuest, durable_trace, filesystem, record_script, replay_on, subject, uml};
+
+/// Which sectors were written and when, and what each flush covers: all but the bytes, which hold random numbers.
+fn structure(log: &BlockLog) -> String {
+    let line = |entry: &Entry| match entry {
+        Entry::Write(index) => {
+            let write = &log.writes[*index as usize];
+            format!("step {}: {} sectors at {}", write.step, write.sectors(), write.sector)
+        }
+        Entry::Flush { covers } => format!("flush of {covers}"),
+        Entry::Mark(mark) => format!("end of step {}: {}", mark.step, mark.result),
+    };
+    log.entries.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+async fn repeats_itself(kind: &str) {
+    let Some(uml) = uml() else { return };
+    let filesystem = filesystem(kind);
+    let several = "for i in 1 2 3; do mkdir d$i; seq 9000 > t$i; mv t$i d$i/; done; mv d1/t1 config; rm -r d2";
+    for subject in [subject(durable_trace()), subject(record_script("seq 2000 > config", several))] {
+        for schedule in [0, subject.schedules.len() - 1] {
+            let mut first = None;
+            for boot in 0..2 {
+                let mut guests = OneGuest::new(uml.clone(), subject.guide.clone());
+                for replay in 0..3 {
+                    // On a file system that was made and filled anew.
+                    let found = structure(&replay_on(&mut guests, &filesystem, &subject, schedule).await.log);
+                    let first = first.get_or_insert_with(|| found.clone());
+                    assert_eq!(*first, found, "{kind}, schedule {schedule}, boot {boot}, replay {replay}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn on_ext4() {
+    repeats_itself("ext4").await;
+}
+
+#[tokio::test]
+async fn on_xfs() {
+    repeats_itself("xfs").await;
+}
+
+#[tokio::test]
+async fn on_btrfs() {
+    repeats_itself("btrfs").await;
+}
