@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use disk::{DiskModel, Image};
+use disk::{DiskModel, Fates, Image, Recovery};
 use num_bigint::BigUint;
 use protocol::Filesystem;
 use report::{CellId, ProgressReport};
@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::front::{Entry, Front};
 use crate::subject::Subject;
 use crate::tally::{Key, Tally, Violation};
-use crate::unit::{self, Replayed, Unit};
+use crate::unit::{self, Again, Replayed, Unit};
 
 /// How much work a cell may take. Without any limit, it is explored whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +54,8 @@ pub struct Cell {
     pub model: DiskModel,
     /// The budget.
     pub budget: Budget,
+    /// Whether the machine may crash again while it recovers.
+    pub recovery_crashes: bool,
     /// Set when nothing more is to be begun: the budget is spent, or the cell has failed.
     closed: AtomicBool,
     state: Mutex<Progress>,
@@ -116,7 +118,7 @@ pub enum Job {
     /// Enter these branches.
     Enter(Vec<Entry>),
     /// Look at the states that are to be shown, each by itself.
-    Confirm(Vec<(Key, Violation, Arc<Replayed>)>),
+    Confirm(Vec<(Key, Violation, Arc<Unit>)>),
 }
 
 /// What a worker learns when it asks a cell for work.
@@ -141,6 +143,8 @@ pub struct Entered {
     pub violates: bool,
     /// How many states it holds.
     pub states: BigUint,
+    /// What the guest wrote while it recovered, if that is to be explored too.
+    pub recovery: Option<Recovery>,
 }
 
 impl Cell {
@@ -151,6 +155,7 @@ impl Cell {
         filesystem: Filesystem,
         model: DiskModel,
         budget: Budget,
+        recovery_crashes: bool,
         seed: u64,
     ) -> Self {
         let id = CellId {
@@ -159,7 +164,8 @@ impl Cell {
             mount_options: filesystem.options.clone(),
         };
         let state = Mutex::new(Progress { front: Front::new(seed), ..Progress::default() });
-        Self { index, id, subject, filesystem, model, budget, closed: AtomicBool::new(false), state }
+        let closed = AtomicBool::new(false);
+        Self { index, id, subject, filesystem, model, budget, recovery_crashes, closed, state }
     }
 
     fn state(&self) -> MutexGuard<'_, Progress> {
@@ -272,7 +278,12 @@ impl Cell {
         let state = &mut *state;
         state.running -= 1;
         state.result.tally.merge(tally);
-        for Entered { entry, rest, violates, states } in entered {
+        for Entered { entry, rest, violates, states, recovery } in entered {
+            if let Some(recovery) = recovery {
+                let units = entry.unit.again(entry.branch.key, recovery, &self.model);
+                let units = units.into_iter().map(|unit| state.open(unit, &self.model)).collect();
+                state.front.begin_again(&entry, units, violates);
+            }
             let unit = &mut state.units[entry.unit.index];
             unit.branches = unit.branches - 1 + rest.len() as u64;
             unit.covered += states;
@@ -287,7 +298,7 @@ impl Cell {
                 }
                 state.unit_explored(entry.unit.replayed.schedule);
             }
-            state.result.keep(&entry.unit.replayed);
+            state.result.keep(&entry.unit);
             state.front.add(&entry, rest, violates);
         }
         state.result.forget();
@@ -379,16 +390,27 @@ impl Progress {
                 continue;
             }
             new += 1;
-            let volatile = replayed.epochs[epoch].volatile_writes(&replayed.log);
-            let allowed = disk::Fates::open(model, volatile).count();
-            self.result.tally.allowed += &allowed;
-            let index = self.units.len();
-            self.units.push(Open { branches: 1, allowed, covered: BigUint::ZERO });
-            self.front.begin(Arc::new(Unit { index, replayed: replayed.clone(), epoch, key }));
+            let unit = self.open(Unit { index: 0, replayed: replayed.clone(), epoch, key, again: None }, model);
+            self.front.begin(unit);
         }
-        self.open.insert(replayed.schedule, new + 1);
+        // Whatever has no epoch of its own is explored with this.
+        *self.open.entry(replayed.schedule).or_default() += 1;
         self.unit_explored(replayed.schedule);
         new > 0
+    }
+
+    /// Opens a unit: gives it its place, and counts its states.
+    fn open(&mut self, unit: Unit, model: &DiskModel) -> Arc<Unit> {
+        let allowed = match &unit.again {
+            None => Fates::open(model, unit.replayed.epochs[unit.epoch].volatile_writes(&unit.replayed.log)),
+            Some(Again { class, log, epoch, .. }) => class.clone().crashed(model, epoch.volatile_writes(log)),
+        };
+        let allowed = allowed.count();
+        self.result.tally.allowed += &allowed;
+        *self.open.entry(unit.replayed.schedule).or_default() += 1;
+        let unit = Unit { index: self.units.len(), ..unit };
+        self.units.push(Open { branches: 1, allowed, covered: BigUint::ZERO });
+        Arc::new(unit)
     }
 
     /// One unit less of this schedule is open.
@@ -424,8 +446,8 @@ pub struct CellResult {
     pub new: u64,
     /// All that was found.
     pub tally: Tally,
-    /// The replays that violations are shown from.
-    pub replays: BTreeMap<usize, Arc<Replayed>>,
+    /// The units that violations are shown from.
+    pub units: BTreeMap<unit::Key, Arc<Unit>>,
     /// Why it cannot be judged.
     pub failure: Option<String>,
     /// Whether the budget ran out.
@@ -433,23 +455,23 @@ pub struct CellResult {
 }
 
 impl CellResult {
-    /// Keeps a replay that may be shown.
-    fn keep(&mut self, replayed: &Arc<Replayed>) {
-        self.replays.entry(replayed.schedule).or_insert_with(|| replayed.clone());
+    /// Keeps a unit that may be shown.
+    fn keep(&mut self, unit: &Arc<Unit>) {
+        self.units.entry(unit.key).or_insert_with(|| unit.clone());
     }
 
-    /// Forgets the replays that are not shown: a log holds all that was written, and an example that was surpassed is
+    /// Forgets the units that are not shown: a log holds all that was written, and an example that was surpassed is
     /// never shown again.
     fn forget(&mut self) {
-        let shown: BTreeSet<usize> = self.tally.violations.values().map(|found| found.example.schedule).collect();
-        self.replays.retain(|schedule, _| shown.contains(schedule));
+        let shown: BTreeSet<unit::Key> = self.tally.violations.values().map(|found| found.example.place.unit).collect();
+        self.units.retain(|key, _| shown.contains(key));
     }
 
-    fn shown(&self) -> Vec<(Key, Violation, Arc<Replayed>)> {
-        let with_replay = |(key, violation): (&Key, &Violation)| {
-            let replayed = self.replays.get(&violation.example.schedule)?;
-            Some((key.clone(), violation.clone(), replayed.clone()))
+    fn shown(&self) -> Vec<(Key, Violation, Arc<Unit>)> {
+        let with_unit = |(key, violation): (&Key, &Violation)| {
+            let unit = self.units.get(&violation.example.place.unit)?;
+            Some((key.clone(), violation.clone(), unit.clone()))
         };
-        self.tally.violations.iter().filter_map(with_replay).collect()
+        self.tally.violations.iter().filter_map(with_unit).collect()
     }
 }

@@ -113,6 +113,9 @@ pub struct Run {
     /// The most work for one workload on one file system: 90s, 10m, 2h, 5000mounts, or none
     #[arg(long, default_value = "10m", value_parser = budget, help_heading = EXPLORED)]
     pub budget: Budget,
+    /// Let the machine crash a second time, while it recovers from the first crash
+    #[arg(long, help_heading = EXPLORED)]
+    pub recovery_crashes: bool,
     /// What is left to chance, where not everything can be explored, depends on this number
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = EXPLORED)]
     pub seed: u64,
@@ -136,7 +139,7 @@ pub struct Run {
     /// Go on with the run in this results directory, which was cut short; its own options hold
     #[arg(
         long, value_name = "DIR", help_heading = RESULTS,
-        conflicts_with_all = ["workloads", "command", "filesystems", "disk", "tear", "schedules", "budget", "seed", "crash", "sector", "vm", "kernel", "out"]
+        conflicts_with_all = ["workloads", "command", "filesystems", "disk", "tear", "schedules", "budget", "seed", "crash", "sector", "recovery_crashes", "vm", "kernel", "out"]
     )]
     pub resume: Option<PathBuf>,
     /// What is printed at the end

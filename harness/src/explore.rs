@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use checker::{Mount, Observation};
-use disk::{CrashDisk, Decision, Fates, Image, Layers, StateDisk};
+use disk::{CrashDisk, Decision, Fates, Image, Layers, Recovery, StateDisk};
 use protocol::{Command, Filesystem, Reply};
 use vm::{Guest, GuestError};
 
@@ -16,6 +16,8 @@ pub struct Class {
     pub fates: Fates,
     /// What the guest saw.
     pub observation: Observation,
+    /// What it wrote while it recovered, if that was to be recorded.
+    pub recovery: Option<Recovery>,
 }
 
 /// Whether a state that looks so is a weakness of the file system rather than anything that a program did: the kernel
@@ -56,14 +58,14 @@ pub async fn explore(
         if !go_on() {
             return Ok(false);
         }
-        let found = enter(guests, filesystem, layers, &branch.prefix()).await?;
-        branches.extend(branch.rest(found.fates.decisions()));
+        let found = enter(guests, filesystem, layers, &branch.prefix(), false).await?;
+        branches.extend(branch.rest(found.fates.decisions(), 0));
         class(found);
     }
     Ok(true)
 }
 
-/// One run: mount, observe, unmount.
+/// One run: mount, observe, unmount; with a record of what recovery writes, if `record` says so.
 ///
 /// A guest that dies on a state is asked again, on a fresh guest, with all that had been decided when it died: only
 /// what happens twice is the state's own doing.
@@ -72,18 +74,20 @@ pub async fn enter(
     filesystem: &Filesystem,
     layers: &Arc<Layers>,
     prefix: &[Decision],
+    record: bool,
 ) -> Result<Class, GuestError> {
     let mut decisions = prefix.to_vec();
     let mut died = false;
     loop {
         let guest = guests.guest().await?;
-        guest.insert(Box::new(CrashDisk::new(layers.clone(), &decisions)));
+        let disk = if record { CrashDisk::recording } else { CrashDisk::new };
+        guest.insert(Box::new(disk(layers.clone(), &decisions)));
         let reply = guest.call(&Command::Observe { filesystem: filesystem.clone() }).await;
         let disk: Box<dyn std::any::Any> = guest.eject();
-        let fates = disk.downcast::<CrashDisk>().map(|disk| disk.into_fates());
-        let fates = fates.unwrap_or_else(|_| unreachable!("a guest gives back the disk it was given"));
+        let parts = disk.downcast::<CrashDisk>().map(|disk| disk.into_parts());
+        let (fates, recovery) = parts.unwrap_or_else(|_| unreachable!("a guest gives back the disk it was given"));
         let reason = match reply {
-            Ok(Reply::Observed(observation)) => return Ok(Class { fates, observation }),
+            Ok(Reply::Observed(observation)) => return Ok(Class { fates, observation, recovery }),
             Ok(other) => return Err(GuestError::Refused(format!("answered an observation with {other:?}"))),
             Err(GuestError::Died { reason, console }) => format!("{reason}\n{console}"),
             // The agent could not even unmount: the state has wedged the file system.
@@ -93,7 +97,8 @@ pub async fn enter(
         guests.lost();
         if died {
             let mount = Mount::Died { reason };
-            return Ok(Class { fates, observation: Observation { mount, entries: Default::default() } });
+            let observation = Observation { mount, entries: Default::default() };
+            return Ok(Class { fates, observation, recovery });
         }
         died = true;
         decisions = fates.decisions().to_vec();

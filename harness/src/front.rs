@@ -28,8 +28,9 @@ struct Order {
     /// Whether the run that it branches off from shows a violation: what lies beside it most likely shows the same, and
     /// new kinds are elsewhere.
     beside: bool,
-    unit: usize,
     parent: u64,
+    /// Whether it is the root of a second crash, which comes after what is left of the first.
+    again: bool,
     turn: usize,
 }
 
@@ -63,6 +64,16 @@ impl Front {
         self.now.push_back(Entry { unit, branch, number: self.numbers, order });
     }
 
+    /// Begins the units of the second crash, during recovery from what was found when `entry` was entered: in a round
+    /// to come.
+    pub fn begin_again(&mut self, entry: &Entry, units: Vec<Arc<Unit>>, violates: bool) {
+        for (turn, unit) in units.into_iter().enumerate() {
+            let order = Order { drawn: 0, beside: violates, parent: entry.number, again: true, turn };
+            let branch = Branch::root();
+            self.later.entry(branch.worth).or_default().push(Entry { unit, branch, number: 0, order });
+        }
+    }
+
     /// Whether there is nothing to enter, now or later.
     pub fn is_empty(&self) -> bool {
         self.now.is_empty() && self.later.is_empty()
@@ -92,7 +103,7 @@ impl Front {
         self.given -= 1;
         for (turn, branch) in rest.into_iter().enumerate() {
             let mut worth = branch.worth;
-            let mut order = Order { drawn: 0, beside: violates, unit: entry.unit.index, parent: entry.number, turn };
+            let mut order = Order { drawn: 0, beside: violates, parent: entry.number, again: false, turn };
             if worth.losses > SYSTEMATIC {
                 worth = Worth { losses: SYSTEMATIC + 1, torn: false };
                 order.drawn = draw(self.seed, &entry.unit, &branch);

@@ -33,12 +33,15 @@ pub struct Branch {
     pub worth: Worth,
     /// Names it within its epoch, in every run: a hash of its prefix.
     pub key: [u8; 16],
+    /// Whether a run that enters it mounts differently from the run that it branches off from; if not, only what is
+    /// seen after the mount differs.
+    pub mounts_anew: bool,
 }
 
 impl Branch {
     /// All states of an epoch.
     pub fn root() -> Self {
-        Self { run: Arc::new([]), shared: 0, worth: Worth::default(), key: [0; 16] }
+        Self { run: Arc::new([]), shared: 0, worth: Worth::default(), key: [0; 16], mounts_anew: true }
     }
 
     /// How many decisions a run that enters starts with.
@@ -55,8 +58,9 @@ impl Branch {
         prefix
     }
 
-    /// What is left of this branch when a run entered it and made these `decisions`, prefix first.
-    pub fn rest(&self, decisions: &[Decision]) -> Vec<Branch> {
+    /// What is left of this branch when a run entered it and made these `decisions`, prefix first; so many of them,
+    /// `mounted`, had been made when the mount was over.
+    pub fn rest(&self, decisions: &[Decision], mounted: usize) -> Vec<Branch> {
         let mut rest = Vec::new();
         if decisions.len() == self.depth() {
             return rest;
@@ -69,7 +73,8 @@ impl Branch {
                 let turned = Decision { survived: !decision.survived, ..decision };
                 let digest = hasher.clone().chain_update(bytes(turned)).finalize();
                 let key = std::array::from_fn(|index| digest[index]);
-                rest.push(Branch { run: run.clone(), shared, worth: known.with(turned), key });
+                let (worth, mounts_anew) = (known.with(turned), shared < mounted);
+                rest.push(Branch { run: run.clone(), shared, worth, key, mounts_anew });
             }
             known.add(decision);
             hasher.update(bytes(decision));
@@ -145,7 +150,7 @@ mod tests {
         while !branches.is_empty() {
             let branch = branches.swap_remove(take(branches.len()) % branches.len());
             let decisions = run(&branch.prefix(), writes, first);
-            branches.extend(branch.rest(&decisions));
+            branches.extend(branch.rest(&decisions, 0));
             let mut class = decisions;
             class.sort();
             assert!(classes.insert(class), "a class was found twice");
@@ -165,7 +170,7 @@ mod tests {
     #[test]
     fn single_losses_come_before_single_tears_and_these_before_pairs() {
         let decisions = [decision(0, 0, false), decision(1, 0, true), decision(1, 1, true)];
-        let root = Branch::root().rest(&decisions);
+        let root = Branch::root().rest(&decisions, 1);
         let worth = |branches: &[Branch]| branches.iter().map(|b| (b.worth.losses, b.worth.torn)).collect::<Vec<_>>();
         assert_eq!(worth(&root), [(0, false), (2, false), (2, true)]);
         assert!(Worth { losses: 1, torn: false } < Worth { losses: 1, torn: true });
@@ -175,9 +180,10 @@ mod tests {
     #[test]
     fn a_branch_shares_what_was_settled_before_it() {
         let decisions = [decision(0, 0, true), decision(1, 0, true)];
-        let rest = Branch::root().rest(&decisions);
+        let rest = Branch::root().rest(&decisions, 1);
         assert_eq!(rest[0].prefix(), [decision(0, 0, false)]);
         assert_eq!(rest[1].prefix(), [decision(0, 0, true), decision(1, 0, false)]);
-        assert!(rest[1].rest(&rest[1].prefix()).is_empty());
+        assert_eq!([rest[0].mounts_anew, rest[1].mounts_anew], [true, false]);
+        assert!(rest[1].rest(&rest[1].prefix(), 0).is_empty());
     }
 }

@@ -20,9 +20,10 @@ use crate::check::Checker;
 use crate::guests::Boot;
 use crate::journal::Journal;
 use crate::process::{Crash, process_crash};
-use crate::store::{Kept, KeptCell, KeptWorkload, Shown, Store, StoreError, VERSION};
-use crate::subject::{Subject, SubjectError};
+use crate::store::{Kept, KeptAgain, KeptCell, KeptWorkload, Shown, Store, StoreError, VERSION};
+use crate::subject::{Bounds, Subject, SubjectError};
 use crate::tally::{Example, Violation};
+use crate::unit::{self, Replayed};
 use crate::words::cell_report;
 use crate::worker::{Shared, WorkError, work};
 
@@ -43,6 +44,8 @@ pub struct Options {
     pub schedules: u32,
     /// The budget of each cell.
     pub budget: Budget,
+    /// Whether the machine may crash again while it recovers.
+    pub recovery_crashes: bool,
     /// What all that is left to chance depends on.
     pub seed: u64,
     /// Guests at once.
@@ -106,6 +109,7 @@ struct Identity<'a> {
     model: DiskModel,
     schedules: u32,
     budget: Budget,
+    recovery_crashes: bool,
     seed: u64,
 }
 
@@ -124,6 +128,7 @@ fn hash(subjects: &[Arc<Subject>], options: &Options, machine: &str) -> String {
         model: options.model,
         schedules: options.schedules,
         budget: options.budget,
+        recovery_crashes: options.recovery_crashes,
         seed: options.seed,
     };
     let mut hasher = Sha256::new();
@@ -149,11 +154,12 @@ pub async fn run(
     events: mpsc::UnboundedSender<Event>,
     directory: impl FnOnce(&str) -> PathBuf,
 ) -> Result<Finished, RunError> {
+    let bounds = Bounds { injections: options.schedules, seed: options.seed };
     let mut subjects = Vec::new();
     for workload in workloads {
         let doing = if workload.build.is_some() { "building and recording" } else { "recording" };
         let _ = events.send(Event::Note { cell: None, text: format!("{doing} {}", workload.name) });
-        let subject = tokio::task::block_in_place(|| Subject::record(workload, options.schedules, stop));
+        let subject = tokio::task::block_in_place(|| Subject::record(workload, bounds, stop));
         if stop.load(Ordering::Relaxed) {
             return Err(RunError::Interrupted);
         }
@@ -192,6 +198,7 @@ pub async fn run(
         model: options.model,
         schedules: options.schedules,
         budget: options.budget,
+        recovery_crashes: options.recovery_crashes,
         seed: options.seed,
         cells: kept,
         workloads: subjects.iter().map(keep).collect(),
@@ -218,7 +225,7 @@ pub async fn resume(
     let mut subjects = Vec::new();
     for (index, workload) in kept.workloads.iter().enumerate() {
         let damaged = |problem| store.damaged("replay.json", problem);
-        subjects.push(Arc::new(workload.subject(store.trace(index)?, kept.schedules, stop).map_err(damaged)??));
+        subjects.push(Arc::new(workload.subject(store.trace(index)?, kept.bounds(), stop).map_err(damaged)??));
     }
     let choice = if kept.machine == "uml" { Choice::Uml } else { Choice::Qemu };
     let machine = vm::choose(choice, kept.kernel.as_deref(), paths).await?;
@@ -253,7 +260,15 @@ async fn explore(
     let size = subjects.iter().map(|subject| subject.disk_size()).max().unwrap_or_default();
     let cell = |(index, cell): (usize, &KeptCell)| {
         let subject = subjects.get(cell.workload)?.clone();
-        Some(Arc::new(Cell::new(index, subject, cell.filesystem(), kept.model, kept.budget, kept.seed)))
+        Some(Arc::new(Cell::new(
+            index,
+            subject,
+            cell.filesystem(),
+            kept.model,
+            kept.budget,
+            kept.recovery_crashes,
+            kept.seed,
+        )))
     };
     let cells: Option<Vec<Arc<Cell>>> = kept.cells.iter().enumerate().map(cell).collect();
     let cells = cells.ok_or_else(|| store.damaged("replay.json", "a cell names a workload that is not there"))?;
@@ -363,15 +378,21 @@ fn finisher(
     move |cell| {
         let result = cell.result();
         let report = cell_report(cell, &result, &id);
-        let mut shown: BTreeMap<usize, Vec<Shown>> = BTreeMap::new();
+        let mut shown: BTreeMap<usize, (Arc<Replayed>, Vec<Shown>)> = BTreeMap::new();
         for Violation { example, .. } in result.tally.violations.values() {
-            let Example { schedule, epoch, ref state, moment, .. } = *example;
-            shown.entry(schedule).or_default().push(Shown { epoch, state: state.clone(), moment });
+            let Some(unit) = result.units.get(&example.place.unit) else { continue };
+            let again = unit.again.as_ref().map(|again| KeptAgain {
+                name: unit::short(&unit.key),
+                settled: again.class.decisions().to_vec(),
+                log: (*again.log).clone(),
+                index: again.index,
+            });
+            let Example { ref state, moment, .. } = *example;
+            let of_schedule = shown.entry(unit.replayed.schedule).or_insert((unit.replayed.clone(), Vec::new()));
+            of_schedule.1.push(Shown { epoch: unit.epoch, state: state.clone(), moment, again });
         }
-        for (schedule, shown) in shown {
-            if let Some(replay) = result.replays.get(&schedule)
-                && let Err(error) = store.keep_replay(cell.index, schedule, (&replay.start, &replay.log), &shown)
-            {
+        for (schedule, (replayed, shown)) in shown {
+            if let Err(error) = store.keep_replay(cell.index, schedule, (&replayed.start, &replayed.log), &shown) {
                 let text = format!("tokens of schedule {schedule} will not work: {error}");
                 let _ = events.send(Event::Warning { cell: Some(cell.id.clone()), text });
             }
@@ -401,7 +422,7 @@ mod tests {
         let open = Call::Open { handle: Handle(0), path: "f".into(), flags: 0o101, mode: 0o644 };
         let ops = vec![Op { call: open, syscall: "open".into(), result: 0, thread: 0 }];
         let trace = Trace { command: vec![], before, ops, after, limits: vec![], outside: vec![] };
-        Arc::new(Subject::of(name.into(), vec![], trace, 0).unwrap())
+        Arc::new(Subject::of(name.into(), vec![], trace, Bounds::default()).unwrap())
     }
 
     #[test]
@@ -415,6 +436,7 @@ mod tests {
             model: DiskModel::default(),
             schedules: 1,
             budget: Budget::default(),
+            recovery_crashes: false,
             seed: 0,
             workers: 2,
             limits: Limits::default(),
@@ -435,6 +457,7 @@ mod tests {
             name(&["a"], &Options { kernel: Some("vmlinuz".into()), ..options.clone() }, "uml"),
             name(&["a"], &Options { model: lying, ..options.clone() }, "uml"),
             name(&["a"], &Options { schedules: 2, ..options.clone() }, "uml"),
+            name(&["a"], &Options { recovery_crashes: true, ..options.clone() }, "uml"),
             name(&["a"], &Options { seed: 1, ..options.clone() }, "uml"),
             name(&["a"], &Options { budget: Budget { mounts: Some(9), time: None }, ..options.clone() }, "uml"),
         ];

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use checker::{Moment, Wanted};
-use disk::{BlockLog, DiskModel, Image, State};
+use disk::{BlockLog, Decision, DiskModel, Image, State};
 use protocol::Filesystem;
 use serde::{Deserialize, Serialize};
 use trace::Trace;
@@ -15,7 +15,7 @@ use trace::Trace;
 use crate::cell::Budget;
 use crate::check::{Checker, KeptCheck};
 use crate::process::Crash;
-use crate::subject::{Subject, SubjectError};
+use crate::subject::{Bounds, Subject, SubjectError};
 use crate::token::Token;
 
 /// What is kept of a run beside its report, for tokens: `replay.json`.
@@ -36,6 +36,8 @@ pub struct Kept {
     pub schedules: u32,
     /// The budget of each cell.
     pub budget: Budget,
+    /// Whether the machine may crash again while it recovers.
+    pub recovery_crashes: bool,
     /// What is left to chance depends on it.
     pub seed: u64,
     /// For each cell of the report: which trace, which file system.
@@ -56,6 +58,13 @@ pub struct KeptCell {
     pub fs: String,
     /// As mount(8) takes them.
     pub mount_options: String,
+}
+
+impl Kept {
+    /// Which schedules are replayed.
+    pub fn bounds(&self) -> Bounds {
+        Bounds { injections: self.schedules, seed: self.seed }
+    }
 }
 
 impl KeptCell {
@@ -97,6 +106,21 @@ pub struct Shown {
     pub state: State,
     /// When its class can occur.
     pub moment: Moment,
+    /// If the machine crashed again while it recovered: how.
+    pub again: Option<KeptAgain>,
+}
+
+/// A second crash, during recovery from the first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptAgain {
+    /// The short name of the unit.
+    pub name: String,
+    /// What was settled of the first crash.
+    pub settled: Vec<Decision>,
+    /// What recovery wrote.
+    pub log: BlockLog,
+    /// Index of the epoch of that log.
+    pub index: usize,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -116,7 +140,7 @@ impl KeptWorkload {
     pub fn subject(
         &self,
         trace: Trace,
-        bound: u32,
+        bounds: Bounds,
         stop: &Arc<AtomicBool>,
     ) -> Result<Result<Subject, SubjectError>, String> {
         let wanted = self.wanted()?;
@@ -124,7 +148,7 @@ impl KeptWorkload {
             Ok(Checker::new(&kept.workload(&self.name)?, &trace, stop)?)
         };
         Ok(match self.check.as_ref().map(check).transpose() {
-            Ok(checker) => Subject::new(self.name.clone(), wanted, trace, bound, checker),
+            Ok(checker) => Subject::new(self.name.clone(), wanted, trace, bounds, checker),
             Err(error) => Err(error),
         })
     }

@@ -11,7 +11,7 @@ use workload::Workload;
 use crate::check::{CheckError, Checker, LARGEST_FILE};
 use crate::label::Labels;
 use crate::replay::live_guide;
-use crate::schedule::{Schedule, data_of, schedule_count, schedules};
+use crate::schedule::{Schedule, data_of, sample, schedule_count};
 
 /// Why a workload cannot be tested.
 #[derive(Debug, thiserror::Error)]
@@ -50,20 +50,6 @@ pub enum SubjectError {
         /// Files after the run, and data of all writes, bytes.
         bytes: u64,
     },
-    /// There are too many ways for the kernel to work in the background.
-    #[error(
-        "{name} does so much that --schedules {bound} would be {} schedules, and a run takes at most {MOST_SCHEDULES}: \
-         take a smaller number",
-        if *count == u64::MAX { "countless".to_owned() } else { count.to_string() }
-    )]
-    Schedules {
-        /// The workload.
-        name: String,
-        /// What was asked for.
-        bound: u32,
-        /// How many schedules that would be; `u64::MAX` for more than can be counted.
-        count: u64,
-    },
     /// Its invariants do not fit what it does.
     #[error("{name}: {source}")]
     Rules {
@@ -89,8 +75,18 @@ pub enum SubjectError {
 /// twice while it unpacks a command, and a guest has 512 MiB, of which its kernel needs some for the files themselves.
 const LARGEST: u64 = 160 << 20;
 
-/// All schedules of a run are held in memory, some 500 bytes each.
-const MOST_SCHEDULES: u64 = 500_000;
+/// All schedules of a run are held in memory, and each takes a replay: more than this would take hours. Where there are
+/// more, so many of them are chosen.
+const MOST_SCHEDULES: usize = 20_000;
+
+/// Which schedules are replayed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// The bound on injections.
+    pub injections: u32,
+    /// What the choice depends on, where there are too many.
+    pub seed: u64,
+}
 
 /// A recorded workload.
 pub struct Subject {
@@ -110,6 +106,8 @@ pub struct Subject {
     pub live: Arc<Guide>,
     /// What to replay.
     pub schedules: Vec<Schedule>,
+    /// How many schedules there are: more than are replayed, if these are a choice. `u64::MAX` if more than that.
+    pub all_schedules: u64,
     /// What block writes hold.
     pub labels: Labels,
     /// The workload's own check.
@@ -118,7 +116,7 @@ pub struct Subject {
 
 impl Subject {
     /// Builds, prepares and records a workload in a fresh directory.
-    pub fn record(workload: &Workload, bound: u32, stop: &Arc<AtomicBool>) -> Result<Self, SubjectError> {
+    pub fn record(workload: &Workload, bounds: Bounds, stop: &Arc<AtomicBool>) -> Result<Self, SubjectError> {
         let name = workload.name.clone();
         workload.build(stop)?;
         let fresh = tempfile::Builder::new().prefix("crash-harness-run-").tempdir();
@@ -130,12 +128,12 @@ impl Subject {
             return Err(SubjectError::TooLarge { name, bytes });
         }
         let checker = workload.check.as_ref().map(|_| Checker::new(workload, &trace, stop)).transpose()?;
-        Self::new(name, workload.invariants.clone(), trace, bound, checker)
+        Self::new(name, workload.invariants.clone(), trace, bounds, checker)
     }
 
     /// A subject from a trace that is there.
-    pub fn of(name: String, wanted: Vec<Wanted>, trace: Trace, bound: u32) -> Result<Self, SubjectError> {
-        Self::new(name, wanted, trace, bound, None)
+    pub fn of(name: String, wanted: Vec<Wanted>, trace: Trace, bounds: Bounds) -> Result<Self, SubjectError> {
+        Self::new(name, wanted, trace, bounds, None)
     }
 
     /// The same; with a check of its own, nothing has to be replaced atomically unless it is wanted.
@@ -143,7 +141,7 @@ impl Subject {
         name: String,
         wanted: Vec<Wanted>,
         trace: Trace,
-        bound: u32,
+        bounds: Bounds,
         checker: Option<Checker>,
     ) -> Result<Self, SubjectError> {
         let history = History::new(&trace);
@@ -153,16 +151,13 @@ impl Subject {
         if checker.is_some() {
             rules.read_all_up_to(LARGEST_FILE);
         }
-        let count = schedule_count(&trace, &history, bound);
-        if count > MOST_SCHEDULES {
-            return Err(SubjectError::Schedules { name, bound, count });
-        }
         Ok(Self {
             name,
             wanted,
             guide: Arc::new(rules.guide().clone()),
             live: Arc::new(live_guide(&trace.after)),
-            schedules: schedules(&trace, &history, bound),
+            schedules: sample(&trace, &history, bounds.injections, bounds.seed, MOST_SCHEDULES),
+            all_schedules: schedule_count(&trace, &history, bounds.injections),
             labels: Labels::new(&history),
             trace,
             history,

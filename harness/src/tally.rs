@@ -7,6 +7,8 @@ use disk::{Fates, State};
 use num_bigint::BigUint;
 use trace::RelPath;
 
+use crate::unit;
+
 /// One way in which an invariant is broken.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
@@ -23,6 +25,10 @@ pub struct Key {
 /// Where a class was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
+    /// The unit.
+    pub unit: unit::Key,
+    /// Whether the machine crashed again while it recovered.
+    pub again: bool,
     /// How many injections the schedule counts as.
     pub injections: u32,
     /// Index of the schedule.
@@ -34,12 +40,8 @@ pub struct Place {
 /// A class that shows a violation: the one that is shown of many.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
-    /// How many injections its schedule counts as.
-    pub injections: u32,
-    /// Index of the schedule.
-    pub schedule: usize,
-    /// Index of the epoch in that schedule's log.
-    pub epoch: usize,
+    /// Where.
+    pub place: Place,
     /// The state, of the class, that lost the fewest writes.
     pub state: State,
     /// When the class can occur.
@@ -74,10 +76,9 @@ impl Tally {
     /// Adds one class, found at `place`.
     pub fn class(&mut self, fates: &Fates, findings: Vec<Finding>, place: Place, moment: Moment) {
         let count = fates.count();
-        let Place { injections, schedule, epoch } = place;
         for finding in findings {
             let observed = finding.observed.clone();
-            let example = Example { injections, schedule, epoch, state: fates.fewest_lost(), moment, observed };
+            let example = Example { place, state: fates.fewest_lost(), moment, observed };
             let Finding { invariant, kind, path, fails, .. } = finding;
             self.add(Key { told_only: !fails, path, invariant, kind }, Violation { states: count.clone(), example });
         }
@@ -112,10 +113,11 @@ impl Tally {
 }
 
 impl Example {
-    /// The lower, the easier to understand: fewer injections, fewer lost writes, an earlier schedule and epoch.
-    fn rank(&self) -> (u32, usize, usize, usize, &State) {
-        let torn = self.state.torn.len();
-        let losses = self.state.lost.len() + torn + self.state.lost_units.len();
-        (self.injections, losses, self.schedule, self.epoch, &self.state)
+    /// The lower, the easier to understand: one crash only, fewer injections, fewer lost writes, an earlier schedule and
+    /// epoch.
+    fn rank(&self) -> impl Ord {
+        let State { lost, torn, lost_units } = &self.state;
+        let Place { unit, again, injections, schedule, epoch } = self.place;
+        (again, injections, lost.len() + torn.len() + lost_units.len(), schedule, epoch, self.state.clone(), unit)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use disk::{BlockLog, DiskModel, Entry, Epoch, Image, Layers};
+use disk::{BlockLog, DiskModel, Entry, Epoch, Fates, Image, Layers, Recovery};
 use sha2::{Digest, Sha256};
 
 use crate::replay::Replay;
@@ -34,10 +34,60 @@ pub struct Unit {
     pub epoch: usize,
     /// Names it, whatever run it is found in.
     pub key: Key,
+    /// If the machine crashed again while it recovered from a crash in that epoch: how.
+    pub again: Option<Again>,
+}
+
+/// A second crash, during recovery from the first.
+#[derive(Debug)]
+pub struct Again {
+    /// The states that were recovered.
+    pub class: Fates,
+    /// What recovery wrote.
+    pub log: Arc<BlockLog>,
+    /// Index of the epoch of that log.
+    pub index: usize,
+    /// That epoch.
+    pub epoch: Epoch,
+}
+
+impl Unit {
+    /// What the unit's states share; `first` is what those of its epoch do, without a second crash.
+    pub fn layers(&self, first: &Arc<Layers>) -> Arc<Layers> {
+        match &self.again {
+            None => first.clone(),
+            Some(Again { class, log, epoch, .. }) => Arc::new(Layers::recovered(first, class, log, epoch)),
+        }
+    }
+
+    /// The units of the second crash: one for each epoch of what recovery wrote. `branch` is the key of the branch that
+    /// was entered when it did. Their places are for the cell to give.
+    pub fn again(&self, branch: Key, Recovery { class, log }: Recovery, model: &DiskModel) -> Vec<Unit> {
+        let log = Arc::new(log);
+        let unit = |(index, epoch): (usize, Epoch)| {
+            let mut hasher = Sha256::new();
+            hasher.update(self.key);
+            hasher.update(branch);
+            hasher.update(format!("{index} {epoch:?}"));
+            for write in &log.writes {
+                hasher.update(format!("{} {} ", write.sector, write.sectors()));
+            }
+            let digest = hasher.finalize();
+            let key = std::array::from_fn(|index| digest[index]);
+            let again = Some(Again { class: class.clone(), log: log.clone(), index, epoch });
+            Unit { index: 0, replayed: self.replayed.clone(), epoch: self.epoch, key, again }
+        };
+        disk::epochs(&log, model).into_iter().enumerate().map(unit).collect()
+    }
 }
 
 /// What is the same for two epochs whose crash states are the same: see [`Replayed::keys`].
 pub type Key = [u8; 16];
+
+/// The beginning of a key, for tokens.
+pub fn short(key: &Key) -> String {
+    key[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 impl Replayed {
     /// Cuts a replay into epochs.

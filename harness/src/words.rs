@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use checker::{Invariant, describe, reason};
-use disk::{Layers, State, WriteEntry};
+use disk::{State, WriteEntry};
 use report::{CellReport, CrashStates, OpRef, Schedules, ViolationReport, WriteRef, durable_after_exit};
 use trace::{Call, RelPath, Trace, thousands};
 
@@ -12,14 +12,14 @@ use crate::label::Data;
 use crate::moment::begun_latest;
 use crate::schedule::{Origin, Plan};
 use crate::subject::Subject;
-use crate::tally::{Example, Key, Violation};
+use crate::tally::{Example, Key, Place, Violation};
 use crate::token::Token;
-use crate::unit::Replayed;
+use crate::unit::{Replayed, Unit, short};
 
 /// The report of a cell; `run` is the run's hash.
 pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
     let subject = &cell.subject;
-    let total = subject.schedules.len() as u64;
+    let total = subject.all_schedules;
     let exit = |key: &Key| match key.invariant {
         Invariant::DurableAfter(checker::Ack::Exit) => true,
         Invariant::Mountable => !key.told_only,
@@ -47,8 +47,8 @@ pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
         notes: notes(cell, result),
     };
     for (key, violation) in &result.tally.violations {
-        let replayed = result.replays.get(&violation.example.schedule);
-        let text = violation_report(cell, replayed.map(Arc::as_ref), key, violation, run);
+        let unit = result.units.get(&violation.example.place.unit);
+        let text = violation_report(cell, unit.map(Arc::as_ref), key, violation, run);
         match (key.told_only, &key.invariant) {
             (false, _) => report.violations.push(text),
             (true, Invariant::Mountable) => report.weaknesses.push(text),
@@ -66,16 +66,23 @@ fn notes(cell: &Cell, result: &CellResult) -> Vec<String> {
         notes.push(format!("the budget ran out ({allowed}): raise --budget"));
     }
     notes.extend(cell.subject.rules.notes().iter().cloned());
+    let Subject { schedules, all_schedules, .. } = &*cell.subject;
+    if (schedules.len() as u64) < *all_schedules {
+        let (some, all) = (thousands(schedules.len() as u64), thousands(*all_schedules));
+        notes.push(format!(
+            "there are {all} schedules; {some} of them were chosen, by chance (--seed) beyond the single injections"
+        ));
+    }
     for path in &cell.subject.trace.outside {
         notes.push(format!("{path} was written outside the workload's directory: not tested"));
     }
     notes
 }
 
-/// One violation; `replayed` is the schedule of its example, and `run` is the run's hash.
+/// One violation; `unit` is what its example was found in, and `run` is the run's hash.
 pub fn violation_report(
     cell: &Cell,
-    replayed: Option<&Replayed>,
+    unit: Option<&Unit>,
     key: &Key,
     violation: &Violation,
     run: &str,
@@ -84,14 +91,11 @@ pub fn violation_report(
     let subject = &cell.subject;
     let example = &violation.example;
     let trace = &subject.trace;
-    let token = Token {
-        run: run.into(),
-        cell: cell.index,
-        schedule: example.schedule,
-        epoch: example.epoch,
-        state: example.state.clone(),
-    };
-    let writes = replayed.map(|replayed| writes(cell, replayed, path, example)).unwrap_or_default();
+    let Place { unit: name, again, schedule, epoch, .. } = example.place;
+    let (run, cell_index, again_name) = (run.into(), cell.index, again.then(|| short(&name)));
+    let token = Token { run, cell: cell_index, schedule, epoch, again: again_name, state: example.state.clone() };
+    let writes = unit.map(|unit| writes(cell, unit, path, example)).unwrap_or_default();
+    let crash = if again { "; and a second crash, during recovery" } else { "" };
     // The root stands for the whole file system.
     let versions = if path.is_root() { &[] } else { subject.history.versions(path) };
     ViolationReport {
@@ -106,7 +110,7 @@ pub fn violation_report(
         kept: writes.kept,
         unwritten: writes.unwritten,
         observed: example.observed.clone(),
-        schedule: subject.schedules[example.schedule].text(),
+        schedule: format!("{}{crash}", subject.schedules[schedule].text()),
         reason: reason(trace, invariant, *kind, path, &example.moment).map(|reason| reason.text),
         acks: acks(trace, example.moment.ended_latest),
         old: versions.first().map(|version| describe(&version.state)),
@@ -136,10 +140,10 @@ struct Writes {
 
 /// The writes that the state lost, those that it kept, and, if it lost none, those of the file's data that came too
 /// late for it; each with what caused it.
-fn writes(cell: &Cell, replayed: &Replayed, path: &RelPath, example: &Example) -> Writes {
+fn writes(cell: &Cell, unit: &Unit, path: &RelPath, example: &Example) -> Writes {
     let subject = &cell.subject;
-    let Replayed { plan, log, epochs, .. } = replayed;
-    let Some(epoch) = epochs.get(example.epoch) else { return Writes::default() };
+    let Replayed { plan, log, epochs, .. } = &*unit.replayed;
+    let epoch = &epochs[unit.epoch];
     let mut writes = Writes { begun_latest: begun_latest(plan, epoch), ..Writes::default() };
     let told = |write: &WriteEntry, fate: &str| {
         let text = subject.labels.describe(&cell.filesystem.kind, write);
@@ -147,8 +151,17 @@ fn writes(cell: &Cell, replayed: &Replayed, path: &RelPath, example: &Example) -
         let cause = cause.map_or_else(String::new, |cause| format!(" ({cause})"));
         WriteRef { write: format!("{text}{cause}{fate}"), op }
     };
-    for (index, write) in epoch.volatile_writes(log).enumerate() {
+    let again = unit.again.iter().flat_map(|again| again.epoch.volatile_writes(&again.log));
+    let first = epoch.volatile_writes(log).map(|write| (write, false));
+    for (index, (write, recovery)) in first.chain(again.map(|write| (write, true))).enumerate() {
         let index = index as u32;
+        let told = |write: &WriteEntry, fate: &str| match recovery {
+            false => told(write, fate),
+            true => {
+                let text = subject.labels.describe(&cell.filesystem.kind, write);
+                WriteRef { write: format!("{text} (recovery){fate}"), op: None }
+            }
+        };
         let lost_units = example.state.lost_units.iter().filter(|(write, _)| *write == index).count();
         let torn = example.state.torn.iter().find(|(write, _)| *write == index);
         match &example.state {
@@ -190,24 +203,4 @@ fn cause(subject: &Subject, plan: &Plan, step: usize) -> (Option<OpRef>, Option<
         Some(Origin::Work(work)) => (None, Some(work.text())),
         None => (None, Some("after the end".into())),
     }
-}
-
-/// The epoch that a token names, if its state exists there.
-pub fn epoch_of(
-    start: &disk::Image,
-    log: &disk::BlockLog,
-    model: disk::DiskModel,
-    token: &Token,
-) -> Option<(Layers, disk::Epoch)> {
-    let mut durable = start.clone();
-    let mut from = 0;
-    for (index, epoch) in disk::epochs(log, &model).into_iter().enumerate() {
-        epoch.advance(&mut durable, log, from);
-        from = epoch.durable;
-        if index == token.epoch {
-            let layers = Layers::new(durable, log, &epoch, model);
-            return layers.fates().allows(&token.state).then_some((layers, epoch));
-        }
-    }
-    None
 }

@@ -65,10 +65,18 @@ pub enum WorkError {
 struct Worker<'a> {
     shared: &'a Shared,
     slot: Slot<'a>,
-    /// The unit that it was at last: most pieces of work are of the same unit as the one before.
-    layers: Option<(Arc<Unit>, Arc<Layers>)>,
+    /// The unit that it was at last: most pieces of work are of the same unit as the one before, and many of the others
+    /// of the same epoch.
+    at: Option<At>,
     /// When it last told how far it was.
     told: Instant,
+}
+
+/// A unit, with what the states of its epoch share, and what its own do.
+struct At {
+    unit: Arc<Unit>,
+    first: Arc<Layers>,
+    layers: Arc<Layers>,
 }
 
 /// How often a worker tells how far its cell is.
@@ -76,7 +84,7 @@ const TELL: Duration = Duration::from_millis(100);
 
 /// Works until there is nothing left to do.
 pub async fn work(shared: &Shared) -> Result<(), WorkError> {
-    let mut worker = Worker { shared, slot: Slot::new(&shared.boot), layers: None, told: Instant::now() };
+    let mut worker = Worker { shared, slot: Slot::new(&shared.boot), at: None, told: Instant::now() };
     loop {
         // Before looking, so that what is told meanwhile is heard.
         let news = shared.news.notified();
@@ -220,51 +228,62 @@ impl<'a> Worker<'a> {
                 break;
             }
             let layers = self.layers(cell, &entry.unit);
-            let (fates, findings) = match self.shared.journal.find(cell.index, &entry) {
+            // What recovery writes is in no journal, so a branch that recovers anew has to be entered anew.
+            let record = cell.recovery_crashes && entry.branch.mounts_anew && entry.unit.again.is_none();
+            let known = if record { None } else { self.shared.journal.find(cell.index, &entry) };
+            let (fates, findings, recovery) = match known {
                 Some(Record { decisions, findings }) => {
                     let mut fates = layers.fates();
                     decisions.into_iter().for_each(|decision| fates.settle(decision));
-                    (fates, findings)
+                    (fates, findings, None)
                 }
                 None => {
                     self.slot.set_guide(&cell.subject.guide);
-                    let class = enter(&mut self.slot, &cell.filesystem, &layers, &entry.branch.prefix()).await?;
+                    let prefix = entry.branch.prefix();
+                    let class = enter(&mut self.slot, &cell.filesystem, &layers, &prefix, record).await?;
                     let moment = when(&entry.unit, &layers, &class.fates);
                     let findings = judge(cell, &class.fates, &class.observation, &moment).await?;
                     self.shared.journal.add(cell.index, &entry, class.fates.decisions(), &findings);
-                    (class.fates, findings)
+                    (class.fates, findings, class.recovery)
                 }
             };
             let violates = findings.iter().any(|finding| finding.fails);
-            let replayed = &entry.unit.replayed;
-            let injections = cell.subject.schedules[replayed.schedule].injected();
-            let place = Place { injections, schedule: replayed.schedule, epoch: entry.unit.epoch };
-            tally.class(&fates, findings, place, when(&entry.unit, &layers, &fates));
-            let (rest, states) = (entry.branch.rest(fates.decisions()), fates.count());
-            entered.push(Entered { entry, rest, violates, states });
+            let unit = &entry.unit;
+            let (schedule, epoch) = (unit.replayed.schedule, unit.epoch);
+            let injections = cell.subject.schedules[schedule].injected();
+            let place = Place { unit: unit.key, again: unit.again.is_some(), injections, schedule, epoch };
+            tally.class(&fates, findings, place, when(unit, &layers, &fates));
+            // Without a record, all of a run's branches may mount differently: none is looked at as a recovery anyway.
+            let mounted = recovery.as_ref().map_or(0, |recovery| recovery.class.decisions().len());
+            let (rest, states) = (entry.branch.rest(fates.decisions(), mounted), fates.count());
+            entered.push(Entered { entry, rest, violates, states, recovery });
         }
-        let log = entered.first().map(|entered| entered.entry.unit.replayed.clone());
-        self.tell_new(cell, log.as_deref(), &tally);
+        let unit = entered.first().map(|entered| entered.entry.unit.clone());
+        self.tell_new(cell, unit.as_deref(), &tally);
         cell.entered(entered, tally).map_err(ReplayError::Diverged)
     }
 
     /// What the unit's states share, made once for all pieces of work of one unit that come one after the other.
     fn layers(&mut self, cell: &Cell, unit: &Arc<Unit>) -> Arc<Layers> {
-        match &self.layers {
-            Some((known, layers)) if Arc::ptr_eq(known, unit) => layers.clone(),
-            _ => {
-                let layers = Arc::new(unit.replayed.layers(unit.epoch, cell.model));
-                self.layers = Some((unit.clone(), layers.clone()));
-                layers
+        let first = match &self.at {
+            Some(At { unit: known, layers, .. }) if Arc::ptr_eq(known, unit) => return layers.clone(),
+            Some(At { unit: known, first, .. })
+                if Arc::ptr_eq(&known.replayed, &unit.replayed) && known.epoch == unit.epoch =>
+            {
+                first.clone()
             }
-        }
+            _ => Arc::new(unit.replayed.layers(unit.epoch, cell.model)),
+        };
+        let layers = unit.layers(&first);
+        self.at = Some(At { unit: unit.clone(), first, layers: layers.clone() });
+        layers
     }
 
     /// Tells of violations of a kind that the cell did not have before.
-    fn tell_new(&self, cell: &Cell, replayed: Option<&Replayed>, tally: &Tally) {
+    fn tell_new(&self, cell: &Cell, unit: Option<&Unit>, tally: &Tally) {
         for (key, violation) in &tally.violations {
             if !key.told_only && cell.is_news(key) {
-                let violation = Box::new(violation_report(cell, replayed, key, violation, &self.shared.run));
+                let violation = Box::new(violation_report(cell, unit, key, violation, &self.shared.run));
                 let _ = self.shared.events.send(Event::ViolationFound { cell: cell.id.clone(), violation });
             }
         }
@@ -272,11 +291,11 @@ impl<'a> Worker<'a> {
 
     /// Builds each state that is to be shown as a whole, without any late decision, and looks whether it shows what the
     /// class did that it was taken from.
-    async fn confirm(&mut self, cell: &Cell, shown: Vec<(Key, Violation, Arc<Replayed>)>) -> Result<(), ReplayError> {
+    async fn confirm(&mut self, cell: &Cell, shown: Vec<(Key, Violation, Arc<Unit>)>) -> Result<(), ReplayError> {
         let mut wrong = Vec::new();
-        for (key, violation, replayed) in shown {
+        for (key, violation, unit) in shown {
             let example = &violation.example;
-            let layers = replayed.layers(example.epoch, cell.model);
+            let layers = self.layers(cell, &unit);
             self.slot.set_guide(&cell.subject.guide);
             let image = layers.image(&example.state);
             let observation = observe_image(&mut self.slot, &cell.filesystem, image).await?;
@@ -288,7 +307,8 @@ impl<'a> Worker<'a> {
             };
             if !findings.iter().any(same) {
                 let Key { path, invariant, kind, .. } = &key;
-                let place = format!("schedule {}, epoch {}, {:?}", example.schedule, example.epoch, example.state);
+                let Place { schedule, epoch, .. } = example.place;
+                let place = format!("schedule {schedule}, epoch {epoch}, {:?}", example.state);
                 wrong
                     .push(format!("{path} was {kind} ({invariant}) in a class, but not in the state itself ({place})"));
             }
@@ -314,8 +334,10 @@ async fn judge(
     Ok(findings)
 }
 
-/// When the states of a class can occur.
+/// When the states of a class can occur: a second crash changes nothing of that.
 fn when(unit: &Unit, layers: &Layers, fates: &Fates) -> Moment {
-    let survived = fates.decisions().iter().filter(|decision| decision.survived).map(|decision| decision.write);
-    moment(&unit.replayed.plan, &unit.replayed.epochs[unit.epoch], layers.volatile(), survived)
+    let before = unit.again.iter().flat_map(|again| again.class.decisions());
+    let survived = before.chain(fates.decisions()).filter(|decision| decision.survived);
+    let volatile = &layers.volatile()[..layers.before_recovery()];
+    moment(&unit.replayed.plan, &unit.replayed.epochs[unit.epoch], volatile, survived.map(|decision| decision.write))
 }

@@ -10,7 +10,7 @@ use disk::{DiskModel, Layers};
 use harness::explore::{Guests, explore};
 use harness::mkfs::{KINDS, mkfs};
 use harness::replay::{populate, replay};
-use harness::subject::Subject;
+use harness::subject::{Bounds, Subject};
 use harness::tally::{Place, Tally};
 use protocol::{Command, Filesystem};
 use vm::{Accelerator, Guest, GuestError, Limits, Machine, Paths, Qemu, Uml};
@@ -80,7 +80,7 @@ impl Guests for Stand {
 /// Measures on every machine that this host can run.
 pub async fn measure(places: &Places, effort: Effort) -> Outcome<()> {
     let stop = Arc::new(AtomicBool::new(false));
-    let subject = Subject::record(&Workload::load(&places.workload(WORKLOAD))?, 0, &stop)?;
+    let subject = Subject::record(&Workload::load(&places.workload(WORKLOAD))?, Bounds::default(), &stop)?;
     let paths = Paths::from_environment();
     let mut stands = Vec::new();
     for machine in machines(&paths).await {
@@ -199,7 +199,7 @@ async fn pass(stand: &mut Stand, subject: &Subject, course: &Course, seconds: f6
                     tally.class(
                         &class.fates,
                         findings,
-                        Place { injections: 0, schedule: 0, epoch: index },
+                        Place { unit: [0; 16], again: false, injections: 0, schedule: 0, epoch: index },
                         epoch.moment,
                     );
                 },

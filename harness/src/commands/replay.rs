@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use checker::{Entry, EntryKind, Finding, Invariant, Moment, Mount, Observation, Seen};
-use disk::Layers;
+use disk::{DiskModel, Layers};
 use report::ExitStatus;
 use vm::{Limits, Paths};
 
@@ -15,10 +15,12 @@ use crate::explore::Guests;
 use crate::explore::{is_weakness, observe_image};
 use crate::guests::{Boot, Slot};
 use crate::moment::{begun_latest, moment, torn};
-use crate::store::{KeptCell, Store};
+use crate::replay::Replay;
+use crate::store::{KeptCell, KeptReplay, Shown, Store};
 use crate::subject::{Subject, SubjectError};
 use crate::token::Token;
-use crate::words::{epoch_of, op_ref};
+use crate::unit::Replayed;
+use crate::words::op_ref;
 
 /// Files up to this size, bytes, are read whole and shown.
 const SHOWN: u64 = 1 << 20;
@@ -36,7 +38,7 @@ struct Rebuilt {
 }
 
 /// What a rebuilt state looks like.
-pub struct Replayed {
+pub struct Looked {
     /// What the guest saw, with whole contents.
     pub observation: Observation,
     /// What is wrong with it.
@@ -65,7 +67,7 @@ pub fn replay(arguments: &cli::Replay) -> Result<ExitStatus, Failure> {
 }
 
 /// The same, for programs.
-pub async fn replay_token(store: &Store, token: Token, vm: vm::Choice) -> Result<Replayed, Failure> {
+pub async fn replay_token(store: &Store, token: Token, vm: vm::Choice) -> Result<Looked, Failure> {
     look(rebuild(store, token)?, vm).await
 }
 
@@ -75,22 +77,44 @@ fn rebuild(store: &Store, token: Token) -> Result<Rebuilt, Failure> {
     let cell = kept.cells.get(token.cell).cloned().ok_or_else(|| none(format!("cell {}", token.cell)))?;
     let workload = kept.workloads.get(cell.workload).ok_or_else(|| none(format!("workload {}", cell.workload)))?;
     let trace = store.trace(cell.workload)?;
-    let subject = workload.subject(trace, kept.schedules, &Arc::default()).map_err(Failure::usage)??;
+    let subject = workload.subject(trace, kept.bounds(), &Arc::default()).map_err(Failure::usage)??;
     if token.schedule >= subject.schedules.len() {
         return Err(none(format!("schedule {}", token.schedule)));
     }
-    let replay = store.replay(token.cell, token.schedule)?;
-    let (layers, epoch) = epoch_of(&replay.start, &replay.log, kept.model, &token)
-        .ok_or_else(|| none(format!("crash state {token}: its epoch or its writes do not exist")))?;
-    let plan = subject.schedules[token.schedule].plan(&subject.trace, &subject.history);
-    let shown = replay.shown.iter().find(|shown| (shown.epoch, &shown.state) == (token.epoch, &token.state));
-    let moment =
-        shown.map_or_else(|| moment(&plan, &epoch, layers.volatile(), torn(&token.state)), |shown| shown.moment);
-    let begun_latest = begun_latest(&plan, &epoch);
+    let schedule = &subject.schedules[token.schedule];
+    let plan = schedule.plan(&subject.trace, &subject.history);
+    let KeptReplay { start, log, shown } = store.replay(token.cell, token.schedule)?;
+    let replayed = Replayed::new(token.schedule, plan, Replay { start, log }, &kept.model);
+    let missing = || none(format!("crash state {token}: its epoch or its writes do not exist"));
+    let epoch = replayed.epochs.get(token.epoch).cloned().ok_or_else(missing)?;
+    let layers = layers(&replayed, &shown, kept.model, &token).ok_or_else(missing)?;
+    let shown = shown.iter().find(|shown| {
+        let again = shown.again.as_ref().map(|again| &again.name);
+        (shown.epoch, &shown.state, again) == (token.epoch, &token.state, token.again.as_ref())
+    });
+    let before = &layers.volatile()[..layers.before_recovery()];
+    let moment = shown.map_or_else(|| moment(&replayed.plan, &epoch, before, torn(&token.state)), |shown| shown.moment);
+    let begun_latest = begun_latest(&replayed.plan, &epoch);
     Ok(Rebuilt { subject, cell, layers, token, moment, begun_latest })
 }
 
-async fn look(rebuilt: Rebuilt, vm: vm::Choice) -> Result<Replayed, Failure> {
+/// What the states of a token's epoch share, if its own is one of them.
+fn layers(replayed: &Replayed, shown: &[Shown], model: DiskModel, token: &Token) -> Option<Layers> {
+    let first = replayed.layers(token.epoch, model);
+    let layers = match &token.again {
+        None => first,
+        Some(name) => {
+            let kept = shown.iter().filter_map(|shown| shown.again.as_ref()).find(|again| again.name == *name)?;
+            let epoch = disk::epochs(&kept.log, &model).into_iter().nth(kept.index)?;
+            let mut class = first.fates();
+            kept.settled.iter().for_each(|&decision| class.settle(decision));
+            Layers::recovered(&Arc::new(first), &class, &kept.log, &epoch)
+        }
+    };
+    layers.fates().allows(&token.state).then_some(layers)
+}
+
+async fn look(rebuilt: Rebuilt, vm: vm::Choice) -> Result<Looked, Failure> {
     let paths = Paths::from_environment();
     let machine = vm::choose(vm, None, &paths).await?;
     let filesystem = rebuilt.cell.filesystem();
@@ -113,7 +137,7 @@ async fn look(rebuilt: Rebuilt, vm: vm::Choice) -> Result<Replayed, Failure> {
     }
     findings.iter_mut().for_each(|finding| finding.fails &= !weakness);
     let text = text(&rebuilt, &observation, &findings);
-    Ok(Replayed { observation, findings, text })
+    Ok(Looked { observation, findings, text })
 }
 
 fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> String {

@@ -107,6 +107,7 @@ fn options(arguments: &cli::Run) -> Options {
         model: DiskModel { cache: arguments.disk.into(), tear: arguments.tear.into(), unit: arguments.sector.unit() },
         schedules: arguments.schedules,
         budget: arguments.budget,
+        recovery_crashes: arguments.recovery_crashes,
         seed: arguments.seed,
         workers: arguments.jobs.unwrap_or_else(processors),
         limits: Limits::default(),

@@ -1,3 +1,4 @@
+use crate::subject::Bounds;
 use proptest::prelude::*;
 use report::Verdict;
 use trace::{Channel, Handle, Op};
@@ -35,7 +36,7 @@ fn trace_of(calls: Vec<Call>) -> Trace {
 }
 
 fn judge(trace: Trace) -> ProcessReport {
-    process_crash(&Subject::of("test".into(), vec![], trace, 0).unwrap())
+    process_crash(&Subject::of("test".into(), vec![], trace, Bounds::default()).unwrap())
 }
 
 fn wrong(report: &ProcessReport) -> Vec<(Kind, u64, Option<usize>, Option<u64>)> {

@@ -1,5 +1,6 @@
 //! The tests can fail: take away what makes a saver safe, and it is found unsafe.
 
+use harness::subject::Bounds;
 use std::sync::Arc;
 
 use checker::Moment;
@@ -48,7 +49,7 @@ async fn without_its_fsync_the_durable_saver_is_violated() {
 
 async fn violated(uml: vm::Uml, trace: Trace, kind: &str) -> bool {
     let filesystem = filesystem(kind);
-    let subject = Subject::of("cut".into(), Vec::new(), trace, 0).unwrap();
+    let subject = Subject::of("cut".into(), Vec::new(), trace, Bounds::default()).unwrap();
     let mut guests = OneGuest::new(uml, subject.guide.clone());
     let mut violated = false;
     for schedule in 0..subject.schedules.len() {

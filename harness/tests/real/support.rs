@@ -52,7 +52,7 @@ pub fn durable_trace() -> Trace {
 }
 
 pub fn subject(trace: Trace) -> Subject {
-    Subject::of("test".into(), Vec::new(), trace, 1).unwrap()
+    Subject::of("test".into(), Vec::new(), trace, harness::subject::Bounds { injections: 1, seed: 0 }).unwrap()
 }
 
 /// One guest, booted when it is needed.
@@ -113,6 +113,7 @@ pub fn options(filesystems: &[&str]) -> Options {
         model: disk::DiskModel::default(),
         schedules: 1,
         budget: Budget::default(),
+        recovery_crashes: false,
         seed: 0,
         workers: 2,
         limits: Limits::default(),

@@ -238,12 +238,34 @@ pub fn write_back(file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<i64,
     sync_range(file, offset, length, flags).map(|()| 0)
 }
 
-/// Puts the clock at a fixed moment of its own for each step, so that times on the disk do not differ between
-/// replays for no reason.
-pub fn set_clock(step: i64) {
+/// What the guest is about to do.
+#[derive(Clone, Copy, Debug)]
+pub enum Phase {
+    /// Make the start state.
+    Populate,
+    /// Mount it for a replay.
+    Replay,
+    /// The step of the replay with this index.
+    Step(usize),
+    /// Mount a crash state.
+    Observe,
+}
+
+/// Puts the clock at a fixed moment for each phase, later for a later one. Times on the disk then do not differ between
+/// replays for no reason, and do not depend on when a guest was booted: recovery compares them (fs/jbd2/recovery.c,
+/// `do_one_pass`, takes a block for stale by the time of its commit).
+pub fn set_clock(phase: Phase) {
     /// 2020-01-01 00:00:00 UTC.
     const START: i64 = 1_577_836_800;
-    let time = nix::sys::time::TimeSpec::new(START + step, 0);
+    const HOUR: i64 = 3600;
+    let since = match phase {
+        Phase::Populate => 0,
+        Phase::Replay => HOUR,
+        Phase::Step(index) => 2 * HOUR + index as i64,
+        // A replay of more steps than a year has seconds is not to be feared.
+        Phase::Observe => 365 * 24 * HOUR,
+    };
+    let time = nix::sys::time::TimeSpec::new(START + since, 0);
     // A clock that cannot be set costs only comparability of replays.
     let _ = nix::time::clock_settime(nix::time::ClockId::CLOCK_REALTIME, time);
 }

@@ -68,6 +68,7 @@ pub fn observe(
     guide: &Guide,
     mailbox: &mut Mailbox,
 ) -> Result<Observation, String> {
+    crate::calls::set_clock(crate::calls::Phase::Observe);
     // Read-ahead of inode tables and bitmaps would only make decisions that nothing depends on.
     let more = if filesystem.kind == "ext4" { "inode_readahead_blks=0,no_prefetch_block_bitmaps" } else { "" };
     if let Err((errno, log)) = mount(disk, filesystem, more) {

@@ -16,7 +16,7 @@ use crate::{MOUNT, WORK, calls, observe, rest};
 
 /// Mounts, builds `tree`, unmounts cleanly.
 pub fn populate(disk: &Path, filesystem: &Filesystem, tree: &Tree) -> Result<(), String> {
-    calls::set_clock(-1);
+    calls::set_clock(calls::Phase::Populate);
     observe::mount(disk, filesystem, "").map_err(|(errno, log)| {
         let reason = std::io::Error::from_raw_os_error(errno);
         format!(

@@ -22,6 +22,7 @@ pub fn replay(
     guide: &Guide,
     mailbox: &mut Mailbox,
 ) -> Result<Observation, String> {
+    calls::set_clock(calls::Phase::Replay);
     observe::mount(disk, filesystem, "").map_err(|(errno, log)| {
         format!("failed to mount the start state: {}\n{log}", std::io::Error::from_raw_os_error(errno))
     })?;
@@ -49,7 +50,7 @@ fn run(
     mailbox.mark(frame::BEGIN, 0)?;
     let mut held = false;
     for (index, step) in steps.iter().enumerate() {
-        calls::set_clock(index as i64);
+        calls::set_clock(calls::Phase::Step(index));
         let result = match step {
             Step::Call(call) => calls::perform(call, &mut handles),
             Step::Commit => commit.force(),
