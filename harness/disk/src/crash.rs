@@ -29,8 +29,8 @@ pub struct CrashDisk {
 /// does not run these programs, so it does not let the machine crash there either.
 #[derive(Clone, Debug)]
 pub struct Recovery {
-    /// The states that were recovered: all that agree with what was settled when the mount had ended. What a run settles
-    /// afterwards, while the tree is looked at, has had no influence on the log.
+    /// The states that were recovered: all that agree with what was settled when the mount had ended. What a run
+    /// settles afterwards, while the tree is looked at, has had no influence on the log.
     pub class: Fates,
     /// Its writes and flushes. Steps mean nothing here.
     pub log: BlockLog,
@@ -58,8 +58,8 @@ impl CrashDisk {
         self.fates
     }
 
-    /// Ends the run: what it settled, and what recovery did, if that was recorded. A mount that was refused, or that its
-    /// guest did not live through, is all recovery.
+    /// Ends the run: what it settled, and what recovery did, if that was recorded. A mount that was refused, or that
+    /// its guest did not live through, is all recovery.
     pub fn into_parts(self) -> (Fates, Option<Recovery>) {
         let recovery = self.recovery.map(|recovery| match self.recovering {
             true => Recovery { class: self.fates.clone(), ..recovery },

@@ -199,9 +199,11 @@ mod tests {
         prop_oneof![3 => Just(Event::Issue), 3 => (0usize..3).prop_map(Event::Complete), 1 => Just(Event::End)]
     }
 
-    /// The log of such events, and at each crash point what is durable, what is under way (by request number), and how
-    /// many steps have ended.
-    fn happen(events: &[Event]) -> (BlockLog, Vec<(Vec<u64>, Vec<u64>, u32)>) {
+    /// A crash point: what is durable, what is under way (by request number), and how many steps have ended.
+    type Point = (Vec<u64>, Vec<u64>, u32);
+
+    /// The log of such events, and its crash points.
+    fn happen(events: &[Event]) -> (BlockLog, Vec<Point>) {
         let mut log = BlockLog::default();
         let (mut issued, mut step) = (0, 0);
         let (mut done, mut under_way): (Vec<u64>, Vec<u64>) = (Vec::new(), Vec::new());

@@ -14,7 +14,7 @@ use crate::{DiskModel, TearKind, WriteEntry};
 /// [`TearKind::One`] it narrows the set of fates that the write may still have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Decision {
-    /// The write: index among the epoch's volatile writes, in log order (see [`Layers::volatile`](crate::Layers::volatile)).
+    /// The write: index among the epoch's volatile writes ([`Layers::volatile`](crate::Layers::volatile)).
     pub write: u32,
     /// The atomic unit within the write, from 0.
     pub unit: u32,

@@ -1,16 +1,18 @@
 //! Guests that hang or panic are reported and replaced.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use disk::{Backing, Image, Queueing};
-use harness::explore::Guests;
+use checker::{Kind, Moment, Mount};
+use disk::{Backing, BlockLog, DiskModel, Entry, Image, Layers, Queueing, TearKind, WriteEntry, epochs};
+use harness::explore::{Class, Guests, explore};
 use harness::mkfs::mkfs;
 use harness::replay::populate;
 use protocol::{Command, Reply};
 use trace::Tree;
 use vm::GuestError;
 
-use crate::support::{OneGuest, SECTORS, filesystem, uml};
+use crate::support::{OneGuest, SECTORS, durable_trace, filesystem, subject, uml};
 
 /// A disk that, once asked, does not answer for longer than anyone waits.
 struct Silent;
@@ -76,4 +78,37 @@ async fn a_guest_that_panics_leaves_its_console() {
     let Err(GuestError::Died { reason, console }) = outcome else { panic!("{outcome:?}") };
     assert!(reason.contains("ended by itself"), "{reason}");
     assert!(console.contains("panic"), "{console}");
+}
+
+/// Root directory and inode tables are garbage if the one volatile write survived. ext4 sees that by their checksums,
+/// and `errors=panic` makes the kernel panic.
+#[tokio::test]
+async fn a_state_that_panics_its_guests_is_a_finding_and_the_other_is_still_explored() {
+    let Some(uml) = uml() else { return };
+    let filesystem = filesystem("ext4:errors=panic");
+    let subject = subject(durable_trace());
+    let mut guests = OneGuest::new(uml, subject.guide.clone());
+    let guest = guests.guest().await.unwrap();
+    let base = populate(guest, &filesystem, healthy(), &subject.trace.before).await.unwrap();
+    let garbage = WriteEntry { sector: 16, data: Arc::new(vec![0xa5; 4 << 20]), step: 0 };
+    let log = BlockLog { writes: vec![garbage], entries: vec![Entry::Write(0)], ..BlockLog::default() };
+    let model = DiskModel { tear: TearKind::None, ..DiskModel::default() };
+    let epoch = epochs(&log, &model).remove(0);
+    let layers = Arc::new(Layers::new(base, &log, &epoch, model));
+    let mut found = Vec::new();
+    let class = |class: Class| {
+        let moment = Moment { begun_earliest: 0, ended_latest: 0 };
+        let mut findings = subject.rules.judge(&class.observation, &moment);
+        findings.retain(|finding| finding.fails);
+        found.push((class.fates.fewest_lost().lost, class.observation, findings));
+    };
+    assert!(explore(&mut guests, &filesystem, &layers, || true, class).await.unwrap());
+    let [(survived, died, findings), (lost, whole, nothing)] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((survived.as_slice(), lost.as_slice()), ([].as_slice(), [0].as_slice()));
+    // The end of the console is kept: the stack of the panic.
+    let Mount::Died { reason } = &died.mount else { panic!("{died:?}") };
+    assert!(reason.contains(" panic+"), "{reason}");
+    assert_eq!(findings.iter().map(|finding| finding.kind).collect::<Vec<_>>(), [Kind::GuestDied]);
+    assert!(findings[0].observed.contains(" panic+"), "{}", findings[0].observed);
+    assert_eq!((&whole.mount, nothing.as_slice()), (&Mount::Mounted, [].as_slice()));
 }

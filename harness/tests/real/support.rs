@@ -34,10 +34,15 @@ pub fn filesystem(text: &str) -> Filesystem {
 
 /// Records a shell script in a directory in which `setup` has run.
 pub fn record_script(setup: &str, script: &str) -> Trace {
+    record_program(setup, &["sh", "-c", script])
+}
+
+/// Records a program in a directory in which `setup` has run.
+pub fn record_program(setup: &str, command: &[&str]) -> Trace {
     let directory = tempfile::tempdir().unwrap();
     let status = std::process::Command::new("sh").args(["-c", setup]).current_dir(directory.path()).status().unwrap();
     assert!(status.success());
-    let trace = record::record(&record::RecordSpec::new(["sh", "-c", script], directory.path())).unwrap();
+    let trace = record::record(&record::RecordSpec::new(command, directory.path())).unwrap();
     assert_eq!(trace.limits, []);
     assert_eq!(record::exit_status(&trace), Some(0));
     trace
