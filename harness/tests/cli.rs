@@ -235,7 +235,7 @@ fn malformed_workloads() {
     place.workload("misspelt", "comand = ['true']");
     place.workload("nothing", "");
     place.workload("kind", "command = ['true']\n[[invariant]]\nkind = 'atomic'\npath = 'f'\n");
-    place.workload("check", "command = ['true']\ncheck = ['true']\n");
+    place.workload("check", "command = ['true']\ncheck = ['no-such-checker']\n");
     assert_tells!(
         place,
         place.tell(&[
