@@ -130,7 +130,7 @@ fn is_drawn(op: &Op, name: &[u8], random: &Range<usize>) -> bool {
         return true;
     }
     let kinds = [u8::is_ascii_uppercase, u8::is_ascii_lowercase, u8::is_ascii_digit];
-    kinds.iter().filter(|kind| name[random.clone()].iter().any(|byte| kind(byte))).count() > 1
+    kinds.iter().filter(|kind| name[random.clone()].iter().any(kind)).count() > 1
 }
 
 /// Every name in a tree, and every name in the target of a symbolic link.
