@@ -18,6 +18,10 @@ pub fn show(arguments: &cli::Show) -> Result<ExitStatus, Failure> {
     for limit in &trace.limits {
         lines.push(format!("not followed: {limit}"));
     }
+    let numbered = record::numbered(&trace);
+    if !numbered.is_empty() {
+        lines.push(format!("random names, numbered by the recorder: {}", numbered.join(", ")));
+    }
     lines.push(String::new());
     print(&lines.join("\n"))
 }

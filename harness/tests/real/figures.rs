@@ -1,6 +1,6 @@
 //! What is known of the workloads, on User Mode Linux, with all single injections: every cell exhaustive.
 
-use checker::Kind::{self, Empty, Mixed, WrongLength};
+use checker::Kind::{self, Empty, Mixed, WrongLength, ZeroFilled};
 use report::{Durable, Verdict};
 
 use crate::support::{options, run, uml, workloads};
@@ -48,12 +48,12 @@ async fn savers() {
     use Durable::{No, Yes};
     check(&[
         ("naive_config", "ext4", &[Empty], No),
-        ("naive_config", "ext4:noauto_da_alloc", &[Empty], No),
-        ("naive_config", "xfs", &[Empty], No),
+        ("naive_config", "ext4:noauto_da_alloc", &[Empty, WrongLength, ZeroFilled], No),
+        ("naive_config", "xfs", &[Empty, WrongLength, ZeroFilled], No),
         ("naive_config", "btrfs", &[Empty], No),
         ("tempfile_no_sync", "ext4", HOLDS, No),
-        ("tempfile_no_sync", "ext4:noauto_da_alloc", &[Empty], No),
-        ("tempfile_no_sync", "xfs", &[Empty], No),
+        ("tempfile_no_sync", "ext4:noauto_da_alloc", &[Empty, WrongLength, ZeroFilled], No),
+        ("tempfile_no_sync", "xfs", &[Empty, WrongLength, ZeroFilled], No),
         ("tempfile_no_sync", "btrfs", HOLDS, No),
         ("tempfile_sync_data", "ext4", HOLDS, No),
         ("tempfile_sync_data", "ext4:noauto_da_alloc", HOLDS, No),
@@ -72,7 +72,7 @@ async fn savers_in_python() {
     use Durable::No;
     check(&[
         ("naive_config_py", "ext4", &[Empty], No),
-        ("naive_config_py", "xfs", &[Empty, WrongLength], No),
+        ("naive_config_py", "xfs", &[Empty, WrongLength, ZeroFilled], No),
         ("naive_config_py", "btrfs", &[Empty], No),
         ("fsync_replace_py", "ext4", HOLDS, No),
         ("fsync_replace_py", "xfs", HOLDS, No),
@@ -85,15 +85,15 @@ async fn savers_in_python() {
 async fn half_measures() {
     use Durable::{No, Yes};
     check(&[
-        ("rename_before_close", "ext4:noauto_da_alloc", &[Empty, WrongLength], No),
-        ("rename_before_close", "xfs", &[Empty, WrongLength], No),
+        ("rename_before_close", "ext4:noauto_da_alloc", &[Empty, WrongLength, ZeroFilled], No),
+        ("rename_before_close", "xfs", &[Empty, WrongLength, ZeroFilled], No),
         ("rename_before_close", "btrfs", HOLDS, No),
         ("sync_file_range_only", "ext4:noauto_da_alloc", HOLDS, No),
         ("sync_file_range_only", "xfs", HOLDS, No),
         ("sync_file_range_only", "btrfs", HOLDS, No),
         ("overwrite_in_place", "ext4:noauto_da_alloc", &[Mixed, Kind::Stale], No),
         ("overwrite_in_place", "xfs", &[Mixed, Kind::Stale], No),
-        ("overwrite_in_place", "btrfs", &[Kind::Stale], No),
+        ("overwrite_in_place", "btrfs", &[Mixed, Kind::Stale], No),
         ("overwrite_dsync", "ext4:noauto_da_alloc", &[Mixed], Yes),
         ("overwrite_dsync", "xfs", &[Mixed], Yes),
         ("overwrite_dsync", "btrfs", HOLDS, Yes),
@@ -115,7 +115,7 @@ async fn a_commit_can_overtake_the_writeback_of_a_rename() {
     options.model.tear = disk::TearKind::None;
     let directory = tempfile::tempdir().unwrap();
     let report = run(&workloads(&["tempfile_no_sync"]), &options, directory.path()).await.report;
-    for (cell, kind) in report.cells.iter().zip([Kind::ZeroFilled, Empty]) {
+    for (cell, kind) in report.cells.iter().zip([ZeroFilled, Empty]) {
         assert!(cell.exhaustive(), "{} {:?}", cell.id, cell.failure);
         let found: Vec<Kind> = cell.violations.iter().map(|violation| violation.kind).collect();
         assert_eq!(found, [kind], "{}", cell.id);
