@@ -403,7 +403,7 @@ impl Progress {
     fn open(&mut self, unit: Unit, model: &DiskModel) -> Arc<Unit> {
         let allowed = match &unit.again {
             None => Fates::open(model, unit.replayed.epochs[unit.epoch].volatile_writes(&unit.replayed.log)),
-            Some(Again { class, log, epoch, .. }) => class.clone().crashed(model, epoch.volatile_writes(log)),
+            Some(Again { class, log, epoch, .. }) => class.clone().crashed(epoch.volatile_writes(log)),
         };
         let allowed = allowed.count();
         self.result.tally.allowed += &allowed;

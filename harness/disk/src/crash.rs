@@ -298,7 +298,8 @@ mod tests {
             for (index, epoch) in epochs(&log, model).iter().enumerate() {
                 epoch.advance(&mut durable, &log, from);
                 from = epoch.durable;
-                let second = Layers::new(durable.clone(), &log, epoch, *model);
+                let atomic = DiskModel { tear: TearKind::None, ..*model };
+                let second = Layers::new(durable.clone(), &log, epoch, atomic);
                 for (outcome, count) in brute_force(&second, start, reads) {
                     *outcomes.entry((index, outcome)).or_default() += count;
                 }

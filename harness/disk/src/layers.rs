@@ -56,7 +56,7 @@ impl Layers {
         for write in &log.writes[..epoch.durable] {
             durable.write(write.sector, write.data.clone());
         }
-        let fates = class.clone().crashed(&first.model, epoch.volatile_writes(log));
+        let fates = class.clone().crashed(epoch.volatile_writes(log));
         let second: Vec<WriteEntry> = epoch.volatile_writes(log).cloned().collect();
         Self {
             below: Below::Recovery { first: first.clone(), durable },
@@ -108,7 +108,7 @@ impl Layers {
             // From the latest write to the earliest: what lies below one that survived does not matter.
             for &write in layers.covering.get(&sector).into_iter().flatten().rev() {
                 let entry = &self.volatile[write as usize];
-                let (content, unit) = (entry.at(sector), self.unit(entry, sector));
+                let (content, unit) = (entry.at(sector), self.unit(write, sector));
                 match (fates.forced(write, unit), top) {
                     (Some(false), _) => {}
                     (Some(true), top) => return under(top, content),
@@ -139,7 +139,7 @@ impl Layers {
         };
         for (index, write) in self.volatile.iter().enumerate().skip(last) {
             for sector in write.sector..write.sector + write.sectors() {
-                if state.survived(index as u32, self.unit(write, sector)) {
+                if state.survived(index as u32, self.unit(index as u32, sector)) {
                     image.write(sector, write.at(sector));
                 }
             }
@@ -147,10 +147,14 @@ impl Layers {
         image
     }
 
-    /// The unit, within `write`, that holds an absolute sector.
-    fn unit(&self, write: &WriteEntry, sector: u64) -> u32 {
+    /// The unit, within the volatile write of this index, that holds an absolute sector.
+    fn unit(&self, write: u32, sector: u64) -> u32 {
+        if write as usize >= self.before_recovery() {
+            // Recovery's own are atomic: see `Fates::crashed`.
+            return 0;
+        }
         let unit = u64::from(self.model.unit);
-        (sector / unit - write.sector / unit) as u32
+        (sector / unit - self.volatile[write as usize].sector / unit) as u32
     }
 }
 
