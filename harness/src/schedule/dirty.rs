@@ -52,7 +52,17 @@ mod tests {
 
     #[test]
     fn halves_are_cut_at_pages_and_each_has_one() {
-        let cuts = [0..0, 0..4096, 5..4097, 4095..4097, 0..9407, 8192..20480, 8192..8193, 9000..8000].map(cut);
+        let cuts = [
+            0..0,
+            0..4096,
+            5..4097,
+            4095..4097,
+            0..9407,
+            8192..20480,
+            8192..8193,
+            std::ops::Range { start: 9000, end: 8000 },
+        ]
+        .map(cut);
         assert_eq!(cuts, [None, None, Some(4096), Some(4096), Some(8192), Some(16384), None, None]);
     }
 }
