@@ -137,8 +137,8 @@ fn cuts(offset: u64, length: u64) -> impl Iterator<Item = u64> {
 
 /// What the agent would report of this tree: it follows the same guide.
 fn observe(tree: &Tree, guide: &Guide) -> Observation {
-    let mut links: HashMap<u64, u64> = HashMap::new();
-    tree.0.values().for_each(|node| *links.entry(node.inode).or_default() += 1);
+    let mut names: HashMap<u64, Vec<&RelPath>> = HashMap::new();
+    tree.0.iter().for_each(|(path, node)| names.entry(node.inode).or_default().push(path));
     let entry = |path: &RelPath, node: &Node| {
         let kind = match &node.kind {
             trace::Kind::File(content) => {
@@ -148,7 +148,9 @@ fn observe(tree: &Tree, guide: &Guide) -> Observation {
             trace::Kind::Symlink(target) => EntryKind::Symlink { target: target.clone() },
             trace::Kind::Special { mode, .. } => EntryKind::Special { mode: *mode },
         };
-        Entry { kind, mode: node.mode, uid: node.uid, gid: node.gid, links: links[&node.inode] }
+        let names = &names[&node.inode];
+        let same_as = names.first().filter(|first| **first != path).map(|&first| first.clone());
+        Entry { kind, mode: node.mode, uid: node.uid, gid: node.gid, links: names.len() as u64, same_as }
     };
     let entries = tree.0.iter().map(|(path, node)| (path.clone(), entry(path, node))).collect();
     Observation { mount: Mount::Mounted, entries }
@@ -160,8 +162,9 @@ fn see(guide: &Guide, path: &RelPath, content: &trace::Content) -> Seen {
         return Seen::Bytes(content.clone());
     }
     let Some(mut reading) = Reading::begin(guide, path, size) else { return Seen::NotRead };
-    for chunk in content.chunks(CHUNK) {
-        if let Some(seen) = reading.feed(chunk) {
+    while let Some(offset) = reading.next_offset() {
+        let start = offset as usize;
+        if let Some(seen) = reading.feed(&content[start..(start + CHUNK).min(content.len())]) {
             return seen;
         }
     }
