@@ -37,3 +37,5 @@ match sys.argv[1:]:
             file.write(settings(1))
     case ["save", *without]:
         save("settings", settings(2), without)
+    case _:
+        sys.exit(__doc__)

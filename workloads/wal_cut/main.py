@@ -99,5 +99,7 @@ match sys.argv[1:]:
         segment, end = cut(without)
         end = append(segment, end, 4)
         append(segment, end, 5)
-    case ["check"]:
+    case ["check", *_]:  # the file with the acks is named there, too
         check()
+    case _:
+        sys.exit(__doc__)
