@@ -66,20 +66,32 @@ impl Point {
 }
 
 /// Judges every point at which a recorded program can be killed.
+///
+/// Where the workload has a check, to be called within a tokio runtime, where blocking is allowed.
 pub fn process_crash(subject: &Subject) -> ProcessReport {
     let Subject { name, trace, history, rules, .. } = subject;
     let mut states = 0;
+    let mut unchecked = None;
     let mut found: BTreeMap<(RelPath, Invariant, Kind), ProcessViolation> = BTreeMap::new();
     let walked = points(trace, |point, tree| {
         states += 1;
         let moment = Moment { begun_earliest: point.begun(), ended_latest: point.ended };
-        for finding in rules.judge(&observe(&tree, rules.guide()), &moment) {
+        let observation = observe(&tree, rules.guide());
+        let mut findings = rules.judge(&observation, &moment);
+        if let Some(checker) = &subject.checker {
+            match tokio::runtime::Handle::current().block_on(checker.judge(&observation, &moment)) {
+                Ok(more) => findings.extend(more),
+                Err(error) => drop(unchecked.get_or_insert(error.to_string())),
+            }
+        }
+        for finding in findings {
             if !finding.fails {
                 continue;
             }
             let first = || {
                 let op = point.begun().checked_sub(1).map(|index| op_ref(trace, index));
-                let versions = history.versions(&finding.path);
+                // The root stands for all files.
+                let versions = if finding.path.is_root() { &[] } else { history.versions(&finding.path) };
                 ProcessViolation {
                     invariant: finding.invariant.to_string(),
                     kind: finding.kind,
@@ -96,7 +108,7 @@ pub fn process_crash(subject: &Subject) -> ProcessReport {
             found.entry(key).or_insert_with(first).states += 1;
         }
     });
-    let failure = walked.err().map(|(op, why)| format!("op {op} cannot be followed: {why}"));
+    let failure = walked.err().map(|(op, why)| format!("op {op} cannot be followed: {why}")).or(unchecked);
     let (violations, limits) = (found.into_values().collect(), trace.limits.clone());
     ProcessReport { workload: name.clone(), states, violations, limits, failure }
 }

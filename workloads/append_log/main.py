@@ -32,3 +32,5 @@ match sys.argv[1:]:
             log.writelines(map(record, range(1, 7)))
     case ["append", *without]:
         append(os.open("log", os.O_WRONLY | os.O_APPEND), range(7, 10), fsync="without-fsync" not in without)
+    case _:
+        sys.exit(__doc__)

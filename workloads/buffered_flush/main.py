@@ -31,3 +31,5 @@ match sys.argv[1:]:
             file.write(settings(1))
     case ["save", *without]:
         kept = save("settings", settings(2), flush="without-flush" not in without)
+    case _:
+        sys.exit(__doc__)

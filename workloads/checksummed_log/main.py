@@ -71,3 +71,5 @@ match sys.argv[1:]:
         append(os.open("log", os.O_WRONLY | os.O_APPEND), range(3, 6), fsync="without-fsync" not in without)
     case ["check", *without]:
         check(trusting="without-checksum" in without)
+    case _:
+        sys.exit(__doc__)

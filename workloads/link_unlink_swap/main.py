@@ -59,5 +59,7 @@ match sys.argv[1:]:
         write("settings", settings(1))
     case ["save", *without]:
         save(without)
-    case ["check"]:
+    case ["check", *_]:  # the file with the acks is named there, too
         check()
+    case _:
+        sys.exit(__doc__)

@@ -56,3 +56,5 @@ match sys.argv[1:]:
         build("theme", 1, fsync=True)
     case ["save", *without]:
         save(without)
+    case _:
+        sys.exit(__doc__)
