@@ -10,8 +10,7 @@ use disk::{BlockLog, CacheKind, Decision, DiskModel, Entry, Fates, Layers, TearK
 use harness::brute::{Outcomes, brute_force, count};
 use harness::explore::{Class, explore};
 use harness::replay::Replay;
-use harness::subject::Subject;
-use harness::walk::Walk;
+use harness::subject::{Bounds, Subject};
 use num_bigint::BigUint;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
@@ -111,14 +110,13 @@ fn beginning(log: &BlockLog, writes: usize) -> BlockLog {
 struct Bug {
     /// Which turn it leaves out, in each walk.
     turn: usize,
-    walk: Walk,
     runs: usize,
     unseen: Option<(Vec<Decision>, Class)>,
 }
 
 impl Bug {
     fn new(turn: usize) -> Self {
-        Self { turn, walk: Walk::default(), runs: 0, unseen: None }
+        Self { turn, runs: 0, unseen: None }
     }
 
     /// What the buggy explorer takes the class for.
@@ -128,10 +126,15 @@ impl Bug {
             let observation = if unseen { seen.observation.clone() } else { class.observation };
             return Class { observation, ..class };
         }
-        self.walk.ran(class.fates.decisions());
-        if self.runs == self.turn {
-            let copy = Class { fates: class.fates.clone(), observation: class.observation.clone() };
-            self.unseen = self.walk.next().map(|prefix| (prefix.to_vec(), copy));
+        let decisions = class.fates.decisions();
+        if self.runs == self.turn
+            && let Some(last) = decisions.iter().rposition(|decision| decision.survived)
+        {
+            // What `explore` turns round next: the last answer that has not been.
+            let mut prefix = decisions[..=last].to_vec();
+            prefix[last].survived = false;
+            let (fates, observation) = (class.fates.clone(), class.observation.clone());
+            self.unseen = Some((prefix, Class { fates, observation, recovery: None }));
         }
         self.runs += 1;
         class
@@ -207,8 +210,12 @@ async fn one_case(
     compared: &mut [Compared],
 ) -> Result<(), String> {
     let setup = "mkdir d; yes old | head -c 5000 | tee a > d/c";
-    let subject =
-        Subject::of("random".into(), Vec::new(), record_program(setup, &["python3", "-c", &program(&case.acts)]), 1);
+    let subject = Subject::of(
+        "random".into(),
+        Vec::new(),
+        record_program(setup, &["python3", "-c", &program(&case.acts)]),
+        Bounds::default(),
+    );
     let subject = subject.map_err(|error| error.to_string())?;
     let schedule = case.schedule % subject.schedules.len();
     let replay = replay_on(guests, filesystem, &subject, schedule).await;
