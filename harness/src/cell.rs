@@ -197,7 +197,7 @@ impl Cell {
         state.started.get_or_insert_with(Instant::now);
         let total = self.subject.schedules.len();
         if self.may_go_on(state) {
-            state.next_round(total);
+            state.next_round(total, &self.model, self.budget.mounts);
             let most = self.budget.mounts.map_or(u64::MAX, |limit| limit - state.given);
             // Which schedules were replayed before a budget of mounts was spent must not depend on who was faster.
             let ready = self.budget.mounts.is_none() || state.replays.admitted == total || state.replays.full;
@@ -269,7 +269,7 @@ impl Cell {
         let state = &mut *state;
         state.running -= 1;
         state.replays.arrived.insert(replayed.schedule, replayed);
-        state.admit(&self.model);
+        state.admit(&self.model, self.budget.mounts);
     }
 
     /// Branches were entered; `tally` is what they came to. Those that are missing were left when the time was over.
@@ -364,14 +364,15 @@ impl Cell {
 }
 
 impl Progress {
-    /// Admits the replays whose turn it is.
-    fn admit(&mut self, model: &DiskModel) {
+    /// Admits the replays whose turn it is, if there is room, and mounts enough to enter at least what they begin with.
+    fn admit(&mut self, model: &DiskModel, mounts: Option<u64>) {
         while let Some(next) = self.replays.arrived.first_entry() {
             let held = self.replays.held + next.get().bytes();
             if *next.key() != self.replays.admitted {
                 return;
             }
-            if self.replays.held > 0 && held > HELD {
+            let beyond = mounts.is_some_and(|most| self.units.len() as u64 >= most);
+            if beyond || (self.replays.held > 0 && held > HELD) {
                 self.replays.full = true;
                 return;
             }
@@ -421,7 +422,7 @@ impl Progress {
     }
 
     /// Begins the next round if this one is over.
-    fn next_round(&mut self, total: usize) {
+    fn next_round(&mut self, total: usize, model: &DiskModel, mounts: Option<u64>) {
         let all = self.replays.admitted == total || self.replays.full;
         // Replays may be under way: those that come after the ones which are explored now change nothing.
         if !all || self.front.is_under_way() {
@@ -432,6 +433,7 @@ impl Progress {
         }
         self.replays.held = 0;
         self.replays.full = false;
+        self.admit(model, mounts);
     }
 }
 

@@ -268,7 +268,6 @@ fn commands_that_do_not_do() {
             &["run", "--time-limit", "1", "--", "sleep", &long],
             &["run", "--", "truncate", "-s", "2G", "large"],
             &["run", "--budget=1mount", "--", "sh", "-c", "head -c 90000000 /dev/zero > large"],
-            &["run", "--schedules=4000000000", "--", "sh", "-c", "for f in 1 2 3 4 5 6 7 8 9; do echo > $f; done"],
             &["run", "hangs"],
             &["run", "build"],
             &["run", "setup"],
@@ -572,6 +571,23 @@ fn killed() {
     signal(&child, "KILL");
     assert_eq!(shown(child.wait().unwrap()), 128 + 9);
     wait("guests to be gone", || place.guests().is_empty());
+}
+
+/// More schedules than could ever be replayed: some are chosen, it is said how many there are, and nothing is claimed.
+#[test]
+fn countless_schedules() {
+    if !uml() {
+        return;
+    }
+    let place = Place::new();
+    let script = "for f in 1 2 3 4 5 6 7 8 9; do echo > $f; done";
+    let arguments = ["--schedules=4000000000", "--budget=5mounts", "--format=json", "--", "sh", "-c", script];
+    let ended = place.run(&[&["run", "--vm", "uml", "--fs", "ext4"], &arguments[..]].concat());
+    let cell = &place.report()["cells"][0];
+    assert!(ended.status <= 1, "{}", ended.stderr);
+    assert_eq!(cell["crash_states"]["mounts"], 5, "{cell}");
+    assert!(cell["schedules"]["total"].as_u64().unwrap() > 1_000_000 && cell["exhaustive"] == false, "{cell}");
+    assert!(cell["notes"].to_string().contains("20,000 of them were chosen"), "{cell}");
 }
 
 /// Killed again and again, at moments that fall anywhere, and gone on with each time: the report is the one of a run

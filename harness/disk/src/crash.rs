@@ -11,8 +11,8 @@ use crate::{BlockLog, Decision, Fates, Image, Layers, Mark, Queueing, SECTOR, Wr
 /// A disk after a crash on which the fate of a volatile write is chosen only when the guest reads it.
 ///
 /// A run starts with a set of decisions that hold from the beginning, whatever the order in which the guest reads
-/// (so another order cannot break the partition into classes). A question that is met and not settled is settled as
-/// *survived*, and noted. What is noted at the end names the class of states that this run stands for.
+/// (so another order cannot break the partition into classes). A question that is met and not settled is settled
+/// ([`Fates::rather_survived`]), and noted. What is noted at the end names the class of states that this run stands for.
 #[derive(Debug)]
 pub struct CrashDisk {
     layers: Arc<Layers>,
@@ -75,11 +75,16 @@ impl CrashDisk {
 
     /// The content of one sector that the guest has not written; settles what must be settled to know it.
     fn resolve(&mut self, sector: u64) -> &[u8] {
-        let look = self.layers.look(sector, &self.fates);
-        if let Some((write, unit)) = look.undecided {
-            self.fates.settle(Decision { write, unit, survived: true });
+        let layers = &*self.layers;
+        loop {
+            let look = layers.look(sector, &self.fates);
+            let Some((write, unit)) = look.undecided else { return look.content };
+            let survived = self.fates.rather_survived(write);
+            self.fates.settle(Decision { write, unit, survived });
+            if survived {
+                return look.content;
+            }
         }
-        look.content
     }
 }
 
@@ -222,22 +227,17 @@ mod tests {
         mut guest: impl FnMut(CrashDisk, usize) -> (T, Fates),
     ) -> Outcomes<T> {
         let mut outcomes = BTreeMap::new();
-        let mut path: Vec<Decision> = Vec::new();
-        loop {
+        let mut paths: Vec<Vec<Decision>> = vec![Vec::new()];
+        while let Some(path) = paths.pop() {
             let (outcome, fates) = guest(disk(&path), path.len());
             *outcomes.entry(outcome).or_default() += fates.count();
-            path = fates.decisions().to_vec();
-            loop {
-                match path.pop() {
-                    None => return outcomes,
-                    Some(last) if last.survived => {
-                        path.push(Decision { survived: false, ..last });
-                        break;
-                    }
-                    Some(_) => {}
-                }
+            let decisions = fates.decisions();
+            for (index, last) in decisions.iter().enumerate().skip(path.len()) {
+                let turned = Decision { survived: !last.survived, ..*last };
+                paths.push([&decisions[..index], &[turned]].concat());
             }
         }
+        outcomes
     }
 
     fn explore(layers: &Arc<Layers>, start: u64, reads: u32) -> Outcomes<Vec<u8>> {

@@ -186,6 +186,12 @@ impl Fates {
         }
     }
 
+    /// Which way an open question about `write` is taken first: nothing is lost without need, and a write that has lost
+    /// something is lost as a whole before it is torn.
+    pub fn rather_survived(&self, write: u32) -> bool {
+        self.known.get(&write).is_none_or(|known| known.lost.is_none() || known.survived.is_some())
+    }
+
     /// Whether any state is left if `write` is known to be `known`: at most one write of a crash may have lost both its
     /// whole fates, and that one must still have a torn one.
     fn possible(&self, write: u32, known: Known) -> bool {

@@ -6,15 +6,17 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use checker::Guide;
-use disk::{BlockLog, CacheKind, Decision, DiskModel, Entry, Fates, Layers, TearKind, epochs};
+use disk::{BlockLog, CacheKind, DiskModel, Entry, Fates, Layers, TearKind, epochs};
 use harness::brute::{Outcomes, brute_force, count};
-use harness::explore::{Class, explore};
+use harness::explore::{Class, enter, explore};
+use harness::frontier::Branch;
 use harness::replay::Replay;
 use harness::subject::{Bounds, Subject};
 use num_bigint::BigUint;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use protocol::Filesystem;
+use vm::GuestError;
 
 use crate::support::{OneGuest, filesystem, record_program, replay_on, uml};
 
@@ -105,40 +107,31 @@ fn beginning(log: &BlockLog, writes: usize) -> BlockLog {
     BlockLog { queueing: log.queueing[..writes.len()].to_vec(), writes, entries }
 }
 
-/// The seeded bug: an explorer that does not turn round one answer, as if the question did not matter, and takes the
-/// states that it never saw for more of the kind that it saw last. Its classes still add up to all states.
-struct Bug {
-    /// Which turn it leaves out, in each walk.
+/// The seeded bug: an explorer that does not turn round one answer, that of run number `turn`, as if the question did
+/// not matter, and takes the states that it never saw for more of the kind that it has just seen. Its classes still add
+/// up to all states.
+async fn explore_wrongly(
+    guests: &mut OneGuest,
+    filesystem: &Filesystem,
+    layers: &Arc<Layers>,
     turn: usize,
-    runs: usize,
-    unseen: Option<(Vec<Decision>, Class)>,
-}
-
-impl Bug {
-    fn new(turn: usize) -> Self {
-        Self { turn, runs: 0, unseen: None }
-    }
-
-    /// What the buggy explorer takes the class for.
-    fn misjudge(&mut self, class: Class) -> Class {
-        if let Some((prefix, seen)) = &self.unseen {
-            let unseen = class.fates.decisions().starts_with(prefix);
-            let observation = if unseen { seen.observation.clone() } else { class.observation };
-            return Class { observation, ..class };
-        }
-        let decisions = class.fates.decisions();
-        if self.runs == self.turn
-            && let Some(last) = decisions.iter().rposition(|decision| decision.survived)
+    mut class: impl FnMut(Class),
+) -> Result<bool, GuestError> {
+    let mut branches = vec![Branch::root()];
+    for run in 0.. {
+        let Some(branch) = branches.pop() else { break };
+        let found = enter(guests, filesystem, layers, &branch.prefix(), false).await?;
+        branches.extend(branch.rest(found.fates.decisions(), 0));
+        if run == turn
+            && let Some(unseen) = branches.pop()
         {
-            // What `explore` turns round next: the last answer that has not been.
-            let mut prefix = decisions[..=last].to_vec();
-            prefix[last].survived = false;
-            let (fates, observation) = (class.fates.clone(), class.observation.clone());
-            self.unseen = Some((prefix, Class { fates, observation, recovery: None }));
+            let mut fates = layers.fates();
+            unseen.prefix().into_iter().for_each(|decision| fates.settle(decision));
+            class(Class { fates, observation: found.observation.clone(), recovery: None });
         }
-        self.runs += 1;
-        class
+        class(found);
     }
+    Ok(true)
 }
 
 /// How much was compared.
@@ -171,16 +164,15 @@ async fn compare(
             continue;
         }
         let mut late = Outcomes::new();
-        let mut bug = bug.map(Bug::new);
         let class = |class: Class| {
             compared.mounts += 1;
-            let class = match &mut bug {
-                Some(bug) => bug.misjudge(class),
-                None => class,
-            };
             count(&mut late, &class.observation, class.fates.count());
         };
-        let whole = explore(guests, filesystem, &layers, || true, class).await.map_err(|error| error.to_string())?;
+        let whole = match bug {
+            None => explore(guests, filesystem, &layers, || true, class).await,
+            Some(turn) => explore_wrongly(guests, filesystem, &layers, turn, class).await,
+        };
+        let whole = whole.map_err(|error| error.to_string())?;
         let flat = brute_force(guests, filesystem, &layers).await.map_err(|error| error.to_string())?;
         if !whole || late != flat || flat.values().sum::<BigUint>() != BigUint::from(states) {
             let numbers = |outcomes: &Outcomes| outcomes.values().map(BigUint::to_string).collect::<Vec<_>>();

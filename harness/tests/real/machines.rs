@@ -23,6 +23,11 @@ async fn the_whole_path_on_qemu() {
         assert!(cell.exhaustive(), "{}", cell.id);
         assert!(cell.vm.starts_with("qemu"), "{}", cell.vm);
         let kinds: Vec<Kind> = cell.violations.iter().map(|violation| violation.kind).collect();
-        assert_eq!(kinds, [Kind::Empty], "{}", cell.id);
+        // What User Mode Linux finds (figures.rs): on xfs, the half of a file that was written back alone shows, too.
+        let expected: &[Kind] = match cell.id.fs.as_str() {
+            "xfs" => &[Kind::Empty, Kind::WrongLength, Kind::ZeroFilled],
+            _ => &[Kind::Empty],
+        };
+        assert_eq!(kinds, expected, "{}", cell.id);
     }
 }
