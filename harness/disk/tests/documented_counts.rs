@@ -54,8 +54,8 @@ fn the_formula_for_one_tear() {
 fn mounts(tear: TearKind) -> (u32, BigUint) {
     let layers = layers(&[(100, 8), (108, 8), (200, 1)], tear);
     let (mut mounts, mut states) = (0, BigUint::ZERO);
-    let mut next: Option<Vec<Decision>> = Some(Vec::new());
-    while let Some(prefix) = next {
+    let mut prefixes: Vec<Vec<Decision>> = vec![Vec::new()];
+    while let Some(prefix) = prefixes.pop() {
         let mut disk = CrashDisk::new(layers.clone(), &prefix);
         let mut record = [0; SECTOR];
         disk.read(200, &mut record);
@@ -66,10 +66,10 @@ fn mounts(tear: TearKind) -> (u32, BigUint) {
         mounts += 1;
         states += fates.count();
         let path = fates.decisions();
-        next = path.iter().rposition(|decision| decision.survived).map(|last| {
-            let flipped = Decision { survived: false, ..path[last] };
-            [&path[..last], &[flipped]].concat()
-        });
+        for (index, decision) in path.iter().enumerate().skip(prefix.len()) {
+            let turned = Decision { survived: !decision.survived, ..*decision };
+            prefixes.push([&path[..index], &[turned]].concat());
+        }
     }
     (mounts, states)
 }

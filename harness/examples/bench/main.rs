@@ -4,11 +4,13 @@
 //! Nothing is asserted: a slow machine is no defect.
 
 mod first;
+mod limit;
 mod processes;
 mod recorder;
 mod sample;
 mod speed;
 mod states;
+mod workers;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -23,14 +25,16 @@ struct Effort {
     rounds: usize,
     /// Each exploration is repeated for at least this long, seconds.
     seconds: f64,
+    /// Mounts in each run that is measured with one worker and with two.
+    mounts: u64,
     /// Injections in the workloads whose states are counted.
     schedules: u32,
     /// Whether the very first run, with its build, is measured too.
     cold: bool,
 }
 
-const FULL: Effort = Effort { rounds: 5, seconds: 2.0, schedules: 1, cold: true };
-const QUICK: Effort = Effort { rounds: 3, seconds: 0.5, schedules: 0, cold: false };
+const FULL: Effort = Effort { rounds: 5, seconds: 2.0, mounts: 8000, schedules: 1, cold: true };
+const QUICK: Effort = Effort { rounds: 3, seconds: 0.5, mounts: 1000, schedules: 0, cold: false };
 
 /// Where things are.
 struct Places {
@@ -89,6 +93,7 @@ fn measure(effort: Effort) -> Outcome<()> {
     println!("{}", sample::machine());
     println!("Figures are medians of {} turns, with (least to most).", effort.rounds);
     runtime.block_on(speed::measure(&places, effort))?;
+    runtime.block_on(workers::measure(&places, effort))?;
     drop(runtime);
     states::count(&places, effort)?;
     recorder::measure(&places, effort)?;

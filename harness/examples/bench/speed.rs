@@ -1,4 +1,4 @@
-//! Classes of crash states per second, for each machine and file system.
+//! Classes of crash states per second, for each machine and file system; and beside what the host's kernel would need.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use checker::Moment;
-use disk::{DiskModel, Layers};
-use harness::explore::{Guests, explore};
+use disk::{DiskModel, Layers, State};
+use harness::explore::{Class, Guests, explore};
 use harness::mkfs::{KINDS, mkfs};
 use harness::replay::{populate, replay};
 use harness::subject::{Bounds, Subject};
@@ -17,7 +17,7 @@ use vm::{Accelerator, Guest, GuestError, Limits, Machine, Paths, Qemu, Uml};
 use workload::Workload;
 
 use crate::sample::{Samples, print_table};
-use crate::{Effort, Outcome, Places, processes};
+use crate::{Effort, Outcome, Places, limit, processes};
 
 /// The workload whose crash states are explored.
 const WORKLOAD: &str = "naive_config";
@@ -46,6 +46,13 @@ struct Course {
     per_second: Samples,
     per_processor_second: Samples,
     guest_share: Samples,
+    /// Of each class the state that lost the fewest writes, and its epoch.
+    states: Vec<(usize, State)>,
+    /// Seconds that one of these states takes the host's own kernel, and that a class takes the guest, divided by that.
+    native: Samples,
+    slower: Samples,
+    /// Why the host cannot do that.
+    no_native: Option<String>,
 }
 
 impl Course {
@@ -55,6 +62,21 @@ impl Course {
         self.per_second.push(classes / cost.clock);
         self.per_processor_second.push(classes / (cost.harness + cost.guest));
         self.guest_share.push(100.0 * cost.guest / (cost.harness + cost.guest));
+    }
+
+    /// The same classes on the host, right after the guest had them.
+    fn add_native(&mut self, cost: &Cost) {
+        let image = |index: usize| {
+            let (epoch, state) = &self.states[index];
+            self.epochs[*epoch].layers.image(state)
+        };
+        match limit::seconds(&self.filesystem.kind, self.states.len(), image) {
+            Ok(native) => {
+                self.native.push(1000.0 * native);
+                self.slower.push(cost.clock / cost.classes as f64 / native);
+            }
+            Err(reason) => self.no_native = Some(reason),
+        }
     }
 }
 
@@ -97,8 +119,11 @@ pub async fn measure(places: &Places, effort: Effort) -> Outcome<()> {
             for course in courses {
                 let seconds = if turn == 0 { 0.0 } else { effort.seconds };
                 let cost = pass(stand, &subject, course, seconds).await?;
-                if turn > 0 {
+                if turn == 0 {
+                    course.states = states(stand, course).await?;
+                } else {
                     course.add(&cost);
+                    course.add_native(&cost);
                 }
             }
         }
@@ -114,6 +139,7 @@ pub async fn measure(places: &Places, effort: Effort) -> Outcome<()> {
     let header =
         ["machine", "file system", "classes/s", "aim", "classes per CPU second", "CPU in the guest", "classes"];
     print_table(&heading, &header, rows.collect());
+    print_native(&stands);
     for (stand, _) in &stands {
         println!("boot of {}: {:.1} s, Linux {}", stand.machine.name(), stand.boot, stand.guest.kernel());
     }
@@ -178,7 +204,28 @@ async fn prepare(guest: &mut Guest, subject: &Subject, kind: &str) -> Outcome<Co
         }
     }
     let none = Samples::default;
-    Ok(Course { filesystem, epochs, classes: 0, per_second: none(), per_processor_second: none(), guest_share: none() })
+    Ok(Course {
+        filesystem,
+        epochs,
+        classes: 0,
+        per_second: none(),
+        per_processor_second: none(),
+        guest_share: none(),
+        states: Vec::new(),
+        native: none(),
+        slower: none(),
+        no_native: None,
+    })
+}
+
+/// One state of each class.
+async fn states(stand: &mut Stand, course: &Course) -> Outcome<Vec<(usize, State)>> {
+    let mut states = Vec::new();
+    for (index, epoch) in course.epochs.iter().enumerate() {
+        let keep = |class: Class| states.push((index, class.fates.fewest_lost()));
+        explore(stand, &course.filesystem, &epoch.layers, || true, keep).await?;
+    }
+    Ok(states)
 }
 
 /// Explores all epochs, as a run does, again and again until `seconds` have passed.
@@ -232,4 +279,21 @@ fn row(machine: &str, course: &Course) -> Vec<String> {
         format!("{:.0} %", course.guest_share.median()),
         course.classes.to_string(),
     ]
+}
+
+fn print_native(stands: &[(Stand, Vec<Course>)]) {
+    let row = |machine: &str, course: &Course| {
+        let kind = course.filesystem.kind.as_str();
+        let aim = if (machine, kind) == ("uml", "ext4") { "≤ 1.5" } else { "" };
+        let (native, slower) = match &course.no_native {
+            Some(reason) => (format!("skipped, because {reason}"), String::new()),
+            None => (course.native.shown(2), course.slower.shown(2)),
+        };
+        vec![machine.into(), kind.into(), native, slower, aim.into()]
+    };
+    let rows = stands.iter().flat_map(|(stand, courses)| courses.iter().map(|it| row(stand.machine.name(), it)));
+    let heading = "Time for each class, beside the limit: a state of each on the host's own kernel (a loop device on a file in\n\
+                   memory; mount, read, unmount, detach).";
+    let header = ["machine", "file system", "limit, ms/class", "machine ÷ limit", "aim"];
+    print_table(heading, &header, rows.collect());
 }
