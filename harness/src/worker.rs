@@ -213,7 +213,7 @@ impl<'a> Worker<'a> {
         let subject = &cell.subject;
         let plan = subject.schedules[schedule].plan(&subject.trace, &subject.history);
         self.slot.set_guide(&subject.guide);
-        let guest = self.slot.guest().await?;
+        let guest = self.slot.player(subject).await?;
         let replay = replay(guest, &cell.filesystem, base, &plan, &subject.trace, &subject.live).await?;
         cell.replayed(Replayed::new(schedule, plan, replay, &cell.model));
         Ok(())

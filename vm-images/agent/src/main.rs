@@ -32,6 +32,7 @@ fn main() -> ExitCode {
     };
     let boot::Machine { mut mailbox, disk, hello } = machine;
     let mut guide = std::sync::Arc::default();
+    let mut trace = replay::Recorded::default();
     let mut reply = Reply::Hello(hello);
     loop {
         let command = match mailbox.reply(&reply).and_then(|()| mailbox.command()) {
@@ -45,8 +46,12 @@ fn main() -> ExitCode {
             Command::Populate { filesystem, tree } => {
                 populate::populate(&disk, &filesystem, &tree).map(|()| Reply::Done)
             }
-            Command::Replay { filesystem, steps, guide } => {
-                replay::replay(&disk, &filesystem, &steps, &guide, &mut mailbox).map(Reply::Replayed)
+            Command::Trace { calls, live } => {
+                trace = replay::Recorded { calls, live };
+                Ok(Reply::Done)
+            }
+            Command::Replay { filesystem, steps } => {
+                replay::replay(&disk, &filesystem, &steps, &trace, &mut mailbox).map(Reply::Replayed)
             }
             Command::Guide(new) => {
                 guide = new;
