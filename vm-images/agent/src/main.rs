@@ -2,6 +2,7 @@
 //!
 //! It never runs the workload itself. It does what the mailbox tells it, one command at a time.
 
+mod ahead;
 mod boot;
 mod calls;
 mod commit;
@@ -57,8 +58,8 @@ fn main() -> ExitCode {
                 guide = new;
                 Ok(Reply::Done)
             }
-            Command::Observe { filesystem } => {
-                observe::observe(&disk, &filesystem, &guide, &mut mailbox).map(Reply::Observed)
+            Command::Observe { filesystem, stride } => {
+                observe::observe(&disk, &filesystem, &guide, stride as usize, &mut mailbox).map(Reply::Observed)
             }
             Command::Shutdown => break,
         };

@@ -69,6 +69,8 @@ pub enum Command {
     Observe {
         /// What to mount.
         filesystem: Filesystem,
+        /// How much of a file to read at a time, bytes: a multiple of [`checker::CHUNK`].
+        stride: u32,
     },
     /// Power off.
     Shutdown,
