@@ -14,6 +14,7 @@ use crate::Sizes;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Guide {
     /// Contents that a file is compared with.
+    #[serde(with = "trace::bytes::each")]
     pub contents: Vec<Content>,
     /// For each file that an invariant is about: the candidates, no content twice.
     pub files: BTreeMap<RelPath, Vec<Candidate>>,
@@ -48,7 +49,7 @@ pub enum Seen {
     /// All before `offset` equals each of `candidates`; reading at `offset` failed with this errno.
     Failed { candidates: Vec<u32>, offset: u64, errno: i32 },
     /// The whole content (see [`Guide::read_all_up_to`]).
-    Bytes(Content),
+    Bytes(#[serde(with = "trace::bytes")] Content),
 }
 
 /// How many bytes the agent reads at a time: one page, the unit in which file systems read.
@@ -86,7 +87,8 @@ impl<'a> Reading<'a> {
         let matches = |index: &u32| {
             let content = &self.guide.contents[*index as usize];
             let rest = content.get(self.offset as usize..).unwrap_or_default();
-            rest.iter().zip(chunk).all(|(a, b)| a == b)
+            let both = rest.len().min(chunk.len());
+            rest[..both] == chunk[..both]
         };
         let left: Vec<u32> = self.candidates.iter().copied().filter(matches).collect();
         let known = left.iter().any(|index| self.length(*index) >= end);

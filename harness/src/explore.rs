@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use checker::{Mount, Observation};
+use checker::{CHUNK, Mount, Observation};
 use disk::{CrashDisk, Decision, Fates, Image, Layers, Recovery, StateDisk};
 use protocol::{Command, Filesystem, Reply};
 use vm::{Guest, GuestError};
 
 use crate::frontier::Branch;
+use crate::stride;
 
 /// What one mount found: the class of states that it stands for, and what all of them look like.
 #[derive(Debug)]
@@ -58,14 +59,14 @@ pub async fn explore(
         if !go_on() {
             return Ok(false);
         }
-        let found = enter(guests, filesystem, layers, &branch.prefix(), false).await?;
+        let found = enter(guests, filesystem, layers, &branch.prefix(), CHUNK, false).await?;
         branches.extend(branch.rest(found.fates.decisions(), 0));
         class(found);
     }
     Ok(true)
 }
 
-/// One run: mount, observe, unmount; with a record of what recovery writes, if `record` says so.
+/// One run: mount, observe `stride` bytes of a file at a time, unmount; with a record of what recovery writes, if `record` says so.
 ///
 /// A guest that dies on a state is asked again, on a fresh guest, with all that had been decided when it died: only
 /// what happens twice is the state's own doing.
@@ -74,6 +75,7 @@ pub async fn enter(
     filesystem: &Filesystem,
     layers: &Arc<Layers>,
     prefix: &[Decision],
+    stride: usize,
     record: bool,
 ) -> Result<Class, GuestError> {
     let mut decisions = prefix.to_vec();
@@ -82,7 +84,7 @@ pub async fn enter(
         let guest = guests.guest().await?;
         let disk = if record { CrashDisk::recording } else { CrashDisk::new };
         guest.insert(Box::new(disk(layers.clone(), &decisions)));
-        let reply = guest.call(&Command::Observe { filesystem: filesystem.clone() }).await;
+        let reply = guest.call(&observation(filesystem, stride)).await;
         let disk: Box<dyn std::any::Any> = guest.eject();
         let parts = disk.downcast::<CrashDisk>().map(|disk| disk.into_parts());
         let (fates, recovery) = parts.unwrap_or_else(|_| unreachable!("a guest gives back the disk it was given"));
@@ -105,6 +107,10 @@ pub async fn enter(
     }
 }
 
+fn observation(filesystem: &Filesystem, stride: usize) -> Command {
+    Command::Observe { filesystem: filesystem.clone(), stride: stride as u32 }
+}
+
 /// What one given disk looks like: for brute force and `harness replay`.
 pub async fn observe_image(
     guests: &mut impl Guests,
@@ -113,7 +119,7 @@ pub async fn observe_image(
 ) -> Result<Observation, GuestError> {
     let guest = guests.guest().await?;
     guest.insert(Box::new(StateDisk::new(image)));
-    let reply = guest.call(&Command::Observe { filesystem: filesystem.clone() }).await;
+    let reply = guest.call(&observation(filesystem, stride::MOST)).await;
     guest.eject();
     match reply {
         Ok(Reply::Observed(observation)) => Ok(observation),

@@ -8,6 +8,8 @@ use protocol::Command;
 use vm::{Guest, GuestError, Limits, Machine};
 
 use crate::explore::Guests;
+use crate::replay;
+use crate::subject::Subject;
 
 /// What every guest of a run boots from.
 pub struct Boot {
@@ -27,12 +29,14 @@ pub struct Slot<'a> {
     guest: Option<Guest>,
     guide: Option<Arc<Guide>>,
     told: bool,
+    /// Whose trace it was given.
+    given: Option<Arc<Subject>>,
 }
 
 impl<'a> Slot<'a> {
     /// No guest yet.
     pub fn new(boot: &'a Boot) -> Self {
-        Self { boot, guest: None, guide: None, told: false }
+        Self { boot, guest: None, guide: None, told: false, given: None }
     }
 
     /// Has guests observe along `guide` from now on.
@@ -42,6 +46,18 @@ impl<'a> Slot<'a> {
             self.told = false;
         }
     }
+
+    /// The guest, with what it needs to replay `subject`.
+    pub async fn player(&mut self, subject: &Arc<Subject>) -> Result<&mut Guest, GuestError> {
+        self.guest().await?;
+        let known = self.given.as_ref().is_some_and(|given| Arc::ptr_eq(given, subject));
+        let Some(guest) = &mut self.guest else { unreachable!("a guest has just been put there") };
+        if !known {
+            replay::give(guest, &subject.trace, &subject.live).await?;
+            self.given = Some(subject.clone());
+        }
+        Ok(guest)
+    }
 }
 
 impl Guests for Slot<'_> {
@@ -50,6 +66,7 @@ impl Guests for Slot<'_> {
             let Boot { machine, initramfs, sectors, limits } = self.boot;
             self.guest = Some(Guest::boot(machine.as_ref(), initramfs, *sectors, *limits).await?);
             self.told = false;
+            self.given = None;
         }
         let guest = self.guest.as_mut().unwrap_or_else(|| unreachable!("a guest has just been put there"));
         if !self.told

@@ -1,5 +1,7 @@
 //! Says what a block write holds, as far as its bytes tell: for people who read a report.
 
+use std::collections::HashSet;
+
 use disk::WriteEntry;
 use trace::{Content, History, RelPath, State, thousands};
 
@@ -15,6 +17,19 @@ pub struct Data<'a> {
 /// Knows the files of a trace.
 pub struct Labels {
     files: Vec<(RelPath, Content)>,
+    /// How the blocks of all these files begin.
+    blocks: HashSet<[u8; BEGINNING]>,
+}
+
+/// The block size of all file systems here, bytes.
+const BLOCK: usize = 4096;
+
+/// As many bytes as tell one block from another, nearly always.
+const BEGINNING: usize = 32;
+
+/// How a block begins; what is missing are zeros, as on the disk.
+fn beginning(block: &[u8]) -> [u8; BEGINNING] {
+    std::array::from_fn(|index| block.get(index).copied().unwrap_or(0))
 }
 
 impl Labels {
@@ -32,7 +47,8 @@ impl Labels {
         }
         // A temporary file has what its target gets: prefer the name that people know, the target's.
         files.sort_by_key(|(path, _)| !history.changed().contains(path));
-        Self { files }
+        let blocks = files.iter().flat_map(|(_, content)| content.chunks(BLOCK)).map(beginning).collect();
+        Self { files, blocks }
     }
 
     /// `4,096 bytes at sector 1,234: data of settings.json from byte 0`.
@@ -44,10 +60,14 @@ impl Labels {
         format!("{} bytes at sector {}: {what}", thousands(write.data.len() as u64), thousands(write.sector))
     }
 
+    /// Whether it looks like data of a file.
+    pub fn is_data(&self, write: &WriteEntry) -> bool {
+        self.blocks.contains(&beginning(&write.data))
+    }
+
     /// Which file's data it holds: the write's first block stands at a multiple of the block size in the file, and
     /// the file ends in zeros within its last block.
     pub fn data(&self, write: &WriteEntry) -> Option<Data<'_>> {
-        const BLOCK: usize = 4096;
         let first = &write.data[..BLOCK.min(write.data.len())];
         let holds = |block: &[u8]| first.strip_prefix(block).is_some_and(|tail| tail.iter().all(|&byte| byte == 0));
         self.files.iter().find_map(|(path, content)| {

@@ -49,7 +49,13 @@ pub async fn populate(
     Ok(recover::<DirectDisk>(disk).image)
 }
 
-/// Replays `plan` on a copy of `base`.
+/// Gives the guest what [`replay`] replays, for good.
+pub async fn give(guest: &mut Guest, trace: &Trace, live: &Arc<Guide>) -> Result<(), GuestError> {
+    let calls = trace.ops.iter().map(|op| op.call.clone()).collect();
+    guest.call(&Command::Trace { calls, live: live.clone() }).await.map(drop)
+}
+
+/// Replays `plan` on a copy of `base`. The guest must have been given the trace.
 pub async fn replay(
     guest: &mut Guest,
     filesystem: &Filesystem,
@@ -59,7 +65,7 @@ pub async fn replay(
     live: &Arc<Guide>,
 ) -> Result<Replay, ReplayError> {
     guest.insert(Box::new(LoggingDisk::new(base.clone())));
-    let command = Command::Replay { filesystem: filesystem.clone(), steps: plan.steps.clone(), guide: live.clone() };
+    let command = Command::Replay { filesystem: filesystem.clone(), steps: plan.steps.clone() };
     let outcome = guest.call(&command).await;
     let disk = guest.eject();
     let Reply::Replayed(observation) = outcome? else {

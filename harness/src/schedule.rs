@@ -207,7 +207,7 @@ impl Schedule {
                 plan.origins.push(Origin::Work(Work::CommitInFlight));
             }
             if op.result >= 0 {
-                plan.steps.push(Step::Call(op.call.clone()));
+                plan.steps.push(Step::Call(index as u32));
                 plan.origins.push(Origin::Op(index));
             }
             while let Some(injection) = injections.next_if(|injection| injection.after_op == index) {

@@ -71,8 +71,9 @@ pub enum SubjectError {
     Check(#[from] CheckError),
 }
 
-/// What a workload may write and leave, bytes. The agent holds the trace's data and the files that it compares with
-/// twice while it unpacks a command, and a guest has 512 MiB, of which its kernel needs some for the files themselves.
+/// What a workload may write and leave, bytes. The agent holds the trace's data, what they leave, and the contents that
+/// it compares with, some 2 times this, and as much again while it unpacks the last of them. A guest has 1024 MiB, and
+/// its kernel needs the rest for the files themselves.
 const LARGEST: u64 = 160 << 20;
 
 /// All schedules of a run are held in memory, and each takes a replay: more than this would take hours. Where there are

@@ -18,6 +18,7 @@ use crate::journal::{Journal, Record};
 use crate::mkfs::{MkfsError, mkfs};
 use crate::moment::moment;
 use crate::replay::{ReplayError, populate, replay};
+use crate::stride::stride;
 use crate::tally::{Key, Place, Tally, Violation};
 use crate::unit::{Replayed, Unit};
 use crate::words::violation_report;
@@ -77,6 +78,8 @@ struct At {
     unit: Arc<Unit>,
     first: Arc<Layers>,
     layers: Arc<Layers>,
+    /// How much of a file is read at a time, bytes.
+    stride: usize,
 }
 
 /// How often a worker tells how far its cell is.
@@ -213,7 +216,7 @@ impl<'a> Worker<'a> {
         let subject = &cell.subject;
         let plan = subject.schedules[schedule].plan(&subject.trace, &subject.history);
         self.slot.set_guide(&subject.guide);
-        let guest = self.slot.guest().await?;
+        let guest = self.slot.player(subject).await?;
         let replay = replay(guest, &cell.filesystem, base, &plan, &subject.trace, &subject.live).await?;
         cell.replayed(Replayed::new(schedule, plan, replay, &cell.model));
         Ok(())
@@ -227,7 +230,8 @@ impl<'a> Worker<'a> {
             if self.shared.stop.load(Ordering::Relaxed) || cell.is_late() {
                 break;
             }
-            let layers = self.layers(cell, &entry.unit);
+            let At { layers, stride, .. } = self.at(cell, &entry.unit);
+            let (layers, stride) = (layers.clone(), *stride);
             // What recovery writes is in no journal, so a branch that recovers anew has to be entered anew.
             let record = cell.recovery_crashes && entry.branch.mounts_anew && entry.unit.again.is_none();
             let known = if record { None } else { self.shared.journal.find(cell.index, &entry) };
@@ -240,7 +244,7 @@ impl<'a> Worker<'a> {
                 None => {
                     self.slot.set_guide(&cell.subject.guide);
                     let prefix = entry.branch.prefix();
-                    let class = enter(&mut self.slot, &cell.filesystem, &layers, &prefix, record).await?;
+                    let class = enter(&mut self.slot, &cell.filesystem, &layers, &prefix, stride, record).await?;
                     let moment = when(&entry.unit, &layers, &class.fates);
                     let findings = judge(cell, &class.fates, &class.observation, &moment).await?;
                     self.shared.journal.add(cell.index, &entry, class.fates.decisions(), &findings);
@@ -264,19 +268,24 @@ impl<'a> Worker<'a> {
     }
 
     /// What the unit's states share, made once for all pieces of work of one unit that come one after the other.
-    fn layers(&mut self, cell: &Cell, unit: &Arc<Unit>) -> Arc<Layers> {
-        let first = match &self.at {
-            Some(At { unit: known, layers, .. }) if Arc::ptr_eq(known, unit) => return layers.clone(),
-            Some(At { unit: known, first, .. })
-                if Arc::ptr_eq(&known.replayed, &unit.replayed) && known.epoch == unit.epoch =>
-            {
-                first.clone()
+    fn at(&mut self, cell: &Cell, unit: &Arc<Unit>) -> &At {
+        let at = match self.at.take() {
+            Some(at) if Arc::ptr_eq(&at.unit, unit) => at,
+            other => {
+                let first = match other {
+                    Some(At { unit: known, first, .. })
+                        if Arc::ptr_eq(&known.replayed, &unit.replayed) && known.epoch == unit.epoch =>
+                    {
+                        first
+                    }
+                    _ => Arc::new(unit.replayed.layers(unit.epoch, cell.model)),
+                };
+                let layers = unit.layers(&first);
+                let stride = stride(layers.volatile(), &cell.subject.labels, &cell.model);
+                At { unit: unit.clone(), first, layers, stride }
             }
-            _ => Arc::new(unit.replayed.layers(unit.epoch, cell.model)),
         };
-        let layers = unit.layers(&first);
-        self.at = Some(At { unit: unit.clone(), first, layers: layers.clone() });
-        layers
+        self.at.insert(at)
     }
 
     /// Tells of violations of a kind that the cell did not have before.
@@ -295,7 +304,7 @@ impl<'a> Worker<'a> {
         let mut wrong = Vec::new();
         for (key, violation, unit) in shown {
             let example = &violation.example;
-            let layers = self.layers(cell, &unit);
+            let layers = self.at(cell, &unit).layers.clone();
             self.slot.set_guide(&cell.subject.guide);
             let image = layers.image(&example.state);
             let observation = observe_image(&mut self.slot, &cell.filesystem, image).await?;

@@ -9,7 +9,7 @@ use checker::Moment;
 use disk::{DiskModel, Layers, State};
 use harness::explore::{Class, Guests, explore};
 use harness::mkfs::{KINDS, mkfs};
-use harness::replay::{populate, replay};
+use harness::replay::{give, populate, replay};
 use harness::subject::{Bounds, Subject};
 use harness::tally::{Place, Tally};
 use protocol::{Command, Filesystem};
@@ -187,6 +187,7 @@ async fn prepare(guest: &mut Guest, subject: &Subject, kind: &str) -> Outcome<Co
     let base = populate(guest, &filesystem, fresh, &subject.trace.before).await?;
     let model = DiskModel::default();
     let mut epochs = Vec::new();
+    give(guest, &subject.trace, &subject.live).await?;
     for schedule in &subject.schedules {
         let plan = schedule.plan(&subject.trace, &subject.history);
         let replayed = replay(guest, &filesystem, &base, &plan, &subject.trace, &subject.live).await?;

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use harness::cell::Budget;
 use harness::explore::Guests;
 use harness::process::Crash;
-use harness::replay::{Replay, populate, replay};
+use harness::replay::{Replay, give, populate, replay};
 use harness::run::{Finished, Options};
 use harness::subject::Subject;
 use protocol::{Command, Filesystem};
@@ -100,6 +100,7 @@ pub async fn replay_on(guests: &mut OneGuest, filesystem: &Filesystem, subject: 
     let guest = guests.guest().await.unwrap();
     let base = populate(guest, filesystem, fresh, &subject.trace.before).await.unwrap();
     let plan = subject.schedules[schedule].plan(&subject.trace, &subject.history);
+    give(guest, &subject.trace, &subject.live).await.unwrap();
     replay(guest, filesystem, &base, &plan, &subject.trace, &subject.live).await.unwrap()
 }
 

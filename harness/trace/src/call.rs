@@ -55,7 +55,13 @@ pub enum Call {
     Close { handle: Handle },
     /// Any write: write, pwrite64, writev, pwritev2, sendfile, splice … `offset` is where the bytes landed, for
     /// `O_APPEND` too. `flags` are those of pwritev2(2) (`RWF_DSYNC`, `RWF_SYNC`, `RWF_APPEND`, …). `data` is what was really written.
-    Write { handle: Handle, offset: u64, data: Arc<Vec<u8>>, flags: u32 },
+    Write {
+        handle: Handle,
+        offset: u64,
+        #[serde(with = "crate::bytes")]
+        data: Arc<Vec<u8>>,
+        flags: u32,
+    },
     /// copy_file_range(2) between two recorded files: some file systems share blocks.
     CopyRange { from: Handle, from_offset: u64, to: Handle, to_offset: u64, length: u64 },
     /// truncate(2), ftruncate(2).

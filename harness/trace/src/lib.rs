@@ -3,6 +3,7 @@
 //! The recorder writes it, the guest agent replays it, and everything that explains a finding reads it.
 //! This crate is pure: types, their file format, and [`Vfs`], a model in memory of what the calls do.
 
+pub mod bytes;
 mod call;
 mod display;
 mod file;

@@ -15,7 +15,7 @@ pub type Content = Arc<Vec<u8>>;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// A regular file.
-    File(Content),
+    File(#[serde(with = "crate::bytes")] Content),
     /// A directory.
     Directory,
     /// A symbolic link and its target.

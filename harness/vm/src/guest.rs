@@ -23,13 +23,19 @@ use crate::{Launch, Machine};
 pub struct Limits {
     /// From the start to the agent's first word.
     pub boot: Duration,
-    /// For one command.
+    /// For one command, whatever it is about.
     pub command: Duration,
+    /// For each MiB of the largest command so far, too: what a guest was given is what it then writes, reads and
+    /// compares.
+    pub mebibyte: Duration,
+    /// For each step of a replay, too.
+    pub step: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { boot: Duration::from_secs(30), command: Duration::from_secs(20) }
+        let (boot, command) = (Duration::from_secs(30), Duration::from_secs(20));
+        Self { boot, command, mebibyte: Duration::from_millis(250), step: Duration::from_millis(100) }
     }
 }
 
@@ -74,7 +80,10 @@ pub struct Guest {
     replies: mpsc::UnboundedReceiver<Vec<u8>>,
     console: Arc<Mutex<Vec<u8>>>,
     process: Process,
-    limit: Duration,
+    limits: Limits,
+    patience: u32,
+    /// The longest command so far, MiB.
+    largest: u32,
     hello: Hello,
     // Dropped in this order, after the process: the sockets, then the directory they are in.
     _sockets: Sockets,
@@ -105,7 +114,6 @@ impl Guest {
         let console = Arc::new(Mutex::new(Vec::new()));
         let process = Process::start(machine.command(&launch), &console).map_err(setup)?;
         drop(entered);
-        let limit = limits.boot * machine.patience();
         let hello = Hello { kernel: String::new(), write_cache: String::new() };
         let mut guest = Self {
             machine: name,
@@ -113,7 +121,9 @@ impl Guest {
             replies,
             console,
             process,
-            limit,
+            limits,
+            patience: machine.patience(),
+            largest: 0,
             hello,
             _sockets: sockets,
             _processor: processor,
@@ -123,7 +133,7 @@ impl Guest {
             GuestError::Died { reason, console } => GuestError::Boot { machine: name, reason, console },
             other => other,
         };
-        match guest.answer().await.map_err(boot)? {
+        match guest.answer(limits.boot).await.map_err(boot)? {
             Reply::Hello(hello) => guest.hello = hello,
             other => return Err(setup(format!("its agent began with {other:?}"))),
         }
@@ -131,7 +141,6 @@ impl Guest {
         if guest.hello.write_cache != "write back" {
             return Err(setup(format!("its kernel takes the disk's cache for \"{}\"", guest.hello.write_cache)));
         }
-        guest.limit = limits.command * machine.patience();
         Ok(guest)
     }
 
@@ -158,14 +167,22 @@ impl Guest {
     /// Has the agent carry out a command.
     pub async fn call(&mut self, command: &Command) -> Result<Reply, GuestError> {
         let bytes = frame::encode(command).map_err(|error| GuestError::Refused(error.to_string()))?;
+        self.largest = self.largest.max((bytes.len() >> 20) as u32);
+        let steps = match command {
+            Command::Replay { steps, .. } => steps.len() as u32,
+            _ => 0,
+        };
+        let Limits { command, mebibyte, step, .. } = self.limits;
         self.hub.command(&bytes);
-        match self.answer().await? {
+        match self.answer(command + mebibyte * self.largest + step * steps).await? {
             Reply::Failed(reason) => Err(GuestError::Refused(reason)),
             reply => Ok(reply),
         }
     }
 
-    async fn answer(&mut self) -> Result<Reply, GuestError> {
+    /// The next answer, if it comes within `limit` on hardware.
+    async fn answer(&mut self, limit: Duration) -> Result<Reply, GuestError> {
+        let limit = limit * self.patience;
         let hub = self.hub.clone();
         let slow_disk = async {
             loop {
@@ -182,7 +199,7 @@ impl Guest {
             },
             () = slow_disk => unreachable!("it never ends"),
             () = self.process.ended() => "ended by itself".to_owned(),
-            () = tokio::time::sleep(self.limit) => format!("gave no answer within {} seconds", self.limit.as_secs_f32()),
+            () = tokio::time::sleep(limit) => format!("gave no answer within {} seconds", limit.as_secs_f32()),
         };
         // A dying kernel's last words may still be on their way.
         self.process.kill();

@@ -7,8 +7,8 @@ use crate::KernelError;
 
 /// Memory of a guest, MiB. The host gives what the guest has touched, no more.
 ///
-/// The agent holds the contents that it compares with, twice what a command carries while it unpacks it, and the kernel
-/// the files themselves.
+/// The agent holds the trace's data and the contents that it compares with, twice what a command carries while it
+/// unpacks it, and the kernel the files themselves.
 pub(crate) const MEMORY: u32 = 1024;
 
 /// What a machine is started with.

@@ -55,7 +55,8 @@ impl Mailbox {
         self.disk.read_exact_at(head, frame::COMMAND).map_err(fail)?;
         let (length, rest) = head.split_at(8);
         let length = length.iter().rev().fold(0, |n, &byte| n << 8 | usize::from(byte));
-        let mut bytes = rest[..length.min(rest.len())].to_vec();
+        let mut bytes = Vec::with_capacity(length);
+        bytes.extend_from_slice(&rest[..length.min(rest.len())]);
         // The rest of a long command lies behind its head and is there already.
         let mut position = frame::COMMAND + ALIGN as u64;
         while bytes.len() < length {

@@ -2,6 +2,7 @@
 //!
 //! It never runs the workload itself. It does what the mailbox tells it, one command at a time.
 
+mod ahead;
 mod boot;
 mod calls;
 mod commit;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     };
     let boot::Machine { mut mailbox, disk, hello } = machine;
     let mut guide = std::sync::Arc::default();
+    let mut trace = replay::Recorded::default();
     let mut reply = Reply::Hello(hello);
     loop {
         let command = match mailbox.reply(&reply).and_then(|()| mailbox.command()) {
@@ -45,15 +47,19 @@ fn main() -> ExitCode {
             Command::Populate { filesystem, tree } => {
                 populate::populate(&disk, &filesystem, &tree).map(|()| Reply::Done)
             }
-            Command::Replay { filesystem, steps, guide } => {
-                replay::replay(&disk, &filesystem, &steps, &guide, &mut mailbox).map(Reply::Replayed)
+            Command::Trace { calls, live } => {
+                trace = replay::Recorded { calls, live };
+                Ok(Reply::Done)
+            }
+            Command::Replay { filesystem, steps } => {
+                replay::replay(&disk, &filesystem, &steps, &trace, &mut mailbox).map(Reply::Replayed)
             }
             Command::Guide(new) => {
                 guide = new;
                 Ok(Reply::Done)
             }
-            Command::Observe { filesystem } => {
-                observe::observe(&disk, &filesystem, &guide, &mut mailbox).map(Reply::Observed)
+            Command::Observe { filesystem, stride } => {
+                observe::observe(&disk, &filesystem, &guide, stride as usize, &mut mailbox).map(Reply::Observed)
             }
             Command::Shutdown => break,
         };

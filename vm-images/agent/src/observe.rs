@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -13,6 +13,7 @@ use nix::mount::{MntFlags, MsFlags, umount2};
 use protocol::{Filesystem, frame};
 use trace::RelPath;
 
+use crate::ahead::Ahead;
 use crate::mailbox::Mailbox;
 use crate::{MOUNT, WORK};
 
@@ -66,6 +67,7 @@ pub fn observe(
     disk: &Path,
     filesystem: &Filesystem,
     guide: &Guide,
+    stride: usize,
     mailbox: &mut Mailbox,
 ) -> Result<Observation, String> {
     crate::calls::set_clock(crate::calls::Phase::Observe);
@@ -78,13 +80,14 @@ pub fn observe(
         return Ok(Observation { mount: Mount::Refused { errno, log }, entries: BTreeMap::new() });
     }
     mailbox.mark(frame::MOUNTED, 0)?;
-    let entries = look(Path::new(WORK), guide);
+    let entries = look(Path::new(WORK), guide, stride);
     unmount(filesystem, disk)?;
     Ok(Observation { mount: Mount::Mounted, entries })
 }
 
-/// Everything below `root`: first all names and metadata, then contents as far as the guide asks.
-pub fn look(root: &Path, guide: &Guide) -> BTreeMap<RelPath, Entry> {
+/// Everything below `root`: first all names and metadata, then contents as far as the guide asks, `stride` bytes at a
+/// time.
+pub fn look(root: &Path, guide: &Guide, stride: usize) -> BTreeMap<RelPath, Entry> {
     let mut entries = BTreeMap::new();
     let mut pending = vec![RelPath::root()];
     let mut inodes = BTreeMap::new();
@@ -105,7 +108,7 @@ pub fn look(root: &Path, guide: &Guide) -> BTreeMap<RelPath, Entry> {
     }
     for (path, entry) in &mut entries {
         if let EntryKind::File { size, seen } = &mut entry.kind {
-            *seen = read(root, path, *size, guide);
+            *seen = read(root, path, *size, guide, stride);
         }
     }
     entries
@@ -149,7 +152,7 @@ fn list(full: &Path, path: &RelPath, pending: &mut Vec<RelPath>) -> Result<(), i
     Ok(())
 }
 
-fn read(root: &Path, path: &RelPath, size: u64, guide: &Guide) -> Seen {
+fn read(root: &Path, path: &RelPath, size: u64, guide: &Guide, stride: usize) -> Seen {
     let open = || {
         OpenOptions::new()
             .read(true)
@@ -168,11 +171,11 @@ fn read(root: &Path, path: &RelPath, size: u64, guide: &Guide) -> Seen {
         Ok(file) => file,
         Err(error) => return reading.fail(errno(&error)),
     };
-    let mut buffer = [0; CHUNK];
+    let mut ahead = Ahead::new(&file, stride.min((size as usize).next_multiple_of(CHUNK)));
     while let Some(offset) = reading.next_offset() {
-        match read_chunk(&file, &mut buffer, offset) {
-            Ok(count) => {
-                if let Some(seen) = reading.feed(&buffer[..count]) {
+        match ahead.chunk(offset) {
+            Ok(chunk) => {
+                if let Some(seen) = reading.feed(chunk) {
                     return seen;
                 }
             }
@@ -180,18 +183,6 @@ fn read(root: &Path, path: &RelPath, size: u64, guide: &Guide) -> Seen {
         }
     }
     reading.finish()
-}
-
-/// As much of one chunk as there is.
-fn read_chunk(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], offset + filled as u64)? {
-            0 => break,
-            count => filled += count,
-        }
-    }
-    Ok(filled)
 }
 
 fn errno(error: &std::io::Error) -> i32 {

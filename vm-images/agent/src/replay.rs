@@ -3,30 +3,43 @@
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
 use checker::{Guide, Mount, Observation};
 use nix::errno::Errno;
 use protocol::{Filesystem, Step, frame};
-use trace::Target;
+use trace::{Call, Target};
 
 use crate::calls::Handles;
 use crate::commit::Commit;
 use crate::mailbox::Mailbox;
 use crate::{MOUNT, WORK, calls, observe, rest};
 
+/// How much of a file of the live tree is read at a time, bytes: it is in memory, and each call costs.
+const AT_ONCE: usize = 256 << 10;
+
+/// What is replayed.
+#[derive(Default)]
+pub struct Recorded {
+    /// The calls that steps name.
+    pub calls: Vec<Call>,
+    /// How to look at the live tree at the end.
+    pub live: Arc<Guide>,
+}
+
 /// Mounts, replays, and looks at the live tree. The file system is unmounted at the end, after the log has ended.
 pub fn replay(
     disk: &Path,
     filesystem: &Filesystem,
     steps: &[Step],
-    guide: &Guide,
+    trace: &Recorded,
     mailbox: &mut Mailbox,
 ) -> Result<Observation, String> {
     calls::set_clock(calls::Phase::Replay);
     observe::mount(disk, filesystem, "").map_err(|(errno, log)| {
         format!("failed to mount the start state: {}\n{log}", std::io::Error::from_raw_os_error(errno))
     })?;
-    let outcome = run(disk, filesystem, steps, guide, mailbox);
+    let outcome = run(disk, filesystem, steps, trace, mailbox);
     std::env::set_current_dir("/").map_err(|error| format!("failed to leave {WORK}: {error}"))?;
     observe::unmount(filesystem, disk)?;
     outcome
@@ -36,7 +49,7 @@ fn run(
     disk: &Path,
     filesystem: &Filesystem,
     steps: &[Step],
-    guide: &Guide,
+    trace: &Recorded,
     mailbox: &mut Mailbox,
 ) -> Result<Observation, String> {
     let mut commit = Commit::open(filesystem)?;
@@ -52,7 +65,11 @@ fn run(
     for (index, step) in steps.iter().enumerate() {
         calls::set_clock(calls::Phase::Step(index));
         let result = match step {
-            Step::Call(call) => calls::perform(call, &mut handles),
+            Step::Call(index) => {
+                let call = trace.calls.get(*index as usize);
+                let call = call.ok_or_else(|| format!("was given no trace with a call {index}"))?;
+                calls::perform(call, &mut handles)
+            }
             Step::Commit => commit.force(),
             Step::Hold => {
                 mailbox.mark(frame::HOLD, 0)?;
@@ -73,7 +90,7 @@ fn run(
         mailbox.mark(index as u32, result.unwrap_or_else(|errno| -i64::from(errno as i32)))?;
     }
     mailbox.mark(frame::END, 0)?;
-    let entries = observe::look(Path::new("."), guide);
+    let entries = observe::look(Path::new("."), &trace.live, AT_ONCE);
     Ok(Observation { mount: Mount::Mounted, entries })
 }
 

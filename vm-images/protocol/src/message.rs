@@ -18,8 +18,8 @@ pub struct Filesystem {
 /// One step of a replay. The agent reports the end of each, in order with what the disk sees.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
-    /// A recorded call.
-    Call(Call),
+    /// The recorded call with this index in [`Command::Trace`].
+    Call(u32),
     /// Make the file system commit its transaction (journal, log) without writing anyone's data.
     Commit,
     /// From here to the end of the next [`Step::CommitInFlight`]: writes of the call between the two are not
@@ -48,14 +48,20 @@ pub enum Command {
         /// What to build.
         tree: Tree,
     },
+    /// From now on, this is what is replayed. Given once, by itself: its data can be large, and each schedule replays
+    /// them anew.
+    Trace {
+        /// The calls, in order.
+        calls: Vec<Call>,
+        /// How to look at the live tree at the end.
+        live: Arc<Guide>,
+    },
     /// Mount the disk, replay the steps, then look at the live tree.
     Replay {
         /// What to mount.
         filesystem: Filesystem,
         /// What to do.
         steps: Vec<Step>,
-        /// How to look at the result.
-        guide: Arc<Guide>,
     },
     /// From now on, observe along this guide.
     Guide(Arc<Guide>),
@@ -63,6 +69,8 @@ pub enum Command {
     Observe {
         /// What to mount.
         filesystem: Filesystem,
+        /// How much of a file to read at a time, bytes: a multiple of [`checker::CHUNK`].
+        stride: u32,
     },
     /// Power off.
     Shutdown,
