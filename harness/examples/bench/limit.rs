@@ -73,14 +73,11 @@ fn class(kind: &str, image: &File, tree: &Path) -> Outcome<()> {
     unsafe { set_backing_file(device.as_raw_fd(), image.as_raw_fd()) }
         .map_err(|error| failed(&format!("to attach {path}"), error))?;
     let mounted = mount(Some(path.as_str()), tree, Some(kind), MsFlags::empty(), None::<&str>);
-    // A state that is refused is a class too.
-    let done = match mounted {
-        Ok(()) => {
-            let seen = read(tree);
-            umount2(tree, MntFlags::empty()).map_err(|error| failed("to unmount", error)).and(Ok(drop(seen)))
-        }
-        Err(_) => Ok(()),
-    };
+    // A state that is refused is a class too, and so is one whose tree cannot be read.
+    let done = mounted.map_or(Ok(()), |()| {
+        let _ = read(tree);
+        umount2(tree, MntFlags::empty()).map_err(|error| failed("to unmount", error))
+    });
     // SAFETY: takes no argument.
     unsafe { clear_backing_file(device.as_raw_fd()) }.map_err(|error| failed(&format!("to detach {path}"), error))?;
     Ok(done?)
