@@ -28,7 +28,7 @@ use crate::unit::{self, Again, Replayed, Unit};
 /// How much work a cell may take. Without any limit, it is explored whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budget {
-    /// Wall time, from the cell's first schedule on.
+    /// Wall time in which somebody works on the cell.
     pub time: Option<Duration>,
     /// Mounts.
     pub mounts: Option<u64>,
@@ -65,16 +65,16 @@ pub struct Cell {
 struct Progress {
     preparing: bool,
     base: Option<Arc<Image>>,
-    started: Option<Instant>,
+    clock: Clock,
     replays: Replays,
-    /// Which epochs are explored, or were.
-    owned: BTreeSet<unit::Key>,
+    /// Which epochs are explored, or were, and for which schedule.
+    owned: HashMap<unit::Key, usize>,
+    /// For each schedule that was admitted, those that its epochs are explored for: itself, and some before it.
+    shared: Vec<BTreeSet<usize>>,
     units: Vec<Open>,
     front: Front,
     /// For each schedule that has units of its own: how many are not explored to their end.
     open: HashMap<usize, usize>,
-    /// Pieces of work that were given and not answered.
-    running: usize,
     /// Mounts that were given.
     given: u64,
     result: CellResult,
@@ -83,6 +83,33 @@ struct Progress {
     machine: Option<(String, String)>,
     confirming: bool,
     finished: bool,
+}
+
+/// How long the cell has been at work: its budget is not spent while workers are with other cells.
+#[derive(Default)]
+struct Clock {
+    /// Pieces of work that were given and not answered.
+    running: usize,
+    since: Option<Instant>,
+    before: Duration,
+}
+
+impl Clock {
+    fn begin(&mut self) {
+        self.running += 1;
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    fn end(&mut self) {
+        self.running = self.running.saturating_sub(1);
+        if self.running == 0 {
+            self.before += self.since.take().map_or(Duration::ZERO, |since| since.elapsed());
+        }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.before + self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
 }
 
 /// Where the replays are.
@@ -191,10 +218,9 @@ impl Cell {
                 return Ask::Later;
             }
             state.preparing = true;
-            state.running += 1;
+            state.clock.begin();
             return Ask::Job(Job::Prepare);
         };
-        state.started.get_or_insert_with(Instant::now);
         let total = self.subject.schedules.len();
         if self.may_go_on(state) {
             state.next_round(total, &self.model, self.budget.mounts);
@@ -204,24 +230,24 @@ impl Cell {
             let entries = state.front.take(if ready { most } else { 0 });
             if !entries.is_empty() {
                 state.given += entries.len() as u64;
-                state.running += 1;
+                state.clock.begin();
                 return Ask::Job(Job::Enter(entries));
             }
             let replays = &mut state.replays;
             if replays.next < total && !replays.full && replays.next < replays.admitted + AHEAD {
                 replays.next += 1;
-                state.running += 1;
+                state.clock.begin();
                 return Ask::Job(Job::Replay(replays.next - 1, base));
             }
         }
-        if state.running > 0 {
+        if state.clock.running > 0 {
             return Ask::Later;
         }
         if !state.confirming {
             state.confirming = true;
             let shown = state.result.shown();
             if !shown.is_empty() {
-                state.running += 1;
+                state.clock.begin();
                 return Ask::Job(Job::Confirm(shown));
             }
         }
@@ -234,10 +260,7 @@ impl Cell {
             return false;
         }
         let more = !state.front.is_empty() || state.replays.admitted < self.subject.schedules.len();
-        let late = match (self.budget.time, state.started) {
-            (Some(limit), Some(started)) => started.elapsed() >= limit,
-            _ => false,
-        };
+        let late = self.budget.time.is_some_and(|limit| state.clock.elapsed() >= limit);
         if more && (late || self.budget.mounts.is_some_and(|limit| state.given >= limit)) {
             self.closed.store(true, Ordering::Relaxed);
             return false;
@@ -247,8 +270,7 @@ impl Cell {
 
     /// Whether the time is over: what was given and is not begun need not be done.
     pub fn is_late(&self) -> bool {
-        let started = self.state().started;
-        let late = matches!((self.budget.time, started), (Some(limit), Some(started)) if started.elapsed() >= limit);
+        let late = self.budget.time.is_some_and(|limit| self.state().clock.elapsed() >= limit);
         if late {
             self.closed.store(true, Ordering::Relaxed);
         }
@@ -258,7 +280,7 @@ impl Cell {
     /// The start state is there.
     pub fn prepared(&self, base: Image, machine: &str, kernel: &str) {
         let mut state = self.state();
-        state.running -= 1;
+        state.clock.end();
         state.base = Some(Arc::new(base));
         state.machine = Some((machine.into(), kernel.into()));
     }
@@ -267,16 +289,16 @@ impl Cell {
     pub fn replayed(&self, replayed: Replayed) {
         let mut state = self.state();
         let state = &mut *state;
-        state.running -= 1;
+        state.clock.end();
         state.replays.arrived.insert(replayed.schedule, replayed);
         state.admit(&self.model, self.budget.mounts);
     }
 
     /// Branches were entered; `tally` is what they came to. Those that are missing were left when the time was over.
-    pub fn entered(&self, entered: Vec<Entered>, tally: Tally) -> Result<(), String> {
+    pub fn entered(&self, entered: Vec<Entered>, tally: Tally) {
         let mut state = self.state();
         let state = &mut *state;
-        state.running -= 1;
+        state.clock.end();
         state.result.tally.merge(tally);
         for Entered { entry, rest, violates, states, recovery } in entered {
             if let Some(recovery) = recovery {
@@ -290,11 +312,13 @@ impl Cell {
             if unit.branches == 0 {
                 if unit.covered != unit.allowed {
                     // The partition into classes is broken: say so rather than believe any number.
-                    return Err(format!(
+                    let reason = format!(
                         "a defect of the harness: the classes of schedule {}, epoch {} hold {} states, the disk model \
                          allows {}",
                         entry.unit.replayed.schedule, entry.unit.epoch, unit.covered, unit.allowed
-                    ));
+                    );
+                    state.failure.get_or_insert(reason);
+                    return;
                 }
                 state.unit_explored(entry.unit.replayed.schedule);
             }
@@ -302,13 +326,12 @@ impl Cell {
             state.front.add(&entry, rest, violates);
         }
         state.result.forget();
-        Ok(())
     }
 
     /// The states that are shown were looked at again; these do not show what they should.
     pub fn confirmed(&self, wrong: &[String]) {
         let mut state = self.state();
-        state.running -= 1;
+        state.clock.end();
         if let Some(first) = wrong.first() {
             state.failure.get_or_insert_with(|| format!("a defect of the harness: {first}"));
         }
@@ -322,7 +345,7 @@ impl Cell {
     /// The cell cannot be judged: the answer to a piece of work that came to nothing.
     pub fn failed(&self, reason: String) {
         let mut state = self.state();
-        state.running = state.running.saturating_sub(1);
+        state.clock.end();
         state.failure.get_or_insert(reason);
     }
 
@@ -330,7 +353,7 @@ impl Cell {
     pub fn finish(&self) -> bool {
         let mut state = self.state();
         let over = state.failure.is_some() || state.confirming;
-        if state.finished || state.running > 0 || !over {
+        if state.finished || state.clock.running > 0 || !over {
             return false;
         }
         state.finished = true;
@@ -358,6 +381,7 @@ impl Cell {
             machine: state.machine.clone(),
             failure: state.failure.clone(),
             spent: self.closed.load(Ordering::Relaxed),
+            explored: state.explored(),
             ..std::mem::take(&mut state.result)
         }
     }
@@ -385,18 +409,18 @@ impl Progress {
 
     /// Begins to explore what no replay before has shown; whether there is anything.
     fn begin(&mut self, replayed: &Arc<Replayed>, model: &DiskModel) -> bool {
-        let mut new = 0;
+        let (mut new, mut owners) = (0, BTreeSet::new());
         for (epoch, key) in replayed.keys().into_iter().enumerate() {
-            if !self.owned.insert(key) {
+            let owner = *self.owned.entry(key).or_insert(replayed.schedule);
+            owners.insert(owner);
+            if owner != replayed.schedule {
                 continue;
             }
             new += 1;
             let unit = self.open(Unit { index: 0, replayed: replayed.clone(), epoch, key, again: None }, model);
             self.front.begin(unit);
         }
-        // Whatever has no epoch of its own is explored with this.
-        *self.open.entry(replayed.schedule).or_default() += 1;
-        self.unit_explored(replayed.schedule);
+        self.shared.push(owners);
         new > 0
     }
 
@@ -416,9 +440,15 @@ impl Progress {
 
     /// One unit less of this schedule is open.
     fn unit_explored(&mut self, schedule: usize) {
-        let Some(open) = self.open.get_mut(&schedule) else { return };
-        *open -= 1;
-        self.result.explored += u64::from(*open == 0);
+        if let Some(open) = self.open.get_mut(&schedule) {
+            *open -= 1;
+        }
+    }
+
+    /// How many schedules are explored to their end.
+    fn explored(&self) -> u64 {
+        let done = |schedule: &usize| self.open.get(schedule).is_none_or(|open| *open == 0);
+        self.shared.iter().filter(|owners| owners.iter().all(done)).count() as u64
     }
 
     /// Begins the next round if this one is over.

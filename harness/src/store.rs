@@ -14,6 +14,7 @@ use trace::Trace;
 
 use crate::cell::Budget;
 use crate::check::{Checker, KeptCheck};
+use crate::journal;
 use crate::process::Crash;
 use crate::subject::{Bounds, Subject, SubjectError};
 use crate::token::Token;
@@ -218,10 +219,19 @@ pub struct Store {
 }
 
 impl Store {
-    /// A directory that exists or is made now.
+    /// A directory for a new run; it exists, or is made now. What another run has found is not taken for its own.
     pub fn create(directory: &Path) -> Result<Self, StoreError> {
         let fail = |source| StoreError::Io { doing: "make the results directory", path: directory.into(), source };
         fs::create_dir_all(directory).map_err(fail)?;
+        for name in [journal::NAME, "replay.json"] {
+            let path = directory.join(name);
+            match fs::remove_file(&path) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(StoreError::Io { doing: "remove what an older run left in", path, source });
+                }
+                _ => {}
+            }
+        }
         Ok(Self { directory: directory.into() })
     }
 

@@ -111,13 +111,12 @@ impl Replayed {
 
     /// One key for each epoch. Epochs of two replays of one trace have the same key if the disk saw the same up to
     /// their ends: the same ops and works one after the other, and during each the same writes (place and length) and
-    /// flushes. A work during which the disk saw nothing is left out: the kernel had nothing to do, so the replay is
-    /// the one without it.
+    /// flushes. Work during which the disk saw nothing counts, too: it can change what the kernel does later (writeback
+    /// of a small file of btrfs puts it into a tree in memory).
     ///
     /// Contents are not compared, since they differ for no reason: inode generations are random, times go on. What a
     /// kernel writes during the same calls to the same places is the same but for these.
     pub fn keys(&self) -> Vec<Key> {
-        let idle = self.idle();
         let mut hasher = Sha256::new();
         let mut entries = self.log.entries.iter().peekable();
         let mut keys = Vec::new();
@@ -134,7 +133,6 @@ impl Replayed {
                         format!("w{} {} {:?}", write.sector, write.sectors(), self.origin(write.step))
                     }
                     Entry::Flush { covers } => format!("f{covers}"),
-                    Entry::Mark(mark) if idle.get(mark.step as usize).copied().unwrap_or(false) => continue,
                     Entry::Mark(mark) => format!("m{:?}", self.origin(mark.step)),
                 };
                 hasher.update(text.as_bytes());
@@ -150,19 +148,6 @@ impl Replayed {
 
     fn origin(&self, step: u32) -> Option<&Origin> {
         self.plan.origins.get(step as usize)
-    }
-
-    /// For each step, whether it is background work during which the disk saw nothing.
-    fn idle(&self) -> Vec<bool> {
-        let mut idle: Vec<bool> = self.plan.origins.iter().map(|origin| matches!(origin, Origin::Work(_))).collect();
-        let mut step = 0;
-        for entry in &self.log.entries {
-            match entry {
-                Entry::Mark(mark) => step = mark.step as usize + 1,
-                Entry::Write(_) | Entry::Flush { .. } => idle.get_mut(step).into_iter().for_each(|idle| *idle = false),
-            }
-        }
-        idle
     }
 }
 
@@ -213,9 +198,9 @@ mod tests {
         assert_eq!(shared("wfowfowfo", "wfowowfo"), 1);
     }
 
+    /// Found by trying: without this, a violation on btrfs that only the schedule with such work shows was missed.
     #[test]
-    fn work_that_the_disk_did_not_see_is_no_work() {
-        assert_eq!(shared("wfowfo", "wfocwfoc"), 3);
-        assert_eq!(shared("wfowfo", "wfowfco"), 1, "what a commit writes is not what an op writes");
+    fn work_that_the_disk_did_not_see_is_work() {
+        assert_eq!(shared("wfowfowfo", "wfocwfowfo"), 1);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use checker::{Finding, Moment, Observation};
-use disk::{Fates, Image, Layers};
+use disk::{Decision, Fates, Image, Layers};
 use report::{CellReport, Event};
 use tokio::sync::{Notify, mpsc};
 use vm::GuestError;
@@ -14,7 +14,7 @@ use crate::cell::{Ask, Cell, Entered, Job};
 use crate::explore::{Guests, enter, is_weakness, observe_image};
 use crate::front::Entry;
 use crate::guests::{Boot, Slot};
-use crate::journal::{Journal, Record};
+use crate::journal::Journal;
 use crate::mkfs::{MkfsError, mkfs};
 use crate::moment::moment;
 use crate::replay::{ReplayError, populate, replay};
@@ -235,12 +235,9 @@ impl<'a> Worker<'a> {
             // What recovery writes is in no journal, so a branch that recovers anew has to be entered anew.
             let record = cell.recovery_crashes && entry.branch.mounts_anew && entry.unit.again.is_none();
             let known = if record { None } else { self.shared.journal.find(cell.index, &entry) };
+            let known = known.and_then(|record| Some((settled(&layers, &record.decisions)?, record.findings)));
             let (fates, findings, recovery) = match known {
-                Some(Record { decisions, findings }) => {
-                    let mut fates = layers.fates();
-                    decisions.into_iter().for_each(|decision| fates.settle(decision));
-                    (fates, findings, None)
-                }
+                Some((fates, findings)) => (fates, findings, None),
                 None => {
                     self.slot.set_guide(&cell.subject.guide);
                     let prefix = entry.branch.prefix();
@@ -257,14 +254,15 @@ impl<'a> Worker<'a> {
             let injections = cell.subject.schedules[schedule].injected();
             let place = Place { unit: unit.key, again: unit.again.is_some(), injections, schedule, epoch };
             tally.class(&fates, findings, place, when(unit, &layers, &fates));
-            // Without a record, all of a run's branches may mount differently: none is looked at as a recovery anyway.
+            // Without a record, none of what branches off is looked at as another recovery.
             let mounted = recovery.as_ref().map_or(0, |recovery| recovery.class.decisions().len());
             let (rest, states) = (entry.branch.rest(fates.decisions(), mounted), fates.count());
             entered.push(Entered { entry, rest, violates, states, recovery });
         }
         let unit = entered.first().map(|entered| entered.entry.unit.clone());
         self.tell_new(cell, unit.as_deref(), &tally);
-        cell.entered(entered, tally).map_err(ReplayError::Diverged)
+        cell.entered(entered, tally);
+        Ok(())
     }
 
     /// What the unit's states share, made once for all pieces of work of one unit that come one after the other.
@@ -325,6 +323,18 @@ impl<'a> Worker<'a> {
         cell.confirmed(&wrong);
         Ok(())
     }
+}
+
+/// The fates that a journal's decisions settle; `None` if they do not fit, so that the journal must be damaged.
+fn settled(layers: &Layers, decisions: &[Decision]) -> Option<Fates> {
+    let mut fates = layers.fates();
+    for &decision in decisions {
+        if !fates.fits(decision) {
+            return None;
+        }
+        fates.settle(decision);
+    }
+    Some(fates)
 }
 
 /// What is wrong with states that look so and can occur at this moment.

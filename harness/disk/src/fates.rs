@@ -204,6 +204,12 @@ impl Fates {
         self.crashes.partition_point(|crash| crash.writes.end <= write)
     }
 
+    /// Whether there is such a unit, and it may still have this fate.
+    pub fn fits(&self, decision: Decision) -> bool {
+        let Decision { write, unit, survived } = decision;
+        self.units.get(write as usize).is_some_and(|&units| unit < units) && self.forced(write, unit) != Some(!survived)
+    }
+
     /// Settles one unit. Settling what is forced already, the same way, is harmless but is recorded.
     pub fn settle(&mut self, decision: Decision) {
         let Decision { write, unit, survived } = decision;
