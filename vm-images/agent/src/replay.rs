@@ -36,13 +36,20 @@ pub fn replay(
     mailbox: &mut Mailbox,
 ) -> Result<Observation, String> {
     calls::set_clock(calls::Phase::Replay);
-    observe::mount(disk, filesystem, "").map_err(|(errno, log)| {
+    observe::mount(disk, filesystem, without_timer(filesystem)).map_err(|(errno, log)| {
         format!("failed to mount the start state: {}\n{log}", std::io::Error::from_raw_os_error(errno))
     })?;
     let outcome = run(disk, filesystem, steps, trace, mailbox);
     std::env::set_current_dir("/").map_err(|error| format!("failed to leave {WORK}: {error}"))?;
     observe::unmount(filesystem, disk)?;
     outcome
+}
+
+/// The option that keeps the file system from committing by its timer (5 s on ext4, 30 s on btrfs) in the middle of a
+/// long replay: when it commits is what schedules are for. A user's own choice holds.
+fn without_timer(filesystem: &Filesystem) -> &'static str {
+    let chosen = filesystem.options.split(',').any(|option| option.starts_with("commit="));
+    if matches!(filesystem.kind.as_str(), "ext4" | "btrfs") && !chosen { "commit=300" } else { "" }
 }
 
 fn run(
