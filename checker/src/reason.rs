@@ -10,6 +10,7 @@ use crate::{Ack, Invariant, Kind, Moment};
 
 mod order;
 mod together;
+mod unsynced;
 
 /// Why a crash state can be as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,10 +48,8 @@ struct Binding {
 /// Only ops that had begun when the state could first occur are held against the program.
 pub fn reason(trace: &Trace, invariant: &Invariant, kind: Kind, path: &RelPath, moment: &Moment) -> Option<Reason> {
     match (invariant, kind) {
-        // What a check looks at is not known.
-        (Invariant::Mountable | Invariant::Check, _) | (_, Kind::ReadError | Kind::Unmountable | Kind::GuestDied) => {
-            None
-        }
+        (Invariant::Mountable, _) | (_, Kind::ReadError | Kind::Unmountable | Kind::GuestDied) => None,
+        (Invariant::Check, _) => unsynced::unsynced(trace, moment),
         (Invariant::DurableAfter(ack), Kind::Stale) => {
             not_durable(trace, path, last_ack(trace, ack, moment.ended_latest)?)
         }
@@ -172,6 +171,19 @@ fn bind_text(call: &Call, path: &RelPath) -> String {
     }
 }
 
+/// RENAME_EXCHANGE, from include/uapi/linux/fs.h.
+const EXCHANGE: u32 = 2;
+
+/// The name that what is at `path` after a rename had before it: of the file itself, or of a directory above it.
+fn renamed_from(rename: &Call, path: &RelPath) -> Option<RelPath> {
+    let Call::Rename { from, to, flags } = rename else { return None };
+    let below = |top: &RelPath, other: &RelPath| {
+        let rest = path.as_path().strip_prefix(top.as_path()).ok()?;
+        RelPath::new(other.as_path().join(rest))
+    };
+    below(to, from).or_else(|| (flags & EXCHANGE != 0).then(|| below(from, to)).flatten())
+}
+
 /// Looks for what lets a crash show something between the versions; the last such thing counts.
 fn not_atomic(trace: &Trace, kind: Kind, path: &RelPath, begun: usize) -> Option<Reason> {
     const ADVICE: &str = "write a temporary file, fsync it, and rename it over the target";
@@ -184,8 +196,10 @@ fn not_atomic(trace: &Trace, kind: Kind, path: &RelPath, begun: usize) -> Option
         // Lengths only: a content that is held would be copied by the next write.
         let length = before.and_then(|inode| watch.vfs.length(inode));
         let source = match &op.call {
-            Call::Rename { from, to, .. } if to == path => watch.inode(from).map(|inode| (inode, from)),
-            Call::Link { from, to } if to == path => watch.vfs.inode_of(from).map(|inode| (inode, to)),
+            Call::Rename { .. } => renamed_from(&op.call, path)
+                .and_then(|from| Some((watch.inode(&from)?, from)))
+                .filter(|(inode, _)| Some(*inode) != before),
+            Call::Link { from, to } if to == path => watch.vfs.inode_of(from).map(|inode| (inode, to.clone())),
             _ => None,
         };
         watch.step(index, &op.call);
@@ -211,7 +225,7 @@ fn not_atomic(trace: &Trace, kind: Kind, path: &RelPath, begun: usize) -> Option
             made = None;
             let data = watch.data.get(&inode).copied().unwrap_or_default();
             reason = match (data.written, data.synced) {
-                (Some(written), None) => Some(unsynced(from, written, data.range, index, &op.call, path)),
+                (Some(written), None) => Some(unsynced(&from, written, data.range, index, &op.call, path)),
                 // Done right: what went wrong before a proper rename is not what a later state shows.
                 _ => None,
             };

@@ -25,6 +25,17 @@ fn atomic(kind: Kind, calls: Vec<Call>) -> String {
     hint(calls, &Invariant::AtomicReplace, kind)
 }
 
+/// A new directory with its file changes places with an old one.
+fn exchanged(kind: Kind, middle: Vec<Call>) -> String {
+    let directory = Call::Mkdir { path: "new".into(), mode: 0o755 };
+    let place = Call::Rename { from: "new".into(), to: "d".into(), flags: EXCHANGE };
+    let calls = [vec![directory, open(1, "new/f", CREATE), write(1, 0, b"new")], middle, vec![place]].concat();
+    let trace = trace(&[("d/f", b"old")], calls);
+    let moment = Moment { begun_earliest: trace.ops.len(), ended_latest: trace.ops.len() };
+    let hint = reason(&trace, &Invariant::AtomicReplace, kind, &"d/f".into(), &moment);
+    hint.map_or("-".to_owned(), |reason| reason.text)
+}
+
 fn save(middle: Vec<Call>) -> Vec<Call> {
     [vec![open(1, "tmp", CREATE), write(1, 0, b"new")], middle, vec![close(1), rename("tmp", "f")]].concat()
 }
@@ -52,6 +63,8 @@ fn what_is_missing_for_an_atomic_replace() {
             atomic(Kind::Empty, vec![open(1, "tmp", CREATE), sync_write, rename("tmp", "f")]),
             atomic(Kind::Empty, [truncate, save(vec![fsync(1)])].concat()),
             atomic(Kind::ReadError, save(vec![])),
+            exchanged(Kind::ZeroFilled, vec![]),
+            exchanged(Kind::ZeroFilled, vec![fsync(1)]),
         ]
         .join("\n")
     );
@@ -127,7 +140,6 @@ fn what_is_missing_for_names_and_modes() {
             hint([save(vec![]), vec![open(2, "g", CREATE), write(2, 0, b"x")]].concat(), &group, Kind::Partial),
             hint(vec![rename("f", "g")], &group, Kind::Partial),
             hint(vec![unlink("f"), open(1, "f", CREATE)], &Invariant::NoLeftovers, Kind::Leftover),
-            hint(vec![write(1, 0, b"x")], &Invariant::Check, Kind::CheckFailed),
         ]
         .join("\n")
     );
@@ -136,4 +148,34 @@ fn what_is_missing_for_names_and_modes() {
     let told = reason(&trace, &Invariant::NoLeftovers, Kind::Leftover, &"tmp".into(), &moment).unwrap();
     assert_eq!(told.ops, [0, 3]);
     insta::assert_snapshot!(told.text);
+}
+
+#[test]
+fn what_was_not_durable_when_a_check_fails() {
+    let check = |calls| hint(calls, &Invariant::Check, Kind::CheckFailed);
+    let journal =
+        |sync| [vec![open(1, "journal", CREATE), write(1, 0, b"undo")], sync, vec![write(2, 0, b"x")]].concat();
+    let update = |sync| [vec![open(2, "f", 1), open(9, "", 0o200000)], journal(sync)].concat();
+    insta::assert_snapshot!(
+        [
+            check(update(vec![])),
+            check(update(vec![fsync(1)])),
+            check(update(vec![fsync(9)])),
+            check(update(vec![fsync(1), fsync(9)])),
+            check([update(vec![fsync(1), fsync(9)]), vec![unlink("journal")]].concat()),
+            check(
+                [update(vec![fsync(1), fsync(9)]), vec![fsync(2), unlink("journal"), print("done"), fsync(2)]].concat()
+            ),
+            check([update(vec![Call::SyncAll]), vec![print("done"), fsync(2)]].concat()),
+            check(vec![Call::Mkdir { path: "d".into(), mode: 0o755 }, open(1, "d/f", CREATE), exit()]),
+            check(save(vec![])),
+            check(
+                [vec![open(1, "f", 1), write(1, 0, b"x"), write(1, 1, b"y")], vec![open(9, "", 0o200000), fsync(9)]]
+                    .concat()
+            ),
+            // An op that has no effect: nothing is open.
+            check(vec![write(1, 0, b"x")]),
+        ]
+        .join("\n")
+    );
 }
