@@ -84,7 +84,7 @@ pub async fn enter(
         let guest = guests.guest().await?;
         let disk = if record { CrashDisk::recording } else { CrashDisk::new };
         guest.insert(Box::new(disk(layers.clone(), &decisions)));
-        let reply = guest.call(&observation(filesystem, stride)).await;
+        let reply = guest.call(&observation(filesystem, stride, record)).await;
         let disk: Box<dyn std::any::Any> = guest.eject();
         let parts = disk.downcast::<CrashDisk>().map(|disk| disk.into_parts());
         let (fates, recovery) = parts.unwrap_or_else(|_| unreachable!("a guest gives back the disk it was given"));
@@ -107,8 +107,8 @@ pub async fn enter(
     }
 }
 
-fn observation(filesystem: &Filesystem, stride: usize) -> Command {
-    Command::Observe { filesystem: filesystem.clone(), stride: stride as u32 }
+fn observation(filesystem: &Filesystem, stride: usize, mark: bool) -> Command {
+    Command::Observe { filesystem: filesystem.clone(), stride: stride as u32, mark }
 }
 
 /// What one given disk looks like: for brute force and `harness replay`.
@@ -119,7 +119,7 @@ pub async fn observe_image(
 ) -> Result<Observation, GuestError> {
     let guest = guests.guest().await?;
     guest.insert(Box::new(StateDisk::new(image)));
-    let reply = guest.call(&observation(filesystem, stride::MOST)).await;
+    let reply = guest.call(&observation(filesystem, stride::MOST, false)).await;
     guest.eject();
     match reply {
         Ok(Reply::Observed(observation)) => Ok(observation),

@@ -44,7 +44,10 @@ impl Machine for Qemu {
         let mut command = Command::new(&self.program);
         let (accelerator, cpu) = match self.accelerator {
             Accelerator::Kvm => ("kvm", "host"),
-            Accelerator::Emulated => ("tcg", "max"),
+            // Software emulates `rep movsb` byte by byte, and `rep movsq` word by word: on a processor that names
+            // neither as fast, the kernel copies and clears pages in plain loops, which it translates well. Measured on
+            // mounts of ext4, in turns: 1.2 to 1.4 times as fast as `max`.
+            Accelerator::Emulated => ("tcg", "kvm64"),
         };
         command
             .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"])

@@ -58,8 +58,9 @@ fn main() -> ExitCode {
                 guide = new;
                 Ok(Reply::Done)
             }
-            Command::Observe { filesystem, stride } => {
-                observe::observe(&disk, &filesystem, &guide, stride as usize, &mut mailbox).map(Reply::Observed)
+            Command::Observe { filesystem, stride, mark } => {
+                let mailbox = mark.then_some(&mut mailbox);
+                observe::observe(&disk, &filesystem, &guide, stride as usize, mailbox).map(Reply::Observed)
             }
             Command::Shutdown => break,
         };

@@ -71,6 +71,8 @@ pub enum Command {
         filesystem: Filesystem,
         /// How much of a file to read at a time, bytes: a multiple of [`checker::CHUNK`].
         stride: u32,
+        /// Whether to send a mark ([`frame::MOUNTED`](crate::frame::MOUNTED)) when the mount has ended.
+        mark: bool,
     },
     /// Power off.
     Shutdown,
