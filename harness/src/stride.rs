@@ -12,13 +12,14 @@ use crate::label::Labels;
 pub const MOST: usize = 256 << 10;
 
 /// For states in which the fates of `volatile` are open. A stride lies within two writes of file data at most, unless
-/// the file is in pieces; where a write can be torn, it would have a question for each sector.
+/// the file is in pieces; where such a write can be torn, a stride would have a question for each sector.
 pub fn stride(volatile: &[WriteEntry], labels: &Labels, model: &DiskModel) -> usize {
-    if model.tear != TearKind::None {
-        return CHUNK;
+    let least = volatile.iter().filter(|write| labels.is_data(write)).map(|write| write.data.len()).min();
+    match (least, model.tear) {
+        (None, _) => MOST,
+        (Some(least), TearKind::None) => least.clamp(CHUNK, MOST) / CHUNK * CHUNK,
+        (Some(_), TearKind::One | TearKind::Any) => CHUNK,
     }
-    let data = volatile.iter().filter(|write| labels.is_data(write));
-    data.map(|write| write.data.len()).min().map_or(MOST, |least| least.clamp(CHUNK, MOST) / CHUNK * CHUNK)
 }
 
 #[cfg(test)]
@@ -48,6 +49,8 @@ mod tests {
         assert_eq!(of(&[&metadata], &whole), MOST);
         assert_eq!(of(&[&metadata, &large], &whole), MOST);
         assert_eq!(of(&[&metadata, &large, &small], &whole), 20_480);
-        assert_eq!(of(&[&large], &DiskModel { tear: TearKind::One, ..whole }), CHUNK);
+        let torn = DiskModel { tear: TearKind::One, ..whole };
+        assert_eq!(of(&[&metadata, &large], &torn), CHUNK);
+        assert_eq!(of(&[&metadata], &torn), MOST);
     }
 }

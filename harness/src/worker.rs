@@ -160,12 +160,12 @@ impl<'a> Worker<'a> {
             },
             Job::Replay(schedule, base) => {
                 let done = self.replay(cell, schedule, &base).await;
-                self.answer(cell, done, || format!("schedule {schedule} ({})", cell.subject.schedules[schedule].text()))
+                self.answer(cell, done, || of_schedule(cell, schedule))
             }
             Job::Enter(entries) => {
                 let schedule = entries.first().map_or(0, |entry| entry.unit.replayed.schedule);
                 let done = self.enter(cell, entries).await;
-                self.answer(cell, done, || format!("schedule {schedule} ({})", cell.subject.schedules[schedule].text()))
+                self.answer(cell, done, || of_schedule(cell, schedule))
             }
             Job::Confirm(shown) => {
                 let done = self.confirm(cell, shown).await;
@@ -201,23 +201,45 @@ impl<'a> Worker<'a> {
         let _ = events.send(Event::CellStarted { cell: cell.id.clone(), vm: boot.machine.name().into() });
         let fresh = mkfs(&cell.filesystem, boot.sectors * disk::SECTOR as u64)?;
         self.slot.set_guide(&cell.subject.guide);
-        let guest = self.slot.guest().await?;
-        match populate(guest, &cell.filesystem, fresh, &cell.subject.trace.before).await {
-            Ok(base) => {
-                cell.prepared(base, guest.machine(), guest.kernel());
-                Ok(())
+        let mut died = false;
+        loop {
+            let guest = self.slot.guest().await?;
+            match populate(guest, &cell.filesystem, fresh.clone(), &cell.subject.trace.before).await {
+                Ok(base) => {
+                    cell.prepared(base, guest.machine(), guest.kernel());
+                    return Ok(());
+                }
+                Err(GuestError::Refused(reason)) => {
+                    return Err(WorkError::Start { cell: cell.id.to_string(), reason });
+                }
+                Err(error @ GuestError::Died { .. }) if !died => self.once_more(cell, &error, &mut died),
+                Err(error) => return Err(error.into()),
             }
-            Err(GuestError::Refused(reason)) => Err(WorkError::Start { cell: cell.id.to_string(), reason }),
-            Err(error) => Err(error.into()),
         }
+    }
+
+    /// A guest has died where no state of a disk can be blamed. Once that may be the host's doing: a guest that it let
+    /// wait for too long, or killed for want of memory.
+    fn once_more(&mut self, cell: &Cell, error: &GuestError, died: &mut bool) {
+        tracing::warn!(cell = %cell.id, "trying again with another guest: {error}");
+        self.slot.lost();
+        *died = true;
     }
 
     async fn replay(&mut self, cell: &Cell, schedule: usize, base: &Image) -> Result<(), ReplayError> {
         let subject = &cell.subject;
         let plan = subject.schedules[schedule].plan(&subject.trace, &subject.history);
         self.slot.set_guide(&subject.guide);
-        let guest = self.slot.player(subject).await?;
-        let replay = replay(guest, &cell.filesystem, base, &plan, &subject.trace, &subject.live).await?;
+        let mut died = false;
+        let replay = loop {
+            let guest = self.slot.player(subject).await?;
+            match replay(guest, &cell.filesystem, base, &plan, &subject.trace, &subject.live).await {
+                Err(ReplayError::Guest(error @ GuestError::Died { .. })) if !died => {
+                    self.once_more(cell, &error, &mut died);
+                }
+                done => break done?,
+            }
+        };
         cell.replayed(Replayed::new(schedule, plan, replay, &cell.model));
         Ok(())
     }
@@ -323,6 +345,11 @@ impl<'a> Worker<'a> {
         cell.confirmed(&wrong);
         Ok(())
     }
+}
+
+/// What was being done, for an error.
+fn of_schedule(cell: &Cell, schedule: usize) -> String {
+    format!("schedule {schedule} ({})", cell.subject.schedules[schedule].text())
 }
 
 /// The fates that a journal's decisions settle; `None` if they do not fit, so that the journal must be damaged.

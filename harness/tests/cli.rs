@@ -77,11 +77,19 @@ impl Place {
 
     /// Machines that were told of sockets in our directory for temporary files.
     fn guests(&self) -> Vec<String> {
+        self.guest_processes().into_iter().map(|(_, line)| line).collect()
+    }
+
+    /// The same, with their numbers.
+    fn guest_processes(&self) -> Vec<(String, String)> {
         let ours = self.temporary.path().as_os_str().as_bytes();
-        let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path().join("cmdline"));
-        let lines = processes.filter_map(|path| fs::read(path).ok());
-        let named = lines.filter(|line| line.windows(ours.len()).any(|window| window == ours));
-        named.map(|line| String::from_utf8_lossy(&line).replace('\0', " ")).collect()
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let lines = processes.filter_map(|entry| {
+            let line = fs::read(entry.path().join("cmdline")).ok()?;
+            Some((entry.file_name().into_string().ok()?, line))
+        });
+        let named = lines.filter(|(_, line)| line.windows(ours.len()).any(|window| window == ours));
+        named.map(|(pid, line)| (pid, String::from_utf8_lossy(&line).replace('\0', " "))).collect()
     }
 
     /// The one directory below results/runs.
@@ -620,4 +628,29 @@ fn a_killed_run_goes_on() {
     let journal = |name: &str| fs::read_to_string(place.path(name).join("journal.jsonl")).unwrap().lines().count();
     assert_eq!(journal("killed"), journal("undisturbed"));
     wait("guests to end", || place.guests().is_empty());
+}
+
+/// A host that is short of memory kills what is large. A guest that goes so is replaced, whatever it was doing, and what
+/// it did is done again.
+#[test]
+fn a_killed_guest_is_replaced() {
+    if !uml() {
+        return;
+    }
+    let place = Place::new();
+    place.workload("saver", "setup = ['sh', '-c', 'echo old > f']\ncommand = ['sh', '-c', 'echo new > f']\n");
+    let begin = |out| ["run", "--vm=uml", "--fs=ext4", "--tear=one", "-j1", "--out", out, "saver"];
+    let undisturbed = place.run(&begin("undisturbed"));
+    assert_eq!(undisturbed.status, 1, "{}", undisturbed.stderr);
+    let mut child = place.command(&begin("disturbed")).spawn().unwrap();
+    wait_for_line(&mut child, " schedules, ");
+    let guests = place.guest_processes();
+    assert!(!guests.is_empty());
+    for (pid, _) in guests {
+        let _ = Command::new("sh").args(["-c", &format!("kill -KILL {pid}")]).stderr(Stdio::null()).status().unwrap();
+    }
+    let disturbed = Ended::of(child);
+    assert_eq!(disturbed.status, 1, "{}", disturbed.stdout);
+    let report = |name: &str| fs::read_to_string(place.path(name).join("report.json")).unwrap();
+    assert_eq!(report("disturbed"), report("undisturbed"));
 }
