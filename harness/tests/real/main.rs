@@ -15,3 +15,4 @@ mod names;
 mod same;
 mod support;
 mod tokens;
+mod variants;

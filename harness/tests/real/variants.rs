@@ -1,0 +1,145 @@
+//! Recipes that survive a crash, each in its right form and in forms with something left out, on User Mode Linux with
+//! all single injections: the right ones hold everywhere, the others are caught, and the report names the place.
+
+use checker::Kind::{self, CheckFailed, Empty, Garbage, Stale, WrongLength, ZeroFilled};
+use disk::TearKind;
+use report::Verdict;
+
+use crate::support::{options, run, uml, workloads};
+
+const FILE_SYSTEMS: [&str; 3] = ["ext4", "xfs", "btrfs"];
+
+/// The right forms. What is left open is only whether writes tear, which [`crate::figures`] has for savers.
+#[tokio::test(flavor = "multi_thread")]
+async fn right_ones_hold() {
+    if uml().is_none() {
+        return;
+    }
+    let names = [
+        "append_log",
+        "checksummed_log",
+        "undo_log",
+        "redo_log",
+        "segmented_log",
+        "wal_cut",
+        "mkdir_tree",
+        "link_unlink_swap",
+        "rename_exchange",
+        "o_tmpfile_linkat",
+    ];
+    let mut options = options(&FILE_SYSTEMS);
+    options.model.tear = TearKind::None;
+    let directory = tempfile::tempdir().unwrap();
+    let report = run(&workloads(&names), &options, directory.path()).await.report;
+    assert_eq!(report.cells.len(), names.len() * FILE_SYSTEMS.len());
+    for cell in &report.cells {
+        assert_eq!(cell.verdict(), Verdict::Pass, "{} {:?} {:?}", cell.id, cell.violations, cell.failure);
+    }
+}
+
+/// A workload; what is found on each file system; and what the reason of some violation says, wherever there is one.
+type Row<const N: usize> = (&'static str, [&'static [Kind]; N], &'static str);
+
+const HOLDS: &[Kind] = &[];
+const TORN: &[Kind] = &[Empty, WrongLength, ZeroFilled];
+const CHECK: [&[Kind]; 3] = [&[CheckFailed]; 3];
+
+async fn check<const N: usize>(file_systems: [&str; N], rows: &[Row<N>], tear: TearKind) {
+    if uml().is_none() {
+        return;
+    }
+    let names: Vec<&str> = rows.iter().map(|row| row.0).collect();
+    let mut options = options(&file_systems);
+    options.model.tear = tear;
+    let directory = tempfile::tempdir().unwrap();
+    let report = run(&workloads(&names), &options, directory.path()).await.report;
+    assert_eq!(report.cells.len(), rows.len() * N);
+    let expected = rows.iter().flat_map(|(_, kinds, place)| kinds.map(|kinds| (kinds, place)));
+    let mut wrong = Vec::new();
+    for (cell, (kinds, place)) in report.cells.iter().zip(expected) {
+        assert!(cell.exhaustive(), "{} {:?}", cell.id, cell.failure);
+        let mut found: Vec<Kind> = cell.violations.iter().map(|violation| violation.kind).collect();
+        found.sort();
+        found.dedup();
+        let reasons: Vec<&str> = cell.violations.iter().filter_map(|violation| violation.reason.as_deref()).collect();
+        let named = found.is_empty() || place.is_empty() || reasons.iter().any(|reason| reason.contains(place));
+        if found != kinds || !named {
+            wrong.push(format!("{}: {found:?} {reasons:?}", cell.id));
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+/// What the three file systems do with one and the same mistake differs:
+/// - `append_log_no_fsync`: only ext4 lets the new length of a file reach the disk before the data.
+/// - `o_tmpfile_linkat_no_fsync`: ext4 starts writeback at the rename over the old file (`auto_da_alloc`).
+/// - `o_tmpfile_linkat_fsync_before_link`: no fsync is missing; btrfs forgets that of a file without a name.
+/// - `wal_cut_no_directory_fsync`: the fdatasync of a renamed file takes its name with it on xfs and btrfs.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_thing_left_out() {
+    check(
+        FILE_SYSTEMS,
+        &[
+            (
+                "append_log_no_fsync",
+                [&[WrongLength, ZeroFilled, Garbage, Stale], &[Stale], &[Stale]],
+                "no fsync of log between its last write (op 5) and the promise",
+            ),
+            ("checksummed_log_no_fsync", CHECK, "no fsync of log since its last write (op 5)"),
+            ("link_unlink_swap_no_backup", CHECK, "before op 4 (unlink)"),
+            ("mkdir_tree_no_directory_fsync", [&[Stale]; 3], "no fsync of the directory albums/lantern between op 6"),
+            (
+                "o_tmpfile_linkat_no_fsync",
+                [HOLDS, TORN, &[Empty]],
+                "no fsync of settings.new between its last write (op 1) and op 3 (rename",
+            ),
+            ("o_tmpfile_linkat_fsync_before_link", [HOLDS, HOLDS, &[Empty]], ""),
+            ("redo_log_no_log_fsync", CHECK, "no fsync of log since its last write (op 3)"),
+            (
+                "redo_log_truncate_before_fsync",
+                CHECK,
+                "no fsync of alice since its last write (op 6), nor of bob since its last write (op 7) before op 8 (ftruncate)",
+            ),
+            ("undo_log_no_commit_fsync", CHECK, "no fsync of the directory since op 13 (unlink of journal)"),
+            ("undo_log_no_directory_fsync", CHECK, "and op 6 (rename of journal.new to journal)"),
+            ("undo_log_no_journal_fsync", CHECK, "no fsync of journal since its last write (op 3)"),
+            (
+                "undo_log_unlink_before_fsync",
+                CHECK,
+                "no fsync of alice since its last write (op 9), nor of bob since its last write (op 10) before op 11 (unlink)",
+            ),
+            (
+                "rename_exchange_no_directory_fsync",
+                [&[Stale]; 3],
+                "no fsync of the directory theme between op 15 (rename of theme to theme.next) and the promise",
+            ),
+            ("segmented_log_no_old_fsync", CHECK, "no fsync of log.1 since its last write (op 2)"),
+            ("wal_cut_no_directory_fsync", [&[CheckFailed], HOLDS, HOLDS], "and op 8 (rename of 1.tmp to 1.wal)"),
+            ("wal_cut_no_header_fsync", CHECK, "of 1.tmp since its last write (op 6) before op 7 (rename)"),
+            ("wal_cut_no_temporary_name", CHECK, ""),
+        ],
+        TearKind::None,
+    )
+    .await;
+}
+
+/// Where nothing at all is synced there are many schedules: one file system must do.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_left_out() {
+    let rows = [
+        (
+            "link_unlink_swap_no_fsync",
+            [&[CheckFailed] as &[Kind]],
+            "no fsync of settings.new since its last write (op 1)",
+        ),
+        ("rename_exchange_no_fsync", [TORN], "no fsync of theme.next/"),
+    ];
+    check(["xfs"], &rows, TearKind::None).await;
+}
+
+/// A record without a checksum is only seen to be torn where the length of the file comes before the data: on ext4.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checksum_left_out() {
+    let rows = [("checksummed_log_no_checksum", [&[CheckFailed] as &[Kind], HOLDS, HOLDS], "")];
+    check(FILE_SYSTEMS, &rows, TearKind::One).await;
+}
