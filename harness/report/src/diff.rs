@@ -1,15 +1,34 @@
 //! Two runs compared: what is fixed, what is new.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use crate::text::{many, tame};
-use crate::{CellId, CellReport, ExitStatus, Report, Verdict, ViolationReport};
+use crate::{CellId, CellReport, ExitStatus, ProcessReport, Report, Verdict};
+
+/// What was tested, and how.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// The power failed: workload, file system and options.
+    Power(CellId),
+    /// The workload was killed while the kernel lived on.
+    Process(String),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Power(cell) => cell.fmt(f),
+            Self::Process(workload) => write!(f, "{workload} killed"),
+        }
+    }
+}
 
 /// What makes a violation the same in two runs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
-    /// Workload, file system and options.
-    pub cell: CellId,
+    /// Where it was found.
+    pub subject: Subject,
     /// The rule.
     pub invariant: String,
     /// How it is broken, as the report names it.
@@ -21,84 +40,126 @@ pub struct Key {
 /// What differs between two runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diff {
-    /// Violations of the later run alone, with their tokens.
-    pub new: Vec<(Key, String)>,
-    /// Violations that the later run would have found, and did not: its cell covered every state and could be judged.
+    /// Violations of the later run alone, with their tokens: those after a power failure have one.
+    pub new: Vec<(Key, Option<String>)>,
+    /// Violations that the later run would have found, and did not: it covered every state and could be judged.
     pub fixed: Vec<Key>,
-    /// Violations that the later run did not find, in a cell that it did not fully cover or could not judge.
+    /// Violations that the later run did not find, where it did not cover every state or could not judge.
     pub not_seen: Vec<Key>,
     /// Violations of both.
     pub unchanged: Vec<Key>,
-    /// Cells that only the earlier run has; its violations there are in no other list.
-    pub only_before: Vec<CellId>,
-    /// Cells that only the later run has; its violations there are new.
-    pub only_after: Vec<CellId>,
-    /// Cells that the earlier run covered fully, and the later one did not.
-    pub no_longer_exhaustive: Vec<CellId>,
-    /// Cells that could be judged, and no longer can.
-    pub no_longer_judged: Vec<CellId>,
+    /// What only the earlier run has; its violations there are in no other list.
+    pub only_before: Vec<Subject>,
+    /// What only the later run has; its violations there are new.
+    pub only_after: Vec<Subject>,
+    /// What the earlier run covered fully, and the later one did not.
+    pub no_longer_exhaustive: Vec<Subject>,
+    /// What could be judged, and no longer can.
+    pub no_longer_judged: Vec<Subject>,
 }
 
 /// Compares two runs.
 pub fn diff(before: &Report, after: &Report) -> Diff {
-    let (old, new) = (cells(before), cells(after));
+    let (old, new) = (outcomes(before), outcomes(after));
     let mut diff = Diff::default();
-    let all: BTreeSet<&CellId> = old.keys().chain(new.keys()).copied().collect();
-    for id in all {
-        let (earlier, later) = match (old.get(id), new.get(id)) {
-            (Some(earlier), Some(later)) => (earlier.as_slice(), later.as_slice()),
+    let all: BTreeSet<&Subject> = old.keys().chain(new.keys()).collect();
+    for subject in all {
+        let (was, is) = match (old.get(subject), new.get(subject)) {
+            (Some(was), Some(is)) => (was, is),
             (Some(_), None) => {
-                diff.only_before.push(id.clone());
+                diff.only_before.push(subject.clone());
                 continue;
             }
-            (None, Some(later)) => {
-                diff.only_after.push(id.clone());
-                (&[][..], later.as_slice())
+            (None, Some(is)) => {
+                diff.only_after.push(subject.clone());
+                diff.new.extend(is.violations.clone());
+                continue;
             }
             (None, None) => continue,
         };
-        let every = |cells: &[&CellReport], test: fn(&CellReport) -> bool| cells.iter().all(|cell| test(cell));
-        let judged =
-            |cell: &CellReport| cell.limits.is_empty() && cell.failure.is_none() && cell.verdict() != Verdict::Invalid;
-        let (full, sound) = (every(later, CellReport::exhaustive), every(later, judged));
-        if every(earlier, CellReport::exhaustive) && !full && !earlier.is_empty() {
-            diff.no_longer_exhaustive.push(id.clone());
+        if was.exhaustive && !is.exhaustive {
+            diff.no_longer_exhaustive.push(subject.clone());
         }
-        if every(earlier, judged) && !sound && !earlier.is_empty() {
-            diff.no_longer_judged.push(id.clone());
+        if was.judged && !is.judged {
+            diff.no_longer_judged.push(subject.clone());
         }
-        let (was, is) = (violations(earlier), violations(later));
-        for (key, token) in &is {
-            if was.contains_key(key) {
+        for (key, token) in &is.violations {
+            if was.violations.contains_key(key) {
                 diff.unchanged.push(key.clone());
             } else {
                 diff.new.push((key.clone(), token.clone()));
             }
         }
-        for key in was.keys().filter(|key| !is.contains_key(*key)) {
-            if full && sound { diff.fixed.push(key.clone()) } else { diff.not_seen.push(key.clone()) }
+        for key in was.violations.keys().filter(|key| !is.violations.contains_key(*key)) {
+            if is.exhaustive && is.judged { diff.fixed.push(key.clone()) } else { diff.not_seen.push(key.clone()) }
         }
     }
     diff
 }
 
-fn cells(report: &Report) -> BTreeMap<&CellId, Vec<&CellReport>> {
-    let mut cells: BTreeMap<&CellId, Vec<&CellReport>> = BTreeMap::new();
-    for cell in &report.cells {
-        cells.entry(&cell.id).or_default().push(cell);
-    }
-    cells
+/// What a run says of one subject.
+struct Outcome {
+    /// Whether every state was covered.
+    exhaustive: bool,
+    /// Whether it could be judged.
+    judged: bool,
+    /// With their tokens.
+    violations: BTreeMap<Key, Option<String>>,
 }
 
-fn violations(cells: &[&CellReport]) -> BTreeMap<Key, String> {
-    let key = |cell: &CellReport, violation: &ViolationReport| Key {
-        cell: cell.id.clone(),
-        invariant: violation.invariant.clone(),
-        kind: violation.kind.to_string(),
-        path: violation.path.clone(),
-    };
-    let all = cells.iter().flat_map(|cell| cell.violations.iter().map(move |violation| (*cell, violation)));
-    all.map(|(cell, violation)| (key(cell, violation), violation.token.clone())).collect()
+impl Outcome {
+    fn of_cell(cell: &CellReport) -> Self {
+        let violations = cell.violations.iter().map(|violation| {
+            let key = Key {
+                subject: Subject::Power(cell.id.clone()),
+                invariant: violation.invariant.clone(),
+                kind: violation.kind.to_string(),
+                path: violation.path.clone(),
+            };
+            (key, Some(violation.token.clone()))
+        });
+        Self {
+            exhaustive: cell.exhaustive(),
+            judged: cell.limits.is_empty() && cell.failure.is_none() && cell.verdict() != Verdict::Invalid,
+            violations: violations.collect(),
+        }
+    }
+
+    fn of_process(killed: &ProcessReport) -> Self {
+        let violations = killed.violations.iter().map(|violation| {
+            let key = Key {
+                subject: Subject::Process(killed.workload.clone()),
+                invariant: violation.invariant.clone(),
+                kind: violation.kind.to_string(),
+                path: violation.path.clone(),
+            };
+            (key, None)
+        });
+        // There is no budget: what can be judged was killed at every point.
+        let judged = killed.verdict() != Verdict::Invalid;
+        Self { exhaustive: judged, judged, violations: violations.collect() }
+    }
+}
+
+/// By subject. One that a run has twice has covered what both have.
+fn outcomes(report: &Report) -> BTreeMap<Subject, Outcome> {
+    let cells = report.cells.iter().map(|cell| (Subject::Power(cell.id.clone()), Outcome::of_cell(cell)));
+    let killed = report
+        .process_crashes
+        .iter()
+        .map(|killed| (Subject::Process(killed.workload.clone()), Outcome::of_process(killed)));
+    let mut outcomes: BTreeMap<Subject, Outcome> = BTreeMap::new();
+    for (subject, outcome) in cells.chain(killed) {
+        match outcomes.get_mut(&subject) {
+            Some(known) => {
+                known.exhaustive &= outcome.exhaustive;
+                known.judged &= outcome.judged;
+                known.violations.extend(outcome.violations);
+            }
+            None => drop(outcomes.insert(subject, outcome)),
+        }
+    }
+    outcomes
 }
 
 impl Diff {
@@ -110,8 +171,11 @@ impl Diff {
     /// For people: what is new first, and one line at the end that sums up.
     pub fn text(&self) -> String {
         let mut lines = Vec::new();
-        let show = |key: &Key| format!("{}: {} is {} ({})", key.cell, key.path, key.kind, key.invariant);
-        lines.extend(self.new.iter().map(|(key, token)| format!("new        {}: harness replay {token}", show(key))));
+        let show = |key: &Key| format!("{}: {} is {} ({})", key.subject, key.path, key.kind, key.invariant);
+        lines.extend(self.new.iter().map(|(key, token)| {
+            let replay = token.as_ref().map_or_else(String::new, |token| format!(": harness replay {token}"));
+            format!("new        {}{replay}", show(key))
+        }));
         lines.extend(self.fixed.iter().map(|key| format!("fixed      {}", show(key))));
         lines.extend(self.not_seen.iter().map(|key| {
             format!("not seen   {}; but not every state of this cell was covered and judged this time", show(key))
@@ -142,7 +206,8 @@ impl Diff {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{bare_violation, cell, incomplete, invalid, violated, violation};
+    use crate::ViolationReport;
+    use crate::testing::{bare_violation, cell, incomplete, invalid, killed, killed_and_violated, violated, violation};
 
     fn compare(before: &[CellReport], after: &[CellReport]) -> Diff {
         diff(&Report::new(before.to_vec()), &Report::new(after.to_vec()))
@@ -172,6 +237,22 @@ mod tests {
         let diff = compare(&[violated("ext4")], &[violated("ext4:noauto_da_alloc")]);
         assert_eq!((diff.new.len(), diff.only_before.len(), diff.only_after.len()), (1, 1, 1));
         assert_eq!(diff.exit_status(), ExitStatus::Violation);
+    }
+
+    /// A program that loses more than before when it is killed is worse than before.
+    #[test]
+    fn process_crashes_count() {
+        let run = |killed: &[ProcessReport]| Report::with_process_crashes(vec![cell("ext4")], killed.to_vec());
+        let (held, lost) = (killed("saver"), killed_and_violated("saver"));
+        let worse = diff(&run(std::slice::from_ref(&held)), &run(std::slice::from_ref(&lost)));
+        assert_eq!((worse.new.len(), worse.exit_status()), (1, ExitStatus::Violation));
+        insta::assert_snapshot!(worse.text());
+        let better = diff(&run(std::slice::from_ref(&lost)), &run(&[held]));
+        assert_eq!((better.fixed.len(), better.exit_status()), (1, ExitStatus::Holds));
+        let failed = ProcessReport { failure: Some("no".into()), violations: vec![], ..lost.clone() };
+        let unknown = diff(&run(std::slice::from_ref(&lost)), &run(&[failed]));
+        assert_eq!((unknown.not_seen.len(), unknown.no_longer_judged.len()), (1, 1));
+        assert_eq!(diff(&run(&[]), &run(&[lost])).exit_status(), ExitStatus::Violation);
     }
 
     #[test]

@@ -209,10 +209,17 @@ impl Guest {
     /// The end of what the guest wrote to its console.
     pub fn console(&self) -> String {
         let bytes = self.console.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let text = String::from_utf8_lossy(&bytes);
-        let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
-        lines[lines.len().saturating_sub(40)..].join("\n")
+        end_of(&String::from_utf8_lossy(&bytes))
     }
+}
+
+/// The last lines of a console, and the one that says why the kernel gave up, which a long trace of the stack follows.
+fn end_of(console: &str) -> String {
+    const LINES: usize = 40;
+    let lines: Vec<&str> = console.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    let (before, last) = lines.split_at(lines.len().saturating_sub(LINES));
+    let panic = before.iter().find(|line| line.contains("Kernel panic"));
+    panic.into_iter().chain(last).copied().collect::<Vec<_>>().join("\n")
 }
 
 /// How long the disk lets writes wait at most when a replay asks it to be slow: longer than a commit takes that does
@@ -310,4 +317,18 @@ fn leash(leader: &Child) -> std::io::Result<Child> {
         .stderr(Stdio::null())
         .process_group(leader.id().cast_signed())
         .spawn()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::end_of;
+
+    #[test]
+    fn the_reason_of_a_panic_is_kept_however_long_the_trace() {
+        let trace: String = (0..100).map(|line| format!(" [<{line}>] function\r\n\n")).collect();
+        let end = end_of(&format!("boot\nKernel panic - not syncing: no\n{trace}"));
+        assert!(end.starts_with("Kernel panic - not syncing: no\n [<60>] function\n"), "{end}");
+        assert_eq!(end.lines().count(), 41);
+        assert_eq!(end_of("boot\nKernel panic - not syncing: no"), "boot\nKernel panic - not syncing: no");
+    }
 }
