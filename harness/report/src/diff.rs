@@ -15,6 +15,12 @@ pub enum Subject {
     Process(String),
 }
 
+impl Subject {
+    fn key(&self, invariant: &str, kind: checker::Kind, path: &str) -> Key {
+        Key { subject: self.clone(), invariant: invariant.into(), kind: kind.to_string(), path: path.into() }
+    }
+}
+
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -109,13 +115,9 @@ struct Outcome {
 
 impl Outcome {
     fn of_cell(cell: &CellReport) -> Self {
+        let subject = Subject::Power(cell.id.clone());
         let violations = cell.violations.iter().map(|violation| {
-            let key = Key {
-                subject: Subject::Power(cell.id.clone()),
-                invariant: violation.invariant.clone(),
-                kind: violation.kind.to_string(),
-                path: violation.path.clone(),
-            };
+            let key = subject.key(&violation.invariant, violation.kind, &violation.path);
             (key, Some(violation.token.clone()))
         });
         Self {
@@ -126,15 +128,11 @@ impl Outcome {
     }
 
     fn of_process(killed: &ProcessReport) -> Self {
-        let violations = killed.violations.iter().map(|violation| {
-            let key = Key {
-                subject: Subject::Process(killed.workload.clone()),
-                invariant: violation.invariant.clone(),
-                kind: violation.kind.to_string(),
-                path: violation.path.clone(),
-            };
-            (key, None)
-        });
+        let subject = Subject::Process(killed.workload.clone());
+        let violations = killed
+            .violations
+            .iter()
+            .map(|violation| (subject.key(&violation.invariant, violation.kind, &violation.path), None));
         // There is no budget: what can be judged was killed at every point.
         let judged = killed.verdict() != Verdict::Invalid;
         Self { exhaustive: judged, judged, violations: violations.collect() }
