@@ -638,8 +638,12 @@ fn a_killed_guest_is_replaced() {
         return;
     }
     let place = Place::new();
-    place.workload("saver", "setup = ['sh', '-c', 'echo old > f']\ncommand = ['sh', '-c', 'echo new > f']\n");
-    let begin = |out| ["run", "--vm=uml", "--fs=ext4", "--tear=one", "-j1", "--out", out, "saver"];
+    let script = "echo new > f; for i in 1 2 3 4 5 6 7 8; do echo x > f$i; done";
+    let manifest = format!("setup = ['sh', '-c', 'echo old > f']\ncommand = ['sh', '-c', '{script}']\n");
+    place.workload("saver", &manifest);
+    // With a budget of mounts, all schedules are replayed before anything is explored, and there are some hundreds: it
+    // is a replay that is hit.
+    let begin = |out| ["run", "--vm=uml", "--fs=ext4", "--budget=300mounts", "-j1", "--out", out, "saver"];
     let undisturbed = place.run(&begin("undisturbed"));
     assert_eq!(undisturbed.status, 1, "{}", undisturbed.stderr);
     let mut child = place.command(&begin("disturbed")).spawn().unwrap();
