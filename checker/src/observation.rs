@@ -60,3 +60,16 @@ pub struct Observation {
     /// Every name below the workload's directory, and the directory itself as the root entry.
     pub entries: BTreeMap<RelPath, Entry>,
 }
+
+impl Observation {
+    /// Whether anything failed: the mount, or to look at any name.
+    pub fn has_errors(&self) -> bool {
+        let failed = |entry: &Entry| match &entry.kind {
+            EntryKind::File { seen, .. } => matches!(seen, Seen::Failed { .. }),
+            EntryKind::Directory { error } => error.is_some(),
+            EntryKind::Unreadable { .. } => true,
+            EntryKind::Symlink { .. } | EntryKind::Special { .. } => false,
+        };
+        self.mount != Mount::Mounted || self.entries.values().any(failed)
+    }
+}

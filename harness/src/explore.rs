@@ -68,6 +68,9 @@ pub async fn explore(
 
 /// One run: mount, observe `stride` bytes of a file at a time, unmount; with a record of what recovery writes, if `record` says so.
 ///
+/// What ext4 reads ahead of its journal is refused first ([`CrashDisk::refusing_ahead`]). Where a kernel then reports
+/// any error, that says nothing: it is asked again, and nothing is refused.
+///
 /// A guest that dies on a state is asked again, on a fresh guest, with all that had been decided when it died: only
 /// what happens twice is the state's own doing.
 pub async fn enter(
@@ -80,15 +83,23 @@ pub async fn enter(
 ) -> Result<Class, GuestError> {
     let mut decisions = prefix.to_vec();
     let mut died = false;
+    let mut refusing = filesystem.kind == "ext4";
     loop {
         let guest = guests.guest().await?;
-        let disk = if record { CrashDisk::recording } else { CrashDisk::new };
-        guest.insert(Box::new(disk(layers.clone(), &decisions)));
+        let new = if record { CrashDisk::recording } else { CrashDisk::new };
+        let disk = new(layers.clone(), &decisions);
+        guest.insert(Box::new(if refusing { disk.refusing_ahead() } else { disk }));
         let reply = guest.call(&observation(filesystem, stride, record)).await;
         let disk: Box<dyn std::any::Any> = guest.eject();
-        let parts = disk.downcast::<CrashDisk>().map(|disk| disk.into_parts());
-        let (fates, recovery) = parts.unwrap_or_else(|_| unreachable!("a guest gives back the disk it was given"));
+        let disk: Box<CrashDisk> =
+            disk.downcast().unwrap_or_else(|_| unreachable!("a guest gives back the disk it was given"));
+        let refused = disk.has_refused();
+        let (fates, recovery) = disk.into_parts();
         let reason = match reply {
+            Ok(Reply::Observed(observation)) if refused && observation.has_errors() => {
+                refusing = false;
+                continue;
+            }
             Ok(Reply::Observed(observation)) => return Ok(Class { fates, observation, recovery }),
             Ok(other) => return Err(GuestError::Refused(format!("answered an observation with {other:?}"))),
             Err(GuestError::Died { reason, console }) => format!("{reason}\n{console}"),
@@ -103,6 +114,7 @@ pub async fn enter(
             return Ok(Class { fates, observation, recovery });
         }
         died = true;
+        refusing = false;
         decisions = fates.decisions().to_vec();
     }
 }

@@ -15,7 +15,11 @@ pub trait Backing: Send + std::any::Any {
     fn sectors(&self) -> u64;
 
     /// Fills `buffer` from `sector` on.
-    fn read(&mut self, sector: u64, buffer: &mut [u8]);
+    ///
+    /// # Errors
+    /// The disk does not answer; the guest is told that the read has failed. Only for what it reads ahead, and can do
+    /// without.
+    fn read(&mut self, sector: u64, buffer: &mut [u8]) -> Result<(), Refused>;
 
     /// Takes a write, which thereby completes.
     fn write(&mut self, sector: u64, data: Vec<u8>, queueing: Queueing);
@@ -31,6 +35,10 @@ pub trait Backing: Send + std::any::Any {
     }
 }
 
+/// A read that was not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused;
+
 /// No disk is wanted right now: a small one of zeros. Late writes of a file system that is being taken down land here.
 #[derive(Debug)]
 pub struct Parked {
@@ -42,8 +50,9 @@ impl Backing for Parked {
     fn sectors(&self) -> u64 {
         self.sectors
     }
-    fn read(&mut self, _: u64, buffer: &mut [u8]) {
+    fn read(&mut self, _: u64, buffer: &mut [u8]) -> Result<(), Refused> {
         buffer.fill(0);
+        Ok(())
     }
     fn write(&mut self, _: u64, _: Vec<u8>, _: Queueing) {}
 }
@@ -59,8 +68,9 @@ impl Backing for DirectDisk {
     fn sectors(&self) -> u64 {
         self.image.sectors()
     }
-    fn read(&mut self, sector: u64, buffer: &mut [u8]) {
+    fn read(&mut self, sector: u64, buffer: &mut [u8]) -> Result<(), Refused> {
         self.image.read(sector, buffer);
+        Ok(())
     }
     fn write(&mut self, sector: u64, data: Vec<u8>, _: Queueing) {
         self.image.write(sector, &data);
@@ -97,8 +107,9 @@ impl Backing for LoggingDisk {
         self.image.sectors()
     }
 
-    fn read(&mut self, sector: u64, buffer: &mut [u8]) {
+    fn read(&mut self, sector: u64, buffer: &mut [u8]) -> Result<(), Refused> {
         self.image.read(sector, buffer);
+        Ok(())
     }
 
     fn write(&mut self, sector: u64, data: Vec<u8>, queueing: Queueing) {

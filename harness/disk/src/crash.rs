@@ -1,10 +1,12 @@
 //! Disks after a crash: one whose writes are decided late, and one whose state is given whole.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use protocol::frame::MOUNTED;
 
-use crate::backing::Backing;
+use crate::ahead::ReadAhead;
+use crate::backing::{Backing, Refused};
 use crate::overlay::Overlay;
 use crate::{BlockLog, Decision, Fates, Image, Layers, Mark, Queueing, SECTOR, WriteEntry};
 
@@ -21,6 +23,9 @@ pub struct CrashDisk {
     recovery: Option<Recovery>,
     /// Whether the guest's writes are recovery's.
     recovering: bool,
+    /// Which reads are refused if they ask what is open.
+    ahead: Option<ReadAhead>,
+    refused: bool,
 }
 
 /// What a kernel wrote while it recovered a class of crash states: between the crash and the end of the mount.
@@ -43,7 +48,15 @@ impl CrashDisk {
         for &decision in prefix {
             fates.settle(decision);
         }
-        Self { layers, fates, overlay: Overlay::default(), recovery: None, recovering: false }
+        Self {
+            layers,
+            fates,
+            overlay: Overlay::default(),
+            recovery: None,
+            recovering: false,
+            ahead: None,
+            refused: false,
+        }
     }
 
     /// A disk for one run that also keeps what recovery writes.
@@ -51,6 +64,17 @@ impl CrashDisk {
         let disk = Self::new(layers, prefix);
         let recovery = Recovery { class: disk.fates.clone(), log: BlockLog::default() };
         Self { recovery: Some(recovery), recovering: true, ..disk }
+    }
+
+    /// The same disk, but that it settles nothing for what ext4 only reads ahead of its journal: it refuses to read that
+    /// if anything is open there.
+    pub fn refusing_ahead(self) -> Self {
+        Self { ahead: Some(ReadAhead::default()), ..self }
+    }
+
+    /// Whether it has refused anything.
+    pub fn has_refused(&self) -> bool {
+        self.refused
     }
 
     /// Ends the run: what it settled, in order, prefix first.
@@ -73,6 +97,12 @@ impl CrashDisk {
         &self.fates
     }
 
+    /// Whether something must be settled to know these sectors.
+    fn is_open(&self, mut sectors: Range<u64>) -> bool {
+        let open = |sector| self.layers.look(sector, &self.fates).undecided.is_some();
+        sectors.any(|sector| self.overlay.sector(sector).is_none() && open(sector))
+    }
+
     /// The content of one sector that the guest has not written; settles what must be settled to know it.
     fn resolve(&mut self, sector: u64) -> &[u8] {
         let layers = &*self.layers;
@@ -93,13 +123,22 @@ impl Backing for CrashDisk {
         self.layers.sectors()
     }
 
-    fn read(&mut self, sector: u64, buffer: &mut [u8]) {
+    fn read(&mut self, sector: u64, buffer: &mut [u8]) -> Result<(), Refused> {
+        let is_ahead = self.ahead.as_mut().is_some_and(|ahead| ahead.is_ahead(sector));
+        if is_ahead && self.is_open(sector..sector + (buffer.len() / SECTOR) as u64) {
+            self.refused = true;
+            return Err(Refused);
+        }
         for (chunk, sector) in buffer.chunks_exact_mut(SECTOR).zip(sector..) {
             match self.overlay.sector(sector) {
                 Some(own) => chunk.copy_from_slice(own),
                 None => chunk.copy_from_slice(self.resolve(sector)),
             }
         }
+        if let Some(ahead) = &mut self.ahead {
+            ahead.read(sector, buffer);
+        }
+        Ok(())
     }
 
     fn write(&mut self, sector: u64, data: Vec<u8>, queueing: Queueing) {
@@ -145,10 +184,11 @@ impl Backing for StateDisk {
         self.image.sectors()
     }
 
-    fn read(&mut self, sector: u64, buffer: &mut [u8]) {
+    fn read(&mut self, sector: u64, buffer: &mut [u8]) -> Result<(), Refused> {
         for (chunk, sector) in buffer.chunks_exact_mut(SECTOR).zip(sector..) {
             chunk.copy_from_slice(self.overlay.sector(sector).unwrap_or_else(|| self.image.sector(sector)));
         }
+        Ok(())
     }
 
     fn write(&mut self, sector: u64, data: Vec<u8>, _: Queueing) {
@@ -193,7 +233,7 @@ mod tests {
 
     fn byte(disk: &mut dyn Backing, sector: u64) -> u8 {
         let mut buffer = [0; SECTOR];
-        disk.read(sector, &mut buffer);
+        disk.read(sector, &mut buffer).unwrap();
         buffer[0]
     }
 

@@ -13,7 +13,7 @@ use vhost_user_backend::{VringRwLock, VringT};
 use virtio_queue::QueueT;
 use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 
-use crate::backing::{Backing, Parked};
+use crate::backing::{Backing, Parked, Refused};
 use crate::virtio::{Chain, Operation, Status, answer, parse};
 use crate::{Mark, Queueing, SECTOR};
 
@@ -259,8 +259,13 @@ impl Inner {
         let status = match parse(chain) {
             Some(Operation::Read { sector, length }) if fits(sector, length) => {
                 data.resize(length, 0);
-                self.backing.read(sector, &mut data);
-                Status::Ok
+                match self.backing.read(sector, &mut data) {
+                    Ok(()) => Status::Ok,
+                    Err(Refused) => {
+                        data.clear();
+                        Status::IoError
+                    }
+                }
             }
             Some(Operation::Write { .. }) if matches!(self.holding, Holding::New(_)) => {
                 self.held.push((chain.clone(), number));

@@ -5,6 +5,7 @@
 //! states of one epoch and decides the fate of a write only when the guest reads it. [`serve`] puts any
 //! [`Backing`] behind a vhost-user-blk device, next to the mailbox through which the guest agent talks.
 
+mod ahead;
 mod backing;
 mod crash;
 mod epoch;
@@ -19,7 +20,7 @@ mod relay;
 mod server;
 mod virtio;
 
-pub use backing::{Backing, DirectDisk, LoggingDisk, Parked};
+pub use backing::{Backing, DirectDisk, LoggingDisk, Parked, Refused};
 pub use crash::{CrashDisk, Recovery, StateDisk};
 pub use epoch::{Epoch, epochs};
 pub use fates::{Decision, Fates, State, Tear};

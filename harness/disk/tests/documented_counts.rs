@@ -58,9 +58,9 @@ fn mounts(tear: TearKind) -> (u32, BigUint) {
     while let Some(prefix) = prefixes.pop() {
         let mut disk = CrashDisk::new(layers.clone(), &prefix);
         let mut record = [0; SECTOR];
-        disk.read(200, &mut record);
+        disk.read(200, &mut record).unwrap();
         if record[0] == 1 {
-            disk.read(100, &mut [0; 8 * SECTOR]);
+            disk.read(100, &mut [0; 8 * SECTOR]).unwrap();
         }
         let fates: Fates = disk.into_fates();
         mounts += 1;

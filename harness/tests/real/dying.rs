@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use checker::{Kind, Moment, Mount};
-use disk::{Backing, BlockLog, DiskModel, Entry, Image, Layers, Queueing, TearKind, WriteEntry, epochs};
+use disk::{Backing, BlockLog, DiskModel, Entry, Image, Layers, Queueing, Refused, TearKind, WriteEntry, epochs};
 use harness::explore::{Class, Guests, explore};
 use harness::mkfs::mkfs;
 use harness::replay::populate;
@@ -21,8 +21,9 @@ impl Backing for Silent {
     fn sectors(&self) -> u64 {
         SECTORS
     }
-    fn read(&mut self, _: u64, _: &mut [u8]) {
+    fn read(&mut self, _: u64, _: &mut [u8]) -> Result<(), Refused> {
         std::thread::sleep(Duration::from_secs(2));
+        Ok(())
     }
     fn write(&mut self, _: u64, _: Vec<u8>, _: Queueing) {}
 }
@@ -36,12 +37,13 @@ impl Backing for Broken {
     fn sectors(&self) -> u64 {
         self.image.sectors()
     }
-    fn read(&mut self, sector: u64, buffer: &mut [u8]) {
+    fn read(&mut self, sector: u64, buffer: &mut [u8]) -> Result<(), Refused> {
         self.image.read(sector, buffer);
         // Superblock and group descriptors are whole; all inode tables and directories are not.
         if sector >= 16 {
             buffer.fill(0xa5);
         }
+        Ok(())
     }
     fn write(&mut self, _: u64, _: Vec<u8>, _: Queueing) {}
 }

@@ -3,7 +3,7 @@
 use std::any::Any;
 
 use checker::{EntryKind, Mount};
-use disk::{Backing, DirectDisk, Image, Queueing};
+use disk::{Backing, DirectDisk, Image, Queueing, Refused};
 use protocol::{Command, Filesystem, Reply};
 use trace::{RelPath, Tree};
 use vm::{Guest, Limits, Machine, Paths, Uml, program};
@@ -69,8 +69,8 @@ impl Backing for Counting {
     fn sectors(&self) -> u64 {
         self.disk.sectors()
     }
-    fn read(&mut self, sector: u64, buffer: &mut [u8]) {
-        self.disk.read(sector, buffer);
+    fn read(&mut self, sector: u64, buffer: &mut [u8]) -> Result<(), Refused> {
+        self.disk.read(sector, buffer)
     }
     fn write(&mut self, sector: u64, data: Vec<u8>, queueing: Queueing) {
         self.disk.write(sector, data, queueing);

@@ -1,0 +1,100 @@
+//! Which reads of an ext4 journal are read ahead: pure.
+//!
+//! Recovery reads the journal ahead, 128 KiB at a time, and looks at few of these blocks: of a transaction without a
+//! commit record at none but its descriptors (fs/jbd2/recovery.c, `jread`, `do_readahead`). No setting turns that off. A
+//! disk that decides late would have to decide all that lies there, for nothing.
+//!
+//! A read ahead may fail. Nothing comes of it: `jread` reads a block that it needs and that is not there yet once more,
+//! by itself (since Linux 6.1: "jbd2: replace ll_rw_block()"), as if nobody had read ahead. So a disk may refuse what is
+//! read ahead, and a run then depends on no more than what recovery needs. It must know one from the other:
+//! [`ReadAhead`] follows what `jread` does.
+
+use std::collections::HashSet;
+
+use crate::SECTOR;
+
+/// How much is read ahead, with the block that is needed at its beginning: `do_readahead`.
+const AHEAD: u64 = (128 << 10) / SECTOR as u64;
+
+/// `JBD2_MAGIC_NUMBER` and `JBD2_SUPERBLOCK_V2` (include/linux/jbd2.h), as they begin a journal.
+const SUPERBLOCK: [u8; 8] = [0xc0, 0x3b, 0x39, 0x98, 0, 0, 0, 4];
+
+/// Follows the reads of one mount.
+#[derive(Debug, Default)]
+pub(crate) struct ReadAhead {
+    /// First and last sector, the latter not included, once its superblock was read.
+    journal: Option<(u64, u64)>,
+    /// The first sector of the last block that was needed and had not been read before.
+    needed: u64,
+    /// First sectors of the blocks that were asked for.
+    asked: HashSet<u64>,
+}
+
+impl ReadAhead {
+    /// Whether a read from `sector` on is only read ahead: of a block of the journal that nobody has asked for, and that
+    /// lies where recovery reads ahead after the block that it needed last.
+    pub(crate) fn is_ahead(&mut self, sector: u64) -> bool {
+        let Some((first, end)) = self.journal else { return false };
+        if !(first < sector && sector < end) || !self.asked.insert(sector) {
+            return false;
+        }
+        let ahead = self.needed < sector && sector < self.needed + AHEAD && self.needed > 0;
+        if !ahead {
+            self.needed = sector;
+        }
+        ahead
+    }
+
+    /// Takes note of what was read: the first superblock of a journal says where that is.
+    pub(crate) fn read(&mut self, sector: u64, data: &[u8]) {
+        if self.journal.is_none()
+            && data.starts_with(&SUPERBLOCK)
+            && let Some(&[a, b, c, d, e, f, g, h]) = data.get(12..20)
+        {
+            let [block, blocks] = [[a, b, c, d], [e, f, g, h]].map(u32::from_be_bytes).map(u64::from);
+            self.journal = Some((sector, sector + block / SECTOR as u64 * blocks));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The superblock of a journal of 1,024 blocks of 4,096 bytes.
+    fn superblock() -> Vec<u8> {
+        let mut block = vec![0; 4096];
+        block[..8].copy_from_slice(&SUPERBLOCK);
+        block[12..20].copy_from_slice(&[0, 0, 16, 0, 0, 0, 4, 0]);
+        block
+    }
+
+    fn asked(ahead: &mut ReadAhead, blocks: impl IntoIterator<Item = u64>) -> Vec<bool> {
+        blocks.into_iter().map(|block| ahead.is_ahead(8000 + block * 8)).collect()
+    }
+
+    #[test]
+    fn what_follows_a_needed_block_is_read_ahead_once() {
+        let mut ahead = ReadAhead::default();
+        assert!(!ahead.is_ahead(8008), "no journal is known");
+        ahead.read(8000, &superblock());
+        assert_eq!(asked(&mut ahead, [1, 2, 3, 32, 33]), [false, true, true, true, false]);
+        // Those that were refused are needed, and so is the first beyond what was read ahead.
+        assert_eq!(asked(&mut ahead, [2, 34, 3, 64, 65]), [false, true, false, true, false]);
+        // The journal goes on at its beginning.
+        assert_eq!(asked(&mut ahead, [1020, 1021, 1023, 5, 6]), [false, true, true, false, true]);
+        // The superblock itself and what lies beyond are no part of it.
+        assert_eq!(asked(&mut ahead, [0, 1024]), [false, false]);
+    }
+
+    #[test]
+    fn other_superblocks_are_files() {
+        let mut ahead = ReadAhead::default();
+        ahead.read(8000, &superblock()[..16]);
+        ahead.read(8000, &vec![0; 4096]);
+        ahead.read(8000, &superblock());
+        ahead.read(100_000, &superblock());
+        assert!(!ahead.is_ahead(100_008) && !ahead.is_ahead(100_016));
+        assert_eq!(asked(&mut ahead, [7, 8]), [false, true]);
+    }
+}
