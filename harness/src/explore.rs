@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use checker::{CHUNK, Mount, Observation};
+use checker::{Mount, Observation};
 use disk::{CrashDisk, Decision, Fates, Image, Layers, Recovery, StateDisk};
 use protocol::{Command, Filesystem, Reply};
 use vm::{Guest, GuestError};
 
 use crate::frontier::Branch;
-use crate::stride;
 
 /// What one mount found: the class of states that it stands for, and what all of them look like.
 #[derive(Debug)]
@@ -59,17 +58,18 @@ pub async fn explore(
         if !go_on() {
             return Ok(false);
         }
-        let found = enter(guests, filesystem, layers, &branch.prefix(), CHUNK, false).await?;
+        let found = enter(guests, filesystem, layers, &branch.prefix(), false).await?;
         branches.extend(branch.rest(found.fates.decisions(), 0));
         class(found);
     }
     Ok(true)
 }
 
-/// One run: mount, observe `stride` bytes of a file at a time, unmount; with a record of what recovery writes, if `record` says so.
+/// One run: mount, observe, unmount; with a record of what recovery writes, if `record` says so.
 ///
-/// What ext4 reads ahead of its journal is refused first ([`CrashDisk::refusing_ahead`]). Where a kernel then reports
-/// any error, that says nothing: it is asked again, and nothing is refused.
+/// What is only read ahead is refused first ([`CrashDisk::refusing_ahead`]), but for btrfs, which counts failed reads as
+/// failures of the disk. Where a kernel then reports any error, that says nothing: it is asked again, and nothing is
+/// refused.
 ///
 /// A guest that dies on a state is asked again, on a fresh guest, with all that had been decided when it died: only
 /// what happens twice is the state's own doing.
@@ -78,18 +78,17 @@ pub async fn enter(
     filesystem: &Filesystem,
     layers: &Arc<Layers>,
     prefix: &[Decision],
-    stride: usize,
     record: bool,
 ) -> Result<Class, GuestError> {
     let mut decisions = prefix.to_vec();
     let mut died = false;
-    let mut refusing = filesystem.kind == "ext4";
+    let mut refusing = filesystem.kind != "btrfs";
     loop {
         let guest = guests.guest().await?;
         let new = if record { CrashDisk::recording } else { CrashDisk::new };
         let disk = new(layers.clone(), &decisions);
         guest.insert(Box::new(if refusing { disk.refusing_ahead() } else { disk }));
-        let reply = guest.call(&observation(filesystem, stride, record)).await;
+        let reply = guest.call(&observation(filesystem, record)).await;
         let disk: Box<dyn std::any::Any> = guest.eject();
         let disk: Box<CrashDisk> =
             disk.downcast().unwrap_or_else(|_| unreachable!("a guest gives back the disk it was given"));
@@ -119,8 +118,8 @@ pub async fn enter(
     }
 }
 
-fn observation(filesystem: &Filesystem, stride: usize, mark: bool) -> Command {
-    Command::Observe { filesystem: filesystem.clone(), stride: stride as u32, mark }
+fn observation(filesystem: &Filesystem, mark: bool) -> Command {
+    Command::Observe { filesystem: filesystem.clone(), mark }
 }
 
 /// What one given disk looks like: for brute force and `harness replay`.
@@ -131,7 +130,7 @@ pub async fn observe_image(
 ) -> Result<Observation, GuestError> {
     let guest = guests.guest().await?;
     guest.insert(Box::new(StateDisk::new(image)));
-    let reply = guest.call(&observation(filesystem, stride::MOST, false)).await;
+    let reply = guest.call(&observation(filesystem, false)).await;
     guest.eject();
     match reply {
         Ok(Reply::Observed(observation)) => Ok(observation),

@@ -23,7 +23,6 @@ pub mod replay;
 pub mod run;
 pub mod schedule;
 pub mod store;
-pub mod stride;
 pub mod subject;
 pub mod tally;
 pub mod token;

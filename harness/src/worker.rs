@@ -18,7 +18,6 @@ use crate::journal::Journal;
 use crate::mkfs::{MkfsError, mkfs};
 use crate::moment::moment;
 use crate::replay::{ReplayError, populate, replay};
-use crate::stride::stride;
 use crate::tally::{Key, Place, Tally, Violation};
 use crate::unit::{Replayed, Unit};
 use crate::words::violation_report;
@@ -78,8 +77,6 @@ struct At {
     unit: Arc<Unit>,
     first: Arc<Layers>,
     layers: Arc<Layers>,
-    /// How much of a file is read at a time, bytes.
-    stride: usize,
 }
 
 /// How often a worker tells how far its cell is.
@@ -252,8 +249,7 @@ impl<'a> Worker<'a> {
             if self.shared.stop.load(Ordering::Relaxed) || cell.is_late() {
                 break;
             }
-            let At { layers, stride, .. } = self.at(cell, &entry.unit);
-            let (layers, stride) = (layers.clone(), *stride);
+            let layers = self.at(cell, &entry.unit).layers.clone();
             // What recovery writes is in no journal, so a branch that recovers anew has to be entered anew.
             let record = cell.recovery_crashes && entry.branch.mounts_anew && entry.unit.again.is_none();
             let known = if record { None } else { self.shared.journal.find(cell.index, &entry) };
@@ -263,7 +259,7 @@ impl<'a> Worker<'a> {
                 None => {
                     self.slot.set_guide(&cell.subject.guide);
                     let prefix = entry.branch.prefix();
-                    let class = enter(&mut self.slot, &cell.filesystem, &layers, &prefix, stride, record).await?;
+                    let class = enter(&mut self.slot, &cell.filesystem, &layers, &prefix, record).await?;
                     let moment = when(&entry.unit, &layers, &class.fates);
                     let findings = judge(cell, &class.fates, &class.observation, &moment).await?;
                     self.shared.journal.add(cell.index, &entry, class.fates.decisions(), &findings);
@@ -301,8 +297,7 @@ impl<'a> Worker<'a> {
                     _ => Arc::new(unit.replayed.layers(unit.epoch, cell.model)),
                 };
                 let layers = unit.layers(&first);
-                let stride = stride(layers.volatile(), &cell.subject.labels, &cell.model);
-                At { unit: unit.clone(), first, layers, stride }
+                At { unit: unit.clone(), first, layers }
             }
         };
         self.at.insert(at)

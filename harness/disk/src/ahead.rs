@@ -1,13 +1,16 @@
-//! Which reads of an ext4 journal are read ahead: pure.
+//! Which reads of a mount are only read ahead: pure.
 //!
-//! Recovery reads the journal ahead, 128 KiB at a time, and looks at few of these blocks: of a transaction without a
-//! commit record at none but its descriptors (fs/jbd2/recovery.c, `jread`, `do_readahead`). No setting turns that off. A
-//! disk that decides late would have to decide all that lies there, for nothing.
+//! A disk that decides late decides all that lies where the guest reads. What it only reads ahead, it may never look at. So
+//! such a read is refused if anything is open there, and the guest reads what it needs once more, in small pieces.
 //!
-//! A read ahead may fail. Nothing comes of it: `jread` reads a block that it needs and that is not there yet once more,
-//! by itself (since Linux 6.1: "jbd2: replace ll_rw_block()"), as if nobody had read ahead. So a disk may refuse what is
-//! read ahead, and a run then depends on no more than what recovery needs. It must know one from the other:
-//! [`ReadAhead`] follows what `jread` does.
+//! Recovery of ext4 reads the journal ahead, 128 KiB at a time, and looks at few of these blocks: of a transaction without a
+//! commit record at none but its descriptors (fs/jbd2/recovery.c, `jread`, `do_readahead`). No setting turns that off. If a
+//! read ahead fails, nothing comes of it: `jread` reads a block that it needs and that is not there yet once more,
+//! by itself (since Linux 6.1: "jbd2: replace ll_rw_block()"), as if nobody had read ahead. [`ReadAhead`] follows what
+//! `jread` does, to know one read from the other.
+//!
+//! Files are read ahead by the agent, in requests of more than one page; it says when it begins
+//! ([`CONTENTS`](protocol::frame::CONTENTS)).
 
 use std::collections::HashSet;
 
@@ -15,6 +18,9 @@ use crate::SECTOR;
 
 /// How much is read ahead, with the block that is needed at its beginning: `do_readahead`.
 const AHEAD: u64 = (128 << 10) / SECTOR as u64;
+
+/// What a file is read in at least, sectors.
+const PAGE: usize = 4096 / SECTOR;
 
 /// `JBD2_MAGIC_NUMBER` and `JBD2_SUPERBLOCK_V2` (include/linux/jbd2.h), as they begin a journal.
 const SUPERBLOCK: [u8; 8] = [0xc0, 0x3b, 0x39, 0x98, 0, 0, 0, 4];
@@ -28,12 +34,24 @@ pub(crate) struct ReadAhead {
     needed: u64,
     /// First sectors of the blocks that were asked for.
     asked: HashSet<u64>,
+    /// Whether files are being read.
+    contents: bool,
 }
 
 impl ReadAhead {
-    /// Whether a read from `sector` on is only read ahead: of a block of the journal that nobody has asked for, and that
-    /// lies where recovery reads ahead after the block that it needed last.
-    pub(crate) fn is_ahead(&mut self, sector: u64) -> bool {
+    /// From here on, files are read.
+    pub(crate) fn contents(&mut self) {
+        self.contents = true;
+    }
+
+    /// Whether a read of so many sectors from `sector` on is only read ahead.
+    pub(crate) fn is_ahead(&mut self, sector: u64, sectors: usize) -> bool {
+        if self.contents { sectors > PAGE } else { self.is_journal_ahead(sector) }
+    }
+
+    /// A block of the journal that nobody has asked for, and that lies where recovery reads ahead after the block that it
+    /// needed last.
+    fn is_journal_ahead(&mut self, sector: u64) -> bool {
         let Some((first, end)) = self.journal else { return false };
         if !(first < sector && sector < end) || !self.asked.insert(sector) {
             return false;
@@ -48,6 +66,7 @@ impl ReadAhead {
     /// Takes note of what was read: the first superblock of a journal says where that is.
     pub(crate) fn read(&mut self, sector: u64, data: &[u8]) {
         if self.journal.is_none()
+            && !self.contents
             && data.starts_with(&SUPERBLOCK)
             && let Some(&[a, b, c, d, e, f, g, h]) = data.get(12..20)
         {
@@ -70,13 +89,13 @@ mod tests {
     }
 
     fn asked(ahead: &mut ReadAhead, blocks: impl IntoIterator<Item = u64>) -> Vec<bool> {
-        blocks.into_iter().map(|block| ahead.is_ahead(8000 + block * 8)).collect()
+        blocks.into_iter().map(|block| ahead.is_ahead(8000 + block * 8, 8)).collect()
     }
 
     #[test]
     fn what_follows_a_needed_block_is_read_ahead_once() {
         let mut ahead = ReadAhead::default();
-        assert!(!ahead.is_ahead(8008), "no journal is known");
+        assert!(!ahead.is_ahead(8008, 8), "no journal is known");
         ahead.read(8000, &superblock());
         assert_eq!(asked(&mut ahead, [1, 2, 3, 32, 33]), [false, true, true, true, false]);
         // Those that were refused are needed, and so is the first beyond what was read ahead.
@@ -94,7 +113,17 @@ mod tests {
         ahead.read(8000, &vec![0; 4096]);
         ahead.read(8000, &superblock());
         ahead.read(100_000, &superblock());
-        assert!(!ahead.is_ahead(100_008) && !ahead.is_ahead(100_016));
+        assert!(!ahead.is_ahead(100_008, 8) && !ahead.is_ahead(100_016, 8));
         assert_eq!(asked(&mut ahead, [7, 8]), [false, true]);
+    }
+    #[test]
+    fn of_files_all_that_is_longer_than_a_page_is_read_ahead() {
+        let mut ahead = ReadAhead::default();
+        ahead.read(8000, &superblock());
+        assert!(!ahead.is_ahead(50_000, 32), "an inode cluster of xfs");
+        ahead.contents();
+        assert!(ahead.is_ahead(50_000, 512) && ahead.is_ahead(50_000, 9));
+        assert!(!ahead.is_ahead(50_000, 8));
+        assert_eq!(asked(&mut ahead, [1, 2, 3]), [false; 3]);
     }
 }

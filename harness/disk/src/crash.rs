@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use protocol::frame::MOUNTED;
+use protocol::frame::{CONTENTS, MOUNTED};
 
 use crate::ahead::ReadAhead;
 use crate::backing::{Backing, Refused};
@@ -66,8 +66,8 @@ impl CrashDisk {
         Self { recovery: Some(recovery), recovering: true, ..disk }
     }
 
-    /// The same disk, but that it settles nothing for what ext4 only reads ahead of its journal: it refuses to read that
-    /// if anything is open there.
+    /// The same disk, but that it settles nothing for what the guest only reads ahead: it refuses to read that if anything
+    /// is open there.
     pub fn refusing_ahead(self) -> Self {
         Self { ahead: Some(ReadAhead::default()), ..self }
     }
@@ -124,7 +124,7 @@ impl Backing for CrashDisk {
     }
 
     fn read(&mut self, sector: u64, buffer: &mut [u8]) -> Result<(), Refused> {
-        let is_ahead = self.ahead.as_mut().is_some_and(|ahead| ahead.is_ahead(sector));
+        let is_ahead = self.ahead.as_mut().is_some_and(|ahead| ahead.is_ahead(sector, buffer.len() / SECTOR));
         if is_ahead && self.is_open(sector..sector + (buffer.len() / SECTOR) as u64) {
             self.refused = true;
             return Err(Refused);
@@ -161,6 +161,10 @@ impl Backing for CrashDisk {
             if let Some(recovery) = &mut self.recovery {
                 recovery.class = self.fates.clone();
             }
+        } else if mark.step == CONTENTS
+            && let Some(ahead) = &mut self.ahead
+        {
+            ahead.contents();
         }
     }
 }

@@ -120,7 +120,7 @@ async fn explore_wrongly(
     let mut branches = vec![Branch::root()];
     for run in 0.. {
         let Some(branch) = branches.pop() else { break };
-        let found = enter(guests, filesystem, layers, &branch.prefix(), checker::CHUNK, false).await?;
+        let found = enter(guests, filesystem, layers, &branch.prefix(), false).await?;
         branches.extend(branch.rest(found.fates.decisions(), 0));
         if run == turn
             && let Some(unseen) = branches.pop()

@@ -51,9 +51,7 @@ impl Backing for Broken {
 async fn observe(guests: &mut OneGuest, disk: Box<dyn Backing>, options: &str) -> Result<Reply, GuestError> {
     let guest = guests.guest().await.unwrap();
     guest.insert(disk);
-    guest
-        .call(&Command::Observe { filesystem: filesystem(&format!("ext4:{options}")), stride: 4096, mark: false })
-        .await
+    guest.call(&Command::Observe { filesystem: filesystem(&format!("ext4:{options}")), mark: false }).await
 }
 
 fn healthy() -> Image {

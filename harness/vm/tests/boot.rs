@@ -35,7 +35,7 @@ async fn a_fresh_file_system_mounts(kind: &str) {
     let populate = Command::Populate { filesystem: filesystem.clone(), tree: Tree::default() };
     assert_eq!(guest.call(&populate).await.expect("an answer"), Reply::Done);
     for _ in 0..3 {
-        let observe = Command::Observe { filesystem: filesystem.clone(), stride: 4096, mark: false };
+        let observe = Command::Observe { filesystem: filesystem.clone(), mark: false };
         let Ok(Reply::Observed(observation)) = guest.call(&observe).await else { panic!("no observation") };
         assert_eq!(observation.mount, Mount::Mounted);
         let names: Vec<&RelPath> = observation.entries.keys().collect();

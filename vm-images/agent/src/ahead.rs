@@ -1,11 +1,15 @@
 //! Reads a file in large pieces, and hands it out in chunks.
 
 use std::fs::File;
-use std::io::Result;
+use std::io::{IoSliceMut, Result};
 use std::os::unix::fs::FileExt;
 
 use checker::CHUNK;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use rustix::io::{ReadWriteFlags, preadv2};
+
+/// How much is read at a time, bytes: what one request may be long.
+const MOST: u64 = 256 << 10;
 
 /// A file that is read from its start on.
 pub struct Ahead<'a> {
@@ -14,12 +18,15 @@ pub struct Ahead<'a> {
     /// Where in the file the buffer begins.
     start: u64,
     filled: usize,
+    /// Up to where the file was read ahead.
+    asked: u64,
 }
 
 impl<'a> Ahead<'a> {
-    /// Reads `stride` bytes at a time, a multiple of [`CHUNK`].
-    pub fn new(file: &'a File, stride: usize) -> Self {
-        Self { file, buffer: vec![0; stride.max(CHUNK)], start: 0, filled: 0 }
+    /// Reads a file of `size` bytes.
+    pub fn new(file: &'a File, size: u64) -> Self {
+        let buffer = vec![0; (size.clamp(1, MOST) as usize).next_multiple_of(CHUNK)];
+        Self { file, buffer, start: 0, filled: 0, asked: 0 }
     }
 
     /// The chunk at `offset`, as much of it as there is. Fails if it cannot be read, however much before it can.
@@ -35,11 +42,14 @@ impl<'a> Ahead<'a> {
         Ok(&self.buffer[begin..self.filled.min(begin + CHUNK)])
     }
 
+    /// Reads the chunk at `offset`, and what lies behind it and costs nothing more.
     fn fill(&mut self, offset: u64) -> Result<()> {
-        (self.start, self.filled) = (offset, 0);
-        if self.buffer.len() > CHUNK {
+        if self.buffer.len() > CHUNK && offset >= self.asked {
+            self.asked = offset + self.buffer.len() as u64;
             // Read-ahead is off, and without it each page is a request of its own (mm/readahead.c,
-            // `page_cache_sync_ra`). This asks for exactly these pages; if it fails, so does the read.
+            // `page_cache_sync_ra`). This asks for exactly these pages, in one request. If the disk refuses that, since
+            // questions are open there, they are read once more, each by itself and only when it is its turn
+            // (mm/filemap.c, `filemap_update_page`).
             let _ = posix_fadvise(
                 self.file,
                 offset as i64,
@@ -47,17 +57,15 @@ impl<'a> Ahead<'a> {
                 PosixFadviseAdvice::POSIX_FADV_WILLNEED,
             );
         }
-        while self.filled < self.buffer.len() {
-            match self.file.read_at(&mut self.buffer[self.filled..], offset + self.filled as u64) {
-                Ok(0) => break,
-                Ok(count) => self.filled += count,
-                Err(error) => {
-                    // What was read of the chunk that failed says nothing.
-                    self.filled -= self.filled % CHUNK;
-                    return if self.filled > 0 { Ok(()) } else { Err(error) };
-                }
-            }
+        let asked = self.asked.saturating_sub(offset).min(self.buffer.len() as u64);
+        let there = &mut self.buffer[..asked as usize];
+        (self.start, self.filled) = (offset, 0);
+        // What is in memory by now, and nothing that would have to be read. It ends at a page or with the file.
+        if let Ok(count @ 1..) = preadv2(self.file, &mut [IoSliceMut::new(there)], offset, ReadWriteFlags::NOWAIT) {
+            self.filled = count;
+            return Ok(());
         }
+        self.filled = self.file.read_at(&mut self.buffer[..CHUNK], offset)?;
         Ok(())
     }
 }

@@ -58,9 +58,8 @@ fn main() -> ExitCode {
                 guide = new;
                 Ok(Reply::Done)
             }
-            Command::Observe { filesystem, stride, mark } => {
-                let mailbox = mark.then_some(&mut mailbox);
-                observe::observe(&disk, &filesystem, &guide, stride as usize, mailbox).map(Reply::Observed)
+            Command::Observe { filesystem, mark } => {
+                observe::observe(&disk, &filesystem, &guide, mark, &mut mailbox).map(Reply::Observed)
             }
             Command::Shutdown => break,
         };

@@ -62,13 +62,14 @@ pub fn unmount(filesystem: &Filesystem, disk: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// One crash state: mount, look, unmount. `mailbox` is told when the mount has ended, if it is given.
+/// One crash state: mount, look, unmount. `mailbox` is told when contents are to be read, and if `mark` says so, when the
+/// mount has ended.
 pub fn observe(
     disk: &Path,
     filesystem: &Filesystem,
     guide: &Guide,
-    stride: usize,
-    mailbox: Option<&mut Mailbox>,
+    mark: bool,
+    mailbox: &mut Mailbox,
 ) -> Result<Observation, String> {
     crate::calls::set_clock(crate::calls::Phase::Observe);
     // Read-ahead of inode tables and bitmaps would only make decisions that nothing depends on.
@@ -79,17 +80,28 @@ pub fn observe(
         }
         return Ok(Observation { mount: Mount::Refused { errno, log }, entries: BTreeMap::new() });
     }
-    if let Some(mailbox) = mailbox {
+    if mark {
         mailbox.mark(frame::MOUNTED, 0)?;
     }
-    let entries = look(Path::new(WORK), guide, stride);
+    let root = Path::new(WORK);
+    let mut entries = names(root);
+    if entries.iter().any(|(path, entry)| reads_ahead(path, entry, guide)) {
+        mailbox.mark(frame::CONTENTS, 0)?;
+    }
+    contents(root, &mut entries, guide);
     unmount(filesystem, disk)?;
     Ok(Observation { mount: Mount::Mounted, entries })
 }
 
-/// Everything below `root`: first all names and metadata, then contents as far as the guide asks, `stride` bytes at a
-/// time.
-pub fn look(root: &Path, guide: &Guide, stride: usize) -> BTreeMap<RelPath, Entry> {
+/// Everything below `root`: first all names and metadata, then contents as far as the guide asks.
+pub fn look(root: &Path, guide: &Guide) -> BTreeMap<RelPath, Entry> {
+    let mut entries = names(root);
+    contents(root, &mut entries, guide);
+    entries
+}
+
+/// All names and metadata below `root`.
+fn names(root: &Path) -> BTreeMap<RelPath, Entry> {
     let mut entries = BTreeMap::new();
     let mut pending = vec![RelPath::root()];
     let mut inodes = BTreeMap::new();
@@ -108,12 +120,26 @@ pub fn look(root: &Path, guide: &Guide, stride: usize) -> BTreeMap<RelPath, Entr
             entry.same_as = Some(name.clone());
         }
     }
-    for (path, entry) in &mut entries {
+    entries
+}
+
+/// Reads contents.
+fn contents(root: &Path, entries: &mut BTreeMap<RelPath, Entry>, guide: &Guide) {
+    for (path, entry) in entries {
         if let EntryKind::File { size, seen } = &mut entry.kind {
-            *seen = read(root, path, *size, guide, stride);
+            *seen = read(root, path, *size, guide);
         }
     }
-    entries
+}
+
+/// Whether a name stands for a file that is to be read, and is larger than what is read at least.
+fn reads_ahead(path: &RelPath, entry: &Entry, guide: &Guide) -> bool {
+    match entry.kind {
+        EntryKind::File { size, .. } if size > CHUNK as u64 => {
+            guide.read_all_up_to >= size || Reading::begin(guide, path, size).is_some()
+        }
+        _ => false,
+    }
 }
 
 /// Device and inode number.
@@ -154,7 +180,7 @@ fn list(full: &Path, path: &RelPath, pending: &mut Vec<RelPath>) -> Result<(), i
     Ok(())
 }
 
-fn read(root: &Path, path: &RelPath, size: u64, guide: &Guide, stride: usize) -> Seen {
+fn read(root: &Path, path: &RelPath, size: u64, guide: &Guide) -> Seen {
     let open = || {
         OpenOptions::new()
             .read(true)
@@ -163,8 +189,8 @@ fn read(root: &Path, path: &RelPath, size: u64, guide: &Guide, stride: usize) ->
     };
     if guide.read_all_up_to >= size && guide.read_all_up_to > 0 {
         let mut bytes = Vec::new();
-        return match open().and_then(|mut file| file.read_to_end(&mut bytes)) {
-            Ok(_) => Seen::Bytes(Arc::new(bytes)),
+        return match open().and_then(|file| read_all(&file, size, &mut bytes)) {
+            Ok(()) => Seen::Bytes(Arc::new(bytes)),
             Err(error) => Seen::Failed { candidates: Vec::new(), offset: bytes.len() as u64, errno: errno(&error) },
         };
     }
@@ -173,7 +199,7 @@ fn read(root: &Path, path: &RelPath, size: u64, guide: &Guide, stride: usize) ->
         Ok(file) => file,
         Err(error) => return reading.fail(errno(&error)),
     };
-    let mut ahead = Ahead::new(&file, stride.min((size as usize).next_multiple_of(CHUNK)));
+    let mut ahead = Ahead::new(&file, size);
     while let Some(offset) = reading.next_offset() {
         match ahead.chunk(offset) {
             Ok(chunk) => {
@@ -185,6 +211,18 @@ fn read(root: &Path, path: &RelPath, size: u64, guide: &Guide, stride: usize) ->
         }
     }
     reading.finish()
+}
+
+/// Reads a file of `size` bytes to its end.
+fn read_all(file: &File, size: u64, bytes: &mut Vec<u8>) -> std::io::Result<()> {
+    let mut ahead = Ahead::new(file, size);
+    loop {
+        let chunk = ahead.chunk(bytes.len() as u64)?;
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        bytes.extend_from_slice(chunk);
+    }
 }
 
 fn errno(error: &std::io::Error) -> i32 {

@@ -15,9 +15,6 @@ use crate::commit::Commit;
 use crate::mailbox::Mailbox;
 use crate::{MOUNT, WORK, calls, observe, rest};
 
-/// How much of a file of the live tree is read at a time, bytes: it is in memory, and each call costs.
-const AT_ONCE: usize = 256 << 10;
-
 /// What is replayed.
 #[derive(Default)]
 pub struct Recorded {
@@ -97,7 +94,7 @@ fn run(
         mailbox.mark(index as u32, result.unwrap_or_else(|errno| -i64::from(errno as i32)))?;
     }
     mailbox.mark(frame::END, 0)?;
-    let entries = observe::look(Path::new("."), &trace.live, AT_ONCE);
+    let entries = observe::look(Path::new("."), &trace.live);
     Ok(Observation { mount: Mount::Mounted, entries })
 }
 

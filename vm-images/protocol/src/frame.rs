@@ -32,6 +32,9 @@ pub const PASS: u32 = u32::MAX - 3;
 pub const RELEASE: u32 = u32::MAX - 4;
 /// The step of the mark at which a crash state has been mounted: recovery is over.
 pub const MOUNTED: u32 = u32::MAX - 5;
+/// The step of the mark at which names and metadata of a crash state are known: what is read in requests of more than
+/// one chunk from here on is read ahead, from files.
+pub const CONTENTS: u32 = u32::MAX - 6;
 
 /// Bytes of a frame before its piece.
 pub const HEADER: usize = 8;

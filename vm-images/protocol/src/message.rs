@@ -69,8 +69,6 @@ pub enum Command {
     Observe {
         /// What to mount.
         filesystem: Filesystem,
-        /// How much of a file to read at a time, bytes: a multiple of [`checker::CHUNK`].
-        stride: u32,
         /// Whether to send a mark ([`frame::MOUNTED`](crate::frame::MOUNTED)) when the mount has ended.
         mark: bool,
     },
