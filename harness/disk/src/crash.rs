@@ -291,6 +291,26 @@ mod tests {
         )
     }
 
+    /// The same guest, but that it first reads everything ahead, and does without if the disk refuses. Also the most
+    /// that one of its runs has settled.
+    fn explore_ahead(layers: &Arc<Layers>, start: u64, reads: u32) -> (Outcomes<Vec<u8>>, usize) {
+        let mut most = 0;
+        let outcomes = walk(
+            |prefix| CrashDisk::new(layers.clone(), prefix).refusing_ahead(),
+            |mut disk, _| {
+                disk.mark(Mark { step: CONTENTS, result: 0 });
+                let mut all = [0; SECTORS as usize * SECTOR];
+                let there = disk.read(0, &mut all).is_ok();
+                assert_eq!(disk.has_refused(), !there);
+                let read = |sector| if there { all[sector as usize * SECTOR] } else { byte(&mut disk, sector) };
+                let seen = guest(read, start, reads);
+                most = most.max(disk.fates().decisions().len());
+                (seen, disk.into_fates())
+            },
+        );
+        (outcomes, most)
+    }
+
     fn brute_force(layers: &Layers, start: u64, reads: u32) -> Outcomes<Vec<u8>> {
         let mut outcomes = Outcomes::new();
         for state in layers.fates().enumerate() {
@@ -380,6 +400,20 @@ mod tests {
             prop_assert_eq!(explore(&layers, start, reads), brute_force(&layers, start, reads));
         }
 
+        /// So it does where it refuses what is read ahead, and nothing is settled for that.
+        #[test]
+        fn what_is_read_ahead_settles_nothing(
+            writes in prop::collection::vec((0u64..12, 1u8..4, 0u8..3), 0..5),
+            tear in tear(),
+            start in 0..SECTORS,
+            reads in 0u32..12,
+        ) {
+            let layers = last_epoch(&writes, DiskModel { tear, ..DiskModel::default() });
+            let (late, most) = explore_ahead(&layers, start, reads);
+            prop_assert_eq!(late, brute_force(&layers, start, reads));
+            prop_assert!(most <= reads as usize * writes.len());
+        }
+
         /// So it does if the machine crashes once more while it recovers.
         #[test]
         fn a_crash_during_recovery_agrees_with_brute_force(
@@ -429,6 +463,23 @@ mod tests {
         let Recovery { class, log } = recovery.unwrap();
         assert_eq!(class.decisions(), fates.decisions());
         assert_eq!(log.writes.len(), 1);
+    }
+
+    /// A journal of three blocks behind its superblock, the last two with something open, as recovery of ext4 reads it.
+    #[test]
+    fn a_journal_is_read_ahead_in_vain_until_a_block_is_needed() {
+        let mut superblock = vec![0; 8 * SECTOR];
+        superblock[..8].copy_from_slice(&[0xc0, 0x3b, 0x39, 0x98, 0, 0, 0, 4]);
+        superblock[12..20].copy_from_slice(&[0, 0, 16, 0, 0, 0, 0, 4]);
+        let layers = last_epoch(&[(16, 8, 1), (24, 8, 1)], DiskModel::default());
+        let mut disk = CrashDisk::new(layers, &[]).refusing_ahead();
+        disk.write(0, superblock, Queueing::default());
+        let mut read = |block: u64| disk.read(block * 8, &mut [0; 8 * SECTOR]).is_ok();
+        assert_eq!([0, 1, 2, 3].map(&mut read), [true, true, false, false]);
+        assert_eq!([2, 1].map(&mut read), [true, true]);
+        // All that was settled is about the block that was asked for twice.
+        assert!(disk.fates().decisions().iter().all(|decision| decision.write == 0));
+        assert!(disk.has_refused() && !disk.fates().decisions().is_empty());
     }
 
     #[test]
