@@ -1,8 +1,8 @@
 //! What all crash states of one epoch share: what is durable, and where the volatile writes lie.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::covering::Covering;
 use crate::overlay::Overlay;
 use crate::{BlockLog, DiskModel, Epoch, Fates, Image, State, WriteEntry};
 
@@ -15,8 +15,8 @@ pub struct Layers {
     fates: Fates,
     /// The volatile writes, those of the first crash first.
     volatile: Vec<WriteEntry>,
-    /// For each sector that volatile writes of the last crash cover: their indices in `volatile`, ascending.
-    covering: HashMap<u64, Vec<u32>>,
+    /// Where the volatile writes of the last crash lie, by their indices in `volatile`.
+    covering: Covering,
 }
 
 /// What lies below the volatile writes of the last crash.
@@ -43,7 +43,7 @@ impl Layers {
     pub fn new(durable: Image, log: &BlockLog, epoch: &Epoch, model: DiskModel) -> Self {
         let volatile: Vec<WriteEntry> = epoch.volatile_writes(log).cloned().collect();
         let fates = Fates::open(&model, &volatile);
-        Self { below: Below::Durable(durable), model, fates, covering: covering(&volatile, 0), volatile }
+        Self { below: Below::Durable(durable), model, fates, covering: Covering::new(&volatile, 0), volatile }
     }
 
     /// The layers after a second crash, while a kernel recovered the states `class` of `first`: `log` is what it wrote,
@@ -62,7 +62,7 @@ impl Layers {
             below: Below::Recovery { first: first.clone(), durable },
             model: first.model,
             fates,
-            covering: covering(&second, first.volatile.len() as u32),
+            covering: Covering::new(&second, first.volatile.len() as u32),
             volatile: [first.volatile.clone(), second].concat(),
         }
     }
@@ -106,7 +106,7 @@ impl Layers {
         let mut layers = self;
         loop {
             // From the latest write to the earliest: what lies below one that survived does not matter.
-            for &write in layers.covering.get(&sector).into_iter().flatten().rev() {
+            for &write in layers.covering.of(sector).iter().rev() {
                 let entry = &self.volatile[write as usize];
                 let (content, unit) = (entry.at(sector), self.unit(write, sector));
                 match (fates.forced(write, unit), top) {
@@ -156,15 +156,4 @@ impl Layers {
         let unit = u64::from(self.model.unit);
         (sector / unit - self.volatile[write as usize].sector / unit) as u32
     }
-}
-
-/// For each sector that `writes` cover: which, numbered from `first`.
-fn covering(writes: &[WriteEntry], first: u32) -> HashMap<u64, Vec<u32>> {
-    let mut covering: HashMap<u64, Vec<u32>> = HashMap::new();
-    for (write, index) in writes.iter().zip(first..) {
-        for sector in write.sector..write.sector + write.sectors() {
-            covering.entry(sector).or_default().push(index);
-        }
-    }
-    covering
 }

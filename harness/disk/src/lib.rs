@@ -7,6 +7,7 @@
 
 mod ahead;
 mod backing;
+mod covering;
 mod crash;
 mod epoch;
 mod fates;
