@@ -25,9 +25,17 @@ pub fn count(places: &Places, effort: Effort) -> Outcome<()> {
     let (large, small): (Vec<_>, Vec<_>) = workloads.into_iter().partition(|path| {
         path.file_name().is_some_and(|name| ["big_", "long_"].iter().any(|it| name.to_string_lossy().starts_with(it)))
     });
-    let injections = effort.schedules.to_string();
-    let mut cells = run(&places.harness, &small, &["--schedules", &injections])?;
-    cells.extend(run(&places.harness, &large, &["--schedules", "0", "--tear", "none"])?);
+    for tear in ["one", "any"] {
+        count_with(places, &small, &large, effort.schedules, tear)?;
+    }
+    Ok(())
+}
+
+/// The same for one kind of torn writes.
+fn count_with(places: &Places, small: &[PathBuf], large: &[PathBuf], schedules: u32, tear: &str) -> Outcome<()> {
+    let injections = schedules.to_string();
+    let mut cells = run(&places.harness, small, &["--schedules", &injections, "--tear", tear])?;
+    cells.extend(run(&places.harness, large, &["--schedules", "0", "--tear", tear])?);
     let rows = cells.iter().map(|cell| {
         let states = &cell.crash_states;
         vec![
@@ -41,8 +49,8 @@ pub fn count(places: &Places, effort: Effort) -> Outcome<()> {
         ]
     });
     let heading = format!(
-        "Covered crash states for each mount: every workload, --schedules {injections}, torn writes: one, --budget \
-         {BUDGET};\nbig_* and long_*: --schedules 0, torn writes: none."
+        "Covered crash states for each mount: every workload, torn writes: {tear}, --budget {BUDGET}, --schedules \
+         {injections} (big_* and long_*: 0)."
     );
     let header = ["workload", "file system", "schedules", "states", "mounts", "states/mounts", "covered"];
     print_table(&heading, &header, rows.collect());
@@ -54,7 +62,7 @@ pub fn count(places: &Places, effort: Effort) -> Outcome<()> {
     ratios.sort();
     if let (Some(median), Some(best)) = (ratios.get(ratios.len() / 2), ratios.last()) {
         println!(
-            "states/mounts: median {} (aim: ≥ 100), best {} (aim: ≥ 10^100)",
+            "states/mounts, torn writes: {tear}: median {} (aim: ≥ 100), best {} (aim: ≥ 10^100)",
             report::count(median),
             report::count(best)
         );

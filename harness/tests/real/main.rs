@@ -15,4 +15,5 @@ mod names;
 mod same;
 mod support;
 mod tokens;
+mod twice;
 mod variants;
