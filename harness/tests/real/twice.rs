@@ -79,6 +79,8 @@ struct Compared {
     recoveries: u64,
     /// Pairs of states that were mounted one by one.
     pairs: u64,
+    /// Epochs of recoveries in which something of the recovery was durable already.
+    durable: usize,
     outcomes: usize,
 }
 
@@ -131,6 +133,7 @@ async fn compare(guests: &mut OneGuest, filesystem: &Filesystem, subject: &Subje
             }
             assert_eq!(late, flat, "{filesystem:?} {epoch:?} {:?}", class.decisions());
             compared.recoveries += 1;
+            compared.durable += second.iter().filter(|epoch| epoch.durable > 0).count();
             compared.pairs += u64::try_from(pairs).unwrap();
             compared.outcomes = compared.outcomes.max(flat.iter().map(Outcomes::len).max().unwrap_or(0));
         }
@@ -160,7 +163,7 @@ fn agree(kind: &str) {
     runtime.block_on(compare(&mut guests, &filesystem(kind), &subject, &mut compared));
     runtime.block_on(async { drop(guests) });
     eprintln!("{kind}: {compared:?}");
-    assert!(compared.recoveries > 0 && compared.outcomes > 1, "{kind}: {compared:?}");
+    assert!(compared.recoveries > 0 && compared.durable > 0 && compared.outcomes > 1, "{kind}: {compared:?}");
 }
 
 #[test]
