@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use checker::Guide;
 use protocol::Command;
@@ -21,6 +22,24 @@ pub struct Boot {
     pub sectors: u64,
     /// Time limits.
     pub limits: Limits,
+    /// Whether a guest has come up. If one has, another that does not was let wait by a busy host, and is started once
+    /// more: that must not end a run of hours.
+    pub proven: AtomicBool,
+}
+
+impl Boot {
+    async fn guest(&self) -> Result<Guest, GuestError> {
+        let boot = || Guest::boot(self.machine.as_ref(), &self.initramfs, self.sectors, self.limits);
+        let guest = match boot().await {
+            Err(error @ GuestError::Boot { .. }) if self.proven.load(Ordering::Relaxed) => {
+                tracing::warn!("starting another guest: {error}");
+                boot().await
+            }
+            outcome => outcome,
+        }?;
+        self.proven.store(true, Ordering::Relaxed);
+        Ok(guest)
+    }
 }
 
 /// A worker's guest, and what it was told.
@@ -63,8 +82,7 @@ impl<'a> Slot<'a> {
 impl Guests for Slot<'_> {
     async fn guest(&mut self) -> Result<&mut Guest, GuestError> {
         if self.guest.is_none() {
-            let Boot { machine, initramfs, sectors, limits } = self.boot;
-            self.guest = Some(Guest::boot(machine.as_ref(), initramfs, *sectors, *limits).await?);
+            self.guest = Some(self.boot.guest().await?);
             self.told = false;
             self.given = None;
         }

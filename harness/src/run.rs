@@ -283,7 +283,7 @@ async fn explore(
     let reports = Arc::new(std::sync::Mutex::new(BTreeMap::<usize, CellReport>::new()));
     let shared = Shared {
         run: id,
-        boot: Boot { machine, initramfs, sectors: size / disk::SECTOR as u64, limits },
+        boot: Boot { machine, initramfs, sectors: size / disk::SECTOR as u64, limits, proven: false.into() },
         cells: cells.clone(),
         journal,
         stop: stop.clone(),

@@ -1,16 +1,18 @@
 //! Guests that hang or panic are reported and replaced.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use checker::{Kind, Moment, Mount};
 use disk::{Backing, BlockLog, DiskModel, Entry, Image, Layers, Queueing, Refused, TearKind, WriteEntry, epochs};
 use harness::explore::{Class, Guests, explore};
+use harness::guests::{Boot, Slot};
 use harness::mkfs::mkfs;
 use harness::replay::populate;
 use protocol::{Command, Reply};
 use trace::Tree;
-use vm::GuestError;
+use vm::{GuestError, Machine};
 
 use crate::support::{OneGuest, SECTORS, durable_trace, filesystem, subject, uml};
 
@@ -113,4 +115,53 @@ async fn a_state_that_panics_its_guests_is_a_finding_and_the_other_is_still_expl
     assert_eq!(findings.iter().map(|finding| finding.kind).collect::<Vec<_>>(), [Kind::GuestDied]);
     assert!(findings[0].observed.contains("panic"), "{}", findings[0].observed);
     assert_eq!((&whole.mount, nothing.as_slice()), (&Mount::Mounted, [].as_slice()));
+}
+
+/// User Mode Linux, some of whose guests do not come up: of those with a mark here, from the first on.
+struct Unsteady {
+    uml: vm::Uml,
+    fails: &'static [bool],
+    started: std::sync::atomic::AtomicUsize,
+}
+
+impl Machine for Unsteady {
+    fn name(&self) -> &'static str {
+        self.uml.name()
+    }
+    fn initramfs(&self, cache: &Path, filesystems: &[String]) -> Result<PathBuf, vm::KernelError> {
+        self.uml.initramfs(cache, filesystems)
+    }
+    fn command(&self, launch: &vm::Launch<'_>) -> std::process::Command {
+        let index = self.started.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if self.fails.get(index).copied().unwrap_or(false) {
+            return std::process::Command::new("false");
+        }
+        self.uml.command(launch)
+    }
+    fn patience(&self) -> u32 {
+        self.uml.patience()
+    }
+}
+
+/// A guest that a busy host lets wait for too long ends no run; a machine on which none ever comes up does.
+#[tokio::test]
+async fn a_guest_that_does_not_boot_is_started_once_more_if_another_has() {
+    let Some(uml) = uml() else { return };
+    let initramfs = uml.initramfs(&vm::Paths::from_environment().cache, &["ext4".into()]).unwrap();
+    for (fails, booted) in [
+        ([true, false].as_slice(), [false, true]),
+        (&[false, true, false], [true, true]),
+        (&[false, true, true], [true, false]),
+    ] {
+        let machine = Box::new(Unsteady { uml: uml.clone(), fails, started: 0.into() });
+        let (initramfs, limits, proven) = (initramfs.clone(), vm::Limits::default(), false.into());
+        let boot = Boot { machine, initramfs, sectors: SECTORS, limits, proven };
+        let mut slot = Slot::new(&boot);
+        let mut outcomes = Vec::new();
+        for _ in 0..2 {
+            outcomes.push(slot.guest().await.is_ok());
+            slot.lost();
+        }
+        assert_eq!(outcomes, booted, "{fails:?}");
+    }
 }
