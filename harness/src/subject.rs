@@ -191,7 +191,7 @@ fn record_in(workload: &Workload, directory: &std::path::Path, stop: &Arc<Atomic
         Some(0) | None => Ok(trace),
         Some(status) => {
             let hint = invocation.hint(workload.directory.as_deref());
-            let said = said(&trace) + &hint.map_or_else(String::new, |hint| format!("\n{hint}"));
+            let said = record::said(&trace.ops) + &hint.map_or_else(String::new, |hint| format!("\n{hint}"));
             Err(SubjectError::Command { name, status, said })
         }
     }
@@ -208,26 +208,4 @@ fn size(trace: &Trace) -> u64 {
         _ => 0,
     });
     written.chain(left).sum::<usize>() as u64
-}
-
-/// How much of what a program printed is shown, lines.
-const SAID: usize = 20;
-
-/// The end of what the program printed.
-fn said(trace: &Trace) -> String {
-    let mut bytes = Vec::new();
-    for op in &trace.ops {
-        if let trace::Call::Ack { data, channel: trace::Channel::Stdout | trace::Channel::Stderr } = &op.call {
-            bytes.extend_from_slice(data);
-        }
-    }
-    let text = String::from_utf8_lossy(&bytes);
-    // Without the control characters that could confuse a terminal.
-    let text: String = text.chars().filter(|&c| c == '\n' || c == '\t' || !c.is_control()).collect();
-    let lines: Vec<&str> = text.trim_end().lines().collect();
-    if lines.is_empty() {
-        return "; it printed nothing".into();
-    }
-    let end = lines[lines.len().saturating_sub(SAID)..].join("\n  | ");
-    format!("; the end of its output:\n  | {end}")
 }
