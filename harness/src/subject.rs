@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use checker::{Guide, RuleError, Rules, Wanted};
 use record::{RecordError, RecordSpec};
-use trace::{History, Limit, Trace};
+use trace::{Ended, History, Limit, Trace};
 use workload::Workload;
 
 use crate::check::{CheckError, Checker, LARGEST_FILE};
@@ -28,12 +28,12 @@ pub enum SubjectError {
         source: RecordError,
     },
     /// Its command failed.
-    #[error("the command of {name} failed (exit status {status}){said}")]
+    #[error("the command of {name} {}{said}", ended.failure())]
     Command {
         /// The workload.
         name: String,
-        /// As a shell would show it.
-        status: i32,
+        /// How it ended.
+        ended: Ended,
         /// The end of what it printed, in words.
         said: String,
     },
@@ -187,12 +187,12 @@ fn record_in(workload: &Workload, directory: &std::path::Path, stop: &Arc<Atomic
     spec.time_limit = workload.time_limit;
     spec.cancel = Some(stop.clone());
     let trace = record::record(&spec).map_err(|source| SubjectError::Record { name: name.clone(), source })?;
-    match record::exit_status(&trace) {
-        Some(0) | None => Ok(trace),
-        Some(status) => {
+    match record::ended(&trace).filter(|ended| !ended.is_success()) {
+        None => Ok(trace),
+        Some(ended) => {
             let hint = invocation.hint(workload.directory.as_deref());
             let said = record::said(&trace.ops) + &hint.map_or_else(String::new, |hint| format!("\n{hint}"));
-            Err(SubjectError::Command { name, status, said })
+            Err(SubjectError::Command { name, ended, said })
         }
     }
 }

@@ -270,6 +270,7 @@ fn commands_that_do_not_do() {
             &["run", "--", "sh", "-c", "echo begun; printf 'bad \\033[31mnews\\n' >&2; exit 7"],
             &["run", "--", "false"],
             &["run", "--", "sh", "-c", "kill -KILL $$"],
+            &["run", "--", "sh", "-c", "exit 137"],
             &["run", "--", "no-such-program"],
             &["run", "--", "./script"],
             &["run", "--", "true"],
@@ -303,6 +304,8 @@ fn recorded_and_shown() {
     );
     let failing = place.tell(&[
         &["record", "-o", "kept", "--", "false"],
+        &["show", "kept"],
+        &["record", "-o", "kept", "--", "sh", "-c", "kill -KILL $$"],
         &["show", "kept"],
         &["record", "-o", "none", "--", "/nowhere/program"],
         &["record", "-o", "none", "--", "./notes"],

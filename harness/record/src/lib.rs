@@ -27,6 +27,6 @@ mod supervise;
 
 pub use names::numbered;
 pub use said::said;
-pub use session::{exit_status, record};
+pub use session::{ended, exit_status, record};
 pub use snapshot::{SnapshotError, restore, snapshot};
 pub use spec::{RecordError, RecordSpec, Stdin};

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::sys::stat::fstat;
-use trace::{Call, Channel, Op, Trace, unexplained};
+use trace::{Call, Channel, Ended, Op, Trace, unexplained};
 
 use crate::launch::{self, Output};
 use crate::names;
@@ -69,6 +69,11 @@ pub fn exit_status(trace: &Trace) -> Option<i32> {
         Call::Exit { status } => Some(status),
         _ => None,
     })
+}
+
+/// The same, with the two told apart.
+pub fn ended(trace: &Trace) -> Option<Ended> {
+    trace.ops.iter().find_map(Ended::of)
 }
 
 fn run(spec: &RecordSpec, root: &Path, device: u64) -> Result<(Recorded, Printed), RecordError> {
