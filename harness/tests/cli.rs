@@ -260,7 +260,10 @@ fn malformed_workloads() {
 fn commands_that_do_not_do() {
     let place = Place::new();
     let long = long(1);
-    place.workload("hangs", &format!("command = ['sh', '-c', 'echo waiting; sleep {long} & sleep {long}']\ntime-limit = 1\n"));
+    place.workload(
+        "hangs",
+        &format!("command = ['sh', '-c', 'echo waiting; sleep {long} & sleep {long}']\ntime-limit = 1\n"),
+    );
     place.workload("build", "build = ['sh', '-c', 'echo no compiler; exit 3']\ncommand = ['true']\n");
     place.workload("setup", "setup = ['sh', '-c', 'echo no disk; exit 3']\ncommand = ['true']\n");
     place.write("script", "#!/bin/sh\n");

@@ -243,10 +243,8 @@ fn a_program_that_hangs_is_killed() {
 fn the_last_words_of_a_program_that_hangs_are_told() {
     let directory = tempfile::tempdir().unwrap();
     let script = "seq 30; printf 'no \\033[1mnetwork\\n' >&2; sleep 1000";
-    let spec = record::RecordSpec {
-        time_limit: Duration::from_secs(3),
-        ..spec(["sh", "-c", script], directory.path())
-    };
+    let spec =
+        record::RecordSpec { time_limit: Duration::from_secs(3), ..spec(["sh", "-c", script], directory.path()) };
     insta::assert_snapshot!(record(&spec).unwrap_err());
     let spec = record::RecordSpec { time_limit: Duration::from_millis(100), echo: true, ..spec };
     let echoed = record(&spec).unwrap_err().to_string();

@@ -176,6 +176,7 @@ impl From<StoreError> for Failure {
             StoreError::Damaged { .. }
             | StoreError::Nothing { .. }
             | StoreError::NoRun { .. }
+            | StoreError::CutShort { .. }
             | StoreError::NoSuch { .. } => Self::usage(error),
         }
     }

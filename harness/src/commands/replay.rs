@@ -88,10 +88,7 @@ fn rebuild(store: &Store, token: Token) -> Result<Rebuilt, Failure> {
     let missing = || none(format!("crash state {token}: its epoch or its writes do not exist"));
     let epoch = replayed.epochs.get(token.epoch).cloned().ok_or_else(missing)?;
     let layers = layers(&replayed, &shown, kept.model, &token).ok_or_else(missing)?;
-    let shown = shown.iter().find(|shown| {
-        let again = shown.again.as_ref().map(|again| &again.name);
-        (shown.epoch, &shown.state, again) == (token.epoch, &token.state, token.again.as_ref())
-    });
+    let shown = shown.iter().find(|shown| shown.is(&token));
     let before = &layers.volatile()[..layers.before_recovery()];
     let moment = shown.map_or_else(|| moment(&replayed.plan, &epoch, before, torn(&token.state)), |shown| shown.moment);
     let begun_latest = begun_latest(&replayed.plan, &epoch);
