@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use checker::Guide;
 use protocol::Command;
+use tracing::warn;
 use vm::{Guest, GuestError, Limits, Machine};
 
 use crate::explore::Guests;
 use crate::replay;
+use crate::store::Store;
 use crate::subject::Subject;
 
 /// What every guest of a run boots from.
@@ -21,6 +23,27 @@ pub struct Boot {
     pub sectors: u64,
     /// Time limits.
     pub limits: Limits,
+    /// The run that they are for, if what they find is kept: its guests all have the same kernel.
+    pub store: Option<Store>,
+}
+
+impl Boot {
+    /// Boots one.
+    ///
+    /// # Errors
+    /// There is none, or it has another kernel than those before it: what it would find is not what they would.
+    pub async fn guest(&self) -> Result<Guest, GuestError> {
+        let guest = Guest::boot(self.machine.as_ref(), &self.initramfs, self.sectors, self.limits).await?;
+        match self.store.as_ref().map(|store| store.keep_kernel(guest.kernel())) {
+            Some(Ok(was)) if was != guest.kernel() => {
+                let reason = format!("it has Linux {}, and the run was begun on Linux {was}", guest.kernel());
+                return Err(GuestError::Setup { machine: guest.machine(), reason });
+            }
+            Some(Err(error)) => warn!("failed to keep which kernel this is: {error}; the run cannot be resumed"),
+            Some(Ok(_)) | None => {}
+        }
+        Ok(guest)
+    }
 }
 
 /// A worker's guest, and what it was told.
@@ -63,8 +86,7 @@ impl<'a> Slot<'a> {
 impl Guests for Slot<'_> {
     async fn guest(&mut self) -> Result<&mut Guest, GuestError> {
         if self.guest.is_none() {
-            let Boot { machine, initramfs, sectors, limits } = self.boot;
-            self.guest = Some(Guest::boot(machine.as_ref(), initramfs, *sectors, *limits).await?);
+            self.guest = Some(self.boot.guest().await?);
             self.told = false;
             self.given = None;
         }

@@ -1,7 +1,8 @@
 //! A results directory: the report, and what `harness replay` needs to rebuild the states that the report shows.
 
-use std::fs;
-use std::io;
+use std::fs::{self, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -233,6 +234,9 @@ pub enum StoreError {
     },
 }
 
+/// The file that holds the release of the guest's kernel.
+const KERNEL: &str = "kernel";
+
 /// The directory of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
@@ -246,7 +250,8 @@ impl Store {
         fs::create_dir_all(directory).map_err(fail)?;
         let kept = fs::read_dir(directory).map_err(fail)?.flatten().map(|entry| entry.path()).filter(is_replay);
         // The report goes, too: it would tell that the new run is over.
-        let others = [journal::NAME, "replay.json", "report.json", "matrix.md"].map(|name| directory.join(name));
+        let others = [journal::NAME, "replay.json", KERNEL, "report.json", "matrix.md"];
+        let others = others.map(|name| directory.join(name));
         for path in others.into_iter().chain(kept) {
             match fs::remove_file(&path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -340,6 +345,40 @@ impl Store {
             return Err(self.damaged(name, format!("it has version {}, this harness reads {VERSION}", kept.version)));
         }
         Ok(kept)
+    }
+
+    /// Keeps the release of the kernel that the first guest of the run has, as `uname -r` shows it there, and gives the
+    /// one that is kept: if a guest had another kernel before, that one's.
+    pub fn keep_kernel(&self, release: &str) -> Result<String, StoreError> {
+        if let Some(first) = self.kernel()? {
+            return Ok(first);
+        }
+        let path = self.directory.join(KERNEL);
+        let fail = |source| StoreError::Io { doing: "write", path: path.clone(), source };
+        let mode = Permissions::from_mode(0o666);
+        let new = tempfile::Builder::new().permissions(mode).tempfile_in(&self.directory);
+        let mut new = new.map_err(fail)?;
+        new.write_all(release.as_bytes()).map_err(fail)?;
+        match new.persist_noclobber(&path) {
+            Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(fail(error.error)),
+            // Guests boot side by side: another may have been the first.
+            _ => Ok(self.kernel()?.unwrap_or_else(|| release.into())),
+        }
+    }
+
+    /// The release that [`Store::keep_kernel`] kept; `None` if no guest has booted yet, or if the run was begun by a
+    /// harness that did not keep it.
+    pub fn kernel(&self) -> Result<Option<String>, StoreError> {
+        match self.read(KERNEL) {
+            Ok(release) => Ok(Some(String::from_utf8_lossy(&release).trim().to_owned())),
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether any crash state has been looked at, so that there is something to go on with.
+    pub fn has_begun(&self) -> bool {
+        fs::metadata(self.directory.join(journal::NAME)).is_ok_and(|journal| journal.len() > 0)
     }
 
     /// Keeps a workload's trace.

@@ -636,6 +636,40 @@ fn a_killed_run_goes_on() {
     wait("guests to end", || place.guests().is_empty());
 }
 
+/// A journal of one kernel's states is of no use on another, and a refusal leaves the run as it is.
+#[test]
+fn a_run_goes_on_with_its_own_kernel_only() {
+    if !uml() {
+        return;
+    }
+    let place = Place::new();
+    let begun = place.run(&on_uml(&["--budget=20mounts", "--out", "begun", "--", "sh", "-c", "echo x > f"]));
+    assert!(begun.status <= 1, "{}", begun.stderr);
+    let report = || fs::read_to_string(place.path("begun/report.json")).unwrap();
+    let first = report();
+    let release = fs::read_to_string(place.path("begun/kernel")).unwrap();
+    let cells: serde_json::Value = serde_json::from_str(&first).unwrap();
+    assert_eq!(cells["cells"][0]["kernel"], release.as_str());
+    let resume = ["run", "--resume", "begun"];
+    let mut text = String::new();
+    fs::write(place.path("begun/kernel"), "5.10.0").unwrap();
+    text += &place.tell(&[&resume]);
+    fs::remove_file(place.path("begun/kernel")).unwrap();
+    text += &place.tell(&[&resume]);
+    assert_tells!(place, text.replace(&release, "[RELEASE]"));
+    assert_eq!(report(), first);
+    fs::write(place.path("begun/kernel"), &release).unwrap();
+    let ended = place.run(&resume);
+    assert_eq!((ended.status, report()), (begun.status, first), "{}", ended.stderr);
+    // Where nothing has been found, nothing can be of another kernel.
+    fs::remove_file(place.path("begun/kernel")).unwrap();
+    place.write("begun/journal.jsonl", "");
+    let ended = place.run(&resume);
+    assert_eq!(ended.status, begun.status, "{}", ended.stderr);
+    assert_eq!(fs::read_to_string(place.path("begun/kernel")).unwrap(), release);
+    assert_eq!(place.left(), Vec::<String>::new());
+}
+
 /// A host that is short of memory kills what is large. A guest that goes so is replaced, whatever it was doing, and what
 /// it did is done again.
 #[test]

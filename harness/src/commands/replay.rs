@@ -116,7 +116,7 @@ async fn look(rebuilt: Rebuilt, vm: vm::Choice) -> Result<Looked, Failure> {
     let machine = vm::choose(vm, None, &paths).await?;
     let filesystem = rebuilt.cell.filesystem();
     let initramfs = machine.initramfs(&paths.cache, std::slice::from_ref(&filesystem.kind))?;
-    let boot = Boot { machine, initramfs, sectors: rebuilt.layers.sectors(), limits: Limits::default() };
+    let boot = Boot { machine, initramfs, sectors: rebuilt.layers.sectors(), limits: Limits::default(), store: None };
     let mut slot = Slot::new(&boot);
     let mut guide = (*rebuilt.subject.guide).clone();
     guide.read_all_up_to = guide.read_all_up_to.max(SHOWN);

@@ -96,12 +96,30 @@ fn a_directory_that_is_named_is_the_one_or_none() {
 }
 
 #[test]
+fn the_first_kernel_is_the_one_that_is_kept() {
+    let runs = Runs::new();
+    let store = runs.begin(10);
+    assert_eq!(store.kernel().unwrap(), None);
+    // Guests boot side by side.
+    let kept: Vec<String> = std::thread::scope(|scope| {
+        let keep = ["6.1", "6.12", "6.1", "6.12"].map(|release| scope.spawn(|| store.keep_kernel(release).unwrap()));
+        keep.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let first = store.kernel().unwrap().unwrap();
+    assert!(["6.1", "6.12"].contains(&first.as_str()));
+    assert_eq!(kept, vec![first; 4]);
+    let names: Vec<_> = fs::read_dir(store.directory()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 3, "nothing of those that came too late: {names:?}");
+}
+
+#[test]
 fn a_new_run_forgets_what_an_older_one_left_in_its_directory() {
     let runs = Runs::new();
     let store = runs.begin(10);
     show(&store, 0, State::default());
     show(&store, 12, State::default());
     finish(&store);
+    store.keep_kernel("6.1").unwrap();
     let own = ["cell-0-schedule-0.txt", "cell-0-schedule-.log", "cell-0-schedule-+1.log", "notes"];
     own.iter().for_each(|name| store.write(name, b"").unwrap());
     runs.begin(10);
