@@ -223,6 +223,8 @@ fn wrong_usage() {
             &["run", "--jobs", "0", "set/one"],
             &["run", "--vm", "uml", "--kernel", "plain", "set/one"],
             &["run", "--kernel", "nowhere", "set/one"],
+            &["replay", "--vm", "uml", "--kernel", "plain", "00000000.c0.s0.e0"],
+            &["replay", "--kernel", "nowhere", "00000000.c0.s0.e0"],
             &["run", "--out", "plain", "set/one"],
             &["run", "--out", "plain/below", "set/one"],
             &["run", "--", ""],
@@ -450,6 +452,11 @@ fn bare_command_and_its_tokens() {
     let ended = place.run(&["replay", "--vm=uml", "--image", "disk", &token]);
     assert_eq!((ended.status, ended.stderr.as_str()), (0, "the disk is in disk\n"), "{}", ended.stdout);
     assert!(ended.stdout.contains("not durable: "), "{}", ended.stdout);
+    // A kernel that is none is given to the machine, and not passed over.
+    place.write("none/boot/vmlinuz-0", "");
+    fs::create_dir_all(place.path("none/lib/modules/0")).unwrap();
+    let ended = place.run(&["replay", "--vm=qemu", "--kernel", "none/boot/vmlinuz-0", &token]);
+    assert_eq!((ended.status, ended.stdout.as_str()), (3, ""), "{}", ended.stderr);
     assert_eq!(place.left(), Vec::<String>::new());
 }
 
