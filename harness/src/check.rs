@@ -11,7 +11,7 @@ use checker::{Entry, EntryKind, Finding, Invariant, Kind, Moment, Mount, Observa
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
-use trace::{Call, RelPath, Trace, Tree};
+use trace::{Call, Ended, RelPath, Trace, Tree};
 use workload::{End, ErrorKind, Workload};
 
 use crate::unpack::{UnpackError, Unpacked};
@@ -251,7 +251,7 @@ fn run(workload: &Workload, entries: &Entries, acks: &[u8], stop: &AtomicBool) -
     };
     match end {
         End::Exited(status) if status.success() => Ok(None),
-        End::Exited(status) => Ok(Some((Kind::CheckFailed, format!("{status}: {said}")))),
+        End::Exited(status) => Ok(Some((Kind::CheckFailed, format!("{}: {said}", Ended::from(status))))),
         End::TimedOut => {
             let limit = TIME_LIMIT.as_secs();
             Ok(Some((Kind::CheckTimedOut, format!("still running after {limit} s, and killed: {said}"))))

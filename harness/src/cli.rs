@@ -187,6 +187,9 @@ pub struct Replay {
     /// The machine that mounts the crash state
     #[arg(long, value_enum, default_value_t)]
     pub vm: Vm,
+    /// A kernel for QEMU, DIR/boot/vmlinuz-RELEASE, with DIR/lib/modules/RELEASE
+    #[arg(long, value_name = "FILE")]
+    pub kernel: Option<PathBuf>,
 }
 
 /// `harness diff`.

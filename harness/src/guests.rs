@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use checker::Guide;
 use protocol::Command;
+use tracing::warn;
 use vm::{Guest, GuestError, Limits, Machine};
 
 use crate::explore::Guests;
 use crate::replay;
+use crate::store::Store;
 use crate::subject::Subject;
 
 /// What every guest of a run boots from.
@@ -22,22 +24,47 @@ pub struct Boot {
     pub sectors: u64,
     /// Time limits.
     pub limits: Limits,
+    /// The run that they are for, if what they find is kept: its guests all have the same kernel.
+    pub store: Option<Store>,
     /// Whether a guest has come up. If one has, another that does not was let wait by a busy host, and is started once
     /// more: that must not end a run of hours.
-    pub proven: AtomicBool,
+    proven: AtomicBool,
 }
 
 impl Boot {
-    async fn guest(&self) -> Result<Guest, GuestError> {
+    /// No guest has been booted yet.
+    pub fn new(
+        machine: Box<dyn Machine>,
+        initramfs: PathBuf,
+        sectors: u64,
+        limits: Limits,
+        store: Option<Store>,
+    ) -> Self {
+        Self { machine, initramfs, sectors, limits, store, proven: AtomicBool::new(false) }
+    }
+
+    /// Boots one.
+    ///
+    /// # Errors
+    /// There is none, or it has another kernel than those before it: what it would find is not what they would.
+    pub async fn guest(&self) -> Result<Guest, GuestError> {
         let boot = || Guest::boot(self.machine.as_ref(), &self.initramfs, self.sectors, self.limits);
         let guest = match boot().await {
             Err(error @ GuestError::Boot { .. }) if self.proven.load(Ordering::Relaxed) => {
-                tracing::warn!("starting another guest: {error}");
+                warn!("starting another guest: {error}");
                 boot().await
             }
             outcome => outcome,
         }?;
         self.proven.store(true, Ordering::Relaxed);
+        match self.store.as_ref().map(|store| store.keep_kernel(guest.kernel())) {
+            Some(Ok(was)) if was != guest.kernel() => {
+                let reason = format!("it has Linux {}, and the run was begun on Linux {was}", guest.kernel());
+                return Err(GuestError::Setup { machine: guest.machine(), reason });
+            }
+            Some(Err(error)) => warn!("failed to keep which kernel this is: {error}; the run cannot be resumed"),
+            Some(Ok(_)) | None => {}
+        }
         Ok(guest)
     }
 }

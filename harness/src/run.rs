@@ -12,7 +12,7 @@ use report::{CellReport, Event, ProcessReport, Report};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, mpsc};
-use vm::{Choice, KernelError, Limits, Machine, Paths};
+use vm::{Choice, Guest, KernelError, Limits, Machine, Paths};
 use workload::Workload;
 
 use crate::cell::{Budget, Cell};
@@ -79,6 +79,30 @@ pub enum RunError {
         was: String,
         /// What there is.
         is: String,
+    },
+    /// Another kernel.
+    #[error(
+        "the run in {} was begun on Linux {was}, and guests here have Linux {is}: what it has found is of other crash \
+         states; go on with it where guests have the first kernel, or begin it again",
+        directory.display()
+    )]
+    OtherKernel {
+        /// The run.
+        directory: PathBuf,
+        /// The release of the kernel that it was begun on.
+        was: String,
+        /// Of the one that there is.
+        is: String,
+    },
+    /// Perhaps another kernel.
+    #[error(
+        "the run in {} does not say which kernel its guests had, so that what it has found may be of other crash states \
+         than guests have here: begin it again",
+        directory.display()
+    )]
+    UnknownKernel {
+        /// The run.
+        directory: PathBuf,
     },
     /// Ctrl-C, before there was anything to report.
     #[error("interrupted")]
@@ -232,7 +256,13 @@ pub async fn resume(
     if machine.name() != kept.machine {
         return Err(RunError::OtherMachine { was: kept.machine, is: machine.name().into() });
     }
-    explore(Begun { id, subjects, kept, store, machine }, workers, limits, paths, stop, events).await
+    let begun = Begun { id, subjects, kept, store, machine };
+    // Before anything is written: what the run has found stays as it is.
+    tokio::select! {
+        same = begun.has_its_kernel(limits, paths) => same?,
+        () = stopped(stop) => return Err(RunError::Interrupted),
+    }
+    explore(begun, workers, limits, paths, stop, events).await
 }
 
 /// A run whose programs have been recorded.
@@ -244,20 +274,45 @@ struct Begun {
     machine: Box<dyn Machine>,
 }
 
+impl Begun {
+    /// The initramfs for its guests.
+    fn initramfs(&self, paths: &Paths) -> Result<PathBuf, KernelError> {
+        let mut kinds: Vec<String> = self.kept.cells.iter().map(|cell| cell.fs.clone()).collect();
+        kinds.sort();
+        kinds.dedup();
+        self.machine.initramfs(&paths.cache, &kinds)
+    }
+
+    /// The size of their data disk, 512-byte sectors.
+    fn sectors(&self) -> u64 {
+        self.subjects.iter().map(|subject| subject.disk_size()).max().unwrap_or_default() / disk::SECTOR as u64
+    }
+
+    /// Boots a guest, and refuses if what the run has found was found on another kernel.
+    async fn has_its_kernel(&self, limits: Limits, paths: &Paths) -> Result<(), RunError> {
+        let directory = || self.store.directory().to_path_buf();
+        let Some(was) = self.store.kernel()? else {
+            let unknown = self.store.has_begun();
+            return if unknown { Err(RunError::UnknownKernel { directory: directory() }) } else { Ok(()) };
+        };
+        let initramfs = self.initramfs(paths)?;
+        let guest = Guest::boot(self.machine.as_ref(), &initramfs, self.sectors(), limits).await;
+        let is = guest.map_err(WorkError::Guest)?.kernel().to_owned();
+        if is == was { Ok(()) } else { Err(RunError::OtherKernel { directory: directory(), was, is }) }
+    }
+}
+
 /// Explores every cell, and reports.
 async fn explore(
-    Begun { id, subjects, kept, store, machine }: Begun,
+    begun: Begun,
     count: usize,
     limits: Limits,
     paths: &Paths,
     stop: &Arc<AtomicBool>,
     events: mpsc::UnboundedSender<Event>,
 ) -> Result<Finished, RunError> {
-    let mut kinds: Vec<String> = kept.cells.iter().map(|cell| cell.fs.clone()).collect();
-    kinds.sort();
-    kinds.dedup();
-    let initramfs = machine.initramfs(&paths.cache, &kinds)?;
-    let size = subjects.iter().map(|subject| subject.disk_size()).max().unwrap_or_default();
+    let (initramfs, sectors) = (begun.initramfs(paths)?, begun.sectors());
+    let Begun { id, subjects, kept, store, machine } = begun;
     let cell = |(index, cell): (usize, &KeptCell)| {
         let subject = subjects.get(cell.workload)?.clone();
         Some(Arc::new(Cell::new(
@@ -283,7 +338,7 @@ async fn explore(
     let reports = Arc::new(std::sync::Mutex::new(BTreeMap::<usize, CellReport>::new()));
     let shared = Shared {
         run: id,
-        boot: Boot { machine, initramfs, sectors: size / disk::SECTOR as u64, limits, proven: false.into() },
+        boot: Boot::new(machine, initramfs, sectors, limits, Some(store.clone())),
         cells: cells.clone(),
         journal,
         stop: stop.clone(),

@@ -1,7 +1,8 @@
 //! A results directory: the report, and what `harness replay` needs to rebuild the states that the report shows.
 
-use std::fs;
-use std::io;
+use std::fs::{self, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -111,6 +112,14 @@ pub struct Shown {
     pub again: Option<KeptAgain>,
 }
 
+impl Shown {
+    /// Whether it is the state that a token of its replay names.
+    pub fn is(&self, token: &Token) -> bool {
+        let again = self.again.as_ref().map(|again| &again.name);
+        (self.epoch, &self.state, again) == (token.epoch, &token.state, token.again.as_ref())
+    }
+}
+
 /// A second crash, during recovery from the first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptAgain {
@@ -192,6 +201,19 @@ pub enum StoreError {
         /// Where.
         root: PathBuf,
     },
+    /// Of all runs of that name, none came to its end.
+    #[error(
+        "the run {run} in {} was cut short before it had kept the state of this token: go on with it (harness run \
+         --resume {}), or begin it again",
+        directory.display(),
+        directory.display()
+    )]
+    CutShort {
+        /// The run's hash.
+        run: String,
+        /// The newest of them.
+        directory: PathBuf,
+    },
     /// A run that cannot be gone on with.
     #[error(
         "there is no run to go on with in {}: it is no results directory, or the run ended before its programs were \
@@ -212,6 +234,9 @@ pub enum StoreError {
     },
 }
 
+/// The file that holds the release of the guest's kernel.
+const KERNEL: &str = "kernel";
+
 /// The directory of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
@@ -223,8 +248,11 @@ impl Store {
     pub fn create(directory: &Path) -> Result<Self, StoreError> {
         let fail = |source| StoreError::Io { doing: "make the results directory", path: directory.into(), source };
         fs::create_dir_all(directory).map_err(fail)?;
-        for name in [journal::NAME, "replay.json"] {
-            let path = directory.join(name);
+        let kept = fs::read_dir(directory).map_err(fail)?.flatten().map(|entry| entry.path()).filter(is_replay);
+        // The report goes, too: it would tell that the new run is over.
+        let others = [journal::NAME, "replay.json", KERNEL, "report.json", "matrix.md"];
+        let others = others.map(|name| directory.join(name));
+        for path in others.into_iter().chain(kept) {
             match fs::remove_file(&path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
                     return Err(StoreError::Io { doing: "remove what an older run left in", path, source });
@@ -235,20 +263,34 @@ impl Store {
         Ok(Self { directory: directory.into() })
     }
 
-    /// The directory of the run that a token is from: `root` itself, or the newest below it.
+    /// The directory of the run that a token is from: `root` itself, or one below it.
+    ///
+    /// There can be several runs of that name. The newest that shows the state answers; if none does, the newest that
+    /// kept the replay of it; if none did, the newest that is over, which has no such state.
+    ///
+    /// # Errors
+    /// There is none, or each was cut short before it had kept anything that would do.
     pub fn find(root: &Path, token: &Token) -> Result<Self, StoreError> {
         let named = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(&token.run));
         let hash = |path: &Path| fs::read_to_string(path.join("run-id")).is_ok_and(|id| id.trim() == token.run);
-        let mut found: Vec<PathBuf> = fs::read_dir(root)
-            .map(|entries| {
-                entries.flatten().map(|entry| entry.path()).filter(|path| named(path) || hash(path)).collect()
-            })
-            .unwrap_or_default();
+        let mut found: Vec<PathBuf> = if hash(root) {
+            vec![root.into()]
+        } else {
+            let entries = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+            entries.filter(|path| named(path) || hash(path)).collect()
+        };
         found.sort();
-        let found = if hash(root) { Some(root.to_path_buf()) } else { found.pop() };
-        found
-            .map(|directory| Self { directory })
-            .ok_or_else(|| StoreError::NoRun { run: token.run.clone(), root: root.into() })
+        let newest: Vec<Self> = found.into_iter().rev().map(|directory| Self { directory }).collect();
+        let Some(last) = newest.first() else {
+            return Err(StoreError::NoRun { run: token.run.clone(), root: root.into() });
+        };
+        let shown = |store: &&Self| store.log(token.cell, token.schedule).map(|(_, shown)| shown);
+        let shows = |store: &&Self| shown(store).is_ok_and(|all| all.iter().any(|shown| shown.is(token)));
+        let kept = |store: &&Self| shown(store).is_ok();
+        let is_over = |store: &&Self| store.directory.join("report.json").exists();
+        let tests: [&dyn Fn(&&Self) -> bool; 3] = [&shows, &kept, &is_over];
+        let best = tests.iter().find_map(|test| newest.iter().find(test));
+        best.cloned().ok_or_else(|| StoreError::CutShort { run: token.run.clone(), directory: last.directory.clone() })
     }
 
     /// Where it is.
@@ -305,6 +347,40 @@ impl Store {
         Ok(kept)
     }
 
+    /// Keeps the release of the kernel that the first guest of the run has, as `uname -r` shows it there, and gives the
+    /// one that is kept: if a guest had another kernel before, that one's.
+    pub fn keep_kernel(&self, release: &str) -> Result<String, StoreError> {
+        if let Some(first) = self.kernel()? {
+            return Ok(first);
+        }
+        let path = self.directory.join(KERNEL);
+        let fail = |source| StoreError::Io { doing: "write", path: path.clone(), source };
+        let mode = Permissions::from_mode(0o666);
+        let new = tempfile::Builder::new().permissions(mode).tempfile_in(&self.directory);
+        let mut new = new.map_err(fail)?;
+        new.write_all(release.as_bytes()).map_err(fail)?;
+        match new.persist_noclobber(&path) {
+            Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(fail(error.error)),
+            // Guests boot side by side: another may have been the first.
+            _ => Ok(self.kernel()?.unwrap_or_else(|| release.into())),
+        }
+    }
+
+    /// The release that [`Store::keep_kernel`] kept; `None` if no guest has booted yet, or if the run was begun by a
+    /// harness that did not keep it.
+    pub fn kernel(&self) -> Result<Option<String>, StoreError> {
+        match self.read(KERNEL) {
+            Ok(release) => Ok(Some(String::from_utf8_lossy(&release).trim().to_owned())),
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether any crash state has been looked at, so that there is something to go on with.
+    pub fn has_begun(&self) -> bool {
+        fs::metadata(self.directory.join(journal::NAME)).is_ok_and(|journal| journal.len() > 0)
+    }
+
     /// Keeps a workload's trace.
     pub fn keep_trace(&self, workload: usize, trace: &Trace) -> Result<(), StoreError> {
         self.write(&trace_name(workload), &trace.to_bytes())
@@ -337,15 +413,19 @@ impl Store {
 
     /// Reads what one replay left.
     pub fn replay(&self, cell: usize, schedule: usize) -> Result<KeptReplay, StoreError> {
-        let name = replay_name(cell, schedule);
-        let log = format!("{name}.log");
-        if !self.directory.join(&log).exists() {
+        let (log, shown) = self.log(cell, schedule)?;
+        let start = Image::load(&self.directory.join(format!("{}.image", replay_name(cell, schedule))))?;
+        Ok(KeptReplay { start, log, shown })
+    }
+
+    /// What the disk saw in a replay, and which of its states are shown.
+    fn log(&self, cell: usize, schedule: usize) -> Result<(BlockLog, Vec<Shown>), StoreError> {
+        let name = format!("{}.log", replay_name(cell, schedule));
+        if !self.directory.join(&name).exists() {
             let what = format!("kept replay of schedule {schedule} in cell {cell}");
             return Err(StoreError::NoSuch { what, directory: self.directory.clone() });
         }
-        let start = Image::load(&self.directory.join(format!("{name}.image")))?;
-        let (log, shown) = postcard::from_bytes(&self.read(&log)?).map_err(|error| self.damaged(&log, error))?;
-        Ok(KeptReplay { start, log, shown })
+        postcard::from_bytes(&self.read(&name)?).map_err(|error| self.damaged(&name, error))
     }
 }
 
@@ -356,3 +436,17 @@ fn trace_name(workload: usize) -> String {
 fn replay_name(cell: usize, schedule: usize) -> String {
     format!("cell-{cell}-schedule-{schedule}")
 }
+
+/// Whether this is a file that [`Store::keep_replay`] makes.
+fn is_replay(path: &PathBuf) -> bool {
+    let numbers = |name: &str| {
+        let (cell, schedule) = name.strip_prefix("cell-")?.split_once("-schedule-")?;
+        Some(replay_name(cell.parse().ok()?, schedule.parse().ok()?))
+    };
+    let stem = path.file_stem().and_then(|name| name.to_str());
+    let made = stem.is_some_and(|name| numbers(name).is_some_and(|made| made == name));
+    made && path.extension().is_some_and(|end| end == "image" || end == "log")
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use checker::{Guide, RuleError, Rules, Wanted};
 use record::{RecordError, RecordSpec};
-use trace::{History, Limit, Trace};
+use trace::{Ended, History, Limit, Trace};
 use workload::Workload;
 
 use crate::check::{CheckError, Checker, LARGEST_FILE};
@@ -28,12 +28,12 @@ pub enum SubjectError {
         source: RecordError,
     },
     /// Its command failed.
-    #[error("the command of {name} failed (exit status {status}){said}")]
+    #[error("the command of {name} {}{said}", ended.failure())]
     Command {
         /// The workload.
         name: String,
-        /// As a shell would show it.
-        status: i32,
+        /// How it ended.
+        ended: Ended,
         /// The end of what it printed, in words.
         said: String,
     },
@@ -187,12 +187,12 @@ fn record_in(workload: &Workload, directory: &std::path::Path, stop: &Arc<Atomic
     spec.time_limit = workload.time_limit;
     spec.cancel = Some(stop.clone());
     let trace = record::record(&spec).map_err(|source| SubjectError::Record { name: name.clone(), source })?;
-    match record::exit_status(&trace) {
-        Some(0) | None => Ok(trace),
-        Some(status) => {
+    match record::ended(&trace).filter(|ended| !ended.is_success()) {
+        None => Ok(trace),
+        Some(ended) => {
             let hint = invocation.hint(workload.directory.as_deref());
-            let said = said(&trace) + &hint.map_or_else(String::new, |hint| format!("\n{hint}"));
-            Err(SubjectError::Command { name, status, said })
+            let said = record::said(&trace.ops) + &hint.map_or_else(String::new, |hint| format!("\n{hint}"));
+            Err(SubjectError::Command { name, ended, said })
         }
     }
 }
@@ -208,26 +208,4 @@ fn size(trace: &Trace) -> u64 {
         _ => 0,
     });
     written.chain(left).sum::<usize>() as u64
-}
-
-/// How much of what a program printed is shown, lines.
-const SAID: usize = 20;
-
-/// The end of what the program printed.
-fn said(trace: &Trace) -> String {
-    let mut bytes = Vec::new();
-    for op in &trace.ops {
-        if let trace::Call::Ack { data, channel: trace::Channel::Stdout | trace::Channel::Stderr } = &op.call {
-            bytes.extend_from_slice(data);
-        }
-    }
-    let text = String::from_utf8_lossy(&bytes);
-    // Without the control characters that could confuse a terminal.
-    let text: String = text.chars().filter(|&c| c == '\n' || c == '\t' || !c.is_control()).collect();
-    let lines: Vec<&str> = text.trim_end().lines().collect();
-    if lines.is_empty() {
-        return "; it printed nothing".into();
-    }
-    let end = lines[lines.len().saturating_sub(SAID)..].join("\n  | ");
-    format!("; the end of its output:\n  | {end}")
 }

@@ -73,6 +73,10 @@ fn notes(cell: &Cell, result: &CellResult) -> Vec<String> {
             "there are {all} schedules; {some} of them were chosen, by chance (--seed) beyond the single injections"
         ));
     }
+    let numbered = record::numbered(&cell.subject.trace);
+    if !numbered.is_empty() {
+        notes.push(format!("random names, numbered by the recorder: {}", numbered.join(", ")));
+    }
     for path in &cell.subject.trace.outside {
         notes.push(format!("{path} was written outside the workload's directory: not tested"));
     }

@@ -223,6 +223,8 @@ fn wrong_usage() {
             &["run", "--jobs", "0", "set/one"],
             &["run", "--vm", "uml", "--kernel", "plain", "set/one"],
             &["run", "--kernel", "nowhere", "set/one"],
+            &["replay", "--vm", "uml", "--kernel", "plain", "00000000.c0.s0.e0"],
+            &["replay", "--kernel", "nowhere", "00000000.c0.s0.e0"],
             &["run", "--out", "plain", "set/one"],
             &["run", "--out", "plain/below", "set/one"],
             &["run", "--", ""],
@@ -260,7 +262,10 @@ fn malformed_workloads() {
 fn commands_that_do_not_do() {
     let place = Place::new();
     let long = long(1);
-    place.workload("hangs", &format!("command = ['sh', '-c', 'sleep {long} & sleep {long}']\ntime-limit = 1\n"));
+    place.workload(
+        "hangs",
+        &format!("command = ['sh', '-c', 'echo waiting; sleep {long} & sleep {long}']\ntime-limit = 1\n"),
+    );
     place.workload("build", "build = ['sh', '-c', 'echo no compiler; exit 3']\ncommand = ['true']\n");
     place.workload("setup", "setup = ['sh', '-c', 'echo no disk; exit 3']\ncommand = ['true']\n");
     place.write("script", "#!/bin/sh\n");
@@ -270,6 +275,7 @@ fn commands_that_do_not_do() {
             &["run", "--", "sh", "-c", "echo begun; printf 'bad \\033[31mnews\\n' >&2; exit 7"],
             &["run", "--", "false"],
             &["run", "--", "sh", "-c", "kill -KILL $$"],
+            &["run", "--", "sh", "-c", "exit 137"],
             &["run", "--", "no-such-program"],
             &["run", "--", "./script"],
             &["run", "--", "true"],
@@ -303,6 +309,8 @@ fn recorded_and_shown() {
     );
     let failing = place.tell(&[
         &["record", "-o", "kept", "--", "false"],
+        &["show", "kept"],
+        &["record", "-o", "kept", "--", "sh", "-c", "kill -KILL $$"],
         &["show", "kept"],
         &["record", "-o", "none", "--", "/nowhere/program"],
         &["record", "-o", "none", "--", "./notes"],
@@ -444,6 +452,11 @@ fn bare_command_and_its_tokens() {
     let ended = place.run(&["replay", "--vm=uml", "--image", "disk", &token]);
     assert_eq!((ended.status, ended.stderr.as_str()), (0, "the disk is in disk\n"), "{}", ended.stdout);
     assert!(ended.stdout.contains("not durable: "), "{}", ended.stdout);
+    // A kernel that is none is given to the machine, and not passed over.
+    place.write("none/boot/vmlinuz-0", "");
+    fs::create_dir_all(place.path("none/lib/modules/0")).unwrap();
+    let ended = place.run(&["replay", "--vm=qemu", "--kernel", "none/boot/vmlinuz-0", &token]);
+    assert_eq!((ended.status, ended.stdout.as_str()), (3, ""), "{}", ended.stderr);
     assert_eq!(place.left(), Vec::<String>::new());
 }
 
@@ -628,6 +641,40 @@ fn a_killed_run_goes_on() {
     let journal = |name: &str| fs::read_to_string(place.path(name).join("journal.jsonl")).unwrap().lines().count();
     assert_eq!(journal("killed"), journal("undisturbed"));
     wait("guests to end", || place.guests().is_empty());
+}
+
+/// A journal of one kernel's states is of no use on another, and a refusal leaves the run as it is.
+#[test]
+fn a_run_goes_on_with_its_own_kernel_only() {
+    if !uml() {
+        return;
+    }
+    let place = Place::new();
+    let begun = place.run(&on_uml(&["--budget=20mounts", "--out", "begun", "--", "sh", "-c", "echo x > f"]));
+    assert!(begun.status <= 1, "{}", begun.stderr);
+    let report = || fs::read_to_string(place.path("begun/report.json")).unwrap();
+    let first = report();
+    let release = fs::read_to_string(place.path("begun/kernel")).unwrap();
+    let cells: serde_json::Value = serde_json::from_str(&first).unwrap();
+    assert_eq!(cells["cells"][0]["kernel"], release.as_str());
+    let resume = ["run", "--resume", "begun"];
+    let mut text = String::new();
+    fs::write(place.path("begun/kernel"), "5.10.0").unwrap();
+    text += &place.tell(&[&resume]);
+    fs::remove_file(place.path("begun/kernel")).unwrap();
+    text += &place.tell(&[&resume]);
+    assert_tells!(place, text.replace(&release, "[RELEASE]"));
+    assert_eq!(report(), first);
+    fs::write(place.path("begun/kernel"), &release).unwrap();
+    let ended = place.run(&resume);
+    assert_eq!((ended.status, report()), (begun.status, first), "{}", ended.stderr);
+    // Where nothing has been found, nothing can be of another kernel.
+    fs::remove_file(place.path("begun/kernel")).unwrap();
+    place.write("begun/journal.jsonl", "");
+    let ended = place.run(&resume);
+    assert_eq!(ended.status, begun.status, "{}", ended.stderr);
+    assert_eq!(fs::read_to_string(place.path("begun/kernel")).unwrap(), release);
+    assert_eq!(place.left(), Vec::<String>::new());
 }
 
 /// A host that is short of memory kills what is large. A guest that goes so is replaced, whatever it was doing, and what

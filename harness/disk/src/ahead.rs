@@ -52,8 +52,8 @@ impl ReadAhead {
     /// A block of the journal that nobody has asked for, and that lies where recovery reads ahead after the block that it
     /// needed last.
     fn is_journal_ahead(&mut self, sector: u64) -> bool {
-        let Some((first, end)) = self.journal else { return false };
-        if !(first < sector && sector < end) || !self.asked.insert(sector) {
+        let within = self.journal.is_some_and(|(first, end)| first < sector && sector < end);
+        if !within || !self.asked.insert(sector) {
             return false;
         }
         let ahead = self.needed < sector && sector < self.needed + AHEAD && self.needed > 0;

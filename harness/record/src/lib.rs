@@ -17,6 +17,7 @@ mod normalise;
 mod plan;
 mod recorder;
 mod remote;
+mod said;
 mod seccomp;
 mod session;
 mod snapshot;
@@ -25,6 +26,7 @@ mod stop;
 mod supervise;
 
 pub use names::numbered;
-pub use session::{exit_status, record};
+pub use said::said;
+pub use session::{ended, exit_status, record};
 pub use snapshot::{SnapshotError, restore, snapshot};
 pub use spec::{RecordError, RecordSpec, Stdin};

@@ -153,6 +153,16 @@ pub(crate) struct Recorded {
     pub(crate) acked: [u64; 2],
     pub(crate) limits: Limits,
     pub(crate) outside: BTreeSet<String>,
+    /// Set if the run did not come to its own end.
+    pub(crate) cut: Option<Cut>,
+}
+
+/// Why everything that still ran was killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// The time was over; who was still running then.
+    TimeOut(&'static str),
+    Cancelled,
 }
 
 /// Where a run takes place.
@@ -186,13 +196,12 @@ pub(crate) struct Recorder<'a> {
     pub(crate) recorded: Recorded,
 }
 
-/// Runs the launched program to its end, and all that it starts.
+/// Runs the launched program to its end, and all that it starts, or to the end of the supervisor's patience.
 pub(crate) fn run(
     scene: &Scene,
     shared: &Shared,
     launched: launch::Launched,
     bell: pid_t,
-    limit: std::time::Duration,
 ) -> Result<Recorded, RecordError> {
     let mut files = Files::default();
     let table = files.table();
@@ -203,6 +212,7 @@ pub(crate) fn run(
         acked: [0; 2],
         limits: Limits::default(),
         outside: BTreeSet::new(),
+        cut: None,
     };
     let mut recorder = Recorder {
         scene,
@@ -222,7 +232,8 @@ pub(crate) fn run(
     while !recorder.threads.is_empty() {
         let event = stop::next().map_err(RecordError::system("wait for the program"))?;
         if let Some(stop) = shared.stop() {
-            return Err(recorder.kill_all(event, stop, limit));
+            recorder.recorded.cut = Some(recorder.kill_all(event, stop));
+            return Ok(recorder.recorded);
         }
         recorder.dispatch(event);
     }
@@ -448,7 +459,7 @@ impl Recorder<'_> {
     }
 
     /// Ends everything that still runs.
-    fn kill_all(&mut self, first: Event, reason: Stop, limit: std::time::Duration) -> RecordError {
+    fn kill_all(&mut self, first: Event, reason: Stop) -> Cut {
         let main_runs = self.threads.contains_key(&self.main);
         let mut event = Some(first);
         loop {
@@ -474,11 +485,9 @@ impl Recorder<'_> {
             }
         }
         match reason {
-            Stop::Cancelled => RecordError::Cancelled,
-            Stop::TimeOut => {
-                let what = if main_runs { "the command" } else { "a process that the command left behind" };
-                RecordError::TimeOut { what: what.to_owned(), limit }
-            }
+            Stop::Cancelled => Cut::Cancelled,
+            Stop::TimeOut if main_runs => Cut::TimeOut("the command"),
+            Stop::TimeOut => Cut::TimeOut("a process that the command left behind"),
         }
     }
 

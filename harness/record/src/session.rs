@@ -7,12 +7,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::sys::stat::fstat;
-use trace::{Call, Channel, Op, Trace, unexplained};
+use trace::{Call, Channel, Ended, Op, Trace, unexplained};
 
 use crate::launch::{self, Output};
 use crate::names;
 use crate::normalise::normalise;
-use crate::recorder::{self, Recorded, Scene};
+use crate::recorder::{self, Cut, Recorded, Scene};
+use crate::said::said;
 use crate::supervise::{Printed, Shared, supervise};
 use crate::{RecordError, RecordSpec, snapshot, stop};
 
@@ -35,8 +36,17 @@ pub fn record(spec: &RecordSpec) -> Result<Trace, RecordError> {
     }
     let before = snapshot(&root)?;
     let (mut recorded, printed) = run(spec, &root, metadata.dev())?;
-    let after = snapshot(&root)?;
     account(&mut recorded, &printed);
+    match recorded.cut {
+        None => {}
+        Some(Cut::Cancelled) => return Err(RecordError::Cancelled),
+        Some(Cut::TimeOut(what)) => {
+            // What was copied to our own standard error need not be said twice.
+            let said = if spec.echo { String::new() } else { said(&recorded.ops) };
+            return Err(RecordError::TimeOut { what, limit: spec.time_limit, said });
+        }
+    }
+    let after = snapshot(&root)?;
     let mut trace = Trace {
         command: spec.command.iter().map(|part| part.to_string_lossy().into_owned()).collect(),
         before,
@@ -59,6 +69,11 @@ pub fn exit_status(trace: &Trace) -> Option<i32> {
         Call::Exit { status } => Some(status),
         _ => None,
     })
+}
+
+/// The same, with the two told apart.
+pub fn ended(trace: &Trace) -> Option<Ended> {
+    trace.ops.iter().find_map(Ended::of)
 }
 
 fn run(spec: &RecordSpec, root: &Path, device: u64) -> Result<(Recorded, Printed), RecordError> {
@@ -93,7 +108,7 @@ fn trace_program(
     shared.set_bell(Some(bell));
     let recorded = launch::launch(spec, &scene.root, stdout.as_fd(), stderr.as_fd()).and_then(|launched| {
         drop((stdout, stderr));
-        recorder::run(scene, shared, launched, bell, spec.time_limit)
+        recorder::run(scene, shared, launched, bell)
     });
     shared.set_bell(None);
     stop::kill(bell);

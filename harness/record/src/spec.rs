@@ -107,12 +107,19 @@ pub enum RecordError {
         source: io::Error,
     },
     /// The program, or something that it started, went on for too long, and was killed.
-    #[error("{what} was still running after {} s and was killed: raise the time limit, or make it end by itself", limit.as_secs_f32())]
+    #[error(
+        "{what} was still running after {} s and was killed: raise the time limit, or make it end by itself{said}",
+        limit.as_secs_f32()
+    )]
     TimeOut {
         /// Who: the command, or what it left behind.
-        what: String,
+        what: &'static str,
         /// The limit.
         limit: Duration,
+        /// The end of what the command and its children had printed, as [`said`] puts it; empty if that was echoed.
+        ///
+        /// [`said`]: crate::said
+        said: String,
     },
     /// [`RecordSpec::cancel`] was set.
     #[error("the recording was cancelled")]

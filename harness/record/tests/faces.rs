@@ -238,6 +238,19 @@ fn a_program_that_hangs_is_killed() {
     assert!(error.to_string().starts_with("the command was still running after 0.7 s"), "{error}");
 }
 
+/// What it had printed until then may say what it hangs on, unless the user has seen that already.
+#[test]
+fn the_last_words_of_a_program_that_hangs_are_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = "seq 30; printf 'no \\033[1mnetwork\\n' >&2; sleep 1000";
+    let spec =
+        record::RecordSpec { time_limit: Duration::from_secs(3), ..spec(["sh", "-c", script], directory.path()) };
+    insta::assert_snapshot!(record(&spec).unwrap_err());
+    let spec = record::RecordSpec { time_limit: Duration::from_millis(100), echo: true, ..spec };
+    let echoed = record(&spec).unwrap_err().to_string();
+    assert!(echoed.ends_with("or make it end by itself"), "{echoed}");
+}
+
 #[test]
 fn a_recording_can_be_cancelled_and_leaves_nothing_running() {
     let directory = tempfile::tempdir().unwrap();

@@ -186,7 +186,9 @@ fn exit_statuses_are_those_of_a_shell() {
     let run = shell("echo before > file; kill -9 $$");
     assert_eq!(exit_status(&run.trace), Some(137));
     run.expect_explained();
-    assert_eq!(run.lines("exit"), ["exit 137"]);
+    assert_eq!(run.lines("exit"), Vec::<String>::new());
+    assert_eq!(run.lines("killed"), ["killed by SIGKILL (signal 9)"]);
+    assert_eq!(shell("sh -c 'kill -9 $$'; exit $?").lines("exit 1"), ["exit 137"]);
     assert_eq!(exit_status(&shell("kill -TERM $$").trace), Some(143));
 }
 

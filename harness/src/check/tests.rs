@@ -119,6 +119,15 @@ async fn the_acks_of_both_ends_of_the_moment_count() {
     assert_eq!(judge(&checker, &wants("2"), moment(2, 3)).await, ". check check-failed: exit status: 1: one");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_is_killed_is_told_with_the_signal() {
+    let checker = checker(&shell("case $(cat f) in old|new) exit 0; esac; echo looking; kill -SEGV $$")).unwrap();
+    assert_eq!(
+        judge(&checker, &mounted(vec![("f", file(b"x"))]), END).await,
+        ". check check-failed: killed by SIGSEGV (signal 11): looking"
+    );
+}
+
 #[test]
 fn a_check_that_cannot_hold_is_found_out_before() {
     let error = |workload: &Workload| {

@@ -133,7 +133,9 @@ impl From<RunError> for Failure {
                 FileErrorKind::Io(source) => Self::io(source, &error),
                 _ => Self::machine(error),
             },
-            RunError::OtherMachine { .. } => Self::usage(error),
+            RunError::OtherMachine { .. } | RunError::OtherKernel { .. } | RunError::UnknownKernel { .. } => {
+                Self::usage(error)
+            }
             RunError::Interrupted => Self::new(ExitStatus::Interrupted, error),
         }
     }
@@ -176,6 +178,7 @@ impl From<StoreError> for Failure {
             StoreError::Damaged { .. }
             | StoreError::Nothing { .. }
             | StoreError::NoRun { .. }
+            | StoreError::CutShort { .. }
             | StoreError::NoSuch { .. } => Self::usage(error),
         }
     }

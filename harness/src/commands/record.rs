@@ -40,10 +40,10 @@ pub fn record(arguments: cli::Record) -> Result<ExitStatus, Failure> {
     }
     let ops = if trace.ops.len() == 1 { "1 op is".into() } else { format!("{} ops are", trace.ops.len()) };
     say(&format!("{ops} in {}; `harness show` prints them", arguments.output.display()));
-    match record::exit_status(&trace) {
-        Some(0) | None => Ok(ExitStatus::Holds),
-        Some(status) => {
-            Err(Failure::new(ExitStatus::Command, format!("{name} failed (exit status {status}); the trace was kept")))
+    match record::ended(&trace).filter(|ended| !ended.is_success()) {
+        None => Ok(ExitStatus::Holds),
+        Some(ended) => {
+            Err(Failure::new(ExitStatus::Command, format!("{name} {}; the trace was kept", ended.failure())))
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `harness replay`.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use checker::{Entry, EntryKind, Finding, Invariant, Moment, Mount, Observation, Seen};
@@ -8,8 +9,9 @@ use report::ExitStatus;
 use vm::{Limits, Paths};
 
 use super::failure::say;
+use super::run::{check_kernel, default_results};
 use super::signal::{Manner, Scratch, Signals};
-use super::{Failure, run::default_results, show::print};
+use super::{Failure, show::print};
 use crate::cli;
 use crate::explore::Guests;
 use crate::explore::{is_weakness, observe_image};
@@ -50,6 +52,7 @@ pub struct Looked {
 /// Rebuilds the state that a token names, and shows it. Status 1 if it breaks an invariant.
 pub fn replay(arguments: &cli::Replay) -> Result<ExitStatus, Failure> {
     let token: Token = arguments.token.parse().map_err(Failure::usage)?;
+    check_kernel(arguments.kernel.as_deref(), arguments.vm)?;
     let _scratch = Scratch::new()?;
     let _signals = Signals::handle(Manner::AtOnce)?;
     let root = arguments.results.clone().unwrap_or_else(default_results);
@@ -60,7 +63,7 @@ pub fn replay(arguments: &cli::Replay) -> Result<ExitStatus, Failure> {
         say(&format!("the disk is in {}", path.display()));
     }
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::machine)?;
-    let replayed = runtime.block_on(look(rebuilt, arguments.vm.into()))?;
+    let replayed = runtime.block_on(look(rebuilt, arguments.vm.into(), arguments.kernel.as_deref()))?;
     print(&replayed.text)?;
     let fails = replayed.findings.iter().any(|finding| finding.fails);
     Ok(if fails { ExitStatus::Violation } else { ExitStatus::Holds })
@@ -68,7 +71,7 @@ pub fn replay(arguments: &cli::Replay) -> Result<ExitStatus, Failure> {
 
 /// The same, for programs.
 pub async fn replay_token(store: &Store, token: Token, vm: vm::Choice) -> Result<Looked, Failure> {
-    look(rebuild(store, token)?, vm).await
+    look(rebuild(store, token)?, vm, None).await
 }
 
 fn rebuild(store: &Store, token: Token) -> Result<Rebuilt, Failure> {
@@ -88,10 +91,7 @@ fn rebuild(store: &Store, token: Token) -> Result<Rebuilt, Failure> {
     let missing = || none(format!("crash state {token}: its epoch or its writes do not exist"));
     let epoch = replayed.epochs.get(token.epoch).cloned().ok_or_else(missing)?;
     let layers = layers(&replayed, &shown, kept.model, &token).ok_or_else(missing)?;
-    let shown = shown.iter().find(|shown| {
-        let again = shown.again.as_ref().map(|again| &again.name);
-        (shown.epoch, &shown.state, again) == (token.epoch, &token.state, token.again.as_ref())
-    });
+    let shown = shown.iter().find(|shown| shown.is(&token));
     let before = &layers.volatile()[..layers.before_recovery()];
     let moment = shown.map_or_else(|| moment(&replayed.plan, &epoch, before, torn(&token.state)), |shown| shown.moment);
     let begun_latest = begun_latest(&replayed.plan, &epoch);
@@ -114,13 +114,12 @@ fn layers(replayed: &Replayed, shown: &[Shown], model: DiskModel, token: &Token)
     layers.fates().allows(&token.state).then_some(layers)
 }
 
-async fn look(rebuilt: Rebuilt, vm: vm::Choice) -> Result<Looked, Failure> {
+async fn look(rebuilt: Rebuilt, vm: vm::Choice, kernel: Option<&Path>) -> Result<Looked, Failure> {
     let paths = Paths::from_environment();
-    let machine = vm::choose(vm, None, &paths).await?;
+    let machine = vm::choose(vm, kernel, &paths).await?;
     let filesystem = rebuilt.cell.filesystem();
     let initramfs = machine.initramfs(&paths.cache, std::slice::from_ref(&filesystem.kind))?;
-    let sectors = rebuilt.layers.sectors();
-    let boot = Boot { machine, initramfs, sectors, limits: Limits::default(), proven: false.into() };
+    let boot = Boot::new(machine, initramfs, rebuilt.layers.sectors(), Limits::default(), None);
     let mut slot = Slot::new(&boot);
     let mut guide = (*rebuilt.subject.guide).clone();
     guide.read_all_up_to = guide.read_all_up_to.max(SHOWN);

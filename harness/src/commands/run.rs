@@ -35,14 +35,7 @@ pub fn run(arguments: cli::Run) -> Result<ExitStatus, Failure> {
         workload.time_limit = arguments.time_limit.map_or(workload.time_limit, Duration::from_secs);
         vec![workload]
     };
-    if let Some(kernel) = &arguments.kernel {
-        if arguments.vm == cli::Vm::Uml {
-            return Err(Failure::usage("--kernel is for QEMU: User Mode Linux is a kernel of its own"));
-        }
-        let shown = kernel.display();
-        fs::File::open(kernel)
-            .map_err(|error| Failure::io(&error, format!("cannot read the kernel {shown}: {error}")))?;
-    }
+    check_kernel(arguments.kernel.as_deref(), arguments.vm)?;
     let place = arguments.out.as_deref().or(arguments.resume.as_deref()).unwrap_or(Path::new(RESULTS));
     check(place).map_err(|error| {
         let elsewhere = if arguments.out.is_none() { " (--out DIR takes them elsewhere)" } else { "" };
@@ -52,6 +45,16 @@ pub fn run(arguments: cli::Run) -> Result<ExitStatus, Failure> {
     let signals = Signals::handle(Manner::Say("stopping: what has been found is kept (once more to stop at once)"))?;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::machine)?;
     runtime.block_on(run_async(&arguments, &workloads, &signals))
+}
+
+/// Finds out whether a kernel of the user's choice can be read, and whether it is for this machine.
+pub fn check_kernel(kernel: Option<&Path>, vm: cli::Vm) -> Result<(), Failure> {
+    let Some(kernel) = kernel else { return Ok(()) };
+    if vm == cli::Vm::Uml {
+        return Err(Failure::usage("--kernel is for QEMU: User Mode Linux is a kernel of its own"));
+    }
+    let failed = |error| Failure::io(&error, format!("cannot read the kernel {}: {error}", kernel.display()));
+    fs::File::open(kernel).map(drop).map_err(failed)
 }
 
 /// One that is named twice is run once.

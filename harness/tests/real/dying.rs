@@ -154,8 +154,7 @@ async fn a_guest_that_does_not_boot_is_started_once_more_if_another_has() {
         (&[false, true, true], [true, false]),
     ] {
         let machine = Box::new(Unsteady { uml: uml.clone(), fails, started: 0.into() });
-        let (initramfs, limits, proven) = (initramfs.clone(), vm::Limits::default(), false.into());
-        let boot = Boot { machine, initramfs, sectors: SECTORS, limits, proven };
+        let boot = Boot::new(machine, initramfs.clone(), SECTORS, vm::Limits::default(), None);
         let mut slot = Slot::new(&boot);
         let mut outcomes = Vec::new();
         for _ in 0..2 {

@@ -1,10 +1,12 @@
 //! The other machine: the same findings on emulated QEMU, with another kernel.
 
 use checker::Kind;
+use harness::guests::Boot;
+use harness::store::Store;
 use report::Verdict;
-use vm::{Accelerator, Choice, Paths, Qemu};
+use vm::{Accelerator, Choice, GuestError, Limits, Machine, Paths, Qemu};
 
-use crate::support::{options, run, workloads};
+use crate::support::{SECTORS, options, run, uml, workloads};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_path_on_qemu() {
@@ -30,4 +32,21 @@ async fn the_whole_path_on_qemu() {
         };
         assert_eq!(kinds, expected, "{}", cell.id);
     }
+}
+
+/// As where the machine's kernel is replaced while a run is at work.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_guests_of_a_run_have_one_kernel() {
+    let Some(uml) = uml() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::create(directory.path()).unwrap();
+    let initramfs = uml.initramfs(&Paths::from_environment().cache, &[]).unwrap();
+    let (machine, limits) = (Box::new(uml), Limits::default());
+    let boot = Boot { machine, initramfs, sectors: SECTORS, limits, store: Some(store.clone()) };
+    let release = boot.guest().await.unwrap().kernel().to_owned();
+    assert_eq!(store.kernel().unwrap(), Some(release.clone()));
+    assert_eq!(boot.guest().await.unwrap().kernel(), release);
+    std::fs::write(directory.path().join("kernel"), "5.10.0").unwrap();
+    let Err(GuestError::Setup { reason, .. }) = boot.guest().await else { panic!("it was started") };
+    assert_eq!(reason, format!("it has Linux {release}, and the run was begun on Linux 5.10.0"));
 }

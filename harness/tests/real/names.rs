@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use harness::subject::Subject;
 
-use crate::support::workloads;
+use crate::support::{options, run, uml, workloads};
 
 #[test]
 fn two_recordings_are_the_same() {
@@ -17,4 +17,20 @@ fn two_recordings_are_the_same() {
         assert_eq!(trace::listing(&first), trace::listing(&second));
         assert!(first.to_bytes() == second.to_bytes(), "{}: as the listings say, but not in every byte", workload.name);
     }
+}
+
+/// Nobody will find these names anywhere else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_names_what_was_numbered() {
+    if uml().is_none() {
+        return;
+    }
+    let mut options = options(&["ext4"]);
+    (options.schedules, options.budget.mounts) = (0, Some(1));
+    let directory = tempfile::tempdir().unwrap();
+    let report = run(&workloads(&["tempfile_no_sync", "naive_config"]), &options, directory.path()).await.report;
+    let notes = report.cells.iter().map(|cell| cell.notes.iter().filter(|note| note.contains("random")));
+    let notes: Vec<Vec<&String>> = notes.map(Iterator::collect).collect();
+    let note = "random names, numbered by the recorder: .tmp000001".to_owned();
+    assert_eq!(notes, [vec![&note], vec![]]);
 }

@@ -104,7 +104,10 @@ pub enum Call {
     SyncAll,
     /// Bytes that left the program.
     Ack { channel: Channel, data: Vec<u8> },
-    /// The recorded program itself ended: the last promise. Exit status as a shell would show it (128 + signal).
+    /// The recorded program itself ended: the last promise. Exit status as a shell would show it (128 + signal); [`Ended`] tells
+    /// the two apart.
+    ///
+    /// [`Ended`]: crate::Ended
     Exit { status: i32 },
 }
 

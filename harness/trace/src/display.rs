@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use crate::{Call, Channel, Handle, Op, RelPath, Target, Time, Trace};
+use crate::{Call, Channel, Ended, Handle, Op, RelPath, Target, Time, Trace};
 
 /// How many bytes of data a line shows.
 const SHOWN: usize = 32;
@@ -234,10 +234,13 @@ impl fmt::Display for Line<'_> {
         if self.op.thread > 0 {
             write!(f, "[{}] ", self.op.thread)?;
         }
-        match &self.op.call {
-            Call::Ack { channel, data } => return write!(f, "ack {channel} {}", Data(data)),
-            Call::Exit { status } => return write!(f, "exit {status}"),
-            _ => {}
+        if let Call::Ack { channel, data } = &self.op.call {
+            return write!(f, "ack {channel} {}", Data(data));
+        }
+        match Ended::of(self.op) {
+            Some(Ended::Exited(status)) => return write!(f, "exit {status}"),
+            Some(killed) => return write!(f, "{killed}"),
+            None => {}
         }
         // A file that is closed by the end of its process was not closed by a call of that kind.
         let by = &self.op.syscall;
@@ -336,6 +339,7 @@ mod tests {
             Op { thread: 2, ..op("execve", 0, Call::Close { handle: Handle(4) }) },
             op("write", 6, Call::Ack { channel: Channel::Stdout, data: b"saved\n".to_vec() }),
             op("exit_group", 0, Call::Exit { status: 0 }),
+            op("kill", 0, Call::Exit { status: 137 }),
         ];
         let plain: Vec<String> = ops.iter().map(Op::to_string).collect();
         let trace = Trace {

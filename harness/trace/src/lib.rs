@@ -6,6 +6,7 @@
 pub mod bytes;
 mod call;
 mod display;
+mod ended;
 mod file;
 mod history;
 mod number;
@@ -18,6 +19,7 @@ mod vfs;
 
 pub use call::{Call, Channel, Handle, Op, Target, Time};
 pub use display::listing;
+pub use ended::Ended;
 pub use file::{Limit, ReadError, Trace};
 pub use history::{History, State, Version};
 pub use number::thousands;

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use trace::Ended;
+
 use crate::near::Near;
 
 /// Whose fault an [`Error`] is, which decides the exit status of the harness.
@@ -85,7 +87,12 @@ pub enum Error {
     #[error("cannot run the {step} of {workload}, `{command}`: {source}")]
     NotStarted { step: Step, workload: String, command: String, source: io::Error },
     /// The program ended otherwise than with exit status 0. `output` is the end of what it printed; may be empty.
-    #[error("the {step} of {workload} failed ({status}): `{command}`{}{}", Output(output), Hint(hint))]
+    #[error(
+        "the {step} of {workload} {}: `{command}`{}{}",
+        Ended::from(*status).failure(),
+        Output(output),
+        Hint(hint)
+    )]
     Failed { step: Step, workload: String, command: String, status: ExitStatus, output: String, hint: Option<String> },
     /// The program and its children were killed at the time limit.
     #[error(

@@ -1,0 +1,132 @@
+use super::*;
+
+const RUN: &str = "0a1b2c3d";
+
+/// Directories of one run, each named by when it began.
+struct Runs(tempfile::TempDir);
+
+impl Runs {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// A run that has recorded its programs, and no more.
+    fn begin(&self, second: u32) -> Store {
+        let store = Store::create(&self.path().join(format!("{second}-{RUN}"))).unwrap();
+        let kept = Kept {
+            version: VERSION,
+            machine: "uml".into(),
+            kernel: None,
+            crash: Crash::Power,
+            model: DiskModel::default(),
+            schedules: 1,
+            budget: Budget::default(),
+            recovery_crashes: false,
+            seed: 0,
+            cells: vec![],
+            workloads: vec![],
+        };
+        store.keep(RUN, &kept).unwrap();
+        store
+    }
+
+    /// Which run answers a token: when it began.
+    fn find(&self, rest: &str) -> Result<String, String> {
+        let found = Store::find(self.path(), &token(rest)).map_err(|error| error.to_string());
+        let name = |store: Store| store.directory().file_name().unwrap().to_string_lossy().into_owned();
+        let here = self.path().display().to_string();
+        found.map(|store| name(store).replace(&format!("-{RUN}"), "")).map_err(|error| error.replace(&here, "[RUNS]"))
+    }
+}
+
+fn token(rest: &str) -> Token {
+    format!("{RUN}.{rest}").parse().unwrap()
+}
+
+/// Keeps a replay that shows one state of its first epoch.
+fn show(store: &Store, schedule: usize, state: State) {
+    let moment = Moment { begun_earliest: 0, ended_latest: 0 };
+    let shown = Shown { epoch: 0, state, moment, again: None };
+    store.keep_replay(0, schedule, (&Image::zeroed(4096), &BlockLog::default()), &[shown]).unwrap();
+}
+
+fn finish(store: &Store) {
+    store.write("report.json", b"{}").unwrap();
+    store.write("matrix.md", b"").unwrap();
+}
+
+#[test]
+fn the_newest_run_that_can_answer_is_found() {
+    let runs = Runs::new();
+    assert!(runs.find("c0.s0.e0").unwrap_err().starts_with("found no run 0a1b2c3d in [RUNS]"));
+    let cut = runs.begin(10);
+    insta::assert_snapshot!(runs.find("c0.s0.e0").unwrap_err());
+    let whole = runs.begin(20);
+    show(&whole, 0, State::default());
+    finish(&whole);
+    runs.begin(30);
+    assert_eq!(runs.find("c0.s0.e0").unwrap(), "20", "the newest was cut short");
+    // What it has not, no other has.
+    assert_eq!(runs.find("c0.s7.e0").unwrap(), "20", "an older one was cut short, too");
+    // A cell that was finished before the run was cut short has its replays.
+    show(&cut, 1, State::default());
+    assert_eq!(runs.find("c0.s1.e0").unwrap(), "10");
+    let newest = runs.begin(40);
+    show(&newest, 0, State { lost: vec![1], ..State::default() });
+    finish(&newest);
+    assert_eq!(runs.find("c0.s0.e0").unwrap(), "20", "the state that the token was printed for");
+    assert_eq!(runs.find("c0.s0.e0.l1").unwrap(), "40");
+    assert_eq!(runs.find("c0.s0.e0.l2").unwrap(), "40", "a state that no report shows");
+    fs::write(newest.directory().join("cell-0-schedule-0.log"), "cut").unwrap();
+    assert_eq!(runs.find("c0.s0.e0.l2").unwrap(), "20", "what is damaged cannot answer");
+}
+
+#[test]
+fn a_directory_that_is_named_is_the_one_or_none() {
+    let runs = Runs::new();
+    let store = runs.begin(10);
+    let error = Store::find(store.directory(), &token("c0.s0.e0")).unwrap_err();
+    assert!(matches!(error, StoreError::CutShort { .. }), "{error}");
+    show(&store, 0, State::default());
+    assert_eq!(Store::find(store.directory(), &token("c0.s0.e0")).unwrap(), store);
+}
+
+#[test]
+fn the_first_kernel_is_the_one_that_is_kept() {
+    let runs = Runs::new();
+    let store = runs.begin(10);
+    assert_eq!(store.kernel().unwrap(), None);
+    // Guests boot side by side.
+    let kept: Vec<String> = std::thread::scope(|scope| {
+        let keep = ["6.1", "6.12", "6.1", "6.12"].map(|release| scope.spawn(|| store.keep_kernel(release).unwrap()));
+        keep.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let first = store.kernel().unwrap().unwrap();
+    assert!(["6.1", "6.12"].contains(&first.as_str()));
+    assert_eq!(kept, vec![first; 4]);
+    let names: Vec<_> = fs::read_dir(store.directory()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 3, "nothing of those that came too late: {names:?}");
+}
+
+#[test]
+fn a_new_run_forgets_what_an_older_one_left_in_its_directory() {
+    let runs = Runs::new();
+    let store = runs.begin(10);
+    show(&store, 0, State::default());
+    show(&store, 12, State::default());
+    finish(&store);
+    store.keep_kernel("6.1").unwrap();
+    let own = ["cell-0-schedule-0.txt", "cell-0-schedule-.log", "cell-0-schedule-+1.log", "notes"];
+    own.iter().for_each(|name| store.write(name, b"").unwrap());
+    runs.begin(10);
+    let left = fs::read_dir(store.directory()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut left: Vec<String> = left.collect();
+    left.sort();
+    let mut expected = [&own[..], &["replay.json", "run-id"]].concat();
+    expected.sort();
+    assert_eq!(left, expected);
+}
