@@ -248,7 +248,8 @@ impl Store {
     pub fn create(directory: &Path) -> Result<Self, StoreError> {
         let fail = |source| StoreError::Io { doing: "make the results directory", path: directory.into(), source };
         fs::create_dir_all(directory).map_err(fail)?;
-        let kept = fs::read_dir(directory).map_err(fail)?.flatten().map(|entry| entry.path()).filter(is_replay);
+        let kept =
+            fs::read_dir(directory).map_err(fail)?.flatten().map(|entry| entry.path()).filter(|path| is_replay(path));
         // The report goes, too: it would tell that the new run is over.
         let others = [journal::NAME, "replay.json", KERNEL, "report.json", "matrix.md"];
         let others = others.map(|name| directory.join(name));
@@ -438,7 +439,7 @@ fn replay_name(cell: usize, schedule: usize) -> String {
 }
 
 /// Whether this is a file that [`Store::keep_replay`] makes.
-fn is_replay(path: &PathBuf) -> bool {
+fn is_replay(path: &Path) -> bool {
     let numbers = |name: &str| {
         let (cell, schedule) = name.strip_prefix("cell-")?.split_once("-schedule-")?;
         Some(replay_name(cell.parse().ok()?, schedule.parse().ok()?))
