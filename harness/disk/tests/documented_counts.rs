@@ -1,5 +1,7 @@
 //! The numbers of docs/disk-model.md: if one of these fails, the page is wrong, or the disk model is.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
+
 use std::sync::Arc;
 
 use disk::{Backing, BlockLog, CrashDisk, Decision, DiskModel, Entry, Fates, Image, Layers, SECTOR, TearKind, epochs};

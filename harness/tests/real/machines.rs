@@ -42,7 +42,7 @@ async fn all_guests_of_a_run_have_one_kernel() {
     let store = Store::create(directory.path()).unwrap();
     let initramfs = uml.initramfs(&Paths::from_environment().cache, &[]).unwrap();
     let (machine, limits) = (Box::new(uml), Limits::default());
-    let boot = Boot { machine, initramfs, sectors: SECTORS, limits, store: Some(store.clone()) };
+    let boot = Boot::new(machine, initramfs, SECTORS, limits, Some(store.clone()));
     let release = boot.guest().await.unwrap().kernel().to_owned();
     assert_eq!(store.kernel().unwrap(), Some(release.clone()));
     assert_eq!(boot.guest().await.unwrap().kernel(), release);
