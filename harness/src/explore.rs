@@ -67,9 +67,8 @@ pub async fn explore(
 
 /// One run: mount, observe, unmount; with a record of what recovery writes, if `record` says so.
 ///
-/// What is only read ahead is refused first ([`CrashDisk::refusing_ahead`]), but for btrfs, which counts failed reads as
-/// failures of the disk. Where a kernel then reports any error, that says nothing: it is asked again, and nothing is
-/// refused.
+/// What is only read ahead is refused first ([`CrashDisk::refusing_ahead`]), where nothing comes of that ([`may_refuse`]).
+/// If any error is seen all the same, that says nothing: the state is looked at again, and nothing is refused.
 ///
 /// A guest that dies on a state is asked again, on a fresh guest, with all that had been decided when it died: only
 /// what happens twice is the state's own doing.
@@ -82,9 +81,10 @@ pub async fn enter(
 ) -> Result<Class, GuestError> {
     let mut decisions = prefix.to_vec();
     let mut died = false;
-    let mut refusing = filesystem.kind != "btrfs";
+    let mut refusing = true;
     loop {
         let guest = guests.guest().await?;
+        refusing &= may_refuse(filesystem, guest.kernel());
         let new = if record { CrashDisk::recording } else { CrashDisk::new };
         let disk = new(layers.clone(), &decisions);
         guest.insert(Box::new(if refusing { disk.refusing_ahead() } else { disk }));
@@ -118,6 +118,15 @@ pub async fn enter(
     }
 }
 
+/// Whether nothing comes of a read ahead that fails. btrfs counts failed reads as failures of the disk. Before Linux 6.1,
+/// recovery of ext4 did not read such a block once more ("jbd2: replace ll_rw_block()"), and with checksums of the oldest
+/// kind took it, without a word, for the end of the journal (fs/jbd2/recovery.c, `calc_chksums`).
+fn may_refuse(filesystem: &Filesystem, release: &str) -> bool {
+    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit()).map_while(|number| number.parse().ok());
+    let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    filesystem.kind != "btrfs" && version >= (6, 1)
+}
+
 fn observation(filesystem: &Filesystem, mark: bool) -> Command {
     Command::Observe { filesystem: filesystem.clone(), mark }
 }
@@ -141,5 +150,22 @@ pub async fn observe_image(
             Ok(Observation { mount, entries: Default::default() })
         }
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_kernels_are_refused_nothing() {
+        let may =
+            |kind: &str, release: &str| may_refuse(&Filesystem { kind: kind.into(), options: String::new() }, release);
+        for release in ["6.1.176", "6.1.0-56-cloud-amd64", "6.12-rc1", "10.0"] {
+            assert!(may("ext4", release) && may("xfs", release) && !may("btrfs", release), "{release}");
+        }
+        for release in ["6.0.19", "5.15.0-91-generic", "4.19", "", "next"] {
+            assert!(!may("ext4", release), "{release}");
+        }
     }
 }
