@@ -1,7 +1,5 @@
 //! Says what a block write holds, as far as its bytes tell: for people who read a report.
 
-use std::collections::HashSet;
-
 use disk::WriteEntry;
 use trace::{Content, History, RelPath, State, thousands};
 
@@ -17,20 +15,10 @@ pub struct Data<'a> {
 /// Knows the files of a trace.
 pub struct Labels {
     files: Vec<(RelPath, Content)>,
-    /// How the blocks of all these files begin.
-    blocks: HashSet<[u8; BEGINNING]>,
 }
 
 /// The block size of all file systems here, bytes.
 const BLOCK: usize = 4096;
-
-/// As many bytes as tell one block from another, nearly always.
-const BEGINNING: usize = 32;
-
-/// How a block begins; what is missing are zeros, as on the disk.
-fn beginning(block: &[u8]) -> [u8; BEGINNING] {
-    std::array::from_fn(|index| block.get(index).copied().unwrap_or(0))
-}
 
 impl Labels {
     /// Labels for the files that the command changed.
@@ -47,8 +35,7 @@ impl Labels {
         }
         // A temporary file has what its target gets: prefer the name that people know, the target's.
         files.sort_by_key(|(path, _)| !history.changed().contains(path));
-        let blocks = files.iter().flat_map(|(_, content)| content.chunks(BLOCK)).map(beginning).collect();
-        Self { files, blocks }
+        Self { files }
     }
 
     /// `4,096 bytes at sector 1,234: data of settings.json from byte 0`.
@@ -58,11 +45,6 @@ impl Labels {
             None => structure(filesystem, write).unwrap_or("metadata").to_owned(),
         };
         format!("{} bytes at sector {}: {what}", thousands(write.data.len() as u64), thousands(write.sector))
-    }
-
-    /// Whether it looks like data of a file.
-    pub fn is_data(&self, write: &WriteEntry) -> bool {
-        self.blocks.contains(&beginning(&write.data))
     }
 
     /// Which file's data it holds: the write's first block stands at a multiple of the block size in the file, and
