@@ -6,8 +6,9 @@
 //! Recovery of ext4 reads the journal ahead, 128 KiB at a time, and looks at few of these blocks: of a transaction without a
 //! commit record at none but its descriptors (fs/jbd2/recovery.c, `jread`, `do_readahead`). No setting turns that off. If a
 //! read ahead fails, nothing comes of it: `jread` reads a block that it needs and that is not there yet once more,
-//! by itself (since Linux 6.1: "jbd2: replace ll_rw_block()"), as if nobody had read ahead. [`ReadAhead`] follows what
-//! `jread` does, to know one read from the other.
+//! by itself (since Linux 6.1: "jbd2: replace ll_rw_block()"), as if nobody had read ahead. Only a block that nobody has
+//! asked for before makes it read ahead again, and then it asks once more for all that is not there yet within the next
+//! 128 KiB. [`ReadAhead`] follows what `jread` does, to know one read from the other.
 //!
 //! Files are read ahead by the agent, in requests of more than one page; it says when it begins
 //! ([`CONTENTS`](protocol::frame::CONTENTS)).
@@ -32,8 +33,10 @@ pub(crate) struct ReadAhead {
     journal: Option<(u64, u64)>,
     /// The first sector of the last block that was needed and had not been read before.
     needed: u64,
-    /// First sectors of the blocks that were asked for.
+    /// First sectors of the blocks that were asked for: if they are asked for again, they are needed.
     asked: HashSet<u64>,
+    /// First sectors of the blocks that were refused, and not read since.
+    refused: HashSet<u64>,
     /// Whether files are being read.
     contents: bool,
 }
@@ -59,12 +62,20 @@ impl ReadAhead {
         let ahead = self.needed < sector && sector < self.needed + AHEAD && self.needed > 0;
         if !ahead {
             self.needed = sector;
+            let again = self.refused.extract_if(|&block| sector < block && block < sector + AHEAD);
+            again.for_each(|block| drop(self.asked.remove(&block)));
         }
         ahead
     }
 
+    /// Takes note of a read that was refused.
+    pub(crate) fn refused(&mut self, sector: u64) {
+        self.refused.insert(sector);
+    }
+
     /// Takes note of what was read: the first superblock of a journal says where that is.
     pub(crate) fn read(&mut self, sector: u64, data: &[u8]) {
+        self.refused.remove(&sector);
         if self.journal.is_none()
             && !self.contents
             && data.starts_with(&SUPERBLOCK)
@@ -104,6 +115,23 @@ mod tests {
         assert_eq!(asked(&mut ahead, [1020, 1021, 1023, 5, 6]), [false, true, true, false, true]);
         // The superblock itself and what lies beyond are no part of it.
         assert_eq!(asked(&mut ahead, [0, 1024]), [false, false]);
+    }
+
+    /// What is missing in the window of a block that is needed and new is read ahead once more: found by the replay pass of
+    /// ext4, which begins to read blocks that the scan had skipped.
+    #[test]
+    fn what_was_refused_is_read_ahead_again() {
+        let mut ahead = ReadAhead::default();
+        ahead.read(8000, &superblock());
+        assert_eq!(asked(&mut ahead, [40, 45, 46, 47, 50]), [false, true, true, true, true]);
+        [45, 46, 50].map(|block| ahead.refused(8000 + block * 8));
+        // 45 is needed, and that it is asked for again is no reason to read ahead.
+        assert_eq!(asked(&mut ahead, [45]), [false]);
+        ahead.read(8000 + 45 * 8, &[]);
+        // 18 is new, and with it all that is missing as far as 49 is asked for.
+        assert_eq!(asked(&mut ahead, [18, 19, 46]), [false, true, true]);
+        ahead.refused(8000 + 46 * 8);
+        assert_eq!(asked(&mut ahead, [46, 50, 45]), [false; 3]);
     }
 
     #[test]

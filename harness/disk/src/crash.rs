@@ -124,8 +124,10 @@ impl Backing for CrashDisk {
     }
 
     fn read(&mut self, sector: u64, buffer: &mut [u8]) -> Result<(), Refused> {
+        let sectors = sector..sector + (buffer.len() / SECTOR) as u64;
         let is_ahead = self.ahead.as_mut().is_some_and(|ahead| ahead.is_ahead(sector, buffer.len() / SECTOR));
-        if is_ahead && self.is_open(sector..sector + (buffer.len() / SECTOR) as u64) {
+        if is_ahead && self.is_open(sectors) {
+            self.ahead.iter_mut().for_each(|ahead| ahead.refused(sector));
             self.refused = true;
             return Err(Refused);
         }
