@@ -12,6 +12,8 @@ use std::sync::Arc;
 use disk::Decision;
 use sha2::{Digest, Sha256};
 
+use crate::unit::{Key, key};
+
 /// What is tried first: the fewer losses, the more a state looks like what happens in the field, and the easier it is to
 /// understand. The first run of an epoch loses nothing; then come all single losses, all single tears, all pairs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,7 +34,7 @@ pub struct Branch {
     /// How soon it should be entered.
     pub worth: Worth,
     /// Names it within its epoch, in every run: a hash of its prefix.
-    pub key: [u8; 16],
+    pub key: Key,
     /// Whether a run that enters it mounts differently from the run that it branches off from; if not, only what is
     /// seen after the mount differs.
     pub mounts_anew: bool,
@@ -71,8 +73,7 @@ impl Branch {
         for (shared, &decision) in run.iter().enumerate() {
             if shared >= self.depth() {
                 let turned = Decision { survived: !decision.survived, ..decision };
-                let digest = hasher.clone().chain_update(bytes(turned)).finalize();
-                let key = std::array::from_fn(|index| digest[index]);
+                let key = key(hasher.clone().chain_update(bytes(turned)));
                 let (worth, mounts_anew) = (known.with(turned), shared < mounted);
                 rest.push(Branch { run: run.clone(), shared, worth, key, mounts_anew });
             }

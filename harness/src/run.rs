@@ -12,6 +12,7 @@ use report::{CellReport, Event, ProcessReport, Report};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, mpsc};
+use trace::Trace;
 use vm::{Choice, Guest, KernelError, Limits, Machine, Paths};
 use workload::Workload;
 
@@ -140,7 +141,8 @@ struct Identity<'a> {
 /// Names a run by what goes into it: the same run has the same name, and with it the same tokens.
 ///
 /// Another recording of a program gives the same trace, unless the program does something else: random names of
-/// temporary files, or times in what it writes, make it another run.
+/// temporary files, or times in what it writes, make it another run. How the program was called does not: the paths of
+/// a checkout say nothing about what a crash may leave.
 fn hash(subjects: &[Arc<Subject>], options: &Options, machine: &str) -> String {
     let identity = Identity {
         workloads: subjects.iter().map(|subject| (subject.name.as_str(), subject.wanted.as_slice())).collect(),
@@ -158,7 +160,9 @@ fn hash(subjects: &[Arc<Subject>], options: &Options, machine: &str) -> String {
     let mut hasher = Sha256::new();
     hasher.update(serde_json::to_vec(&identity).expect("names and numbers can be written as JSON"));
     for subject in subjects {
-        hasher.update(subject.trace.to_bytes());
+        let Trace { command: _, before, ops, after, limits, outside: _ } = &subject.trace;
+        let recorded = postcard::to_stdvec(&(before, ops, after, limits));
+        hasher.update(recorded.expect("a trace holds nothing that postcard cannot write"));
     }
     hasher.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
@@ -467,16 +471,21 @@ pub fn link_latest(root: &Path, run: &Path) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use trace::{Call, Handle, Op, Trace, Tree};
+    use trace::{Call, Handle, Op, Tree};
 
     use super::*;
 
     fn subject(name: &str) -> Arc<Subject> {
+        called(name, &[])
+    }
+
+    fn called(name: &str, command: &[&str]) -> Arc<Subject> {
+        let command = command.iter().map(ToString::to_string).collect();
         let (before, after) = (Tree::default(), Tree::default());
         // O_WRONLY | O_CREAT: rules want something to change.
         let open = Call::Open { handle: Handle(0), path: "f".into(), flags: 0o101, mode: 0o644 };
         let ops = vec![Op { call: open, syscall: "open".into(), result: 0, thread: 0 }];
-        let trace = Trace { command: vec![], before, ops, after, limits: vec![], outside: vec![] };
+        let trace = Trace { command, before, ops, after, limits: vec![], outside: vec![] };
         Arc::new(Subject::of(name.into(), vec![], trace, Bounds::default()).unwrap())
     }
 
@@ -503,6 +512,8 @@ mod tests {
         let first = name(&["a"], &options, "uml");
         assert_eq!(first, name(&["a"], &Options { workers: 3, vm: Choice::Uml, ..options.clone() }, "uml"));
         let lying = DiskModel { cache: disk::CacheKind::Lying, ..DiskModel::default() };
+        let elsewhere = called("a", &["/another/checkout/save.py"]);
+        assert_eq!(first, hash(&[elsewhere], &options, "uml"));
         let mut names = vec![
             first,
             name(&["b"], &options, "uml"),

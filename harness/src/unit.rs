@@ -72,8 +72,7 @@ impl Unit {
             for write in &log.writes {
                 hasher.update(format!("{} {} ", write.sector, write.sectors()));
             }
-            let digest = hasher.finalize();
-            let key = std::array::from_fn(|index| digest[index]);
+            let key = key(hasher);
             let again = Some(Again { class: class.clone(), log: log.clone(), index, epoch });
             Unit { index: 0, replayed: self.replayed.clone(), epoch: self.epoch, key, again }
         };
@@ -83,6 +82,12 @@ impl Unit {
 
 /// What is the same for two epochs whose crash states are the same: see [`Replayed::keys`].
 pub type Key = [u8; 16];
+
+/// The key of what was hashed.
+pub fn key(hasher: Sha256) -> Key {
+    let digest = hasher.finalize();
+    std::array::from_fn(|index| digest[index])
+}
 
 /// The beginning of a key, for tokens.
 pub fn short(key: &Key) -> String {
@@ -138,10 +143,8 @@ impl Replayed {
                 hasher.update(text.as_bytes());
                 hasher.update([0]);
             }
-            let mut key = hasher.clone();
-            key.update(format!("{} {:?}", epoch.durable, epoch.volatile));
-            let digest = key.finalize();
-            keys.push(std::array::from_fn(|index| digest[index]));
+            let states = format!("{} {:?}", epoch.durable, epoch.volatile);
+            keys.push(key(hasher.clone().chain_update(states)));
         }
         keys
     }
