@@ -62,8 +62,9 @@ impl ReadAhead {
         let ahead = self.needed < sector && sector < self.needed + AHEAD && self.needed > 0;
         if !ahead {
             self.needed = sector;
-            let again = self.refused.extract_if(|&block| sector < block && block < sector + AHEAD);
-            again.for_each(|block| drop(self.asked.remove(&block)));
+            for block in self.refused.extract_if(|&block| sector < block && block < sector + AHEAD) {
+                self.asked.remove(&block);
+            }
         }
         ahead
     }
@@ -124,7 +125,7 @@ mod tests {
         let mut ahead = ReadAhead::default();
         ahead.read(8000, &superblock());
         assert_eq!(asked(&mut ahead, [40, 45, 46, 47, 50]), [false, true, true, true, true]);
-        [45, 46, 50].map(|block| ahead.refused(8000 + block * 8));
+        [45, 46, 50].iter().for_each(|block| ahead.refused(8000 + block * 8));
         // 45 is needed, and that it is asked for again is no reason to read ahead.
         assert_eq!(asked(&mut ahead, [45]), [false]);
         ahead.read(8000 + 45 * 8, &[]);
