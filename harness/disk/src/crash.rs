@@ -124,9 +124,8 @@ impl Backing for CrashDisk {
     }
 
     fn read(&mut self, sector: u64, buffer: &mut [u8]) -> Result<(), Refused> {
-        let sectors = sector..sector + (buffer.len() / SECTOR) as u64;
         let is_ahead = self.ahead.as_mut().is_some_and(|ahead| ahead.is_ahead(sector, buffer.len() / SECTOR));
-        if is_ahead && self.is_open(sectors) {
+        if is_ahead && self.is_open(sector..sector + (buffer.len() / SECTOR) as u64) {
             self.ahead.iter_mut().for_each(|ahead| ahead.refused(sector));
             self.refused = true;
             return Err(Refused);
@@ -386,6 +385,29 @@ mod tests {
         let log = log(writes);
         let epoch = epochs(&log, &DiskModel::default()).pop().unwrap();
         Arc::new(Layers::new(Image::zeroed(1), &log, &epoch, model))
+    }
+
+    /// What is read ahead of a journal is refused, and once more when another block makes the kernel read ahead again; the
+    /// block is settled when it is needed.
+    #[test]
+    fn a_block_that_is_only_read_ahead_is_refused_each_time() {
+        const BLOCK: usize = 4096;
+        let mut superblock = vec![0; BLOCK];
+        superblock[..8].copy_from_slice(&[0xc0, 0x3b, 0x39, 0x98, 0, 0, 0, 4]);
+        superblock[12..20].copy_from_slice(&[0, 0, 16, 0, 0, 0, 0, 100]);
+        let mut log = BlockLog::default();
+        for (request, block, data) in [(0, 0, superblock), (1, 46, vec![1; BLOCK])] {
+            let entry = WriteEntry { sector: block * 8, data: Arc::new(data), step: 0 };
+            log.write(entry, Queueing { request, available: request + 1 });
+        }
+        let model = DiskModel { tear: TearKind::None, ..DiskModel::default() };
+        let epoch = epochs(&log, &model).pop().unwrap();
+        let layers = Arc::new(Layers::new(Image::zeroed(1 << 20), &log, &epoch, model));
+        let mut disk = CrashDisk::new(layers, &[]).refusing_ahead();
+        let mut read = |block: u64| (disk.read(block * 8, &mut [0; BLOCK]).is_ok(), disk.fates().decisions().len());
+        assert_eq!(read(0), (true, 1));
+        assert_eq!([40, 46, 18, 46].map(&mut read), [(true, 1), (false, 1), (true, 1), (false, 1)]);
+        assert_eq!(read(46), (true, 2));
     }
 
     proptest! {
