@@ -51,3 +51,28 @@ async fn on_xfs() {
 async fn on_btrfs() {
     repeats_itself("btrfs").await;
 }
+
+/// What a call starts and what it does next must not race, however the host divides its time: more guests than
+/// processors, on what waits for data (fsync, a synchronous write, sync).
+#[tokio::test]
+async fn on_btrfs_beside_others() {
+    let Some(uml) = uml() else { return };
+    let filesystem = filesystem("btrfs");
+    let writes = "dd if=/dev/zero of=config bs=5000 count=1 conv=notrunc,fdatasync
+        dd if=/dev/zero of=config bs=6000 count=1 conv=notrunc oflag=dsync
+        for i in 1 2 3; do seq 2000 > t$i; done; mv t1 config; sync";
+    let subject = subject(record_script("seq 2000 > config", writes));
+    let replays = || async {
+        let mut guests = OneGuest::new(uml.clone(), subject.guide.clone());
+        let mut found = Vec::new();
+        for _ in 0..3 {
+            found.push(structure(&replay_on(&mut guests, &filesystem, &subject, 0).await.log));
+        }
+        found
+    };
+    let (a, b, c, d) = tokio::join!(replays(), replays(), replays(), replays());
+    let all = [a, b, c, d].concat();
+    for (index, found) in all.iter().enumerate() {
+        assert_eq!(all[0], *found, "replay {index}");
+    }
+}

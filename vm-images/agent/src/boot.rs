@@ -58,8 +58,14 @@ fn no_helpers() {
 
 /// Keeps the kernel from writing dirty data back by itself, because time has passed or because a small guest's memory
 /// fills with them: when that would be is chance. A schedule says when it happens (`Documentation/admin-guide/sysctl/vm.rst`).
+///
+/// Not 0 for the interval, although that turns the timer off: it also has a device looked at as soon as its first page
+/// is dirty (mm/backing-dev.c, `wb_wakeup_delayed`), and a device's part of the threshold is 0 while it has written
+/// nothing of late (mm/page-writeback.c, `wb_over_bg_thresh`; each mount of btrfs is such a device).
 fn no_writeback_by_chance() -> Result<(), String> {
-    let settings = [("dirty_writeback_centisecs", "0"), ("dirty_background_ratio", "90"), ("dirty_ratio", "95")];
+    /// More than eleven days; in milliseconds, as the kernel counts, it still fits into 32 bits.
+    const NEVER: &str = "100000000";
+    let settings = [("dirty_writeback_centisecs", NEVER), ("dirty_background_ratio", "90"), ("dirty_ratio", "95")];
     settings.iter().try_for_each(|(name, value)| set(&Path::new("/proc/sys/vm").join(name), value))
 }
 

@@ -129,8 +129,27 @@ fn with_target(
     }
 }
 
+/// Calls `act` with a file: through the workload's own descriptor where it has the file open, since closing another one
+/// can have effects that the call itself would not have (fs/ext4/file.c, `ext4_release_file`, allocates and clears a
+/// flag; fs/btrfs/file.c, `btrfs_release_file`, starts writeback and clears one).
+pub fn with_file(
+    path: &Path,
+    handles: &Handles,
+    act: impl FnOnce(BorrowedFd<'_>) -> Result<i64, Errno>,
+) -> Result<i64, Errno> {
+    let sought = nix::sys::stat::stat(path)?;
+    let same = |handle: &&OwnedFd| {
+        nix::sys::stat::fstat(handle).is_ok_and(|found| (found.st_dev, found.st_ino) == (sought.st_dev, sought.st_ino))
+    };
+    if let Some(open) = handles.values().find(same) {
+        return act(open.as_fd());
+    }
+    let file = File::open(path).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    act(file.as_fd())
+}
+
 /// Writes at `offset`, from memory that is aligned as `O_DIRECT` may ask.
-fn write(file: BorrowedFd<'_>, offset: u64, data: &[u8], flags: u32) -> Result<i64, Errno> {
+pub fn write(file: BorrowedFd<'_>, offset: u64, data: &[u8], flags: u32) -> Result<i64, Errno> {
     let mut buffer = Aligned::new(data.len());
     let buffer = buffer.get(data.len());
     buffer.copy_from_slice(data);

@@ -8,6 +8,7 @@ mod calls;
 mod commit;
 mod mailbox;
 mod observe;
+mod ordered;
 mod populate;
 mod replay;
 mod rest;

@@ -1,7 +1,7 @@
 //! Re-executes a trace, with background work forced between its calls.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use trace::{Call, Target};
 use crate::calls::Handles;
 use crate::commit::Commit;
 use crate::mailbox::Mailbox;
-use crate::{MOUNT, WORK, calls, observe, rest};
+use crate::{MOUNT, WORK, calls, observe, ordered, rest};
 
 /// What is replayed.
 #[derive(Default)]
@@ -72,7 +72,12 @@ fn run(
             Step::Call(index) => {
                 let call = trace.calls.get(*index as usize);
                 let call = call.ok_or_else(|| format!("was given no trace with a call {index}"))?;
-                calls::perform(call, &mut handles)
+                // While the disk holds what is under way, nothing can be waited for.
+                if filesystem.kind == "btrfs" && !held {
+                    ordered::perform(disk, call, &mut handles)
+                } else {
+                    calls::perform(call, &mut handles)
+                }
             }
             Step::Commit => commit.force(),
             Step::Hold => {
@@ -106,15 +111,5 @@ fn writeback(target: &Target, offset: u64, length: u64, handles: &Handles) -> Re
         }
         Target::Path(path) | Target::NoFollow(path) => path.under(Path::new(".")),
     };
-    // Through the workload's own descriptor where it has the file open: closing another one can have effects that
-    // the kernel's writeback would not have (fs/ext4/file.c, `ext4_release_file`, allocates and clears a flag).
-    let sought = nix::sys::stat::stat(&path)?;
-    let same = |handle: &&OwnedFd| {
-        nix::sys::stat::fstat(handle).is_ok_and(|found| (found.st_dev, found.st_ino) == (sought.st_dev, sought.st_ino))
-    };
-    if let Some(open) = handles.values().find(same) {
-        return calls::write_back(open.as_fd(), offset, length);
-    }
-    let file = File::open(path).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
-    calls::write_back(file.as_fd(), offset, length)
+    calls::with_file(&path, handles, |file| calls::write_back(file, offset, length))
 }

@@ -1,0 +1,100 @@
+//! Calls of a replay on btrfs that wait for data: in one order out of two that chance would choose from.
+//!
+//! When data has reached the disk, a thread of btrfs (fs/btrfs/inode.c, `btrfs_finish_ordered_io`) tells the trees of
+//! it. fsync waits for the pages only (fs/btrfs/file.c, `btrfs_sync_file`) and goes on to its log tree, sync(2) starts
+//! writing tree blocks out, and whoever is first gets the lower blocks of the disk. So the data is written out before,
+//! and that thread has ended when the call is made: what a kernel does whose writeback came a moment earlier.
+
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::stat::Mode;
+use trace::Call;
+
+use crate::calls::{self, Handles};
+use crate::rest;
+
+/// Makes one call.
+pub fn perform(disk: &Path, call: &Call, handles: &mut Handles) -> Result<i64, Errno> {
+    match call {
+        Call::Fsync { handle } | Call::Fdatasync { handle } => {
+            if let Some(file) = handles.get(handle) {
+                write_out(disk, file.as_fd());
+            }
+        }
+        Call::SyncFs { .. } | Call::SyncAll => {
+            let mut open: Vec<_> = handles.iter().collect();
+            open.sort_by_key(|(handle, _)| **handle);
+            open.into_iter().for_each(|(_, file)| write_out(disk, file.as_fd()));
+            write_out_below(disk, Path::new("."), handles);
+        }
+        Call::Write { handle, offset, data, flags } => {
+            if let Some(file) = handles.get(handle)
+                && let Some(sync) = implied_sync(file.as_fd(), *flags)?
+            {
+                return write_then_sync(disk, file.as_fd(), (*offset, data, *flags), sync);
+            }
+        }
+        _ => {}
+    }
+    calls::perform(call, handles)
+}
+
+/// Writes one file out. What fails here, the call that follows will tell.
+fn write_out(disk: &Path, file: BorrowedFd<'_>) {
+    let _ = rest::write_out(disk, file);
+}
+
+/// The same for all files below a directory, in the order of their names.
+fn write_out_below(disk: &Path, directory: &Path, handles: &Handles) {
+    let mut entries: Vec<_> = fs::read_dir(directory).map(|entries| entries.flatten().collect()).unwrap_or_default();
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => write_out_below(disk, &path, handles),
+            Ok(kind) if kind.is_file() => {
+                let _ = calls::with_file(&path, handles, |file| {
+                    write_out(disk, file);
+                    Ok(0)
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The call that the kernel makes at the end of a synchronous write (include/linux/fs.h, `generic_write_sync`).
+type Sync = fn(BorrowedFd<'_>) -> nix::Result<()>;
+
+/// What a write through `file` with these flags of pwritev2(2) implies; `None` if it is not synchronous.
+fn implied_sync(file: BorrowedFd<'_>, flags: u32) -> Result<Option<Sync>, Errno> {
+    let how = OFlag::from_bits_retain(fcntl(file, FcntlArg::F_GETFL)?);
+    Ok(if how.contains(OFlag::O_SYNC) || flags & libc::RWF_SYNC as u32 != 0 {
+        Some(|file| nix::unistd::fsync(file))
+    } else if how.contains(OFlag::O_DSYNC) || flags & libc::RWF_DSYNC as u32 != 0 {
+        Some(|file| nix::unistd::fdatasync(file))
+    } else {
+        None
+    })
+}
+
+/// A synchronous write in its two steps, so that there is a moment between them.
+fn write_then_sync(
+    disk: &Path,
+    file: BorrowedFd<'_>,
+    (offset, data, flags): (u64, &[u8], u32),
+    sync: Sync,
+) -> Result<i64, Errno> {
+    let how = OFlag::from_bits_retain(fcntl(file, FcntlArg::F_GETFL)?) - (OFlag::O_SYNC | OFlag::O_DSYNC);
+    // A file that has no name any more is found in this way too (proc(5)).
+    let same_file = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let plain = nix::fcntl::open(same_file.as_str(), how | OFlag::O_CLOEXEC, Mode::empty())?;
+    let written = calls::write(plain.as_fd(), offset, data, flags & !(libc::RWF_SYNC | libc::RWF_DSYNC) as u32)?;
+    write_out(disk, file);
+    sync(file)?;
+    Ok(written)
+}
