@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::Write;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use num_bigint::BigUint;
 use trace::thousands;
 
 use crate::human::after;
@@ -13,7 +14,7 @@ use crate::{CellId, CellReport, Event, ProgressReport, Reporter, Verdict, Violat
 /// Shows what the run is at: a bar for each cell on a terminal, plain lines elsewhere.
 pub struct Progress<W> {
     to: Sink<W>,
-    /// For plain lines: the last tenth of the schedules that was told, by cell.
+    /// For plain lines: the last of the [`tenths`] that was told, by cell.
     told: HashMap<CellId, u64>,
 }
 
@@ -44,7 +45,7 @@ impl<W: Write> Progress<W> {
     fn started(&mut self, cell: &CellId, vm: &str) {
         if let Sink::Bars { all, bars } = &mut self.to {
             let style = ProgressStyle::with_template("{prefix} [{bar:20}] {msg}").expect("the template is right");
-            let bar = all.add(ProgressBar::new(1).with_style(style.progress_chars("=> ")));
+            let bar = all.add(ProgressBar::new(TENTHS).with_style(style.progress_chars("=> ")));
             bar.set_prefix(tame(&cell.to_string()));
             bar.set_message(format!("starts ({})", tame(vm)));
             bars.insert(cell.clone(), bar);
@@ -58,16 +59,15 @@ impl<W: Write> Progress<W> {
         match &mut self.to {
             Sink::Bars { bars, .. } => {
                 if let Some(bar) = bars.get(cell) {
-                    bar.set_length(progress.schedules_total.max(1));
-                    bar.set_position(progress.schedules_done);
+                    bar.set_position(tenths(progress));
                     bar.set_message(line);
                 }
             }
             Sink::Lines(_) => {
-                let tenth = 10 * progress.schedules_done / progress.schedules_total.max(1);
+                let now = tenths(progress);
                 let told = self.told.entry(cell.clone()).or_insert(0);
-                if tenth > *told {
-                    *told = tenth;
+                if now > *told {
+                    *told = now;
                     self.say(&tame(&format!("{cell}: {line}")));
                 }
             }
@@ -104,6 +104,20 @@ impl<W: Write> Progress<W> {
         let line = format!("{}: {}, {states}, {mounts}{violations}", cell.id, cell.verdict());
         self.say(&tame(&line));
     }
+}
+
+/// What [`tenths`] comes to.
+const TENTHS: u64 = 20;
+
+/// How far a cell is: tenths of its schedules, and then of their states, since how many states there are is known only
+/// when each schedule has been replayed, and exploring them may be what takes long.
+fn tenths(progress: &ProgressReport) -> u64 {
+    let of_schedules = 10 * progress.schedules_done / progress.schedules_total.max(1);
+    if of_schedules < 10 || progress.states_allowed == BigUint::ZERO {
+        return of_schedules;
+    }
+    let of_states = &progress.states_covered * 10u32 / &progress.states_allowed;
+    of_schedules + of_states.try_into().unwrap_or(10)
 }
 
 /// `3 of 12 schedules, 40 % of 1,204 states, 96 mounts, 1 violation`.
@@ -163,6 +177,27 @@ mod tests {
             progress.event(&event);
         }
         insta::assert_snapshot!(String::from_utf8(lines).unwrap());
+    }
+
+    #[test]
+    fn lines_go_on_while_the_states_of_replayed_schedules_are_explored() {
+        let cell = testing::id("xfs");
+        let mut lines = Vec::new();
+        let mut progress = Progress::lines(&mut lines);
+        for covered in [0u32, 19, 20, 29, 100] {
+            let report = ProgressReport {
+                schedules_done: 12,
+                schedules_total: 12,
+                states_covered: covered.into(),
+                states_allowed: 100u32.into(),
+                mounts: 0,
+                violations: 0,
+            };
+            progress.event(&Event::Progress { cell: cell.clone(), progress: report });
+        }
+        let told = String::from_utf8(lines).unwrap();
+        let shares: Vec<&str> = told.lines().filter_map(|line| line.split(", ").nth(1)).collect();
+        assert_eq!(shares, ["0 % of 100 states", "19 % of 100 states", "20 % of 100 states", "100 % of 100 states"]);
     }
 
     #[test]
