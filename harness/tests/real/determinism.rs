@@ -52,16 +52,11 @@ async fn on_btrfs() {
     repeats_itself("btrfs").await;
 }
 
-/// What a call starts and what it does next must not race, however the host divides its time: more guests than
-/// processors, on what waits for data (fsync, a synchronous write, sync).
-#[tokio::test]
-async fn on_btrfs_beside_others() {
+/// However the host divides its time: replays on more guests than there are processors.
+async fn repeats_itself_beside_others(setup: &str, script: &str) {
     let Some(uml) = uml() else { return };
     let filesystem = filesystem("btrfs");
-    let writes = "dd if=/dev/zero of=config bs=5000 count=1 conv=notrunc,fdatasync
-        dd if=/dev/zero of=config bs=6000 count=1 conv=notrunc oflag=dsync
-        for i in 1 2 3; do seq 2000 > t$i; done; mv t1 config; sync";
-    let subject = subject(record_script("seq 2000 > config", writes));
+    let subject = subject(record_script(setup, script));
     let replays = || async {
         let mut guests = OneGuest::new(uml.clone(), subject.guide.clone());
         let mut found = Vec::new();
@@ -75,4 +70,22 @@ async fn on_btrfs_beside_others() {
     for (index, found) in all.iter().enumerate() {
         assert_eq!(all[0], *found, "replay {index}");
     }
+}
+
+#[tokio::test]
+async fn fsync_races_with_nothing() {
+    let script = "dd if=/dev/zero of=config bs=5000 count=1 conv=notrunc,fdatasync";
+    repeats_itself_beside_others("seq 2000 > config", script).await;
+}
+
+#[tokio::test]
+async fn a_synchronous_write_races_with_nothing() {
+    let script = "dd if=/dev/zero of=config bs=5000 count=1 conv=notrunc oflag=dsync";
+    repeats_itself_beside_others("seq 2000 > config", script).await;
+}
+
+#[tokio::test]
+async fn sync_races_with_nothing() {
+    let script = "for i in 1 2 3; do seq 2000 > t$i; done; mv t1 config; sync";
+    repeats_itself_beside_others("seq 2000 > config", script).await;
 }
