@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::wait::{WaitPidFlag, WaitStatus};
 use tempfile::TempDir;
 
 /// A place to work in, and another for everything temporary: nothing may be left there.
@@ -641,6 +642,58 @@ fn a_killed_run_goes_on() {
     let journal = |name: &str| fs::read_to_string(place.path(name).join("journal.jsonl")).unwrap().lines().count();
     assert_eq!(journal("killed"), journal("undisturbed"));
     wait("guests to end", || place.guests().is_empty());
+}
+
+/// What runs in a guest of User Mode Linux are processes of the host. If they outlived the guest, the host would carry
+/// out the calls that they are at: the agent's, with the agent's idea of where it is.
+#[test]
+fn nothing_of_a_guest_outlives_it() {
+    if !uml() {
+        return;
+    }
+    // What loses its parent becomes ours.
+    nix::sys::prctl::set_child_subreaper(true).unwrap();
+    let place = Place::new();
+    let script = "echo new > f; for i in 1 2 3 4 5 6 7 8; do echo x > f$i; done";
+    let manifest = format!("setup = ['sh', '-c', 'echo old > f']\ncommand = ['sh', '-c', '{script}']\n");
+    place.workload("saver", &manifest);
+    let mut child =
+        place.command(&["run", "--vm=uml", "--fs=ext4", "--budget=300mounts", "-j1", "saver"]).spawn().unwrap();
+    wait_for_line(&mut child, " schedules, ");
+    let field = |pid: &str, name: &str| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.lines().find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()))
+    };
+    let processes = place.guest_processes();
+    let (kernel, traced): (Vec<_>, Vec<_>) =
+        processes.iter().map(|(pid, _)| pid).partition(|pid| field(pid, "TracerPid:").as_deref() == Some("0"));
+    assert!(!traced.is_empty(), "{processes:?}");
+    let signal = |name: &str, pid: &str| {
+        let arguments = ["-c", &format!("kill -{name} {pid}")];
+        assert!(Command::new("sh").args(arguments).status().unwrap().success());
+    };
+    // So that it does not tidy up.
+    signal("STOP", &child.id().to_string());
+    kernel.iter().for_each(|pid| signal("KILL", pid));
+    wait("the kernel to end", || {
+        kernel.iter().all(|pid| field(pid, "State:").is_none_or(|state| state.starts_with('Z')))
+    });
+    // How each of them ended is told to us, now that its parent has: killed, and not of its own accord.
+    let mut ends = Vec::new();
+    wait("what ran in the guest to end", || {
+        for pid in &traced {
+            let pid = nix::unistd::Pid::from_raw(pid.parse().unwrap());
+            match nix::sys::wait::waitpid(pid, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL)) {
+                Ok(WaitStatus::StillAlive) | Err(_) => {}
+                Ok(end) => ends.push(end),
+            }
+        }
+        ends.len() == traced.len()
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let killed = |end: &WaitStatus| matches!(end, WaitStatus::Signaled(_, nix::sys::signal::Signal::SIGKILL, _));
+    assert!(ends.iter().all(killed), "{ends:?}");
 }
 
 /// A journal of one kernel's states is of no use on another, and a refusal leaves the run as it is.

@@ -5,6 +5,10 @@
 //! (arch/x86/kernel/fpu/regset.c, `xstateregs_set`), which on processors with AMX is some 11 KiB, and answers
 //! `EFAULT`: every guest then dies at its first process. So this passes on an area of the host's size, with the
 //! components that User Mode Linux does not know in their initial state.
+//!
+//! And User Mode Linux does not ask that the guest's processes end with it. If it alone is killed, by a host that is out
+//! of memory, say, they are let go in the middle of a system call, which the host then carries out, with the paths of
+//! the guest and the rights of the user. So this asks for it.
 
 use std::cell::RefCell;
 use std::ffi::{c_int, c_long, c_void};
@@ -29,6 +33,12 @@ fn real(request: c_long, pid: c_long, address: *mut c_void, data: *mut c_void) -
     unsafe { libc::syscall(libc::SYS_ptrace, request, pid, address, data) }
 }
 
+/// Whether a request's data are options; there is an old number for it too (arch/x86/um, `PTRACE_OLDSETOPTIONS`).
+fn sets_options(request: u32) -> bool {
+    const OLD: u32 = 21;
+    request == libc::PTRACE_SETOPTIONS || request == OLD
+}
+
 /// ptrace(2), as User Mode Linux calls it.
 ///
 /// # Safety
@@ -42,6 +52,9 @@ pub unsafe extern "C" fn ptrace(request: c_int, pid: c_int, address: *mut c_void
         let mut word: c_long = 0;
         let result = real(number, pid, address, (&raw mut word).cast());
         return if result < 0 { result } else { word };
+    }
+    if sets_options(request as u32) {
+        return real(number, pid, address, (data as usize | libc::PTRACE_O_EXITKILL as usize) as *mut c_void);
     }
     if request as u32 != libc::PTRACE_SETREGSET || address as usize != NT_X86_XSTATE || data.is_null() {
         return real(number, pid, address, data);
