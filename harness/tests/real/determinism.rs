@@ -80,7 +80,7 @@ async fn fsync_races_with_nothing() {
 
 #[tokio::test]
 async fn a_synchronous_write_races_with_nothing() {
-    let script = "dd if=/dev/zero of=config bs=5000 count=1 conv=notrunc oflag=dsync";
+    let script = "dd if=/dev/zero of=config bs=5000 count=1 conv=notrunc oflag=dsync,nofollow";
     repeats_itself_beside_others("seq 2000 > config", script).await;
 }
 

@@ -89,7 +89,9 @@ fn write_then_sync(
     (offset, data, flags): (u64, &[u8], u32),
     sync: Sync,
 ) -> Result<i64, Errno> {
-    let how = OFlag::from_bits_retain(fcntl(file, FcntlArg::F_GETFL)?) - (OFlag::O_SYNC | OFlag::O_DSYNC);
+    // Neither what makes it synchronous, nor what says how it was looked up: the kernel keeps O_NOFOLLOW and O_TMPFILE.
+    let kept = OFlag::O_ACCMODE | OFlag::O_APPEND | OFlag::O_DIRECT | OFlag::O_NOATIME;
+    let how = OFlag::from_bits_retain(fcntl(file, FcntlArg::F_GETFL)?) & kept;
     // A file that has no name any more is found in this way too (proc(5)).
     let same_file = format!("/proc/self/fd/{}", file.as_raw_fd());
     let plain = nix::fcntl::open(same_file.as_str(), how | OFlag::O_CLOEXEC, Mode::empty())?;
