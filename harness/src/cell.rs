@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use disk::{DiskModel, Fates, Image, Recovery};
+use disk::{Contents, DiskModel, Fates, Image, Recovery};
 use num_bigint::BigUint;
 use protocol::Filesystem;
 use report::{CellId, ProgressReport};
@@ -75,6 +75,8 @@ struct Progress {
     front: Front,
     /// For each schedule that has units of its own: how many are not explored to their end.
     open: HashMap<usize, usize>,
+    /// What recoveries wrote.
+    contents: Contents,
     /// Mounts that were given.
     given: u64,
     result: CellResult,
@@ -301,7 +303,8 @@ impl Cell {
         state.clock.end();
         state.result.tally.merge(tally);
         for Entered { entry, rest, violates, states, recovery } in entered {
-            if let Some(recovery) = recovery {
+            if let Some(mut recovery) = recovery {
+                state.contents.share(&mut recovery.log);
                 let units = entry.unit.again(entry.branch.key, recovery, &self.model);
                 let units = units.into_iter().map(|unit| state.open(unit, &self.model)).collect();
                 state.front.begin_again(&entry, units, violates);

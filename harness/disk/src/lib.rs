@@ -7,6 +7,7 @@
 
 mod ahead;
 mod backing;
+mod contents;
 mod covering;
 mod crash;
 mod epoch;
@@ -22,6 +23,7 @@ mod server;
 mod virtio;
 
 pub use backing::{Backing, DirectDisk, LoggingDisk, Parked, Refused};
+pub use contents::Contents;
 pub use crash::{CrashDisk, Recovery, StateDisk};
 pub use epoch::{Epoch, epochs};
 pub use fates::{Decision, Fates, State, Tear};
