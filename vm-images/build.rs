@@ -12,7 +12,7 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 fn main() {
     let workspace = variable("CARGO_MANIFEST_DIR").join("..");
-    for source in ["vm-images/agent", "vm-images/protocol", "vm-images/uml-xstate", "checker", "harness/trace"] {
+    for source in ["vm-images/agent", "vm-images/protocol", "vm-images/uml-ptrace", "checker", "harness/trace"] {
         for part in ["src", "Cargo.toml"] {
             println!("cargo::rerun-if-changed={}", workspace.join(source).join(part).display());
         }
@@ -21,8 +21,8 @@ fn main() {
 
     let agent = build(&workspace, "guest-agent", "-C target-feature=+crt-static", "guest-agent");
     println!("cargo::rustc-env=GUEST_AGENT={}", agent.display());
-    let preload = build(&workspace, "uml-xstate", "", "libuml_xstate.so");
-    println!("cargo::rustc-env=UML_XSTATE={}", preload.display());
+    let preload = build(&workspace, "uml-ptrace", "", "libuml_ptrace.so");
+    println!("cargo::rustc-env=UML_PTRACE={}", preload.display());
 }
 
 fn variable(name: &str) -> PathBuf {

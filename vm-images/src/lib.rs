@@ -12,4 +12,4 @@ pub use module::{ModuleError, closure};
 pub const AGENT: &[u8] = include_bytes!(env!("GUEST_AGENT"));
 
 /// A shared object to be preloaded into User Mode Linux; its own documentation says why.
-pub const UML_XSTATE: &[u8] = include_bytes!(env!("UML_XSTATE"));
+pub const UML_PTRACE: &[u8] = include_bytes!(env!("UML_PTRACE"));

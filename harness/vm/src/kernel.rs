@@ -34,12 +34,13 @@ pub struct Paths {
 
 impl Paths {
     /// Below the user's cache directory, or, where that cannot be written to, below the temporary one. Kernels are
-    /// looked for in `$HARNESS_KERNELS` if that is set.
+    /// looked for in `$HARNESS_KERNELS` if that is set. All are absolute: machines do not start where the user is.
     pub fn from_environment() -> Self {
-        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let set = |name: &str| std::env::var_os(name).and_then(|value| std::path::absolute(value).ok());
         let home = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
         let home = home.map(|cache| cache.join("crash-harness"));
         let mine = std::env::temp_dir().join(format!("crash-harness-{}", nix::unistd::geteuid()));
+        let mine = std::path::absolute(&mine).unwrap_or(mine);
         let cache = match &home {
             Some(home) if usable(home) => home.clone(),
             // What lies in a directory that everyone can write to may be anyone's, and machines are started with it.
@@ -124,12 +125,15 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
     fs::read_dir(directory).map(|entries| entries.flatten().map(|entry| entry.path()).collect()).unwrap_or_default()
 }
 
-/// The first of `names` that is an executable file in `$PATH` or in the places where systems keep such programs.
+/// The first of `names` that is an executable file in `$PATH` or in the places where systems keep such programs; an
+/// absolute path.
 pub fn program(names: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
     places.extend(["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin"].map(PathBuf::from));
     let executable =
         |path: &PathBuf| nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).is_ok() && path.is_file();
-    names.iter().flat_map(|name| places.iter().map(move |place| place.join(OsStr::new(name)))).find(executable)
+    let found =
+        names.iter().flat_map(|name| places.iter().map(move |place| place.join(OsStr::new(name)))).find(executable)?;
+    std::path::absolute(found).ok()
 }

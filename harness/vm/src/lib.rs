@@ -4,6 +4,7 @@
 //! this host can run.
 
 mod choose;
+mod confine;
 mod guest;
 mod kernel;
 mod machine;

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::confine::confine;
 use crate::kernel::{KernelError, program};
 use crate::machine::MEMORY;
 use crate::{Launch, Machine};
@@ -13,7 +14,7 @@ use crate::{Launch, Machine};
 pub struct Uml {
     kernel: PathBuf,
     modules: PathBuf,
-    /// See [`vm_images::UML_XSTATE`].
+    /// See [`vm_images::UML_PTRACE`].
     preload: PathBuf,
 }
 
@@ -29,7 +30,7 @@ impl Uml {
             .unwrap_or_default();
         releases.sort();
         let modules = releases.pop().ok_or_else(missing)?;
-        let preload = vm_images::cached(cache, "uml-xstate", "so", vm_images::UML_XSTATE)?;
+        let preload = vm_images::cached(cache, "uml-ptrace", "so", vm_images::UML_PTRACE)?;
         Ok(Self { kernel, modules, preload })
     }
 }
@@ -48,6 +49,7 @@ impl Machine for Uml {
 
     fn command(&self, launch: &Launch<'_>) -> Command {
         let mut command = Command::new(&self.kernel);
+        confine(&mut command, launch.directory);
         let argument = |name: &str, value: &Path| format!("{name}={}", value.display());
         command
             .env("LD_PRELOAD", &self.preload)
