@@ -7,7 +7,7 @@ use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT,
 };
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
-use virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
+use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use virtio_queue::DescriptorChain;
 use vm_memory::{GuestMemoryLoadGuard, GuestMemoryMmap};
 
@@ -19,12 +19,15 @@ pub(crate) type Chain = DescriptorChain<GuestMemoryLoadGuard<GuestMemoryMmap>>;
 /// `wce = 1`, or Linux takes the disk for write-through and never flushes. No discard, no write-zeroes: the guest
 /// then writes zeros, which the log shows. No FUA exists in virtio-blk: the kernel writes and flushes instead.
 ///
-/// `EVENT_IDX` spares both sides most bells: a burst of requests needs one bell and one interrupt.
+/// `EVENT_IDX` spares both sides most bells: a burst of requests needs one bell and one interrupt. `INDIRECT_DESC` lets a
+/// request take one place in the queue, however many pieces of memory it has: where the queue is full, the kernel sends
+/// requests in another order than it made them in, and in which one would be chance.
 pub(crate) const FEATURES: u64 = 1 << VIRTIO_F_VERSION_1
     | 1 << VIRTIO_BLK_F_FLUSH
     | 1 << VIRTIO_BLK_F_CONFIG_WCE
     | 1 << VIRTIO_BLK_F_SEG_MAX
-    | 1 << VIRTIO_RING_F_EVENT_IDX;
+    | 1 << VIRTIO_RING_F_EVENT_IDX
+    | 1 << VIRTIO_RING_F_INDIRECT_DESC;
 
 /// Descriptors of one request beside header and status.
 pub(crate) const SEGMENTS: u32 = 254;

@@ -69,7 +69,7 @@ impl Machine for Qemu {
                 .arg("-chardev")
                 .arg(format!("socket,id={name},path={}", socket.display()))
                 .arg("-device")
-                .arg(format!("vhost-user-blk-pci,chardev={name},num-queues=1,disable-legacy=on"));
+                .arg(format!("vhost-user-blk-pci,chardev={name},num-queues=1,queue-size=256,disable-legacy=on"));
         }
         command
     }

@@ -39,6 +39,12 @@ pub fn boot() -> Result<Machine, String> {
     set(&queue.join("read_ahead_kb"), "0")?;
     // Requests in the order in which the file system makes them, without waiting for others to merge with.
     set(&queue.join("scheduler"), "none")?;
+    // Without waiting because others took long (block/blk-wbt.c): how long the host takes is chance, and what ends while
+    // ext4 waits for room is an extent more that it knows of when it goes on. A kernel that was built without does not.
+    let patience = queue.join("wbt_lat_usec");
+    if patience.exists() {
+        set(&patience, "0")?;
+    }
     let hello = Hello {
         kernel: read_line(Path::new("/proc/sys/kernel/osrelease"))?,
         write_cache: read_line(&queue.join("write_cache"))?,
