@@ -40,9 +40,9 @@ pub fn boot() -> Result<Machine, String> {
     // Requests in the order in which the file system makes them, without waiting for others to merge with.
     set(&queue.join("scheduler"), "none")?;
     // Without waiting because others took long (block/blk-wbt.c): how long the host takes is chance, and what ends while
-    // ext4 waits for room is an extent more that it knows of when it goes on. A kernel that was built without does not.
+    // ext4 waits for room is an extent more that it knows of when it goes on. Where it cannot be read, nothing waits.
     let patience = queue.join("wbt_lat_usec");
-    if patience.exists() {
+    if fs::read(&patience).is_ok() {
         set(&patience, "0")?;
     }
     let hello = Hello {
