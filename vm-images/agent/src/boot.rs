@@ -40,9 +40,10 @@ pub fn boot() -> Result<Machine, String> {
     // Requests in the order in which the file system makes them, without waiting for others to merge with.
     set(&queue.join("scheduler"), "none")?;
     // Without waiting because others took long (block/blk-wbt.c): how long the host takes is chance, and what ends while
-    // ext4 waits for room is an extent more that it knows of when it goes on. Where it cannot be read, nothing waits.
+    // ext4 waits for room is an extent more that it knows of when it goes on. Where it cannot be read, nothing waits,
+    // and where it is 0, it may not be set (`queue_wb_lat_store`).
     let patience = queue.join("wbt_lat_usec");
-    if fs::read(&patience).is_ok() {
+    if read_line(&patience).is_ok_and(|value| value != "0") {
         set(&patience, "0")?;
     }
     let hello = Hello {
