@@ -52,7 +52,7 @@ pub enum Seen {
     Bytes(#[serde(with = "trace::bytes")] Content),
 }
 
-/// How many bytes the agent reads at a time: one page, the unit in which file systems read.
+/// How many bytes are compared at a time: one page, the unit in which file systems read.
 pub const CHUNK: usize = 4096;
 
 /// The state of reading one file along a guide: pure, fed chunk by chunk.

@@ -118,7 +118,8 @@ pub enum RuleError {
     },
 }
 
-/// What invariants may hold of contents between the versions, bytes: the guest is given them too, and has 512 MiB.
+/// What invariants may hold of contents between the versions, bytes: the guest is given them, too, and has to hold them beside
+/// everything else.
 const MOST_HISTORY: u64 = 64 << 20;
 
 /// The rules of one workload: pure data, made once, asked for every crash state.
@@ -297,11 +298,6 @@ impl Rules {
     /// What the run itself, without any crash, did that its author may not know of, one sentence each.
     pub fn notes(&self) -> &[String] {
         &self.notes
-    }
-
-    /// The files that rules are about.
-    pub fn paths(&self) -> impl Iterator<Item = &RelPath> {
-        self.files.keys()
     }
 
     /// What is wrong with a crash state, in the order of paths; empty if every rule holds. No two findings have the

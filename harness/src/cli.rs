@@ -14,10 +14,11 @@ use crate::process::Crash;
 const EXIT_STATUS: &str = "\
 Exit status:
   0    nothing is violated
-  1    a crash state violates an invariant; from diff: a violation is new
+  1    a crash state violates an invariant (from replay: this one); from diff: a
+       violation is new
   2    bad usage or input
   3    this machine lacks something, or its disk is full
-  4    the workload's own build, setup or command failed
+  4    the workload's own build, setup, command or check cannot be run, or fails
   5    nothing is violated, but not all was covered, and --exhaustive was given
   70   something could not be judged, or the harness has a defect
   129, 130, 143   ended by SIGHUP, SIGINT (Ctrl-C), SIGTERM; results so far are kept

@@ -108,7 +108,9 @@ impl<'a> Slot<'a> {
 
 impl Guests for Slot<'_> {
     async fn guest(&mut self) -> Result<&mut Guest, GuestError> {
-        if self.guest.is_none() {
+        // Whoever asks for it begins something: nothing is mounted in it.
+        if self.guest.as_mut().is_none_or(Guest::should_move) {
+            self.guest = None;
             self.guest = Some(self.boot.guest().await?);
             self.told = false;
             self.given = None;

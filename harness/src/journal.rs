@@ -6,7 +6,7 @@
 //! differently is never used.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -68,11 +68,6 @@ impl Journal {
         let path = directory.join(NAME);
         let fail = |error| (path.clone(), error);
         let file = OpenOptions::new().create(true).append(true).open(&path).map_err(fail)?;
-        // Held as long as the file is open: two runs in one directory would cut each other's lines.
-        file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => (path.clone(), io::Error::other("another run is at work in this directory")),
-            TryLockError::Error(error) => (path.clone(), error),
-        })?;
         let (known, whole) = read(&path).map_err(fail)?;
         // What follows must not be appended to half a line.
         file.set_len(whole).map_err(fail)?;

@@ -12,7 +12,9 @@
 //! killed at once.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use checker::{CHUNK, Entry, EntryKind, Guide, Invariant, Kind, Moment, Mount, Observation, Reading, Seen, describe};
 use report::{Killed, ProcessReport, ProcessViolation};
@@ -20,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use trace::{Call, Divergence, Node, RelPath, Trace, Tree, Vfs};
 
 use crate::subject::Subject;
-use crate::words::{acks, op_ref};
+use crate::words::{acks, notes_on, op_ref};
 
 /// The unit in which a write is cut short, bytes: a page of x86-64.
 const PAGE: u64 = 4096;
@@ -65,15 +67,18 @@ impl Point {
     }
 }
 
-/// Judges every point at which a recorded program can be killed.
+/// Judges every point at which a recorded program can be killed; `None` once `stop` is set.
 ///
 /// Where the workload has a check, to be called within a tokio runtime, where blocking is allowed.
-pub fn process_crash(subject: &Subject) -> ProcessReport {
+pub fn process_crash(subject: &Subject, stop: &AtomicBool) -> Option<ProcessReport> {
     let Subject { name, trace, history, rules, .. } = subject;
     let mut states = 0;
     let mut unchecked = None;
     let mut found: BTreeMap<(RelPath, Invariant, Kind), ProcessViolation> = BTreeMap::new();
     let walked = points(trace, |point, tree| {
+        if stop.load(Ordering::Relaxed) {
+            return ControlFlow::Break(());
+        }
         states += 1;
         let moment = Moment { begun_earliest: point.begun(), ended_latest: point.ended };
         let observation = observe(&tree, rules.guide());
@@ -107,20 +112,27 @@ pub fn process_crash(subject: &Subject) -> ProcessReport {
             let key = (finding.path.clone(), finding.invariant.clone(), finding.kind);
             found.entry(key).or_insert_with(first).states += 1;
         }
+        ControlFlow::Continue(())
     });
+    // Looked at once more: a check that was under way ended without a word.
+    if stop.load(Ordering::Relaxed) {
+        return None;
+    }
     let failure = walked.err().map(|(op, why)| format!("op {op} cannot be followed: {why}")).or(unchecked);
     let (violations, limits) = (found.into_values().collect(), trace.limits.clone());
-    ProcessReport { workload: name.clone(), states, violations, limits, failure }
+    Some(ProcessReport { workload: name.clone(), states, violations, limits, failure, notes: notes_on(subject) })
 }
 
-/// Calls `each` with every point, in order, and what is there then.
+/// Calls `each` with every point, in order, and what is there then, until it has had enough.
 ///
 /// # Errors
 ///
 /// The op that the model of a file system cannot follow, and why; what comes after it is not visited.
-pub fn points(trace: &Trace, mut each: impl FnMut(Point, Tree)) -> Result<(), (usize, Divergence)> {
+pub fn points(trace: &Trace, mut each: impl FnMut(Point, Tree) -> ControlFlow<()>) -> Result<(), (usize, Divergence)> {
     let mut vfs = Vfs::new(&trace.before);
-    each(Point { ended: 0, written: None }, vfs.tree());
+    if each(Point { ended: 0, written: None }, vfs.tree()).is_break() {
+        return Ok(());
+    }
     for (index, op) in trace.ops.iter().enumerate() {
         // What failed changed nothing.
         if op.result >= 0 {
@@ -132,12 +144,16 @@ pub fn points(trace: &Trace, mut each: impl FnMut(Point, Tree)) -> Result<(), (u
                     let call = Call::Write { handle: *handle, offset: offset + written, data: part, flags: *flags };
                     partly.apply(&call).map_err(|why| (index, why))?;
                     written = cut;
-                    each(Point { ended: index, written: Some(cut) }, partly.tree());
+                    if each(Point { ended: index, written: Some(cut) }, partly.tree()).is_break() {
+                        return Ok(());
+                    }
                 }
             }
             vfs.apply(&op.call).map_err(|why| (index, why))?;
         }
-        each(Point { ended: index + 1, written: None }, vfs.tree());
+        if each(Point { ended: index + 1, written: None }, vfs.tree()).is_break() {
+            break;
+        }
     }
     Ok(())
 }

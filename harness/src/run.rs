@@ -21,7 +21,7 @@ use crate::check::Checker;
 use crate::guests::Boot;
 use crate::journal::Journal;
 use crate::process::{Crash, process_crash};
-use crate::store::{Kept, KeptAgain, KeptCell, KeptWorkload, Shown, Store, StoreError, VERSION};
+use crate::store::{Kept, KeptAgain, KeptCell, KeptWorkload, Lock, Shown, Store, StoreError, VERSION};
 use crate::subject::{Bounds, Subject, SubjectError};
 use crate::tally::{Example, Violation};
 use crate::unit::{self, Replayed};
@@ -74,7 +74,9 @@ pub enum RunError {
     #[error(transparent)]
     Report(#[from] report::FileError),
     /// Another machine.
-    #[error("the run was begun on {was}, and this machine can only go on with {is}: counts would be of two kinds")]
+    #[error(
+        "the run was begun on {was}, and this host can only go on with {is}: counts would be of two kinds; go on with it on a host that has {was}, or begin it again"
+    )]
     OtherMachine {
         /// What it was begun on.
         was: String,
@@ -194,21 +196,18 @@ pub async fn run(
         subjects.push(Arc::new(subject?));
     }
     if !options.crash.power() {
-        let store = Store::create(&directory(&hash(&subjects, options, "none")))?;
+        let (store, _lock) = Store::create(&directory(&hash(&subjects, options, "none")))?;
         for (workload, subject) in subjects.iter().enumerate() {
             store.keep_trace(workload, &subject.trace)?;
         }
-        let report = Report::with_process_crashes(Vec::new(), killed(&subjects, options.crash));
+        let killed = killed(&subjects, options.crash, stop).ok_or(RunError::Interrupted)?;
+        let report = Report::with_process_crashes(Vec::new(), killed);
         let written = report::write_results(&report, store.directory());
         return Ok(Finished { report, store, cut: written.err().map(RunError::from) });
     }
-    // It may boot a guest to find out.
-    let machine = tokio::select! {
-        machine = vm::choose(options.vm, options.kernel.as_deref(), paths) => machine?,
-        () = stopped(stop) => return Err(RunError::Interrupted),
-    };
+    let machine = choose(options.vm, options.kernel.as_deref(), paths, stop).await?;
     let id = hash(&subjects, options, machine.name());
-    let store = Store::create(&directory(&id))?;
+    let (store, lock) = Store::create(&directory(&id))?;
     let mut kept = Vec::new();
     for (workload, subject) in subjects.iter().enumerate() {
         store.keep_trace(workload, &subject.trace)?;
@@ -232,7 +231,7 @@ pub async fn run(
         workloads: subjects.iter().map(keep).collect(),
     };
     store.keep(&id, &kept)?;
-    let begun = Begun { id, subjects, kept, store, machine };
+    let begun = Begun { id, subjects, kept, store, _lock: lock, machine };
     explore(begun, options.workers, options.limits, paths, stop, events).await
 }
 
@@ -249,18 +248,18 @@ pub async fn resume(
     stop: &Arc<AtomicBool>,
     events: mpsc::UnboundedSender<Event>,
 ) -> Result<Finished, RunError> {
+    let lock = store.lock()?;
     let (id, kept) = (store.id()?, store.kept()?);
     let mut subjects = Vec::new();
     for (index, workload) in kept.workloads.iter().enumerate() {
         let damaged = |problem| store.damaged("replay.json", problem);
         subjects.push(Arc::new(workload.subject(store.trace(index)?, kept.bounds(), stop).map_err(damaged)??));
     }
-    let choice = if kept.machine == "uml" { Choice::Uml } else { Choice::Qemu };
-    let machine = vm::choose(choice, kept.kernel.as_deref(), paths).await?;
+    let machine = choose(Choice::of(&kept.machine), kept.kernel.as_deref(), paths, stop).await?;
     if machine.name() != kept.machine {
         return Err(RunError::OtherMachine { was: kept.machine, is: machine.name().into() });
     }
-    let begun = Begun { id, subjects, kept, store, machine };
+    let begun = Begun { id, subjects, kept, store, _lock: lock, machine };
     // Before anything is written: what the run has found stays as it is.
     tokio::select! {
         same = begun.has_its_kernel(limits, paths) => same?,
@@ -275,6 +274,7 @@ struct Begun {
     subjects: Vec<Arc<Subject>>,
     kept: Kept,
     store: Store,
+    _lock: Lock,
     machine: Box<dyn Machine>,
 }
 
@@ -316,7 +316,7 @@ async fn explore(
     events: mpsc::UnboundedSender<Event>,
 ) -> Result<Finished, RunError> {
     let (initramfs, sectors) = (begun.initramfs(paths)?, begun.sectors());
-    let Begun { id, subjects, kept, store, machine } = begun;
+    let Begun { id, subjects, kept, store, _lock, machine } = begun;
     let cell = |(index, cell): (usize, &KeptCell)| {
         let subject = subjects.get(cell.workload)?.clone();
         Some(Arc::new(Cell::new(
@@ -374,8 +374,12 @@ async fn explore(
             report
         })
     };
-    let killed = killed(&subjects, kept.crash);
-    let report = Report::with_process_crashes(cells.iter().map(report).collect(), killed);
+    let cells = cells.iter().map(report).collect();
+    let killed = killed(&subjects, kept.crash, stop).unwrap_or_else(|| {
+        cut.get_or_insert(RunError::Interrupted);
+        Vec::new()
+    });
+    let report = Report::with_process_crashes(cells, killed);
     let written = report::write_results(&report, store.directory());
     if let Some(error) = cut.take_if(|_| report.cells.iter().all(|cell| cell.crash_states.mounts == 0)) {
         return Err(error);
@@ -383,12 +387,25 @@ async fn explore(
     Ok(Finished { report, store, cut: cut.or(written.err().map(RunError::from)) })
 }
 
-/// What becomes of the programs' files if they are killed; nothing if that was not asked.
-fn killed(subjects: &[Arc<Subject>], crash: Crash) -> Vec<ProcessReport> {
+/// What becomes of the programs' files if they are killed; nothing if that was not asked, `None` after a stop.
+fn killed(subjects: &[Arc<Subject>], crash: Crash, stop: &AtomicBool) -> Option<Vec<ProcessReport>> {
     if !crash.process() {
-        return Vec::new();
+        return Some(Vec::new());
     }
-    tokio::task::block_in_place(|| subjects.iter().map(|subject| process_crash(subject)).collect())
+    tokio::task::block_in_place(|| subjects.iter().map(|subject| process_crash(subject, stop)).collect())
+}
+
+/// Finds a machine, for which it may boot a guest.
+async fn choose(
+    choice: Choice,
+    kernel: Option<&Path>,
+    paths: &Paths,
+    stop: &AtomicBool,
+) -> Result<Box<dyn Machine>, RunError> {
+    tokio::select! {
+        machine = vm::choose(choice, kernel, paths) => Ok(machine?),
+        () = stopped(stop) => Err(RunError::Interrupted),
+    }
 }
 
 /// Returns soon after `stop` was set.

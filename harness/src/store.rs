@@ -1,6 +1,6 @@
 //! A results directory: the report, and what `harness replay` needs to rebuild the states that the report shows.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -237,6 +237,29 @@ pub enum StoreError {
 /// The file that holds the release of the guest's kernel.
 const KERNEL: &str = "kernel";
 
+/// A results directory that a run works in: no other does as long as this lives. Two would cut each other's lines.
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes a directory.
+    ///
+    /// # Errors
+    /// Another run has it, or its file system knows no locks.
+    fn take(directory: &Path) -> Result<Self, StoreError> {
+        // Of a file that nobody removes: two runs would each have a lock of their own.
+        let path = directory.join("lock");
+        let fail = |source| StoreError::Io { doing: "lock", path: path.clone(), source };
+        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(fail)?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => fail(io::Error::other("another run is at work in this directory")),
+            TryLockError::Error(error) => fail(error),
+        })?;
+        Ok(Self { _file: file })
+    }
+}
+
 /// The directory of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
@@ -245,13 +268,17 @@ pub struct Store {
 
 impl Store {
     /// A directory for a new run; it exists, or is made now. What another run has found is not taken for its own.
-    pub fn create(directory: &Path) -> Result<Self, StoreError> {
+    ///
+    /// # Errors
+    /// It cannot be made or cleared, or another run is at work in it.
+    pub fn create(directory: &Path) -> Result<(Self, Lock), StoreError> {
         let fail = |source| StoreError::Io { doing: "make the results directory", path: directory.into(), source };
         fs::create_dir_all(directory).map_err(fail)?;
+        let lock = Lock::take(directory)?;
         let kept =
-            fs::read_dir(directory).map_err(fail)?.flatten().map(|entry| entry.path()).filter(|path| is_replay(path));
-        // The report goes, too: it would tell that the new run is over.
-        let others = [journal::NAME, "replay.json", KERNEL, "report.json", "matrix.md"];
+            fs::read_dir(directory).map_err(fail)?.flatten().map(|entry| entry.path()).filter(|path| is_kept(path));
+        // The report goes, too: it would tell that the new run is over. First what says that there is a run.
+        let others = ["run-id", "replay.json", journal::NAME, KERNEL, "report.json", "matrix.md"];
         let others = others.map(|name| directory.join(name));
         for path in others.into_iter().chain(kept) {
             match fs::remove_file(&path) {
@@ -261,7 +288,15 @@ impl Store {
                 _ => {}
             }
         }
-        Ok(Self { directory: directory.into() })
+        Ok((Self { directory: directory.into() }, lock))
+    }
+
+    /// Keeps other runs out of it.
+    ///
+    /// # Errors
+    /// Another run is at work in it.
+    pub fn lock(&self) -> Result<Lock, StoreError> {
+        Lock::take(&self.directory)
     }
 
     /// The directory of the run that a token is from: `root` itself, or one below it.
@@ -415,7 +450,12 @@ impl Store {
     /// Reads what one replay left.
     pub fn replay(&self, cell: usize, schedule: usize) -> Result<KeptReplay, StoreError> {
         let (log, shown) = self.log(cell, schedule)?;
-        let start = Image::load(&self.directory.join(format!("{}.image", replay_name(cell, schedule))))?;
+        let name = replay_name(cell, schedule);
+        let start = Image::load(&self.directory.join(format!("{name}.image")))?;
+        let again = shown.iter().filter_map(|shown| shown.again.as_ref()).map(|again| &again.log);
+        if !again.chain([&log]).all(|log| log.fits(start.sectors())) {
+            return Err(self.damaged(&format!("{name}.log"), "it holds writes that no such disk can have seen"));
+        }
         Ok(KeptReplay { start, log, shown })
     }
 
@@ -438,15 +478,19 @@ fn replay_name(cell: usize, schedule: usize) -> String {
     format!("cell-{cell}-schedule-{schedule}")
 }
 
-/// Whether this is a file that [`Store::keep_replay`] makes.
-fn is_replay(path: &Path) -> bool {
-    let numbers = |name: &str| {
-        let (cell, schedule) = name.strip_prefix("cell-")?.split_once("-schedule-")?;
-        Some(replay_name(cell.parse().ok()?, schedule.parse().ok()?))
+/// Whether this is a file that [`Store::keep_replay`] or [`Store::keep_trace`] makes.
+fn is_kept(path: &Path) -> bool {
+    let of_replay = |name: &str| {
+        let (stem, "image" | "log") = name.rsplit_once('.')? else { return None };
+        let (cell, schedule) = stem.strip_prefix("cell-")?.split_once("-schedule-")?;
+        Some(replay_name(cell.parse().ok()?, schedule.parse().ok()?) == stem)
     };
-    let stem = path.file_stem().and_then(|name| name.to_str());
-    let made = stem.is_some_and(|name| numbers(name).is_some_and(|made| made == name));
-    made && path.extension().is_some_and(|end| end == "image" || end == "log")
+    let of_trace = |name: &str| {
+        let workload = name.strip_prefix("workload-")?.strip_suffix(".trace")?;
+        Some(trace_name(workload.parse().ok()?) == name)
+    };
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| of_replay(name).or_else(|| of_trace(name)).unwrap_or(false))
 }
 
 #[cfg(test)]

@@ -65,7 +65,6 @@ fn notes(cell: &Cell, result: &CellResult) -> Vec<String> {
         let allowed = "the states of schedules that were not begun are not counted";
         notes.push(format!("the budget ran out ({allowed}): raise --budget"));
     }
-    notes.extend(cell.subject.rules.notes().iter().cloned());
     let Subject { schedules, all_schedules, .. } = &*cell.subject;
     if (schedules.len() as u64) < *all_schedules {
         let (some, all) = (thousands(schedules.len() as u64), thousands(*all_schedules));
@@ -73,13 +72,19 @@ fn notes(cell: &Cell, result: &CellResult) -> Vec<String> {
             "there are {all} schedules; {some} of them were chosen, by chance (--seed) beyond the single injections"
         ));
     }
-    let numbered = record::numbered(&cell.subject.trace);
+    notes.extend(notes_on(&cell.subject));
+    notes
+}
+
+/// What there is to know of a recorded workload, whatever crashes.
+pub fn notes_on(Subject { rules, trace, .. }: &Subject) -> Vec<String> {
+    let mut notes = rules.notes().to_vec();
+    let numbered = record::numbered(trace);
     if !numbered.is_empty() {
         notes.push(format!("random names, numbered by the recorder: {}", numbered.join(", ")));
     }
-    for path in &cell.subject.trace.outside {
-        notes.push(format!("{path} was written outside the workload's directory: not tested"));
-    }
+    let outside = trace.outside.iter();
+    notes.extend(outside.map(|path| format!("{path} was written outside the workload's directory: not tested")));
     notes
 }
 

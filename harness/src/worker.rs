@@ -148,7 +148,7 @@ impl<'a> Worker<'a> {
     async fn perform(&mut self, cell: &Arc<Cell>, job: Job) -> Result<(), WorkError> {
         match job {
             Job::Prepare => match self.prepare(cell).await {
-                Err(WorkError::Guest(error @ GuestError::Died { .. })) => {
+                Err(WorkError::Guest(error @ (GuestError::Died { .. } | GuestError::Refused(_)))) => {
                     self.slot.lost();
                     cell.failed(error.to_string());
                     Ok(())
@@ -196,7 +196,8 @@ impl<'a> Worker<'a> {
     async fn prepare(&mut self, cell: &Cell) -> Result<(), WorkError> {
         let Shared { boot, events, .. } = self.shared;
         let _ = events.send(Event::CellStarted { cell: cell.id.clone(), vm: boot.machine.name().into() });
-        let fresh = mkfs(&cell.filesystem, boot.sectors * disk::SECTOR as u64)?;
+        // As large as this workload needs it, whatever else is run: the device may be larger.
+        let fresh = mkfs(&cell.filesystem, cell.subject.disk_size())?;
         self.slot.set_guide(&cell.subject.guide);
         let mut died = false;
         loop {
@@ -206,7 +207,7 @@ impl<'a> Worker<'a> {
                     cell.prepared(base, guest.machine(), guest.kernel());
                     return Ok(());
                 }
-                Err(GuestError::Refused(reason)) => {
+                Err(GuestError::NotMounted(reason)) => {
                     return Err(WorkError::Start { cell: cell.id.to_string(), reason });
                 }
                 Err(error @ GuestError::Died { .. }) if !died => self.once_more(cell, &error, &mut died),
@@ -350,13 +351,7 @@ fn of_schedule(cell: &Cell, schedule: usize) -> String {
 /// The fates that a journal's decisions settle; `None` if they do not fit, so that the journal must be damaged.
 fn settled(layers: &Layers, decisions: &[Decision]) -> Option<Fates> {
     let mut fates = layers.fates();
-    for &decision in decisions {
-        if !fates.fits(decision) {
-            return None;
-        }
-        fates.settle(decision);
-    }
-    Some(fates)
+    fates.settle_these(decisions).then_some(fates)
 }
 
 /// What is wrong with states that look so and can occur at this moment.

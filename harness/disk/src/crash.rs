@@ -170,7 +170,8 @@ impl Backing for CrashDisk {
     }
 }
 
-/// A disk in one given crash state: no decisions. What brute force and `harness replay` run on.
+/// A disk in one given crash state: no decisions. For brute force, for the
+/// states that a report shows, which are looked at once more, and for `harness replay`.
 #[derive(Debug)]
 pub struct StateDisk {
     image: Image,

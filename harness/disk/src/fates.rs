@@ -205,7 +205,7 @@ impl Fates {
     }
 
     /// Whether there is such a unit, and it may still have this fate.
-    pub fn fits(&self, decision: Decision) -> bool {
+    fn fits(&self, decision: Decision) -> bool {
         let Decision { write, unit, survived } = decision;
         self.units.get(write as usize).is_some_and(|&units| unit < units) && self.forced(write, unit) != Some(!survived)
     }
@@ -289,6 +289,17 @@ impl Fates {
         self.crashes.iter().any(|crash| crash.torn.is_some())
     }
 
+    /// Settles what a file says. False if that does not fit: the file must be damaged, and these fates are of no use.
+    pub fn settle_these(&mut self, decisions: &[Decision]) -> bool {
+        decisions.iter().all(|&decision| {
+            let fits = self.fits(decision);
+            if fits {
+                self.settle(decision);
+            }
+            fits
+        })
+    }
+
     /// The fates of one whole state.
     pub fn settle_all(&mut self, state: &State) {
         for write in 0..self.units.len() as u32 {
@@ -309,11 +320,6 @@ impl Fates {
         let single =
             |&(write, unit): &(u32, u32)| self.tear == TearKind::Any && units(write).is_some_and(|units| unit < units);
         torn && state.lost.iter().all(|&write| units(write).is_some()) && state.lost_units.iter().all(single)
-    }
-
-    /// The number of writes.
-    pub fn writes(&self) -> u32 {
-        self.units.len() as u32
     }
 
     /// Every state of an epoch, one by one: for the brute-force comparison, and only for small epochs.

@@ -293,7 +293,8 @@ impl Inner {
     fn serve_mailbox(&mut self, chain: Chain) {
         let written = match parse(&chain) {
             Some(Operation::Read { sector, length }) => {
-                let address = sector * SECTOR as u64;
+                // A number that means nothing is no place of ours.
+                let address = sector.saturating_mul(SECTOR as u64);
                 if address == frame::COMMAND {
                     self.waiting = Some(chain);
                     self.hand_over();
@@ -302,7 +303,7 @@ impl Inner {
                 answer(&chain, &self.command_at(address, length), Status::Ok)
             }
             Some(Operation::Write { sector, data }) => {
-                if sector * SECTOR as u64 == frame::RESULT {
+                if sector.saturating_mul(SECTOR as u64) == frame::RESULT {
                     self.receive(&data);
                 }
                 answer(&chain, &[], Status::Ok)

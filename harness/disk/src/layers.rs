@@ -127,7 +127,7 @@ impl Layers {
         }
     }
 
-    /// The whole image of one state, built without any of the late deciding: for brute force and `replay --image`.
+    /// The whole image of one state, built without any of the late deciding.
     pub fn image(&self, state: &State) -> Image {
         let (mut image, last) = match &self.below {
             Below::Durable(image) => (image.clone(), 0),

@@ -82,6 +82,28 @@ impl BlockLog {
         self.queueing.push(queueing);
     }
 
+    /// Whether a disk of so many sectors can have logged this: what comes from a file may be damaged.
+    pub fn fits(&self, sectors: u64) -> bool {
+        let mut written = 0;
+        let mut in_order = |entry: &Entry| match *entry {
+            Entry::Write(index) => {
+                written += 1;
+                index + 1 == written
+            }
+            Entry::Flush { covers } => covers <= written,
+            Entry::Mark(_) => true,
+        };
+        let inside = |write: &WriteEntry| {
+            let whole = !write.data.is_empty() && write.data.len().is_multiple_of(SECTOR);
+            whole && write.sector.checked_add(write.sectors()).is_some_and(|end| end <= sectors)
+        };
+        self.entries.iter().all(&mut in_order)
+            && written as usize == self.writes.len()
+            && self.queueing.len() == self.writes.len()
+            && self.queueing.is_sorted_by_key(|queueing| queueing.available)
+            && self.writes.iter().all(inside)
+    }
+
     /// Logs the flush that is the guest's request number `request`, which completes.
     pub(crate) fn flush(&mut self, request: u64) {
         let covers = self.queueing.partition_point(|queueing| queueing.available <= request);

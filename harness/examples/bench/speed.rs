@@ -13,7 +13,7 @@ use harness::replay::{give, populate, replay};
 use harness::subject::{Bounds, Subject};
 use harness::tally::{Place, Tally};
 use protocol::{Command, Filesystem};
-use vm::{Accelerator, Guest, GuestError, Limits, Machine, Paths, Qemu, Uml};
+use vm::{Accelerator, Guest, GuestError, Limits, Machine, Paths, Qemu, Standing, Uml};
 use workload::Workload;
 
 use crate::sample::{Samples, print_table};
@@ -161,7 +161,7 @@ async fn boot(machine: Box<dyn Machine>, paths: &Paths, subject: &Subject) -> Ou
 async fn machines(paths: &Paths) -> Vec<Box<dyn Machine>> {
     let mut machines: Vec<Box<dyn Machine>> = Vec::new();
     for finding in vm::survey(paths).await {
-        if let Some(problem) = finding.problem {
+        if let Standing::Unusable(problem) = finding.standing {
             println!("{}: skipped, because {}", finding.name, problem.lines().next().unwrap_or_default());
             continue;
         }

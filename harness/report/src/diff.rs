@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::text::{many, tame};
+use crate::text::{headline, many, tame};
 use crate::{CellId, CellReport, ExitStatus, ProcessReport, Report, Verdict};
 
 /// What was tested, and how.
@@ -169,7 +169,7 @@ impl Diff {
     /// For people: what is new first, and one line at the end that sums up.
     pub fn text(&self) -> String {
         let mut lines = Vec::new();
-        let show = |key: &Key| format!("{}: {} is {} ({})", key.subject, key.path, key.kind, key.invariant);
+        let show = |key: &Key| format!("{}: {}", key.subject, headline(&key.path, &key.kind, &key.invariant));
         lines.extend(self.new.iter().map(|(key, token)| {
             let replay = token.as_ref().map_or_else(String::new, |token| format!(": harness replay {token}"));
             format!("new        {}{replay}", show(key))

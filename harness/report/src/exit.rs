@@ -14,11 +14,11 @@ pub enum ExitStatus {
     Violation = 1,
     /// Bad usage or input.
     Usage = 2,
-    /// This machine lacks something; `harness doctor` says what.
+    /// This machine lacks something, or its disk is full.
     Machine = 3,
-    /// The workload's own command failed.
+    /// The workload's own build, setup, command or check failed.
     Command = 4,
-    /// Nothing is violated, but the budget ran out and `--exhaustive` was asked.
+    /// Nothing is violated, but not all was covered and `--exhaustive` was asked.
     Budget = 5,
     /// The harness could not judge, or has a defect.
     Defect = 70,

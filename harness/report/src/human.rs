@@ -7,7 +7,7 @@ use comfy_table::{Cell, Color, Table, TableStyle, presets};
 use num_bigint::BigUint;
 use trace::thousands;
 
-use crate::text::{count, covered, many, percent, tame};
+use crate::text::{count, covered, headline, many, percent, tame};
 use crate::{
     CellReport, Durable, Event, OpRef, ProcessReport, ProcessViolation, Report, Reporter, Schedules, Verdict,
     ViolationReport, WriteRef,
@@ -64,7 +64,10 @@ pub fn final_text(report: &Report, colour: bool) -> String {
     for killed in &report.process_crashes {
         let limits = killed.limits.iter().map(|limit| format!("not followed: {limit}"));
         let failure = killed.failure.iter().map(|failure| format!("could not be judged: {failure}"));
-        remarks.extend(failure.chain(limits).map(|line| tame(&format!("{}, process crash: {line}", killed.workload))));
+        let notes = killed.notes.iter().map(|note| format!("note: {note}"));
+        remarks.extend(
+            failure.chain(limits).chain(notes).map(|line| tame(&format!("{}, process crash: {line}", killed.workload))),
+        );
     }
     if !remarks.is_empty() {
         push(&mut text, "");
@@ -173,8 +176,8 @@ const LISTED: usize = 6;
 fn block(cell: &CellReport, violation: &ViolationReport, colour: bool) -> String {
     let mut text = String::new();
     let (red, plain) = if colour { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
-    let headline = format!("{} is {} ({})", violation.path, violation.kind, violation.invariant);
-    let _ = write!(text, "{red}violation{plain} in {}: {}", tame(&cell.id.to_string()), tame(&headline));
+    let headline = format!("{}: {}", cell.id, headline(&violation.path, violation.kind, &violation.invariant));
+    let _ = write!(text, "{red}violation{plain} in {}", tame(&headline));
     let mut line = |name: &str, value: &str| {
         let _ = write!(text, "\n  {name:<9} {}", tame(value));
     };
@@ -212,7 +215,7 @@ fn block(cell: &CellReport, violation: &ViolationReport, colour: bool) -> String
 fn killed_block(killed: &ProcessReport, violation: &ProcessViolation, colour: bool) -> String {
     let (red, plain) = if colour { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
     let ProcessViolation { invariant, kind, path, .. } = violation;
-    let headline = format!("{}, {PROCESS_CRASH}: {path} is {kind} ({invariant})", killed.workload);
+    let headline = format!("{}, {PROCESS_CRASH}: {}", killed.workload, headline(path, kind, invariant));
     let mut text = format!("{red}violation{plain} in {}", tame(&headline));
     let mut line = |name: &str, value: &str| {
         let _ = write!(text, "\n  {name:<9} {}", tame(value));
@@ -279,7 +282,8 @@ fn remarks(cell: &CellReport) -> Vec<String> {
         ));
     }
     for lost in &cell.not_durable {
-        lines.push(format!("not durable: {} is {} ({}): {}", lost.path, lost.kind, lost.invariant, replay(lost)));
+        let headline = headline(&lost.path, lost.kind, &lost.invariant);
+        lines.push(format!("not durable: {headline}: {}", replay(lost)));
     }
     for weak in &cell.weaknesses {
         let plural = if weak.states == BigUint::from(1u32) { "" } else { "s" };
@@ -288,8 +292,8 @@ fn remarks(cell: &CellReport) -> Vec<String> {
         lines.push(format!("weakness of the file system: {} in {states} {why}: {}", weak.kind, replay(weak)));
     }
     for warning in &cell.warnings {
-        let ViolationReport { path, kind, invariant, .. } = warning;
-        lines.push(format!("warning: {path} is {kind} ({invariant}): {}", replay(warning)));
+        let headline = headline(&warning.path, warning.kind, &warning.invariant);
+        lines.push(format!("warning: {headline}: {}", replay(warning)));
     }
     lines.extend(cell.notes.iter().map(|note| format!("note: {note}")));
     lines.into_iter().map(|line| tame(&format!("{}: {line}", cell.id))).collect()

@@ -32,5 +32,5 @@ pub use json::Json;
 pub use matrix::matrix;
 pub use process::{Killed, ProcessReport, ProcessViolation};
 pub use progress::Progress;
-pub use text::count;
+pub use text::{count, headline};
 pub use verdict::{Durable, Verdict, durable_after_exit, verdict};

@@ -99,7 +99,8 @@ pub fn matrix(report: &Report) -> String {
     }
     for killed in &report.process_crashes {
         let limits = killed.limits.iter().map(|limit| format!("not followed: {limit}"));
-        let remarks: Vec<String> = killed.failure.iter().cloned().chain(limits).collect();
+        let remarks = killed.failure.iter().cloned().chain(limits).chain(killed.notes.iter().cloned());
+        let remarks: Vec<String> = remarks.collect();
         let (name, states) = (format!("{}, {PROCESS_CRASH}", killed.workload), thousands(killed.states));
         let nothing = String::new;
         lines.push(row([name, nothing(), nothing(), nothing(), states, nothing(), remarks.join("; ")]));

@@ -23,6 +23,8 @@ pub struct ProcessReport {
     pub limits: Vec<Limit>,
     /// Why the harness could not judge by its own fault, if so.
     pub failure: Option<String>,
+    /// What else there is to know.
+    pub notes: Vec<String>,
 }
 
 impl ProcessReport {
@@ -96,13 +98,15 @@ struct Stored {
     limits: Vec<Limit>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
 }
 
 impl From<ProcessReport> for Stored {
     fn from(report: ProcessReport) -> Self {
         let verdict = report.verdict();
-        let ProcessReport { workload, states, violations, limits, failure } = report;
-        Self { workload, verdict, states, violations, limits, failure }
+        let ProcessReport { workload, states, violations, limits, failure, notes } = report;
+        Self { workload, verdict, states, violations, limits, failure, notes }
     }
 }
 
@@ -110,8 +114,8 @@ impl TryFrom<Stored> for ProcessReport {
     type Error = String;
 
     fn try_from(stored: Stored) -> Result<Self, String> {
-        let Stored { workload, verdict, states, violations, limits, failure } = stored;
-        let report = Self { workload, states, violations, limits, failure };
+        let Stored { workload, verdict, states, violations, limits, failure, notes } = stored;
+        let report = Self { workload, states, violations, limits, failure, notes };
         if report.verdict() != verdict {
             let (name, right) = (&report.workload, report.verdict());
             return Err(format!(

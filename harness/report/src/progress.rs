@@ -8,7 +8,7 @@ use num_bigint::BigUint;
 use trace::thousands;
 
 use crate::human::after;
-use crate::text::{count, covered, many, percent, tame};
+use crate::text::{count, covered, headline, many, percent, tame};
 use crate::{CellId, CellReport, Event, ProgressReport, Reporter, Verdict, ViolationReport};
 
 /// Shows what the run is at: a bar for each cell on a terminal, plain lines elsewhere.
@@ -106,7 +106,7 @@ impl<W: Write> Progress<W> {
     }
 }
 
-/// What [`tenths`] comes to.
+/// What [`tenths`] comes to when all is done.
 const TENTHS: u64 = 20;
 
 /// How far a cell is: tenths of its schedules, and then of their states, since how many states there are is known only
@@ -147,7 +147,8 @@ impl<W: Write> Reporter for Progress<W> {
             Event::Warning { cell, text } => self.say(&tame(&format!("warning: {}{text}", of(cell)))),
             Event::ViolationFound { cell, violation } => {
                 let ViolationReport { path, kind, invariant, after_op, .. } = &**violation;
-                let what = format!("{path} is {kind} ({invariant}), earliest {}", after(after_op.as_ref()));
+                let headline = headline(path, kind, invariant);
+                let what = format!("{headline}, earliest {}", after(after_op.as_ref()));
                 self.say(&tame(&format!("{cell}: violation: {what}")));
             }
             Event::CellFinished(cell) => self.finished(cell),

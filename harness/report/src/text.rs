@@ -1,5 +1,7 @@
 //! Numbers and foreign text, for people.
 
+use std::fmt;
+
 use num_bigint::BigUint;
 use trace::thousands;
 
@@ -39,6 +41,12 @@ pub(crate) fn covered(cell: &CellReport) -> String {
         Some(_) if cell.untouched() => "no states".to_owned(),
         _ => format!("{} of {} states", count(&states.covered), count(&states.allowed)),
     }
+}
+
+/// `config.json is empty (atomic-replace)`. The path `.` stands for all that is there.
+pub fn headline(path: &str, kind: impl fmt::Display, invariant: impl fmt::Display) -> String {
+    let what = if path == "." { "the whole tree" } else { path };
+    format!("{what} is {kind} ({invariant})")
 }
 
 /// Text from file names, programs and guest kernels on one line, with nothing that a terminal would obey.

@@ -14,7 +14,7 @@ pub enum Verdict {
     Pass,
     /// Some crash state breaks an invariant.
     Violation,
-    /// No violation so far, but the budget ran out before every state was covered.
+    /// No violation so far, but not every state was covered: most often because the budget ran out.
     Incomplete,
     /// The harness could not judge: something of the run escaped the recorder, or the harness failed.
     Invalid,

@@ -1,7 +1,7 @@
 //! `harness doctor`.
 
 use report::ExitStatus;
-use vm::Paths;
+use vm::{Paths, Standing};
 
 use super::signal::{Manner, Scratch, Signals};
 use super::{Failure, show::print};
@@ -17,14 +17,20 @@ pub fn doctor() -> Result<ExitStatus, Failure> {
     let mut text = String::new();
     let mut packages = mkfs::missing_packages();
     for finding in &machines {
-        match &finding.problem {
-            None => text.push_str(&format!("{:<14} works\n", finding.name)),
-            Some(problem) => text.push_str(&format!("{:<14} no: {problem}\n", finding.name)),
-        }
+        let standing = match &finding.standing {
+            Standing::Boots => "works: a guest boots".to_owned(),
+            Standing::Installed => "is installed".to_owned(),
+            Standing::Unusable(problem) => format!("no: {problem}"),
+        };
+        text.push_str(&format!("{:<14} {standing}\n", finding.name));
     }
     for kind in mkfs::KINDS {
         let there = mkfs::tool_of(kind).is_some_and(|tool| vm::program(&[tool]).is_some());
-        text.push_str(&format!("{:<14} {}\n", format!("mkfs.{kind}"), if there { "works" } else { "is missing" }));
+        text.push_str(&format!(
+            "{:<14} {}\n",
+            format!("mkfs.{kind}"),
+            if there { "is installed" } else { "is missing" }
+        ));
     }
     if vm::program(&["linux.uml"]).is_none() {
         packages.push("user-mode-linux");
@@ -38,6 +44,6 @@ pub fn doctor() -> Result<ExitStatus, Failure> {
         text.push_str(&format!("to install what is missing: apt-get install {}\n", packages.join(" ")));
     }
     print(&text)?;
-    let machine = machines.iter().any(|finding| finding.problem.is_none());
+    let machine = machines.iter().any(|finding| !matches!(finding.standing, Standing::Unusable(_)));
     Ok(if machine && mkfs::missing_packages().is_empty() { ExitStatus::Holds } else { ExitStatus::Machine })
 }

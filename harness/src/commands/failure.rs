@@ -165,6 +165,7 @@ impl From<GuestError> for Failure {
     fn from(error: GuestError) -> Self {
         match error {
             GuestError::Setup { .. } | GuestError::Boot { .. } => Self::lacking(error),
+            GuestError::NotMounted(_) => Self::new(ExitStatus::Usage, error),
             GuestError::Died { .. } | GuestError::Refused(_) => Self::new(ExitStatus::Defect, error),
         }
     }

@@ -107,8 +107,7 @@ fn layers(replayed: &Replayed, shown: &[Shown], model: DiskModel, token: &Token)
             let kept = shown.iter().filter_map(|shown| shown.again.as_ref()).find(|again| again.name == *name)?;
             let epoch = disk::epochs(&kept.log, &model).into_iter().nth(kept.index)?;
             let mut class = first.fates();
-            kept.settled.iter().for_each(|&decision| class.settle(decision));
-            Layers::recovered(&Arc::new(first), &class, &kept.log, &epoch)
+            class.settle_these(&kept.settled).then(|| Layers::recovered(&Arc::new(first), &class, &kept.log, &epoch))?
         }
     };
     layers.fates().allows(&token.state).then_some(layers)
@@ -169,10 +168,8 @@ fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> S
             (false, Invariant::NoLeftovers) => "warning",
             (false, _) => "not durable",
         };
-        lines.push(format!(
-            "{weight}: {} is {} ({}): {}",
-            finding.path, finding.kind, finding.invariant, finding.observed
-        ));
+        let headline = report::headline(&finding.path.to_string(), finding.kind, &finding.invariant);
+        lines.push(format!("{weight}: {headline}: {}", finding.observed));
         if let Some(reason) =
             checker::reason(&subject.trace, &finding.invariant, finding.kind, &finding.path, &rebuilt.moment)
         {

@@ -35,8 +35,12 @@ fn trace_of(calls: Vec<Call>) -> Trace {
     Trace { command: vec![], before, ops, after: Tree::default(), limits: vec![], outside: vec![] }
 }
 
+fn judge_unless(stop: bool, trace: Trace) -> Option<ProcessReport> {
+    process_crash(&Subject::of("test".into(), vec![], trace, Bounds::default()).unwrap(), &AtomicBool::new(stop))
+}
+
 fn judge(trace: Trace) -> ProcessReport {
-    process_crash(&Subject::of("test".into(), vec![], trace, Bounds::default()).unwrap())
+    judge_unless(false, trace).unwrap()
 }
 
 fn wrong(report: &ProcessReport) -> Vec<(Kind, u64, Option<usize>, Option<u64>)> {
@@ -45,6 +49,12 @@ fn wrong(report: &ProcessReport) -> Vec<(Kind, u64, Option<usize>, Option<u64>)>
         (violation.kind, violation.states, op, violation.killed.written)
     };
     report.violations.iter().map(of).collect()
+}
+
+/// Not a report on some of the points, which could not be told from one on all.
+#[test]
+fn nothing_is_said_after_a_stop() {
+    assert_eq!(judge_unless(true, trace_of(vec![open(0, "config", TRUNCATE)])), None);
 }
 
 #[test]
@@ -109,6 +119,7 @@ proptest! {
             if point.ended == 2 {
                 found.push((point.written.unwrap_or(0) as usize, tree.file(&"f".into()).unwrap().to_vec()));
             }
+            ControlFlow::Continue(())
         }).unwrap();
         prop_assert_eq!(found.len(), 1 + cuts(offset as u64, length as u64).count());
         for (written, content) in found {

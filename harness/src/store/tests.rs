@@ -16,7 +16,7 @@ impl Runs {
 
     /// A run that has recorded its programs, and no more.
     fn begin(&self, second: u32) -> Store {
-        let store = Store::create(&self.path().join(format!("{second}-{RUN}"))).unwrap();
+        let (store, _) = Store::create(&self.path().join(format!("{second}-{RUN}"))).unwrap();
         let kept = Kept {
             version: VERSION,
             machine: "uml".into(),
@@ -109,7 +109,7 @@ fn the_first_kernel_is_the_one_that_is_kept() {
     assert!(["6.1", "6.12"].contains(&first.as_str()));
     assert_eq!(kept, vec![first; 4]);
     let names: Vec<_> = fs::read_dir(store.directory()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(names.len(), 3, "nothing of those that came too late: {names:?}");
+    assert_eq!(names.len(), 4, "nothing of those that came too late: {names:?}");
 }
 
 #[test]
@@ -120,13 +120,35 @@ fn a_new_run_forgets_what_an_older_one_left_in_its_directory() {
     show(&store, 12, State::default());
     finish(&store);
     store.keep_kernel("6.1").unwrap();
-    let own = ["cell-0-schedule-0.txt", "cell-0-schedule-.log", "cell-0-schedule-+1.log", "notes"];
+    store.write("workload-3.trace", b"").unwrap();
+    let own = [
+        "workload-.trace",
+        "workload-03.trace",
+        "cell-0-schedule-0.txt",
+        "cell-0-schedule-.log",
+        "cell-0-schedule-+1.log",
+        "notes",
+    ];
     own.iter().for_each(|name| store.write(name, b"").unwrap());
     runs.begin(10);
     let left = fs::read_dir(store.directory()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut left: Vec<String> = left.collect();
     left.sort();
-    let mut expected = [&own[..], &["replay.json", "run-id"]].concat();
+    let mut expected = [&own[..], &["lock", "replay.json", "run-id"]].concat();
     expected.sort();
     assert_eq!(left, expected);
+}
+
+/// Whether it begins anew or goes on: what the first has found is still there afterwards.
+#[test]
+fn a_directory_in_which_a_run_is_at_work_is_left_alone() {
+    let runs = Runs::new();
+    let store = runs.begin(10);
+    let _lock = store.lock().unwrap();
+    let here = runs.path().display().to_string();
+    let refused = |error: StoreError| error.to_string().replace(&here, "[RUNS]");
+    let expected = format!("failed to lock [RUNS]/10-{RUN}/lock: another run is at work in this directory");
+    assert_eq!(refused(Store::create(store.directory()).err().unwrap()), expected);
+    assert_eq!(refused(store.lock().err().unwrap()), expected);
+    assert_eq!(store.id().unwrap(), RUN);
 }

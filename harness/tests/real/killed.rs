@@ -1,6 +1,7 @@
 //! A program that is really killed leaves what one of the points of its whole run says.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use harness::process::{Crash, points};
 use report::Verdict;
@@ -51,7 +52,11 @@ fn each_real_kill_is_one_of_the_points_in_order() {
     let whole = record(1000);
     assert_eq!(record::exit_status(&whole), Some(0));
     let mut all = Vec::new();
-    points(&whole, |_, tree| all.push(contents(&tree))).unwrap();
+    points(&whole, |_, tree| {
+        all.push(contents(&tree));
+        ControlFlow::Continue(())
+    })
+    .unwrap();
     let mut at = 0;
     for steps in 0..12 {
         let killed = record(steps);

@@ -39,7 +39,7 @@ async fn the_whole_path_on_qemu() {
 async fn all_guests_of_a_run_have_one_kernel() {
     let Some(uml) = uml() else { return };
     let directory = tempfile::tempdir().unwrap();
-    let store = Store::create(directory.path()).unwrap();
+    let (store, _lock) = Store::create(directory.path()).unwrap();
     let initramfs = uml.initramfs(&Paths::from_environment().cache, &[]).unwrap();
     let (machine, limits) = (Box::new(uml), Limits::default());
     let boot = Boot::new(machine, initramfs, SECTORS, limits, Some(store.clone()));

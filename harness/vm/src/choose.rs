@@ -1,5 +1,7 @@
 //! Which machine this host can run.
 
+use std::fs;
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,12 +21,33 @@ pub enum Choice {
     Uml,
 }
 
+impl Choice {
+    /// The one that finds a machine of this name ([`Machine::name`]), if it is there.
+    pub fn of(machine: &str) -> Self {
+        match machine {
+            "uml" => Self::Uml,
+            _ => Self::Qemu,
+        }
+    }
+}
+
 /// What is known about one kind of machine on this host: `harness doctor`.
 pub struct Finding {
     /// The machine's name.
     pub name: &'static str,
-    /// `None` if it can be used.
-    pub problem: Option<String>,
+    /// Whether it can be used.
+    pub standing: Standing,
+}
+
+/// Whether a kind of machine can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// A guest has booted on it.
+    Boots,
+    /// All that it takes is there. Nothing was booted: emulation takes its time, and nothing but that.
+    Installed,
+    /// It cannot, and why.
+    Unusable(String),
 }
 
 /// Chooses a machine.
@@ -52,16 +75,23 @@ pub async fn choose(choice: Choice, kernel: Option<&Path>, paths: &Paths) -> Res
 
 /// Everything about this host's machines.
 pub async fn survey(paths: &Paths) -> Vec<Finding> {
+    let boots = |outcome: Result<(), String>| outcome.map_or_else(Standing::Unusable, |()| Standing::Boots);
     let kvm = match Qemu::find(&paths.kernels, None, Accelerator::Kvm) {
-        Ok(qemu) => kvm_works(&qemu, paths).await.err(),
-        Err(error) => Some(error.to_string()),
+        Ok(qemu) => boots(kvm_works(&qemu, paths).await),
+        Err(error) => Standing::Unusable(error.to_string()),
     };
-    let emulated = Qemu::find(&paths.kernels, None, Accelerator::Emulated).err().map(|error| error.to_string());
-    let uml = Uml::find(&paths.cache).err().map(|error| error.to_string());
+    let uml = match Uml::find(&paths.cache) {
+        Ok(uml) => boots(boot(&uml, paths, Limits::default()).await.map_err(|error| error.to_string())),
+        Err(error) => Standing::Unusable(error.to_string()),
+    };
+    let emulated = match Qemu::find(&paths.kernels, None, Accelerator::Emulated) {
+        Ok(_) => Standing::Installed,
+        Err(error) => Standing::Unusable(error.to_string()),
+    };
     vec![
-        Finding { name: "qemu-kvm", problem: kvm },
-        Finding { name: "uml", problem: uml },
-        Finding { name: "qemu-emulated", problem: emulated },
+        Finding { name: "qemu-kvm", standing: kvm },
+        Finding { name: "uml", standing: uml },
+        Finding { name: "qemu-emulated", standing: emulated },
     ]
 }
 
@@ -69,32 +99,78 @@ pub async fn survey(paths: &Paths) -> Vec<Finding> {
 /// stock kernel then hangs: so one is booted, with a time limit, and the answer is kept for this QEMU, kernel and host.
 async fn kvm_works(qemu: &Qemu, paths: &Paths) -> Result<(), String> {
     let device = Path::new("/dev/kvm");
-    if let Err(error) = std::fs::OpenOptions::new().read(true).write(true).open(device) {
+    if let Err(error) = fs::OpenOptions::new().read(true).write(true).open(device) {
         return Err(format!("failed to open {}: {error}", device.display()));
     }
-    let host = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let asked = format!("{qemu:?} {host} {boot} {}", vm_images::AGENT.len());
+    let host = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let booted = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let asked = format!("{qemu:?} {host} {booted} {}", vm_images::AGENT.len());
     let digest: String = Sha256::digest(asked.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let kept = paths.cache.join(format!("kvm-{digest}"));
-    match std::fs::read_to_string(&kept) {
-        Ok(text) if text.is_empty() => return Ok(()),
-        Ok(text) => return Err(text),
-        Err(_) => {}
+    match fs::read_to_string(&kept).ok().as_deref().and_then(kept_answer) {
+        Some(Err(reason)) => return Err(format!("{reason} (to have it tried again, remove {})", kept.display())),
+        Some(Ok(())) => return Ok(()),
+        None => {}
     }
-    let answer = probe(qemu, paths).await;
-    let text = answer.as_ref().err().cloned().unwrap_or_default();
-    // Without a cache the next run probes again.
-    let _ = std::fs::create_dir_all(&paths.cache).and_then(|()| std::fs::write(&kept, text));
+    let answer = match boot(qemu, paths, Limits { boot: Duration::from_secs(8), ..Limits::default() }).await {
+        Ok(()) => Ok(()),
+        Err(GuestError::Boot { reason, .. }) => {
+            Err(format!("{} is there, but a guest {reason} on it", device.display()))
+        }
+        // That says nothing about KVM.
+        Err(error) => return Err(error.to_string()),
+    };
+    // Without a cache the next run tries again.
+    let _ = keep(&kept, &answer);
     answer
 }
 
-async fn probe(qemu: &Qemu, paths: &Paths) -> Result<(), String> {
-    let initramfs = qemu.initramfs(&paths.cache, &[]).map_err(|error| error.to_string())?;
-    let limits = Limits { boot: Duration::from_secs(8), ..Limits::default() };
-    match Guest::boot(qemu, &initramfs, 2048, limits).await {
-        Ok(_) => Ok(()),
-        Err(GuestError::Boot { reason, .. }) => Err(format!("/dev/kvm is there, but a guest {reason} on it")),
-        Err(error) => Err(error.to_string()),
+/// Boots a guest, which knows no file system.
+async fn boot(machine: &dyn Machine, paths: &Paths, limits: Limits) -> Result<(), GuestError> {
+    let failed = |error: KernelError| GuestError::Setup { machine: machine.name(), reason: error.to_string() };
+    let initramfs = machine.initramfs(&paths.cache, &[]).map_err(failed)?;
+    Guest::boot(machine, &initramfs, 2048, limits).await.map(drop)
+}
+
+/// How the two answers begin that are kept. Anything else is none, above all an empty file.
+const WORKS: &str = "works\n";
+const DOES_NOT: &str = "does not work\n";
+
+fn kept_answer(text: &str) -> Option<Result<(), String>> {
+    match text.strip_prefix(DOES_NOT) {
+        Some(reason) => Some(Err(reason.to_owned())),
+        None => (text == WORKS).then_some(Ok(())),
+    }
+}
+
+/// Under another name first, so that nobody sees half an answer.
+fn keep(path: &Path, answer: &Result<(), String>) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(directory)?;
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    match answer {
+        Ok(()) => file.write_all(WORKS.as_bytes())?,
+        Err(reason) => write!(file, "{DOES_NOT}{reason}")?,
+    }
+    file.persist(path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_kept_whole_or_is_none() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("cache/kvm");
+        for answer in [Ok(()), Err("a guest hung\non it".to_owned())] {
+            keep(&path, &answer).expect("it is kept");
+            let text = fs::read_to_string(&path).expect("it is there");
+            assert_eq!(kept_answer(&text), Some(answer));
+        }
+        for text in ["", "wor", "works", "does not", "does not work"] {
+            assert_eq!(kept_answer(text), None, "{text}");
+        }
     }
 }

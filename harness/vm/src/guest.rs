@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use disk::{Backing, Hub, Sockets};
 use nix::sys::signal::{Signal, killpg};
@@ -39,7 +39,7 @@ impl Default for Limits {
     }
 }
 
-/// What went wrong with a guest. All but `Refused` and `Setup` mean that the guest is gone.
+/// What went wrong with a guest. `Boot` and `Died` mean that it is gone.
 #[derive(Debug, thiserror::Error)]
 pub enum GuestError {
     /// Nothing was started.
@@ -68,6 +68,9 @@ pub enum GuestError {
         /// The end of its console.
         console: String,
     },
+    /// Its kernel does not take what it is to mount. The guest lives.
+    #[error("the guest agent {0}")]
+    NotMounted(String),
     /// The agent could not do what it was told. The guest lives.
     #[error("the guest agent {0}")]
     Refused(String),
@@ -85,6 +88,8 @@ pub struct Guest {
     /// The longest command so far, MiB.
     largest: u32,
     hello: Hello,
+    /// When it was last asked for a processor of its own, which it has not.
+    crowded: Option<Instant>,
     // Dropped in this order, after the process: the sockets, then the directory they are in.
     _sockets: Sockets,
     _processor: Option<Processor>,
@@ -115,6 +120,7 @@ impl Guest {
         let process = Process::start(machine.command(&launch), &console).map_err(setup)?;
         drop(entered);
         let hello = Hello { kernel: String::new(), write_cache: String::new() };
+        let crowded = (machine.takes_turns() && processor.is_none()).then(Instant::now);
         let mut guest = Self {
             machine: name,
             hub,
@@ -125,6 +131,7 @@ impl Guest {
             patience: machine.patience(),
             largest: 0,
             hello,
+            crowded,
             _sockets: sockets,
             _processor: processor,
             _directory: directory,
@@ -154,6 +161,19 @@ impl Guest {
         &self.hello.kernel
     }
 
+    /// Whether it would be better off if it were booted anew: all processors were others' when it was started, and now
+    /// one is free. Guests that share processors take more than twice the time for a mount, and those that come later
+    /// often live longer.
+    pub fn should_move(&mut self) -> bool {
+        match self.crowded {
+            Some(asked) if asked.elapsed() >= ASK_AGAIN => {
+                self.crowded = Some(Instant::now());
+                Processor::claim().is_some()
+            }
+            _ => false,
+        }
+    }
+
     /// Puts a disk behind the guest's data device. Nothing may be mounted.
     pub fn insert(&self, disk: Box<dyn Backing>) {
         self.hub.swap(disk);
@@ -175,6 +195,7 @@ impl Guest {
         let Limits { command, mebibyte, step, .. } = self.limits;
         self.hub.command(&bytes);
         match self.answer(command + mebibyte * self.largest + step * steps).await? {
+            Reply::NotMounted(reason) => Err(GuestError::NotMounted(reason)),
             Reply::Failed(reason) => Err(GuestError::Refused(reason)),
             reply => Ok(reply),
         }
@@ -221,6 +242,10 @@ fn end_of(console: &str) -> String {
     let panic = before.iter().find(|line| line.contains("Kernel panic"));
     panic.into_iter().chain(last).copied().collect::<Vec<_>>().join("\n")
 }
+
+/// How often a guest without a processor of its own looks for one: so rarely that it costs nothing, however many there
+/// are.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long the disk lets writes wait at most when a replay asks it to be slow: longer than a commit takes that does
 /// not need them, so that it can overtake them.
@@ -321,7 +346,39 @@ fn leash(leader: &Child) -> std::io::Result<Child> {
 
 #[cfg(test)]
 mod tests {
-    use super::end_of;
+    use super::*;
+    use crate::{Paths, Uml};
+
+    #[tokio::test]
+    async fn a_guest_that_found_no_processor_free_moves_once_there_is_one() {
+        // What claims a processor is of this network only, so that guests of other tests are not in the way.
+        if let Err(error) = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET) {
+            return eprintln!("skipped, because a network of its own was refused: {error}");
+        }
+        let paths = Paths::from_environment();
+        let machine = match Uml::find(&paths.cache) {
+            Ok(machine) => machine,
+            Err(error) => return eprintln!("skipped, because {error}"),
+        };
+        let others: Vec<Processor> = std::iter::from_fn(Processor::claim).collect();
+        if others.is_empty() {
+            return eprintln!("skipped, because this process may use fewer processors than it sees");
+        }
+        let initramfs = machine.initramfs(&paths.cache, &["ext4".to_owned()]).expect("an initramfs");
+        let boot = || Guest::boot(&machine, &initramfs, 2048, Limits::default());
+
+        let mut crowded = boot().await.expect("a guest");
+        tokio::time::sleep(ASK_AGAIN).await;
+        assert!(!crowded.should_move(), "all processors are others'");
+        drop(others);
+        tokio::time::sleep(ASK_AGAIN).await;
+        assert!(crowded.should_move());
+        drop(crowded);
+
+        let mut settled = boot().await.expect("a guest");
+        tokio::time::sleep(ASK_AGAIN).await;
+        assert!(!settled.should_move(), "it has one");
+    }
 
     #[test]
     fn the_reason_of_a_panic_is_kept_however_long_the_trace() {

@@ -40,13 +40,14 @@ impl Paths {
         let home = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
         let home = home.map(|cache| cache.join("crash-harness"));
         let mine = std::env::temp_dir().join(format!("crash-harness-{}", nix::unistd::geteuid()));
-        let mine = std::path::absolute(&mine).unwrap_or(mine);
         let cache = match &home {
             Some(home) if usable(home) => home.clone(),
             // What lies in a directory that everyone can write to may be anyone's, and machines are started with it.
             _ if usable(&mine) && is_mine(&mine) => mine,
             _ => tempfile::env::temp_dir().join("cache"),
         };
+        // The temporary directory may have been given as a relative one.
+        let cache = std::path::absolute(&cache).unwrap_or(cache);
         let kernels = set("HARNESS_KERNELS").unwrap_or_else(|| home.as_ref().unwrap_or(&cache).join("kernels"));
         Self { kernels, cache }
     }

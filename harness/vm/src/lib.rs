@@ -12,7 +12,7 @@ mod processor;
 mod qemu;
 mod uml;
 
-pub use choose::{Choice, Finding, choose, survey};
+pub use choose::{Choice, Finding, Standing, choose, survey};
 pub use guest::{Guest, GuestError, Limits};
 pub use kernel::{KernelError, Paths, program};
 pub use machine::{Accelerator, Launch, Machine};

@@ -1,12 +1,13 @@
 //! Guests really boot, take the disk's cache for volatile, mount, and see a fresh file system.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 
 use checker::{EntryKind, Mount};
 use disk::{Backing, DirectDisk, Image, Queueing, Refused};
 use protocol::{Command, Filesystem, Reply};
-use trace::{RelPath, Tree};
-use vm::{Guest, Limits, Machine, Paths, Uml, program};
+use trace::{Kind, Node, RelPath, Tree};
+use vm::{Guest, GuestError, Limits, Machine, Paths, Uml, program};
 
 fn mkfs(kind: &str) -> Option<Image> {
     let tool = program(&[&format!("mkfs.{kind}")])?;
@@ -97,17 +98,43 @@ async fn flushes_reach_the_disk() {
     assert!(disk.downcast::<Counting>().expect("the disk that was put in").flushes > 0);
 }
 
-#[tokio::test]
-async fn options_that_the_kernel_does_not_know_are_refused_in_its_own_words() {
+/// A guest, and a fresh ext4 in it; nothing if this machine lacks what that takes.
+async fn guest_with_ext4() -> Option<Guest> {
     let paths = Paths::from_environment();
     let (Ok(machine), Some(image)) = (Uml::find(&paths.cache), mkfs("ext4")) else {
-        return eprintln!("skipped, because User Mode Linux or mkfs.ext4 is missing");
+        eprintln!("skipped, because User Mode Linux or mkfs.ext4 is missing");
+        return None;
     };
     let initramfs = machine.initramfs(&paths.cache, &["ext4".to_owned()]).expect("an initramfs");
-    let booted = Guest::boot(&machine, &initramfs, image.sectors(), Limits::default()).await;
-    let mut guest = booted.expect("a guest");
+    let guest = Guest::boot(&machine, &initramfs, image.sectors(), Limits::default()).await.expect("a guest");
     guest.insert(Box::new(DirectDisk { image }));
-    let filesystem = Filesystem { kind: "ext4".into(), options: "frobnicate".into() };
-    let error = guest.call(&Command::Populate { filesystem, tree: Tree::default() }).await.expect_err("a refusal");
-    assert!(error.to_string().contains("frobnicate"), "{error}");
+    Some(guest)
+}
+
+fn populate(options: &str, tree: &Tree) -> Command {
+    let filesystem = Filesystem { kind: "ext4".into(), options: options.into() };
+    Command::Populate { filesystem, tree: tree.clone() }
+}
+
+#[tokio::test]
+async fn options_with_which_nothing_can_be_tested_are_refused_in_the_kernels_own_words() {
+    let Some(mut guest) = guest_with_ext4().await else { return };
+    for (options, words) in [("frobnicate", "frobnicate"), ("ro", "nothing can be written")] {
+        let error = guest.call(&populate(options, &Tree::default())).await.expect_err("a refusal");
+        assert!(matches!(&error, GuestError::NotMounted(reason) if reason.contains(words)), "{options}: {error}");
+    }
+    guest.call(&populate("", &Tree::default())).await.expect("the disk was free");
+}
+
+/// What one workload brings along that a file system does not take is no reason to give up the others.
+#[tokio::test]
+async fn files_that_cannot_be_built_are_another_matter() {
+    let Some(mut guest) = guest_with_ext4().await else { return };
+    let mut tree = Tree::default();
+    let node = |kind, inode, xattrs| Node { kind, mode: 0o755, uid: 0, gid: 0, inode, xattrs };
+    let odd = BTreeMap::from([("user.odd".into(), vec![b'x'; 60_000])]);
+    tree.0.insert(RelPath::root(), node(Kind::Directory, 1, BTreeMap::new()));
+    tree.0.insert("f".into(), node(Kind::File(Default::default()), 2, odd));
+    let error = guest.call(&populate("", &tree)).await.expect_err("more than a block of ext4 holds");
+    assert!(matches!(&error, GuestError::Refused(reason) if reason.contains("failed to build f")), "{error}");
 }

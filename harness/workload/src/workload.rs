@@ -32,6 +32,6 @@ pub struct Workload {
     pub check: Option<Vec<String>>,
     /// How long `setup` and `command` may each take.
     pub time_limit: Duration,
-    /// Environment variables of `setup` and `command`, as written.
+    /// Environment variables of `setup`, `command` and `check`, as written.
     pub env: BTreeMap<String, String>,
 }

@@ -45,9 +45,7 @@ fn main() -> ExitCode {
             }
         };
         let outcome = match command {
-            Command::Populate { filesystem, tree } => {
-                populate::populate(&disk, &filesystem, &tree).map(|()| Reply::Done)
-            }
+            Command::Populate { filesystem, tree } => populate::populate(&disk, &filesystem, &tree),
             Command::Trace { calls, live } => {
                 trace = replay::Recorded { calls, live };
                 Ok(Reply::Done)
@@ -62,7 +60,6 @@ fn main() -> ExitCode {
             Command::Observe { filesystem, mark } => {
                 observe::observe(&disk, &filesystem, &guide, mark, &mut mailbox).map(Reply::Observed)
             }
-            Command::Shutdown => break,
         };
         reply = outcome.unwrap_or_else(Reply::Failed);
     }

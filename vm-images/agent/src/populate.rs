@@ -8,26 +8,31 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 
-use protocol::Filesystem;
+use nix::sys::statvfs::FsFlags;
+use protocol::{Filesystem, Reply};
 use trace::{Kind, Node, RelPath, Tree};
 
 use crate::commit::{COMMIT_FILE, Commit};
 use crate::{MOUNT, WORK, calls, observe, rest};
 
 /// Mounts, builds `tree`, unmounts cleanly.
-pub fn populate(disk: &Path, filesystem: &Filesystem, tree: &Tree) -> Result<(), String> {
+pub fn populate(disk: &Path, filesystem: &Filesystem, tree: &Tree) -> Result<Reply, String> {
     calls::set_clock(calls::Phase::Populate);
-    observe::mount(disk, filesystem, "").map_err(|(errno, log)| {
-        let reason = std::io::Error::from_raw_os_error(errno);
-        format!(
-            "failed to mount a fresh {} with the options \"{}\": {reason}\n{log}",
-            filesystem.kind, filesystem.options
-        )
-    })?;
+    let Filesystem { kind, options } = filesystem;
+    let not =
+        |reason| Ok(Reply::NotMounted(format!("cannot mount a fresh {kind} with the options \"{options}\": {reason}")));
+    if let Err((errno, log)) = observe::mount(disk, filesystem, "") {
+        return not(format!("{}\n{log}", std::io::Error::from_raw_os_error(errno)));
+    }
+    let flags = nix::sys::statvfs::statvfs(MOUNT).map(|about| about.flags());
+    if flags.is_ok_and(|flags| flags.contains(FsFlags::ST_RDONLY)) {
+        observe::unmount(filesystem, disk)?;
+        return not("then nothing can be written to it".to_owned());
+    }
     let built = settle(disk, filesystem).and_then(|()| build(tree)).and_then(|()| store(disk, filesystem, tree));
     // Whatever happened, the disk must be free for the next command.
     let unmounted = observe::unmount(filesystem, disk);
-    built.and(unmounted)
+    built.and(unmounted).map(|()| Reply::Done)
 }
 
 /// Mounts and unmounts once: what a file system does only at its first mount, in the background and therefore now

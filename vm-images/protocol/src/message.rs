@@ -72,8 +72,6 @@ pub enum Command {
         /// Whether to send a mark ([`frame::MOUNTED`](crate::frame::MOUNTED)) when the mount has ended.
         mark: bool,
     },
-    /// Power off.
-    Shutdown,
 }
 
 /// What the agent says once, after booting.
@@ -96,6 +94,8 @@ pub enum Reply {
     Replayed(Observation),
     /// After [`Command::Observe`].
     Observed(Observation),
+    /// After [`Command::Populate`]: the kernel does not mount a fresh file system of this kind with these options.
+    NotMounted(String),
     /// The command could not be carried out: what was tried, on what, why it failed.
     Failed(String),
 }
