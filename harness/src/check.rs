@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -100,13 +101,21 @@ pub struct KeptCheck {
     command: Vec<String>,
     /// The workload's environment variables, as written.
     env: BTreeMap<String, String>,
+    /// A hash of the program and of the files that its arguments name: what judges.
+    #[serde(default)]
+    files: String,
 }
 
 impl KeptCheck {
+    /// A hash of the files that judge.
+    pub fn files(&self) -> &str {
+        &self.files
+    }
+
     /// A workload of this name with this check, and no more than a check needs.
     pub fn workload(&self, name: &str) -> Result<Workload, workload::Error> {
         let bare = Workload::bare(vec![name.into()], None)?;
-        let Self { directory, command, env } = self.clone();
+        let Self { directory, command, env, files: _ } = self.clone();
         Ok(Workload { name: name.into(), directory, check: Some(command), env, ..bare })
     }
 }
@@ -158,7 +167,22 @@ impl Checker {
     /// What is kept of it with the results.
     pub fn kept(&self) -> KeptCheck {
         let Workload { directory, env, .. } = &self.workload;
-        KeptCheck { directory: directory.clone(), command: self.command().to_vec(), env: env.clone() }
+        let files = self.files();
+        KeptCheck { directory: directory.clone(), command: self.command().to_vec(), env: env.clone(), files }
+    }
+
+    /// A hash of the files that the command names. What these load in turn is not looked at.
+    fn files(&self) -> String {
+        let nowhere = Path::new("/nonexistent");
+        let Ok(Some(invocation)) = self.workload.check_in(nowhere, nowhere) else { return String::new() };
+        let mut hasher = Sha256::new();
+        let named = invocation.argv.iter().map(PathBuf::from).filter(|path| path.is_absolute());
+        for path in std::iter::once(invocation.program).chain(named).filter(|path| path.is_file()) {
+            let content = fs::read(path).unwrap_or_default();
+            hasher.update((content.len() as u64).to_le_bytes());
+            hasher.update(content);
+        }
+        hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// What the check says about a crash state whose files were read whole (see [`LARGEST_FILE`]): at most one finding.
@@ -218,8 +242,20 @@ impl Checker {
 
 type Entries = BTreeMap<RelPath, Entry>;
 
-/// Unpacks a tree, runs the check in it, and says what that came to.
+/// Runs the check, and once more if it was killed: a busy host may have let it wait for too long, or killed it for want
+/// of memory, and only what happens twice is the tree's own doing.
 fn run(workload: &Workload, entries: &Entries, acks: &[u8], stop: &AtomicBool) -> Result<Verdict, CheckError> {
+    let (verdict, killed) = run_once(workload, entries, acks, stop)?;
+    if killed { Ok(run_once(workload, entries, acks, stop)?.0) } else { Ok(verdict) }
+}
+
+/// Unpacks a tree, runs the check in it, and says what that came to, and whether it was killed.
+fn run_once(
+    workload: &Workload,
+    entries: &Entries,
+    acks: &[u8],
+    stop: &AtomicBool,
+) -> Result<(Verdict, bool), CheckError> {
     let name = || workload.name.clone();
     for (path, entry) in entries {
         match &entry.kind {
@@ -229,7 +265,8 @@ fn run(workload: &Workload, entries: &Entries, acks: &[u8], stop: &AtomicBool) -
                 return Err(CheckError::TooLarge { name: name(), path: path.clone(), size: *size });
             }
             EntryKind::File { .. } | EntryKind::Unreadable { .. } | EntryKind::Directory { error: Some(_) } => {
-                return Ok(Some((Kind::ReadError, format!("{path} cannot be read, so the check has no whole tree"))));
+                let observed = format!("{path} cannot be read, so the check has no whole tree");
+                return Ok((Some((Kind::ReadError, observed)), false));
             }
             _ => {}
         }
@@ -239,7 +276,7 @@ fn run(workload: &Workload, entries: &Entries, acks: &[u8], stop: &AtomicBool) -
     let tree = unpacked.tree();
     let file: PathBuf = unpacked.beside("acks");
     fs::write(&file, acks).map_err(|source| failed(UnpackError::Io { path: RelPath::from("acks"), source }))?;
-    let Some(invocation) = workload.check_in(&tree, &file)? else { return Ok(None) };
+    let Some(invocation) = workload.check_in(&tree, &file)? else { return Ok((None, false)) };
     let ended = invocation.run(Some(TIME_LIMIT), stop);
     let (end, output) = ended.map_err(|source| CheckError::NotStarted { name: name(), source })?;
     // Names of temporary directories are another every time.
@@ -250,11 +287,14 @@ fn run(workload: &Workload, entries: &Entries, acks: &[u8], stop: &AtomicBool) -
         lines => lines.join(" | "),
     };
     match end {
-        End::Exited(status) if status.success() => Ok(None),
-        End::Exited(status) => Ok(Some((Kind::CheckFailed, format!("{}: {said}", Ended::from(status))))),
+        End::Exited(status) if status.success() => Ok((None, false)),
+        End::Exited(status) => {
+            let observed = format!("{}: {said}", Ended::from(status));
+            Ok((Some((Kind::CheckFailed, observed)), status.signal().is_some()))
+        }
         End::TimedOut => {
             let limit = TIME_LIMIT.as_secs();
-            Ok(Some((Kind::CheckTimedOut, format!("still running after {limit} s, and killed: {said}"))))
+            Ok((Some((Kind::CheckTimedOut, format!("still running after {limit} s, and killed: {said}"))), true))
         }
         End::Stopped => Err(CheckError::Interrupted { name: name() }),
     }

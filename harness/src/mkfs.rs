@@ -93,6 +93,13 @@ pub fn tool_of(kind: &str) -> Option<&'static str> {
     tool(kind).map(|(tool, ..)| tool)
 }
 
+/// What the tool that makes this file system says of its version, on one line; empty if it says nothing.
+pub fn version(kind: &str) -> String {
+    let output = tool_of(kind).and_then(|tool| Command::new(vm::program(&[tool])?).arg("-V").output().ok());
+    let said = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
+    String::from_utf8_lossy(&said).lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ")
+}
+
 /// The Debian packages whose tools are missing on this host.
 pub fn missing_packages() -> Vec<&'static str> {
     let there = |tool: &str| vm::program(&[tool]).is_some();

@@ -12,7 +12,7 @@ pub fn moment(plan: &Plan, epoch: &Epoch, volatile: &[WriteEntry], survived: imp
     let made = survived.into_iter().filter_map(|write| volatile.get(write as usize)).map(|write| write.step + 1).max();
     Moment {
         begun_earliest: plan.ops_begun(made.unwrap_or(0).max(epoch.ended_first) as usize),
-        ended_latest: plan.ops_begun(epoch.ended_last as usize),
+        ended_latest: plan.ops_ended(epoch.ended_last as usize),
     }
 }
 
@@ -60,6 +60,16 @@ mod tests {
         let writes = written_in(&[0]);
         assert_eq!(moment(&plan(), &epoch, &writes, [0]), Moment { begun_earliest: 3, ended_latest: 3 });
         assert_eq!(begun_latest(&plan(), &epoch), 4, "op 3 was under way");
+    }
+
+    /// Op 1 promised nothing, and was over when op 2 began.
+    #[test]
+    fn an_op_that_failed_is_over_once_the_one_before_it_is() {
+        let ended = |steps| {
+            moment(&plan(), &Epoch { durable: 0, volatile: vec![], ended_first: 0, ended_last: steps }, &[], [])
+        };
+        let latest: Vec<usize> = (0..=4).map(|steps| ended(steps).ended_latest).collect();
+        assert_eq!(latest, [0, 2, 3, 3, 4]);
     }
 
     #[test]

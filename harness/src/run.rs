@@ -1,6 +1,6 @@
 //! One run: workloads, each on each file system, explored and reported.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,12 +20,13 @@ use crate::cell::{Budget, Cell};
 use crate::check::Checker;
 use crate::guests::Boot;
 use crate::journal::Journal;
+use crate::mkfs;
 use crate::process::{Crash, process_crash};
 use crate::store::{Kept, KeptAgain, KeptCell, KeptWorkload, Lock, Shown, Store, StoreError, VERSION};
 use crate::subject::{Bounds, Subject, SubjectError};
 use crate::tally::{Example, Violation};
 use crate::unit::{self, Replayed};
-use crate::words::cell_report;
+use crate::words::{cell_report, explored};
 use crate::worker::{Shared, WorkError, work};
 
 /// What a run is asked to do.
@@ -95,6 +96,22 @@ pub enum RunError {
         /// The release of the kernel that it was begun on.
         was: String,
         /// Of the one that there is.
+        is: String,
+    },
+    /// Something else is not as it was.
+    #[error(
+        "the run in {} was begun with another {what} ({was}; here: {is}): what it has found may not be what would be \
+         found now; begin it again",
+        directory.display()
+    )]
+    Changed {
+        /// The run.
+        directory: PathBuf,
+        /// What.
+        what: String,
+        /// As it was.
+        was: String,
+        /// As it is.
         is: String,
     },
     /// Perhaps another kernel.
@@ -229,6 +246,7 @@ pub async fn run(
         seed: options.seed,
         cells: kept,
         workloads: subjects.iter().map(keep).collect(),
+        tools: tools(&options.filesystems),
     };
     store.keep(&id, &kept)?;
     let begun = Begun { id, subjects, kept, store, _lock: lock, machine };
@@ -255,6 +273,7 @@ pub async fn resume(
         let damaged = |problem| store.damaged("replay.json", problem);
         subjects.push(Arc::new(workload.subject(store.trace(index)?, kept.bounds(), stop).map_err(damaged)??));
     }
+    is_as_it_was(&kept, &subjects, &store)?;
     let machine = choose(Choice::of(&kept.machine), kept.kernel.as_deref(), paths, stop).await?;
     if machine.name() != kept.machine {
         return Err(RunError::OtherMachine { was: kept.machine, is: machine.name().into() });
@@ -266,6 +285,31 @@ pub async fn resume(
         () = stopped(stop) => return Err(RunError::Interrupted),
     }
     explore(begun, workers, limits, paths, stop, events).await
+}
+
+/// What findings depend on beside the guest: this harness, and what makes file systems.
+fn tools(filesystems: &[Filesystem]) -> BTreeMap<String, String> {
+    let kinds: BTreeSet<&str> = filesystems.iter().map(|filesystem| filesystem.kind.as_str()).collect();
+    let mkfs = kinds.into_iter().map(|kind| (format!("mkfs.{kind}"), mkfs::version(kind)));
+    std::iter::once(("build of the harness".to_owned(), env!("HARNESS_BUILD").to_owned())).chain(mkfs).collect()
+}
+
+/// Refuses to mix what a run has found with what would be found now, by other means.
+fn is_as_it_was(kept: &Kept, subjects: &[Arc<Subject>], store: &Store) -> Result<(), RunError> {
+    let checks = |workload: &str| format!("check of {workload}");
+    let was = kept.tools.iter().map(|(what, which)| (what.clone(), which.clone()));
+    let was =
+        was.chain(kept.workloads.iter().filter_map(|it| Some((checks(&it.name), it.check.as_ref()?.files().into()))));
+    let mut is = tools(&kept.cells.iter().map(KeptCell::filesystem).collect::<Vec<_>>());
+    is.extend(subjects.iter().filter_map(|it| Some((checks(&it.name), it.checker.as_ref()?.kept().files().into()))));
+    let was: BTreeMap<String, String> = was.collect();
+    for (what, is) in is {
+        let was = was.get(&what).cloned().unwrap_or_else(|| "unknown".into());
+        if was != is {
+            return Err(RunError::Changed { directory: store.directory().into(), what, was, is });
+        }
+    }
+    Ok(())
 }
 
 /// A run whose programs have been recorded.
@@ -379,7 +423,8 @@ async fn explore(
         cut.get_or_insert(RunError::Interrupted);
         Vec::new()
     });
-    let report = Report::with_process_crashes(cells, killed);
+    let explored = Some(explored(kept.model, kept.schedules, kept.recovery_crashes));
+    let report = Report { explored, ..Report::with_process_crashes(cells, killed) };
     let written = report::write_results(&report, store.directory());
     if let Some(error) = cut.take_if(|_| report.cells.iter().all(|cell| cell.crash_states.mounts == 0)) {
         return Err(error);

@@ -274,6 +274,17 @@ impl Plan {
         };
         self.origins[..steps.min(self.origins.len())].iter().rev().find_map(op).unwrap_or(0)
     }
+
+    /// How many ops at most had ended once the first `steps` steps had, counted likewise: all before the next one that is
+    /// replayed, which may be under way.
+    pub fn ops_ended(&self, steps: usize) -> usize {
+        let op = |origin: &Origin| match origin {
+            Origin::Op(index) => Some(*index),
+            Origin::Work(_) => None,
+        };
+        let next = self.origins.get(steps..).and_then(|later| later.iter().find_map(op));
+        next.unwrap_or_else(|| self.ops_begun(steps))
+    }
 }
 
 /// Bytes that a trace writes, start state included: what the disk must have room for.

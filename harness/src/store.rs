@@ -1,5 +1,6 @@
 //! A results directory: the report, and what `harness replay` needs to rebuild the states that the report shows.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -46,6 +47,9 @@ pub struct Kept {
     pub cells: Vec<KeptCell>,
     /// The workloads.
     pub workloads: Vec<KeptWorkload>,
+    /// What else findings depend on, by its name, and which it was.
+    #[serde(default)]
+    pub tools: BTreeMap<String, String>,
 }
 
 /// Raised with every change of what is kept.

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use checker::{Invariant, describe, reason};
-use disk::{State, WriteEntry};
-use report::{CellReport, CrashStates, OpRef, Schedules, ViolationReport, WriteRef, durable_after_exit};
+use disk::{CacheKind, DiskModel, State, TearKind, WriteEntry};
+use report::{
+    CellReport, CrashStates, Explored, OpRef, Schedules, Tear, ViolationReport, WriteRef, durable_after_exit,
+};
 use trace::{Call, RelPath, Trace, thousands};
 
 use crate::cell::{Cell, CellResult};
@@ -127,6 +129,21 @@ pub fn violation_report(
     }
 }
 
+/// Which crash states a run is about.
+pub fn explored(model: DiskModel, schedules: u32, recovery_crashes: bool) -> Explored {
+    let disk = match model.cache {
+        CacheKind::Writeback => "writeback",
+        CacheKind::Writethrough => "writethrough",
+        CacheKind::Lying => "lying",
+    };
+    let tear = match model.tear {
+        TearKind::None => Tear::None,
+        TearKind::One => Tear::One,
+        TearKind::Any => Tear::Any,
+    };
+    Explored { disk: disk.into(), tear, sector: model.unit * disk::SECTOR as u32, schedules, recovery_crashes }
+}
+
 /// An op for people.
 pub fn op_ref(trace: &Trace, index: usize) -> OpRef {
     OpRef { index, text: trace.ops.get(index).map_or_else(String::new, ToString::to_string) }
@@ -171,16 +188,17 @@ fn writes(cell: &Cell, unit: &Unit, path: &RelPath, example: &Example) -> Writes
                 WriteRef { write: format!("{text} (recovery){fate}"), op: None }
             }
         };
-        let lost_units = example.state.lost_units.iter().filter(|(write, _)| *write == index).count();
+        let unit = cell.model.unit;
+        let lost_units = example.state.lost_units.iter().filter(|(write, _)| *write == index);
+        let lost_bytes: u64 = lost_units.map(|&(_, lost)| write.bytes_in(lost..lost + 1, unit)).sum();
         let torn = example.state.torn.iter().find(|(write, _)| *write == index);
         match &example.state {
             State { lost: all, .. } if all.contains(&index) => writes.lost.push(told(write, "")),
             _ if let Some((_, tear)) = torn => {
-                writes.kept.push(told(write, &format!(", torn: {}", tear_text(*tear, cell.model.unit))));
+                writes.kept.push(told(write, &format!(", torn: {}", tear_text(*tear, write, unit))));
             }
-            _ if lost_units > 0 => {
-                let bytes = thousands(lost_units as u64 * u64::from(cell.model.unit) * disk::SECTOR as u64);
-                writes.kept.push(told(write, &format!(", torn: {bytes} bytes of it lost")));
+            _ if lost_bytes > 0 => {
+                writes.kept.push(told(write, &format!(", torn: {} bytes of it lost", thousands(lost_bytes))));
             }
             _ => writes.kept.push(told(write, "")),
         }
@@ -197,8 +215,8 @@ fn writes(cell: &Cell, unit: &Unit, path: &RelPath, example: &Example) -> Writes
     writes
 }
 
-fn tear_text(tear: disk::Tear, unit: u32) -> String {
-    let bytes = |boundary: u32| thousands(u64::from(boundary) * u64::from(unit) * disk::SECTOR as u64);
+fn tear_text(tear: disk::Tear, write: &WriteEntry, unit: u32) -> String {
+    let bytes = |boundary: u32| thousands(write.bytes_in(0..boundary, unit));
     match tear {
         disk::Tear::Head(boundary) => format!("only its first {} bytes survived", bytes(boundary)),
         disk::Tear::Tail(boundary) => format!("its first {} bytes were lost", bytes(boundary)),

@@ -184,6 +184,8 @@ impl<'a> Worker<'a> {
                 cell.failed(error.to_string());
                 Err(error.into())
             }
+            // Ctrl-C ended a check: that says nothing about the cell, which keeps what it has.
+            Err(_) if self.shared.stop.load(Ordering::Relaxed) => Ok(()),
             Err(error) => {
                 // A guest that could not follow may have something mounted.
                 self.slot.lost();
@@ -328,7 +330,8 @@ impl<'a> Worker<'a> {
             fates.settle_all(&example.state);
             let findings = judge(cell, &fates, &observation, &example.moment).await?;
             let same = |finding: &Finding| {
-                (&finding.path, &finding.invariant, finding.kind) == (&key.path, &key.invariant, key.kind)
+                (&finding.path, &finding.invariant, finding.kind, !finding.fails)
+                    == (&key.path, &key.invariant, key.kind, key.told_only)
             };
             if !findings.iter().any(same) {
                 let Key { path, invariant, kind, .. } = &key;

@@ -16,9 +16,9 @@ struct Given {
     op: usize,
     /// What the name stood for then.
     step: Step,
-    /// The first op after it that grew the file behind what was promised, and the first that did anything else to it.
+    /// The first op after it that grew the file behind what was promised, if that was before any that did anything else
+    /// to it.
     grown: Option<usize>,
-    changed: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -84,14 +84,13 @@ impl FileRules {
         for rule in &mut self.durable {
             let give = |op: &usize| {
                 let step = timeline.at(*op)?.clone();
-                let mut given = Given { op: *op, step, grown: None, changed: None };
+                let mut given = Given { op: *op, step, grown: None };
                 let promised = match given.step.point {
                     Point::Bytes { length, .. } => length,
                     Point::Other(_) => u64::MAX,
                 };
                 for later in timeline.steps().iter().filter_map(|step| step.op).filter(|later| later > op) {
                     if promised > unchanged_up_to(&trace.ops[later].call) {
-                        given.changed = Some(later);
                         break;
                     }
                     given.grown.get_or_insert(later);
@@ -194,10 +193,11 @@ impl FileRules {
         {
             return true;
         }
-        // A file that has only grown since keeps the promise as long as it begins with what was promised.
-        let only_grown = given.grown.is_some_and(begun) && !given.changed.is_some_and(begun);
+        // A file that has grown since keeps the promise as long as it begins with what was promised, also where what
+        // came after that may have begun: none of it need have reached the disk.
+        let has_grown = given.grown.is_some_and(begun);
         match (found, self.timeline.bytes(&given.step.point)) {
-            (Found::File { bytes, .. }, Some(promised)) => only_grown && bytes.starts_with(promised),
+            (Found::File { bytes, .. }, Some(promised)) => has_grown && bytes.starts_with(promised),
             _ => false,
         }
     }

@@ -188,6 +188,25 @@ fn a_log_that_grows_keeps_its_promises() {
     assert_eq!(one(b"Xabb", 7), "", "the last write may be under way");
 }
 
+/// A database that appends a page and then points to it from its header: while the header's write is under way, none of
+/// it need have reached the disk.
+#[test]
+fn what_grew_keeps_the_promise_until_what_comes_next_is_there() {
+    let commit = |page: &str, offset, header: &[u8]| {
+        vec![write(1, offset, page.as_bytes()), fsync(1), write(1, 0, header), fsync(1), print("ok")]
+    };
+    let calls = [vec![open(1, "f", CREATE)], commit("BBBB", 5, b"2"), commit("CCCC", 9, b"3")].concat();
+    let trace = trace(&[("f", b"1AAAA")], calls);
+    let rules = rules(&trace, &wants_durable("ok"));
+    for ended in 8..=10 {
+        assert_eq!(kinds(&rules, Some(b"2AAAABBBBCCCC"), &at(ended)), Vec::<String>::new(), "{ended}");
+        assert_eq!(kinds(&rules, Some(b"2AAAABBBB"), &at(ended)), Vec::<String>::new(), "{ended}");
+        assert_eq!(kinds(&rules, Some(b"1AAAABBBBCCCC"), &at(ended)), ["durable-after \"ok\" garbage"], "{ended}");
+    }
+    assert_eq!(kinds(&rules, Some(b"3AAAABBBBCCCC"), &at(10)), Vec::<String>::new());
+    assert_eq!(kinds(&rules, Some(b"2AAAABBBBCCCC"), &at(11)), ["durable-after \"ok\" garbage"]);
+}
+
 #[test]
 fn a_second_save_in_place_breaks_the_promise_of_the_first() {
     let save = |text: &[u8]| vec![open(1, "f", TRUNCATE), write(1, 0, text), fsync(1), print("ok")];

@@ -268,14 +268,14 @@ impl Fates {
     /// losses are known is lost whole.
     pub fn fewest_lost(&self) -> State {
         let mut state = State::default();
-        if self.tear == TearKind::Any {
-            state.lost_units = self.settled.iter().filter(|&(_, &survived)| !survived).map(|(&at, _)| at).collect();
-            return state;
-        }
         for (&write, known) in &self.known {
             match (known.survived, known.lost) {
                 (_, None) => {}
                 (None, Some(_)) => state.lost.push(write),
+                (Some(_), Some(_)) if self.tear == TearKind::Any => {
+                    let units = self.settled.range((write, 0)..=(write, u32::MAX));
+                    state.lost_units.extend(units.filter(|&(_, &survived)| !survived).map(|(&at, _)| at));
+                }
                 (Some(survived), Some(lost)) if survived.1 < lost.0 => state.torn.push((write, Tear::Head(lost.0))),
                 (Some(_), Some(lost)) => state.torn.push((write, Tear::Tail(lost.1 + 1))),
             }
@@ -413,7 +413,7 @@ mod tests {
             // The rest were caught by a crash during recovery.
             let (first, second) = writes.split_at(writes.len().min(first));
             let mut fates = Fates::open(&model, first).crashed(second);
-            let whole = first.len();
+            let (fresh, whole) = (fates.clone(), first.len());
             let mut states = fates.enumerate();
             prop_assert!(states.iter().all(|state| fates.allows(state)));
             let distinct: std::collections::BTreeSet<_> = states.iter().cloned().collect();
@@ -443,6 +443,11 @@ mod tests {
                 if tear != TearKind::Any {
                     prop_assert!(states.contains(&representative), "{:?}", representative);
                 }
+                // It is told as torn exactly where all of its class are.
+                let mut one = fresh.clone();
+                prop_assert!(one.allows(&representative));
+                one.settle_all(&representative);
+                prop_assert_eq!(one.torn(), fates.torn(), "{:?}", representative);
             }
         }
     }

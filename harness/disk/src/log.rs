@@ -1,5 +1,6 @@
 //! The block log: what the disk saw during one replay, in order.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,17 @@ impl WriteEntry {
     /// Number of sectors.
     pub fn sectors(&self) -> u64 {
         (self.data.len() / SECTOR) as u64
+    }
+
+    /// How many bytes of it lie in these of the units that it touches, counted from the first, where units have `unit`
+    /// sectors ([`DiskModel::unit`](crate::DiskModel)): at either end, a write may cover a part of one.
+    pub fn bytes_in(&self, units: Range<u32>, unit: u32) -> u64 {
+        let unit = u64::from(unit);
+        let before = |number: u32| {
+            let end = (self.sector / unit + u64::from(number)) * unit;
+            end.saturating_sub(self.sector).min(self.sectors())
+        };
+        (before(units.end) - before(units.start)) * SECTOR as u64
     }
 
     /// The bytes for one absolute sector number that this write covers.
@@ -108,5 +120,46 @@ impl BlockLog {
     pub(crate) fn flush(&mut self, request: u64) {
         let covers = self.queueing.partition_point(|queueing| queueing.available <= request);
         self.entries.push(Entry::Flush { covers: covers as u32 });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(sector: u64, sectors: usize) -> WriteEntry {
+        WriteEntry { sector, data: Arc::new(vec![0; sectors * SECTOR]), step: 0 }
+    }
+
+    #[test]
+    fn units_at_the_ends_of_a_write_are_parts() {
+        let odd = write(3, 15);
+        let bytes = |units| odd.bytes_in(units, 8);
+        assert_eq!([bytes(0..1), bytes(1..2), bytes(2..3), bytes(0..3)], [5 * 512, 8 * 512, 2 * 512, 15 * 512]);
+        assert_eq!(odd.bytes_in(2..3, 1), 512);
+    }
+
+    #[test]
+    fn what_no_disk_can_have_logged_does_not_fit() {
+        let mut log = BlockLog::default();
+        log.write(write(0, 8), Queueing { request: 0, available: 1 });
+        log.flush(1);
+        log.write(write(992, 8), Queueing { request: 2, available: 3 });
+        assert!(log.fits(1000) && !log.fits(999));
+        let damaged: [fn(&mut BlockLog); 6] = [
+            |log| log.entries[0] = Entry::Write(7),
+            |log| log.entries[1] = Entry::Flush { covers: 2 },
+            |log| log.entries.truncate(2),
+            |log| log.queueing.truncate(1),
+            |log| log.queueing[0].available = 9,
+            |log| log.writes[0].data = Arc::new(vec![0; 100]),
+        ];
+        for damage in damaged {
+            let mut log = log.clone();
+            damage(&mut log);
+            assert!(!log.fits(1000), "{log:?}");
+        }
+        log.writes[0].sector = u64::MAX;
+        assert!(!log.fits(1000));
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use trace::Limit;
 
 use crate::verdict::is_exhaustive;
-use crate::{Durable, ProcessReport, Verdict, decimal, verdict};
+use crate::{Durable, Explored, ProcessReport, Verdict, decimal, verdict};
 
 /// The version of `report.json` that this crate writes and reads.
 pub const SCHEMA: u32 = 1;
@@ -20,6 +20,9 @@ pub struct Report {
     /// The workload, if the run was about one only. Each cell names its own in any case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload: Option<String>,
+    /// Which crash states the cells are about; missing in reports of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explored: Option<Explored>,
     /// Every workload on every file system.
     pub cells: Vec<CellReport>,
     /// Every workload killed while the kernel lives on, if that was asked for.
@@ -35,7 +38,7 @@ impl Report {
 
     /// The report of these cells and process crashes.
     pub fn with_process_crashes(cells: Vec<CellReport>, process_crashes: Vec<ProcessReport>) -> Self {
-        let mut report = Self { schema: SCHEMA, workload: None, cells, process_crashes };
+        let mut report = Self { schema: SCHEMA, workload: None, explored: None, cells, process_crashes };
         if let [one] = report.workloads().as_slice() {
             report.workload = Some(one.clone());
         }

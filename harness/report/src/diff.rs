@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::text::{headline, many, tame};
-use crate::{CellId, CellReport, ExitStatus, ProcessReport, Report, Verdict};
+use crate::{CellId, CellReport, ExitStatus, Explored, ProcessReport, Report, Verdict};
 
 /// What was tested, and how.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,9 +48,10 @@ pub struct Key {
 pub struct Diff {
     /// Violations of the later run alone, with their tokens: those after a power failure have one.
     pub new: Vec<(Key, Option<String>)>,
-    /// Violations that the later run would have found, and did not: it covered every state and could be judged.
+    /// Violations that the later run would have found, and did not: it covered every state, all that the earlier one was
+    /// about among them, and could be judged.
     pub fixed: Vec<Key>,
-    /// Violations that the later run did not find, where it did not cover every state or could not judge.
+    /// Violations that the later run did not find, where it did not cover every such state or could not judge.
     pub not_seen: Vec<Key>,
     /// Violations of both.
     pub unchanged: Vec<Key>,
@@ -62,12 +63,15 @@ pub struct Diff {
     pub no_longer_exhaustive: Vec<Subject>,
     /// What could be judged, and no longer can.
     pub no_longer_judged: Vec<Subject>,
+    /// If the later run is not about all the crash states of file systems that the earlier one was about: with which
+    /// options they were explored, the earlier one first.
+    pub narrower: Option<[String; 2]>,
 }
 
 /// Compares two runs.
 pub fn diff(before: &Report, after: &Report) -> Diff {
     let (old, new) = (outcomes(before), outcomes(after));
-    let mut diff = Diff::default();
+    let mut diff = Diff { narrower: narrower(before, after), ..Diff::default() };
     let all: BTreeSet<&Subject> = old.keys().chain(new.keys()).collect();
     for subject in all {
         let (was, is) = match (old.get(subject), new.get(subject)) {
@@ -96,11 +100,30 @@ pub fn diff(before: &Report, after: &Report) -> Diff {
                 diff.new.push((key.clone(), token.clone()));
             }
         }
+        // A program that is killed is killed at every point, whatever disks do.
+        let all = diff.narrower.is_none() || matches!(subject, Subject::Process(_));
         for key in was.violations.keys().filter(|key| !is.violations.contains_key(*key)) {
-            if is.exhaustive && is.judged { diff.fixed.push(key.clone()) } else { diff.not_seen.push(key.clone()) }
+            if all && is.exhaustive && is.judged {
+                diff.fixed.push(key.clone())
+            } else {
+                diff.not_seen.push(key.clone())
+            }
         }
     }
     diff
+}
+
+/// The options of both, if the later run has not all crash states of the earlier one, or if nobody knows.
+fn narrower(before: &Report, after: &Report) -> Option<[String; 2]> {
+    if before.cells.is_empty() || after.cells.is_empty() {
+        return None;
+    }
+    let known = |explored: &Option<Explored>| explored.as_ref().map_or_else(|| "unknown".into(), Explored::to_string);
+    match (&before.explored, &after.explored) {
+        (Some(was), Some(is)) if is.holds(was) => None,
+        (None, None) => None,
+        (was, is) => Some([known(was), known(is)]),
+    }
 }
 
 /// What a run says of one subject.
@@ -176,8 +199,11 @@ impl Diff {
         }));
         lines.extend(self.fixed.iter().map(|key| format!("fixed      {}", show(key))));
         lines.extend(self.not_seen.iter().map(|key| {
-            format!("not seen   {}; but not every state of this cell was covered and judged this time", show(key))
+            format!("not seen   {}; but not every such state of this cell was covered and judged this time", show(key))
         }));
+        if let Some([before, after]) = &self.narrower {
+            lines.push(format!("explored   {before} before, and {after} this time: not all of those states"));
+        }
         lines.extend(self.unchanged.iter().map(|key| format!("unchanged  {}", show(key))));
         for (cells, what) in [
             (&self.only_before, "is in the earlier results only"),
@@ -204,8 +230,10 @@ impl Diff {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ViolationReport;
-    use crate::testing::{bare_violation, cell, incomplete, invalid, killed, killed_and_violated, violated, violation};
+    use crate::testing::{
+        self, bare_violation, cell, explored, incomplete, invalid, killed, killed_and_violated, violated, violation,
+    };
+    use crate::{Tear, ViolationReport};
 
     fn compare(before: &[CellReport], after: &[CellReport]) -> Diff {
         diff(&Report::new(before.to_vec()), &Report::new(after.to_vec()))
@@ -228,6 +256,29 @@ mod tests {
             assert_eq!((diff.fixed.len(), diff.not_seen.len()), (0, 1));
         }
         assert_eq!(compare(&[violated("ext4")], &[]).fixed, []);
+    }
+
+    /// A run that looks at less finds less.
+    #[test]
+    fn only_a_run_that_looks_at_as_much_can_fix() {
+        let run = |cell, tear, schedules| Report {
+            explored: Some(Explored { tear, schedules, ..explored() }),
+            ..Report::new(vec![cell])
+        };
+        let before = run(violated("ext4"), Tear::One, 1);
+        for (tear, schedules) in [(Tear::One, 1), (Tear::Any, 1), (Tear::One, 2)] {
+            let diff = diff(&before, &run(cell("ext4"), tear, schedules));
+            assert_eq!((diff.fixed.len(), diff.not_seen.len(), diff.narrower), (1, 0, None));
+        }
+        let less = diff(&before, &run(cell("ext4"), Tear::None, 1));
+        assert_eq!((less.fixed.len(), less.not_seen.len()), (0, 1));
+        insta::assert_snapshot!(less.text());
+        let unknown = diff(&before, &Report::new(vec![cell("ext4")]));
+        assert_eq!((unknown.fixed.len(), unknown.not_seen.len()), (0, 1));
+        let killed = |killed| Report { process_crashes: vec![killed], ..run(cell("ext4"), Tear::One, 1) };
+        let after = Report { process_crashes: vec![testing::killed("saver")], ..run(cell("ext4"), Tear::None, 1) };
+        let fixed = diff(&killed(killed_and_violated("saver")), &after);
+        assert_eq!((fixed.fixed.len(), fixed.not_seen.len()), (1, 0));
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub fn matrix(report: &Report) -> String {
          `not durable`: some state after the end of the command lacks what it wrote, whether or not anyone asked for that."
             .to_owned(),
     );
+    if let Some(explored) = &report.explored {
+        lines.extend([String::new(), format!("Explored with `{explored}`.")]);
+    }
     let section = |title: &str, of: fn(&crate::CellReport) -> &Vec<ViolationReport>| {
         let mut section = Vec::new();
         for cell in report.cells.iter().filter(|cell| !of(cell).is_empty()) {

@@ -4,8 +4,8 @@ use num_bigint::BigUint;
 use trace::Limit;
 
 use crate::{
-    CellId, CellReport, CrashStates, Durable, Event, Killed, OpRef, ProcessReport, ProcessViolation, ProgressReport,
-    Report, Schedules, ViolationReport, WriteRef,
+    CellId, CellReport, CrashStates, Durable, Event, Explored, Killed, OpRef, ProcessReport, ProcessViolation,
+    ProgressReport, Report, Schedules, Tear, ViolationReport, WriteRef,
 };
 
 pub fn id(fs: &str) -> CellId {
@@ -147,6 +147,11 @@ pub fn with_process_crashes() -> Report {
     Report::with_process_crashes(report().cells, killed)
 }
 
+/// What is explored unless something else is asked for.
+pub fn explored() -> Explored {
+    Explored { disk: "writeback".into(), tear: Tear::One, sector: 512, schedules: 1, recovery_crashes: false }
+}
+
 /// Two workloads; every verdict.
 pub fn report() -> Report {
     let other = |mut cell: CellReport| {
@@ -172,14 +177,15 @@ pub fn report() -> Report {
         durable_after_exit: Durable::No,
         ..cell("xfs")
     };
-    Report::new(vec![
+    let cells = vec![
         violated("ext4:noauto_da_alloc"),
         incomplete("xfs"),
         invalid("btrfs"),
         other(cell("ext4:noauto_da_alloc")),
         other(not_durable),
         other(failed("f2fs")),
-    ])
+    ];
+    Report { explored: Some(explored()), ..Report::new(cells) }
 }
 
 /// A cell after so many schedules.

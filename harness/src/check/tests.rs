@@ -128,6 +128,33 @@ async fn a_check_that_is_killed_is_told_with_the_signal() {
     );
 }
 
+/// As by a host that runs out of memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_is_killed_once_is_asked_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let mark = directory.path().join("killed");
+    let script = format!(
+        r#"case $(cat f) in old|new) exit 0; esac; [ -e "{0}" ] && exit; touch "{0}"; kill -KILL $$"#,
+        mark.display()
+    );
+    let checker = checker(&shell(&script)).unwrap();
+    assert_eq!(judge(&checker, &mounted(vec![("f", file(b"x"))]), END).await, "");
+    assert!(mark.exists());
+}
+
+#[test]
+fn a_check_that_was_changed_is_another() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("check.sh");
+    let kept = |content: &str| {
+        fs::write(&script, content).unwrap();
+        checker(&workload(&["sh", &script.to_string_lossy()])).unwrap().kept()
+    };
+    let first = kept("exit 0");
+    assert_eq!(kept("exit 0"), first);
+    assert_ne!(kept("true"), first);
+}
+
 #[test]
 fn a_check_that_cannot_hold_is_found_out_before() {
     let error = |workload: &Workload| {

@@ -133,9 +133,10 @@ impl From<RunError> for Failure {
                 FileErrorKind::Io(source) => Self::io(source, &error),
                 _ => Self::machine(error),
             },
-            RunError::OtherMachine { .. } | RunError::OtherKernel { .. } | RunError::UnknownKernel { .. } => {
-                Self::usage(error)
-            }
+            RunError::OtherMachine { .. }
+            | RunError::OtherKernel { .. }
+            | RunError::UnknownKernel { .. }
+            | RunError::Changed { .. } => Self::usage(error),
             RunError::Interrupted => Self::new(ExitStatus::Interrupted, error),
         }
     }

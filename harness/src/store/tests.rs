@@ -29,6 +29,7 @@ impl Runs {
             seed: 0,
             cells: vec![],
             workloads: vec![],
+            tools: BTreeMap::new(),
         };
         store.keep(RUN, &kept).unwrap();
         store

@@ -1,0 +1,81 @@
+//! Which crash states a run is about.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What was asked for, as the options say it: counts of two runs are of the same states only where these are the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explored {
+    /// What the disk's cache does: `--disk`.
+    pub disk: String,
+    /// How writes may be torn.
+    pub tear: Tear,
+    /// What the disk writes atomically, bytes: `--sector`.
+    pub sector: u32,
+    /// The bound on injections: `--schedules`.
+    pub schedules: u32,
+    /// Whether the machine may crash again while it recovers: `--recovery-crashes`.
+    pub recovery_crashes: bool,
+}
+
+/// How writes may be torn: `--tear`. Each allows all that those before it do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tear {
+    /// Not at all.
+    None,
+    /// At most one write of a state, at one place.
+    One,
+    /// Each unit of each write has its own fate.
+    Any,
+}
+
+impl Explored {
+    /// Whether this has every crash state that `other` has.
+    pub fn holds(&self, other: &Self) -> bool {
+        self.disk == other.disk
+            && self.sector == other.sector
+            && self.tear >= other.tear
+            && self.schedules >= other.schedules
+            && self.recovery_crashes >= other.recovery_crashes
+    }
+}
+
+impl fmt::Display for Explored {
+    /// As it would be typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tear = match self.tear {
+            Tear::None => "none",
+            Tear::One => "one",
+            Tear::Any => "any",
+        };
+        let Self { disk, sector, schedules, .. } = self;
+        write!(f, "--disk {disk} --sector {sector} --tear {tear} --schedules {schedules}")?;
+        if self.recovery_crashes { f.write_str(" --recovery-crashes") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn more_of_anything_holds_less_of_it() {
+        let usual = testing::explored();
+        let others = [
+            Explored { tear: Tear::Any, ..usual.clone() },
+            Explored { schedules: 2, ..usual.clone() },
+            Explored { recovery_crashes: true, ..usual.clone() },
+        ];
+        for more in &others {
+            assert!(more.holds(&usual) && !usual.holds(more), "{more}");
+        }
+        assert!(!others[0].holds(&others[1]));
+        for other in [Explored { disk: "lying".into(), ..usual.clone() }, Explored { sector: 4096, ..usual.clone() }] {
+            assert!(!other.holds(&usual) && !usual.holds(&other), "{other}");
+        }
+        assert_eq!(others[2].to_string(), "--disk writeback --sector 512 --tear one --schedules 1 --recovery-crashes");
+    }
+}
