@@ -37,7 +37,8 @@ impl State {
 pub struct Version {
     /// What the name stands for.
     pub state: State,
-    /// The op that completed it: the rename that put it there, or the last write into it. `None` for the initial one.
+    /// The op that completed it: the rename that put it there, or the last write that changed it. `None` for the initial
+    /// one.
     pub from_op: Option<usize>,
 }
 
@@ -63,7 +64,7 @@ impl History {
             let initial = Version { state: vfs.state(path), from_op: None };
             history.versions.insert(path.clone(), vec![initial]);
         }
-        // For each name that was touched: the op that last did so.
+        // For each name that was touched: the op from which on it stands for what it does.
         let mut since: BTreeMap<RelPath, usize> = BTreeMap::new();
         let mut dirty = Arc::new(Vec::new());
         for (index, op) in trace.ops.iter().enumerate() {
@@ -84,6 +85,11 @@ impl History {
                             history.entry(&path);
                             history.touched.insert(path.clone());
                             since.insert(path, index);
+                        }
+                        Event::Rewritten(path) => {
+                            history.entry(&path);
+                            history.touched.insert(path.clone());
+                            since.entry(path).or_insert(index);
                         }
                     }
                 }

@@ -108,6 +108,8 @@ pub(crate) enum Event {
     Ended(RelPath, State),
     /// The name stands for something else now, or its content changed.
     Touched(RelPath),
+    /// The name's file was written over with what it held already.
+    Rewritten(RelPath),
 }
 
 #[derive(Clone, Debug)]
@@ -257,10 +259,10 @@ impl Vfs {
         self.handles.get(&handle).is_some_and(|(_, flags)| flags & o::DSYNC != 0)
     }
 
-    /// The names whose binding or content the last applied call changed.
+    /// The names whose binding or content the last applied call changed, or wrote anew.
     pub fn touched(&self) -> impl Iterator<Item = &RelPath> {
         self.events.iter().filter_map(|event| match event {
-            Event::Touched(path) => Some(path),
+            Event::Touched(path) | Event::Rewritten(path) => Some(path),
             Event::Ended(..) => None,
         })
     }
@@ -459,12 +461,17 @@ impl Vfs {
             return Ok(());
         }
         let end = offset.checked_add(data.len() as u64).filter(|end| *end <= MAX_FILE).ok_or(Why::TooLarge)? as usize;
-        let content = self.content_mut(id)?;
-        if content.len() < end {
-            content.resize(end, 0);
+        if self.content(id)?.get(offset as usize..end) == Some(data) {
+            let rewritten = self.names(id).into_iter().map(Event::Rewritten);
+            self.events.extend(rewritten);
+        } else {
+            let content = self.content_mut(id)?;
+            if content.len() < end {
+                content.resize(end, 0);
+            }
+            content[offset as usize..end].copy_from_slice(data);
+            self.changed(id);
         }
-        content[offset as usize..end].copy_from_slice(data);
-        self.changed(id);
         // A synchronous write cleans only what it wrote: data that were dirty before stay dirty.
         if !syncs {
             self.dirty.insert(id);

@@ -54,6 +54,17 @@ fn two_saves_by_rename_are_three_versions_and_no_intermediate_write_is_one() {
     assert_eq!(history.changed(), ["f".into()]);
 }
 
+/// It is there from the first time on: a state that shows it before the second is not one from the past.
+#[test]
+fn a_version_that_is_written_again_is_as_old_as_it_was() {
+    let calls = vec![open(1, "f", 0o2), write(1, 0, "two"), write(1, 1, "wo"), write(1, 0, "two")];
+    let history = History::new(&trace(tree(&[("f", b"one"), ("g", b"g")]), calls));
+    assert_eq!(versions(&history, "f"), ["-:one", "1:two"]);
+    let same = History::new(&trace(tree(&[("f", b"one")]), vec![open(1, "f", 0o2), write(1, 0, "one")]));
+    assert_eq!(versions(&same, "f"), ["-:one"]);
+    assert_eq!(same.changed(), ["f".into()], "a crash can still take it away");
+}
+
 #[test]
 fn truncation_ends_a_version_only_if_there_was_something() {
     let calls = vec![
