@@ -11,13 +11,13 @@ fn main() {
     let workspace = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("..");
     let mut sources = vec![workspace.join("Cargo.lock")];
     for part in ["checker", "harness", "vm-images"] {
-        println!("cargo::rerun-if-changed={}", workspace.join(part).display());
         collect(&workspace.join(part), &mut sources);
     }
-    println!("cargo::rerun-if-changed={}", workspace.join("Cargo.lock").display());
     sources.sort();
     let mut hasher = Sha256::new();
     for path in &sources {
+        // A new file comes with a change to one that is there.
+        println!("cargo::rerun-if-changed={}", path.display());
         let name = path.strip_prefix(&workspace).unwrap_or(path);
         hasher.update(name.to_string_lossy().as_bytes());
         hasher.update(fs::read(path).unwrap_or_default());

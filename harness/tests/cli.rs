@@ -738,6 +738,29 @@ fn a_run_goes_on_with_its_own_kernel_only() {
     assert_eq!(place.left(), Vec::<String>::new());
 }
 
+/// What one check has found is not reported together with what another finds.
+#[test]
+fn a_run_goes_on_with_its_own_checks_only() {
+    if !uml() {
+        return;
+    }
+    let place = Place::new();
+    place.write(
+        "w/workload.toml",
+        "command = [\"sh\", \"-c\", \"echo x > f\"]\ncheck = [\"sh\", \"{workload}/check\"]\n",
+    );
+    place.write("w/check", "exit 0");
+    let begun = place.run(&on_uml(&["--fs=ext4", "--budget=2mounts", "--out", "begun", "w"]));
+    assert!(begun.status <= 1, "{}", begun.stderr);
+    place.write("w/check", "exit 0 # mended");
+    let refused = place.run(&["run", "--resume", "begun"]);
+    assert_eq!(refused.status, 2, "{}", refused.stderr);
+    assert!(refused.stderr.contains("was begun with another check of w"), "{}", refused.stderr);
+    place.write("w/check", "exit 0");
+    let ended = place.run(&["run", "--resume", "begun"]);
+    assert_eq!(ended.status, begun.status, "{}", ended.stderr);
+}
+
 /// A host that is short of memory kills what is large. A guest that goes so is replaced, whatever it was doing, and what
 /// it did is done again.
 #[test]

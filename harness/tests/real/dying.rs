@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use checker::{Kind, Moment, Mount};
 use disk::{Backing, BlockLog, DiskModel, Entry, Image, Layers, Queueing, Refused, TearKind, WriteEntry, epochs};
-use harness::explore::{Class, Guests, explore};
+use harness::explore::{Class, Guests, explore, observe_image};
 use harness::guests::{Boot, Slot};
 use harness::mkfs::mkfs;
 use harness::replay::populate;
@@ -115,6 +115,40 @@ async fn a_state_that_panics_its_guests_is_a_finding_and_the_other_is_still_expl
     assert_eq!(findings.iter().map(|finding| finding.kind).collect::<Vec<_>>(), [Kind::GuestDied]);
     assert!(findings[0].observed.contains("panic"), "{}", findings[0].observed);
     assert_eq!((&whole.mount, nothing.as_slice()), (&Mount::Mounted, [].as_slice()));
+}
+
+/// Guests of which the first ones give no answer in time, whatever they are asked.
+struct Slow {
+    guests: OneGuest,
+    late: usize,
+}
+
+impl Guests for Slow {
+    async fn guest(&mut self) -> Result<&mut vm::Guest, GuestError> {
+        self.guests.guest().await
+    }
+    fn lost(&mut self) {
+        self.guests.lost();
+        self.late = self.late.saturating_sub(1);
+        if self.late == 0 {
+            self.guests.limits.command = Duration::from_secs(20);
+        }
+    }
+}
+
+/// The states that a report shows are looked at a second time: a guest that a busy host let wait is not theirs to blame.
+#[tokio::test]
+async fn a_state_is_blamed_for_what_happens_twice_alone() {
+    let Some(uml) = uml() else { return };
+    for (late, mounts) in [(0, true), (1, true), (2, false)] {
+        let mut guests = Slow { guests: OneGuest::new(uml.clone(), Default::default()), late };
+        if late > 0 {
+            guests.guests.untold = true;
+            guests.guests.limits.command = Duration::ZERO;
+        }
+        let found = observe_image(&mut guests, &filesystem("ext4"), healthy()).await.unwrap();
+        assert_eq!(found.mount == Mount::Mounted, mounts, "{late}: {:?}", found.mount);
+    }
 }
 
 /// User Mode Linux, some of whose guests do not come up: of those with a mark here, from the first on.
