@@ -26,15 +26,15 @@ fn main() {
     println!("cargo::rustc-env=HARNESS_BUILD={name}");
 }
 
-/// The sources of programs: tests change nothing that a run finds.
+/// The sources of programs: tests and examples change nothing that a run finds.
 fn collect(directory: &Path, sources: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.is_dir() {
-            if !path.ends_with("tests") && !path.ends_with("snapshots") {
+            if !["tests", "examples", "snapshots"].iter().any(|other| path.ends_with(other)) {
                 collect(&path, sources);
             }
-        } else if path.extension().is_some_and(|end| end == "rs" || end == "toml") {
+        } else if path.extension().is_some_and(|end| end == "rs" || end == "toml") && !path.ends_with("tests.rs") {
             sources.push(path);
         }
     }

@@ -107,9 +107,9 @@ pub struct KeptCheck {
 }
 
 impl KeptCheck {
-    /// A hash of the files that judge.
-    pub fn files(&self) -> &str {
-        &self.files
+    /// Hashes of the files that judge: as they were, and as they are.
+    pub fn files(&self, name: &str) -> Result<(String, String), workload::Error> {
+        Ok((self.files.clone(), files(&self.workload(name)?)))
     }
 
     /// A workload of this name with this check, and no more than a check needs.
@@ -118,6 +118,20 @@ impl KeptCheck {
         let Self { directory, command, env, files: _ } = self.clone();
         Ok(Workload { name: name.into(), directory, check: Some(command), env, ..bare })
     }
+}
+
+/// A hash of the program of a check, and of the files that its arguments name. What these load in turn is not looked at.
+fn files(workload: &Workload) -> String {
+    let nowhere = Path::new("/nonexistent");
+    let Ok(Some(invocation)) = workload.check_in(nowhere, nowhere) else { return "none".into() };
+    let mut hasher = Sha256::new();
+    let named = invocation.argv.iter().map(PathBuf::from).filter(|path| path.is_absolute());
+    for path in std::iter::once(invocation.program).chain(named).filter(|path| path.is_file()) {
+        let content = fs::read(path).unwrap_or_default();
+        hasher.update((content.len() as u64).to_le_bytes());
+        hasher.update(content);
+    }
+    hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What is wrong with a tree, if anything.
@@ -167,22 +181,8 @@ impl Checker {
     /// What is kept of it with the results.
     pub fn kept(&self) -> KeptCheck {
         let Workload { directory, env, .. } = &self.workload;
-        let files = self.files();
+        let files = files(&self.workload);
         KeptCheck { directory: directory.clone(), command: self.command().to_vec(), env: env.clone(), files }
-    }
-
-    /// A hash of the files that the command names. What these load in turn is not looked at.
-    fn files(&self) -> String {
-        let nowhere = Path::new("/nonexistent");
-        let Ok(Some(invocation)) = self.workload.check_in(nowhere, nowhere) else { return String::new() };
-        let mut hasher = Sha256::new();
-        let named = invocation.argv.iter().map(PathBuf::from).filter(|path| path.is_absolute());
-        for path in std::iter::once(invocation.program).chain(named).filter(|path| path.is_file()) {
-            let content = fs::read(path).unwrap_or_default();
-            hasher.update((content.len() as u64).to_le_bytes());
-            hasher.update(content);
-        }
-        hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// What the check says about a crash state whose files were read whole (see [`LARGEST_FILE`]): at most one finding.
@@ -290,7 +290,9 @@ fn run_once(
         End::Exited(status) if status.success() => Ok((None, false)),
         End::Exited(status) => {
             let observed = format!("{}: {said}", Ended::from(status));
-            Ok((Some((Kind::CheckFailed, observed)), status.signal().is_some()))
+            // A shell whose child was killed exits with 128 and the number of the signal.
+            let killed = status.signal().is_some() || status.code().is_some_and(|code| code > 128);
+            Ok((Some((Kind::CheckFailed, observed)), killed))
         }
         End::TimedOut => {
             let limit = TIME_LIMIT.as_secs();

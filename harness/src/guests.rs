@@ -77,12 +77,14 @@ pub struct Slot<'a> {
     told: bool,
     /// Whose trace it was given.
     given: Option<Arc<Subject>>,
+    /// Whether it is replaced once a processor is free for it.
+    moves: bool,
 }
 
 impl<'a> Slot<'a> {
     /// No guest yet.
     pub fn new(boot: &'a Boot) -> Self {
-        Self { boot, guest: None, guide: None, told: false, given: None }
+        Self { boot, guest: None, guide: None, told: false, given: None, moves: true }
     }
 
     /// Has guests observe along `guide` from now on.
@@ -109,11 +111,20 @@ impl<'a> Slot<'a> {
 impl Guests for Slot<'_> {
     async fn guest(&mut self) -> Result<&mut Guest, GuestError> {
         // Whoever asks for it begins something: nothing is mounted in it.
-        if self.guest.as_mut().is_none_or(Guest::should_move) {
-            self.guest = None;
-            self.guest = Some(self.boot.guest().await?);
-            self.told = false;
-            self.given = None;
+        let moves = self.moves && self.guest.as_mut().is_some_and(Guest::should_move);
+        if self.guest.is_none() || moves {
+            match self.boot.guest().await {
+                Ok(new) => {
+                    self.guest = Some(new);
+                    self.told = false;
+                    self.given = None;
+                }
+                Err(error) if self.guest.is_none() => return Err(error),
+                Err(error) => {
+                    warn!("going on with the guest that there is: {error}");
+                    self.moves = false;
+                }
+            }
         }
         let guest = self.guest.as_mut().unwrap_or_else(|| unreachable!("a guest has just been put there"));
         if !self.told

@@ -217,10 +217,14 @@ pub async fn run(
         for (workload, subject) in subjects.iter().enumerate() {
             store.keep_trace(workload, &subject.trace)?;
         }
-        let killed = killed(&subjects, options.crash, stop).ok_or(RunError::Interrupted)?;
+        let (killed, whole) = killed(&subjects, options.crash, stop);
+        if killed.is_empty() {
+            return Err(RunError::Interrupted);
+        }
         let report = Report::with_process_crashes(Vec::new(), killed);
         let written = report::write_results(&report, store.directory());
-        return Ok(Finished { report, store, cut: written.err().map(RunError::from) });
+        let cut = (!whole).then_some(RunError::Interrupted);
+        return Ok(Finished { report, store, cut: cut.or(written.err().map(RunError::from)) });
     }
     let machine = choose(options.vm, options.kernel.as_deref(), paths, stop).await?;
     let id = hash(&subjects, options, machine.name());
@@ -268,12 +272,12 @@ pub async fn resume(
 ) -> Result<Finished, RunError> {
     let lock = store.lock()?;
     let (id, kept) = (store.id()?, store.kept()?);
+    is_as_it_was(&kept, &store)?;
     let mut subjects = Vec::new();
     for (index, workload) in kept.workloads.iter().enumerate() {
         let damaged = |problem| store.damaged("replay.json", problem);
         subjects.push(Arc::new(workload.subject(store.trace(index)?, kept.bounds(), stop).map_err(damaged)??));
     }
-    is_as_it_was(&kept, &subjects, &store)?;
     let machine = choose(Choice::of(&kept.machine), kept.kernel.as_deref(), paths, stop).await?;
     if machine.name() != kept.machine {
         return Err(RunError::OtherMachine { was: kept.machine, is: machine.name().into() });
@@ -295,21 +299,21 @@ fn tools(filesystems: &[Filesystem]) -> BTreeMap<String, String> {
 }
 
 /// Refuses to mix what a run has found with what would be found now, by other means.
-fn is_as_it_was(kept: &Kept, subjects: &[Arc<Subject>], store: &Store) -> Result<(), RunError> {
-    let checks = |workload: &str| format!("check of {workload}");
-    let was = kept.tools.iter().map(|(what, which)| (what.clone(), which.clone()));
-    let was =
-        was.chain(kept.workloads.iter().filter_map(|it| Some((checks(&it.name), it.check.as_ref()?.files().into()))));
-    let mut is = tools(&kept.cells.iter().map(KeptCell::filesystem).collect::<Vec<_>>());
-    is.extend(subjects.iter().filter_map(|it| Some((checks(&it.name), it.checker.as_ref()?.kept().files().into()))));
-    let was: BTreeMap<String, String> = was.collect();
-    for (what, is) in is {
-        let was = was.get(&what).cloned().unwrap_or_else(|| "unknown".into());
-        if was != is {
-            return Err(RunError::Changed { directory: store.directory().into(), what, was, is });
+fn is_as_it_was(kept: &Kept, store: &Store) -> Result<(), RunError> {
+    let filesystems: Vec<Filesystem> = kept.cells.iter().map(KeptCell::filesystem).collect();
+    let was = |what: &str| kept.tools.get(what).map_or("unknown", String::as_str).to_owned();
+    let mut all: Vec<(String, String, String)> =
+        tools(&filesystems).into_iter().map(|(what, is)| (was(&what), is, what)).collect();
+    for KeptWorkload { name, check, .. } in &kept.workloads {
+        if let Some(check) = check {
+            let (was, is) = check.files(name).map_err(SubjectError::from)?;
+            all.push((was, is, format!("check of {name}")));
         }
     }
-    Ok(())
+    match all.into_iter().find(|(was, is, _)| was != is) {
+        Some((was, is, what)) => Err(RunError::Changed { directory: store.directory().into(), what, was, is }),
+        None => Ok(()),
+    }
 }
 
 /// A run whose programs have been recorded.
@@ -402,6 +406,8 @@ async fn explore(
             }
         }),
     };
+    // Before what takes its time, so that a run that is cut short has it.
+    let (killed, _) = killed(&subjects, kept.crash, stop);
     let outcome = workers(Arc::new(shared), count, stop).await;
     let mut cut = outcome.err().map(RunError::from);
     if stop.load(Ordering::Relaxed) {
@@ -419,25 +425,24 @@ async fn explore(
         })
     };
     let cells = cells.iter().map(report).collect();
-    let killed = killed(&subjects, kept.crash, stop).unwrap_or_else(|| {
-        cut.get_or_insert(RunError::Interrupted);
-        Vec::new()
-    });
     let explored = Some(explored(kept.model, kept.schedules, kept.recovery_crashes));
     let report = Report { explored, ..Report::with_process_crashes(cells, killed) };
     let written = report::write_results(&report, store.directory());
-    if let Some(error) = cut.take_if(|_| report.cells.iter().all(|cell| cell.crash_states.mounts == 0)) {
+    let nothing = report.process_crashes.is_empty() && report.cells.iter().all(|cell| cell.crash_states.mounts == 0);
+    if let Some(error) = cut.take_if(|_| nothing) {
         return Err(error);
     }
     Ok(Finished { report, store, cut: cut.or(written.err().map(RunError::from)) })
 }
 
-/// What becomes of the programs' files if they are killed; nothing if that was not asked, `None` after a stop.
-fn killed(subjects: &[Arc<Subject>], crash: Crash, stop: &AtomicBool) -> Option<Vec<ProcessReport>> {
-    if !crash.process() {
-        return Some(Vec::new());
-    }
-    tokio::task::block_in_place(|| subjects.iter().map(|subject| process_crash(subject, stop)).collect())
+/// What becomes of the programs' files if they are killed, if that was asked; and whether that is all of it: a stop ends
+/// it.
+fn killed(subjects: &[Arc<Subject>], crash: Crash, stop: &AtomicBool) -> (Vec<ProcessReport>, bool) {
+    let asked = if crash.process() { subjects } else { &[] };
+    let killed: Vec<ProcessReport> =
+        tokio::task::block_in_place(|| asked.iter().map_while(|subject| process_crash(subject, stop)).collect());
+    let whole = killed.len() == asked.len();
+    (killed, whole)
 }
 
 /// Finds a machine, for which it may boot a guest.

@@ -52,7 +52,7 @@ pub struct Kept {
     pub tools: BTreeMap<String, String>,
 }
 
-/// Raised with every change of what is kept.
+/// Raised with every change of what is kept that would be misread, by this version or by those before it.
 pub const VERSION: u32 = 3;
 
 /// One cell.

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc};
 use vm::GuestError;
 
 use crate::cell::{Ask, Cell, Entered, Job};
-use crate::explore::{Guests, enter, is_weakness, observe_image};
+use crate::explore::{Class, Guests, enter, is_weakness, observe_image};
 use crate::front::Entry;
 use crate::guests::{Boot, Slot};
 use crate::journal::Journal;
@@ -184,7 +184,7 @@ impl<'a> Worker<'a> {
                 cell.failed(error.to_string());
                 Err(error.into())
             }
-            // Ctrl-C ended a check: that says nothing about the cell, which keeps what it has.
+            // Ctrl-C ended a check: that says nothing about the cell.
             Err(_) if self.shared.stop.load(Ordering::Relaxed) => Ok(()),
             Err(error) => {
                 // A guest that could not follow may have something mounted.
@@ -260,11 +260,11 @@ impl<'a> Worker<'a> {
             let (fates, findings, recovery) = match known {
                 Some((fates, findings)) => (fates, findings, None),
                 None => {
-                    self.slot.set_guide(&cell.subject.guide);
-                    let prefix = entry.branch.prefix();
-                    let class = enter(&mut self.slot, &cell.filesystem, &layers, &prefix, record).await?;
-                    let moment = when(&entry.unit, &layers, &class.fates);
-                    let findings = judge(cell, &class.fates, &class.observation, &moment).await?;
+                    let (class, findings) = match self.mount(cell, &entry, &layers, record).await {
+                        // Ctrl-C ended a check. What was found before that counts.
+                        Err(_) if self.shared.stop.load(Ordering::Relaxed) => break,
+                        found => found?,
+                    };
                     self.shared.journal.add(cell.index, &entry, class.fates.decisions(), &findings);
                     (class.fates, findings, class.recovery)
                 }
@@ -284,6 +284,21 @@ impl<'a> Worker<'a> {
         self.tell_new(cell, unit.as_deref(), &tally);
         cell.entered(entered, tally);
         Ok(())
+    }
+
+    /// Enters one branch, and judges what is found.
+    async fn mount(
+        &mut self,
+        cell: &Cell,
+        entry: &Entry,
+        layers: &Arc<Layers>,
+        record: bool,
+    ) -> Result<(Class, Vec<Finding>), ReplayError> {
+        self.slot.set_guide(&cell.subject.guide);
+        let class = enter(&mut self.slot, &cell.filesystem, layers, &entry.branch.prefix(), record).await?;
+        let moment = when(&entry.unit, layers, &class.fates);
+        let findings = judge(cell, &class.fates, &class.observation, &moment).await?;
+        Ok((class, findings))
     }
 
     /// What the unit's states share, made once for all pieces of work of one unit that come one after the other.

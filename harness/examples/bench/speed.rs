@@ -9,6 +9,7 @@ use checker::Moment;
 use disk::{DiskModel, Layers, State};
 use harness::explore::{Class, Guests, explore};
 use harness::mkfs::{KINDS, mkfs};
+use harness::moment::moment;
 use harness::replay::{give, populate, replay};
 use harness::subject::{Bounds, Subject};
 use harness::tally::{Place, Tally};
@@ -196,10 +197,7 @@ async fn prepare(guest: &mut Guest, subject: &Subject, kind: &str) -> Outcome<Co
         for epoch in disk::epochs(&replayed.log, &model) {
             epoch.advance(&mut durable, &replayed.log, from);
             from = epoch.durable;
-            let moment = Moment {
-                begun_earliest: plan.ops_begun(epoch.ended_first as usize),
-                ended_latest: plan.ops_begun(epoch.ended_last as usize),
-            };
+            let moment = moment(&plan, &epoch, &[], []);
             let layers = Arc::new(Layers::new(durable.clone(), &replayed.log, &epoch, model));
             epochs.push(Epoch { layers, moment });
         }

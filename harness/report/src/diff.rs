@@ -63,9 +63,9 @@ pub struct Diff {
     pub no_longer_exhaustive: Vec<Subject>,
     /// What could be judged, and no longer can.
     pub no_longer_judged: Vec<Subject>,
-    /// If the later run is not about all the crash states of file systems that the earlier one was about: with which
-    /// options they were explored, the earlier one first.
-    pub narrower: Option<[String; 2]>,
+    /// If the later run is not about all the crash states of file systems that the earlier one was about, or if a report
+    /// of an older version does not tell: with which options they were explored, the earlier one first.
+    pub narrower: Option<[Option<Explored>; 2]>,
 }
 
 /// Compares two runs.
@@ -113,16 +113,15 @@ pub fn diff(before: &Report, after: &Report) -> Diff {
     diff
 }
 
-/// The options of both, if the later run has not all crash states of the earlier one, or if nobody knows.
-fn narrower(before: &Report, after: &Report) -> Option<[String; 2]> {
+/// What both explored, if the later run has not all crash states of the earlier one, or if nobody knows.
+fn narrower(before: &Report, after: &Report) -> Option<[Option<Explored>; 2]> {
     if before.cells.is_empty() || after.cells.is_empty() {
         return None;
     }
-    let known = |explored: &Option<Explored>| explored.as_ref().map_or_else(|| "unknown".into(), Explored::to_string);
     match (&before.explored, &after.explored) {
         (Some(was), Some(is)) if is.holds(was) => None,
         (None, None) => None,
-        (was, is) => Some([known(was), known(is)]),
+        (was, is) => Some([was.clone(), is.clone()]),
     }
 }
 
@@ -199,10 +198,18 @@ impl Diff {
         }));
         lines.extend(self.fixed.iter().map(|key| format!("fixed      {}", show(key))));
         lines.extend(self.not_seen.iter().map(|key| {
-            format!("not seen   {}; but not every such state of this cell was covered and judged this time", show(key))
+            let why = match self.narrower {
+                Some(_) => "but it is not known that the later run looked for it (see explored)",
+                None => "but not every state of this cell was covered and judged this time",
+            };
+            format!("not seen   {}; {why}", show(key))
         }));
         if let Some([before, after]) = &self.narrower {
-            lines.push(format!("explored   {before} before, and {after} this time: not all of those states"));
+            let told = |run: &Option<Explored>| {
+                run.as_ref().map_or_else(|| "what its report does not tell".to_owned(), Explored::to_string)
+            };
+            lines.push(format!("explored   the earlier run: {}", told(before)));
+            lines.push(format!("explored   the later run: {}", told(after)));
         }
         lines.extend(self.unchanged.iter().map(|key| format!("unchanged  {}", show(key))));
         for (cells, what) in [

@@ -1,5 +1,7 @@
 //! Guests that hang or panic are reported and replaced.
 
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +11,7 @@ use disk::{Backing, BlockLog, DiskModel, Entry, Image, Layers, Queueing, Refused
 use harness::explore::{Class, Guests, explore, observe_image};
 use harness::guests::{Boot, Slot};
 use harness::mkfs::mkfs;
-use harness::replay::populate;
+use harness::replay::{populate, replay};
 use protocol::{Command, Reply};
 use trace::Tree;
 use vm::{GuestError, Machine};
@@ -155,7 +157,7 @@ async fn a_state_is_blamed_for_what_happens_twice_alone() {
 struct Unsteady {
     uml: vm::Uml,
     fails: &'static [bool],
-    started: std::sync::atomic::AtomicUsize,
+    started: Arc<std::sync::atomic::AtomicUsize>,
 }
 
 impl Machine for Unsteady {
@@ -172,6 +174,9 @@ impl Machine for Unsteady {
         }
         self.uml.command(launch)
     }
+    fn takes_turns(&self) -> bool {
+        self.uml.takes_turns()
+    }
     fn patience(&self) -> u32 {
         self.uml.patience()
     }
@@ -187,7 +192,7 @@ async fn a_guest_that_does_not_boot_is_started_once_more_if_another_has() {
         (&[false, true, false], [true, true]),
         (&[false, true, true], [true, false]),
     ] {
-        let machine = Box::new(Unsteady { uml: uml.clone(), fails, started: 0.into() });
+        let machine = Box::new(Unsteady { uml: uml.clone(), fails, started: Arc::default() });
         let boot = Boot::new(machine, initramfs.clone(), SECTORS, vm::Limits::default(), None);
         let mut slot = Slot::new(&boot);
         let mut outcomes = Vec::new();
@@ -196,5 +201,48 @@ async fn a_guest_that_does_not_boot_is_started_once_more_if_another_has() {
             slot.lost();
         }
         assert_eq!(outcomes, booted, "{fails:?}");
+    }
+}
+
+/// Processors are claimed by names of a network: in one of this thread's own, no guest of another test has any.
+fn claim_all() -> Vec<UnixListener> {
+    let allowed = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).unwrap();
+    let numbers = (0..nix::sched::CpuSet::count()).filter(|&number| allowed.is_set(number) == Ok(true));
+    let name = |number| SocketAddr::from_abstract_name(format!("crash-harness-processor-{number}")).unwrap();
+    numbers.map(|number| UnixListener::bind_addr(&name(number)).unwrap()).collect()
+}
+
+/// A guest that shares its processor with others gives way to one that does not, which is told all that the first was
+/// told. If that does not come up, the first one stays.
+#[tokio::test]
+async fn a_guest_moves_once_a_processor_is_free() {
+    let Some(uml) = uml() else { return };
+    if let Err(error) = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET) {
+        return eprintln!("skipped, because a network of its own was refused: {error}");
+    }
+    let filesystem = filesystem("ext4");
+    let subject = Arc::new(subject(durable_trace()));
+    let plan = subject.schedules[0].plan(&subject.trace, &subject.history);
+    let initramfs = uml.initramfs(&vm::Paths::from_environment().cache, &["ext4".into()]).unwrap();
+    for (fails, then) in [([].as_slice(), 2), (&[false, true, true], 3)] {
+        let others = claim_all();
+        let started = Arc::default();
+        let machine = Box::new(Unsteady { uml: uml.clone(), fails, started: Arc::clone(&started) });
+        let boot = Boot::new(machine, initramfs.clone(), SECTORS, vm::Limits::default(), None);
+        let mut slot = Slot::new(&boot);
+        slot.set_guide(&subject.guide);
+        let mut others = Some(others);
+        for (expected, leave) in [(1, false), (1, true), (then, false), (then, false)] {
+            let guest = slot.player(&subject).await.unwrap();
+            assert_eq!(started.load(std::sync::atomic::Ordering::Relaxed), expected, "{fails:?}");
+            let base = populate(guest, &filesystem, healthy(), &subject.trace.before).await.unwrap();
+            replay(guest, &filesystem, &base, &plan, &subject.trace, &subject.live).await.unwrap();
+            if leave {
+                others = None;
+            }
+            // As often as a guest looks.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        drop(others);
     }
 }
