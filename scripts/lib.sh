@@ -4,7 +4,8 @@
 # Sourced, not run. Every message goes to stderr. Without root nothing is installed: the one command that installs
 # what is missing is printed instead. When everything is there, nothing here runs apt or takes noticeable time.
 
-ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+# CDPATH, if it is exported, would lead elsewhere, and have cd print where.
+ROOT=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 
 # mkfs.* live in /usr/sbin, which Debian leaves out of an ordinary user's PATH; rustup installs to ~/.cargo/bin.
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin${HOME:+:$HOME/.cargo/bin}"
@@ -27,8 +28,10 @@ usable_dir() { mkdir -p -- "$1" 2>/dev/null && [[ -w $1 && -x $1 ]]; }
 # --- Directories ------------------------------------------------------------------------------------------------
 
 # Sets TARGET, where cargo builds the harness: CARGO_TARGET_DIR, or target/ of this checkout, or, if that cannot be
-# written to, the cache. And HARNESS_KERNELS, where the harness looks for guest kernels.
+# written to, the cache. And HARNESS_KERNELS, where the harness looks for guest kernels. All are absolute, since scripts
+# work in other directories than the one that they are called in.
 choose_directories() {
+    [[ ${XDG_CACHE_HOME:-/} = /* ]] || export XDG_CACHE_HOME=$PWD/$XDG_CACHE_HOME
     local cache=${XDG_CACHE_HOME:-}
     if [[ -z $cache && -n ${HOME:-} ]]; then
         cache=$HOME/.cache
@@ -57,6 +60,7 @@ choose_directories() {
         export CARGO_HOME=${CARGO_HOME:-$cache/cargo}
     fi
     export HARNESS_KERNELS=${HARNESS_KERNELS:-$cache/crash-harness/kernels}
+    [[ $HARNESS_KERNELS = /* ]] || HARNESS_KERNELS=$PWD/$HARNESS_KERNELS
 }
 
 # --- Packages ---------------------------------------------------------------------------------------------------

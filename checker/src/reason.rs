@@ -8,6 +8,8 @@ use crate::acks::ack_ops;
 use crate::timeline::unchanged_up_to;
 use crate::{Ack, Invariant, Kind, Moment};
 
+mod durable;
+mod names;
 mod order;
 mod together;
 mod unsynced;
@@ -32,16 +34,6 @@ struct Data {
     range: Option<usize>,
 }
 
-/// How a name came to stand for what it does.
-#[derive(Clone, Debug)]
-struct Binding {
-    op: usize,
-    /// What was done, for people: `op 7 (rename of tmp to f)`.
-    what: String,
-    /// The last op that synced the directory since.
-    directory_synced: Option<usize>,
-}
-
 /// A hint at the call that is missing, from the ops of the trace; `None` where the ops show nothing amiss.
 ///
 /// It is a hint: it says what the ops lack by the rules of POSIX and the manual pages, not what the file system did.
@@ -50,12 +42,10 @@ pub fn reason(trace: &Trace, invariant: &Invariant, kind: Kind, path: &RelPath, 
     match (invariant, kind) {
         (Invariant::Mountable, _) | (_, Kind::ReadError | Kind::Unmountable | Kind::GuestDied) => None,
         (Invariant::Check, _) => unsynced::unsynced(trace, moment),
-        (Invariant::DurableAfter(ack), Kind::Stale) => {
-            not_durable(trace, path, last_ack(trace, ack, moment.ended_latest)?)
-        }
-        (Invariant::DurableAfter(ack), Kind::Missing) => {
-            let op = last_ack(trace, ack, moment.ended_latest)?;
-            not_durable(trace, path, op).or_else(|| not_atomic(trace, kind, path, moment.begun_earliest))
+        (Invariant::DurableAfter(ack), kind) => {
+            let ack = last_ack(trace, ack, moment.ended_latest)?;
+            let other = || not_atomic(trace, kind, path, moment.begun_earliest).filter(|_| kind != Kind::Stale);
+            durable::not_durable(trace, kind, path, ack).or_else(other)
         }
         (Invariant::AppendOnly, Kind::TornRecord | Kind::ZeroFilled | Kind::Garbage | Kind::Mixed) => {
             order::torn_append(trace, path, moment.begun_earliest)
@@ -83,51 +73,54 @@ struct Watch<'a> {
     path: &'a RelPath,
     vfs: Vfs,
     data: BTreeMap<u64, Data>,
-    binding: Option<Binding>,
+    /// The last op that changed what the name stands for.
+    bound: Option<usize>,
 }
 
 impl<'a> Watch<'a> {
     fn new(trace: &Trace, path: &'a RelPath) -> Self {
-        Self { path, vfs: Vfs::new(&trace.before), data: BTreeMap::new(), binding: None }
+        Self { path, vfs: Vfs::new(&trace.before), data: BTreeMap::new(), bound: None }
     }
 
     fn inode(&self, path: &RelPath) -> Option<u64> {
         self.vfs.inode_of(&Target::NoFollow(path.clone()))
     }
 
-    fn step(&mut self, index: usize, call: &Call) {
-        let before = self.inode(self.path);
-        let writes = match call {
+    /// The file whose data a call may change.
+    fn target(&self, call: &Call) -> Option<u64> {
+        match call {
             Call::Write { handle, data, .. } if !data.is_empty() => self.vfs.inode_of(&Target::Handle(*handle)),
             Call::CopyRange { to, .. } => self.vfs.inode_of(&Target::Handle(*to)),
             Call::Allocate { handle, .. } => self.vfs.inode_of(&Target::Handle(*handle)),
             Call::Truncate { target, .. } => self.vfs.inode_of(target),
+            Call::Open { path, flags, .. } if flags & TRUNCATE != 0 => self.inode(path),
             _ => None,
-        };
-        let length = before.and_then(|inode| self.vfs.length(inode));
+        }
+    }
+
+    fn step(&mut self, index: usize, call: &Call) {
+        let before = self.inode(self.path);
+        let target = self.target(call).map(|inode| (inode, self.vfs.length(inode)));
         if self.vfs.apply(call).is_err() {
             return;
         }
-        if let Some(inode) = writes {
-            let synchronous = match call {
+        if let Some((inode, length)) = target {
+            let writes = match call {
                 // RWF_DSYNC, RWF_SYNC (pwritev2(2)); O_DSYNC, O_SYNC (open(2)).
-                Call::Write { handle, flags, .. } => flags & 6 != 0 || self.vfs.writes_sync(*handle),
-                _ => false,
+                Call::Write { handle, flags, .. } => flags & 6 == 0 && !self.vfs.writes_sync(*handle),
+                Call::CopyRange { .. } => true,
+                // Without any mode but FALLOC_FL_KEEP_SIZE it only reserves, or extends.
+                Call::Allocate { mode, .. } if mode & !1 != 0 => true,
+                _ => self.vfs.length(inode) != length,
             };
-            let data = self.data.entry(inode).or_default();
-            if !synchronous {
-                *data = Data { written: Some(index), synced: None, range: None };
+            if writes {
+                self.data.insert(inode, Data { written: Some(index), synced: None, range: None });
             }
         }
-        let directory = self.path.parent().and_then(|parent| self.inode(&parent));
         match call {
             Call::Fsync { handle } | Call::Fdatasync { handle } => {
-                let inode = self.vfs.inode_of(&Target::Handle(*handle));
-                if let Some(inode) = inode {
+                if let Some(inode) = self.vfs.inode_of(&Target::Handle(*handle)) {
                     self.data.entry(inode).or_default().synced = Some(index);
-                }
-                if inode == directory {
-                    self.directory_synced(index);
                 }
             }
             Call::SyncRange { handle, .. } => {
@@ -137,29 +130,24 @@ impl<'a> Watch<'a> {
             }
             Call::SyncFs { .. } | Call::SyncAll => {
                 self.data.values_mut().for_each(|data| data.synced = Some(index));
-                self.directory_synced(index);
             }
             _ => {}
         }
-        let after = self.inode(self.path);
-        if let (Call::Open { .. }, Some(inode), Some(length)) = (call, after, length)
-            && before == after
-            && length > 0
-            && self.vfs.length(inode) == Some(0)
-        {
-            self.data.insert(inode, Data { written: Some(index), synced: None, range: None });
-        }
-        if before != after {
-            let what = format!("op {index} ({})", bind_text(call, self.path));
-            self.binding = Some(Binding { op: index, what, directory_synced: None });
+        if before != self.inode(self.path) {
+            self.bound = Some(index);
         }
     }
 
-    fn directory_synced(&mut self, index: usize) {
-        if let Some(binding) = &mut self.binding {
-            binding.directory_synced = Some(index);
-        }
+    /// Whether this op made the data durable that the name stands for.
+    fn synced_at(&self, index: usize) -> bool {
+        let data = self.inode(self.path).and_then(|inode| self.data.get(&inode));
+        data.is_some_and(|data| data.synced == Some(index))
     }
+}
+
+/// What says that sync_file_range was no help.
+fn no_durability_call(range: usize) -> String {
+    format!("; op {range} (sync_file_range) is not a durability call, see sync_file_range(2)")
 }
 
 fn bind_text(call: &Call, path: &RelPath) -> String {
@@ -167,12 +155,19 @@ fn bind_text(call: &Call, path: &RelPath) -> String {
         Call::Rename { from, to, .. } => format!("rename of {from} to {to}"),
         Call::Link { to, .. } => format!("link to {to}"),
         Call::Unlink { path } => format!("unlink of {path}"),
+        Call::Rmdir { path } => format!("removal of {path}"),
         _ => format!("creation of {path}"),
     }
 }
 
 /// RENAME_EXCHANGE, from include/uapi/linux/fs.h.
 const EXCHANGE: u32 = 2;
+
+/// O_TRUNC, from include/uapi/asm-generic/fcntl.h.
+const TRUNCATE: u32 = 0o1000;
+
+/// `__O_TMPFILE`, from there too.
+const TMPFILE: u32 = 0o20000000;
 
 /// The name that what is at `path` after a rename had before it: of the file itself, or of a directory above it.
 fn renamed_from(rename: &Call, path: &RelPath) -> Option<RelPath> {
@@ -203,6 +198,10 @@ fn not_atomic(trace: &Trace, kind: Kind, path: &RelPath, begun: usize) -> Option
             _ => None,
         };
         watch.step(index, &op.call);
+        // The last op may only have begun. A sync that is over leaves nothing to what was done in place before it.
+        if watch.synced_at(index) && index + 1 < begun {
+            reason = None;
+        }
         if !watch.vfs.touched().any(|touched| touched == path) {
             continue;
         }
@@ -255,6 +254,10 @@ fn not_atomic(trace: &Trace, kind: Kind, path: &RelPath, begun: usize) -> Option
                 format!("{path} is made under its final name (op {made}) and filled afterwards (op {index}); {ADVICE}"),
                 vec![made, index],
             ),
+            _ if appended => (
+                format!("op {index} ({}) appends to {path}, of which a crash can keep any part; {ADVICE}", op.syscall),
+                vec![index],
+            ),
             _ => (format!("op {index} ({}) overwrites {path} in place; {ADVICE}", op.syscall), vec![index]),
         };
         reason = Some(Reason { text, ops });
@@ -269,37 +272,11 @@ fn unsynced(from: &RelPath, written: usize, range: Option<usize>, index: usize, 
     );
     let mut ops = vec![written, index];
     if let Some(range) = range {
-        text.push_str(&format!("; op {range} (sync_file_range) is not a durability call, see sync_file_range(2)"));
+        text.push_str(&no_durability_call(range));
         ops.push(range);
         ops.sort_unstable();
     }
     Reason { text, ops }
-}
-
-/// Looks for what keeps the state at `ack` from being durable.
-fn not_durable(trace: &Trace, path: &RelPath, ack: usize) -> Option<Reason> {
-    let mut watch = Watch::new(trace, path);
-    for (index, op) in trace.ops.iter().enumerate().take(ack).filter(|(_, op)| op.result >= 0) {
-        watch.step(index, &op.call);
-    }
-    let data = watch.inode(path).and_then(|inode| watch.data.get(&inode)).copied().unwrap_or_default();
-    if let (Some(written), None) = (data.written, data.synced) {
-        let mut text = format!("no fsync of {path} between its last write (op {written}) and the promise (op {ack})");
-        let mut ops = vec![written, ack];
-        if let Some(range) = data.range {
-            text.push_str(&format!("; op {range} (sync_file_range) is not a durability call, see sync_file_range(2)"));
-            ops.insert(1, range);
-        }
-        return Some(Reason { text, ops });
-    }
-    let binding = watch.binding.filter(|binding| binding.directory_synced.is_none())?;
-    let directory = path.parent().filter(|parent| !parent.is_root());
-    let directory = directory.map_or_else(|| "the directory".to_owned(), |parent| format!("the directory {parent}"));
-    let text = format!(
-        "no fsync of {directory} between {} and the promise (op {ack}): fsync(2) of a file does not promise that its name is durable",
-        binding.what
-    );
-    Some(Reason { text, ops: vec![binding.op, ack] })
 }
 
 #[cfg(test)]

@@ -118,8 +118,8 @@ pub enum RuleError {
     },
 }
 
-/// What invariants may hold of contents between the versions, bytes: the guest is given them, too, and has to hold them beside
-/// everything else.
+/// What invariants may hold of contents between the versions, bytes: the guest is given them, too, and has to hold them
+/// beside everything else.
 const MOST_HISTORY: u64 = 64 << 20;
 
 /// The rules of one workload: pure data, made once, asked for every crash state.

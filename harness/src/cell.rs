@@ -510,3 +510,6 @@ impl CellResult {
         self.tally.violations.iter().filter_map(with_unit).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -131,7 +131,7 @@ fn files(workload: &Workload) -> String {
         hasher.update((content.len() as u64).to_le_bytes());
         hasher.update(content);
     }
-    hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&hasher.finalize()[..8])
 }
 
 /// What is wrong with a tree, if anything.

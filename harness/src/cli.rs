@@ -1,9 +1,11 @@
 //! What can be typed, and what is exited with.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 use protocol::Filesystem;
 
 use crate::cell::Budget;
@@ -16,9 +18,11 @@ Exit status:
   0    nothing is violated
   1    a crash state violates an invariant (from replay: this one); from diff: a
        violation is new
-  2    bad usage or input
+  2    bad usage or input; so is a build, setup or command that does not exist or
+       cannot be executed
   3    this machine lacks something, or its disk is full
-  4    the workload's own build, setup, command or check cannot be run, or fails
+  4    the workload's own build, setup, command or check fails without any crash,
+       or its check cannot be run
   5    nothing is violated, but not all was covered, and --exhaustive was given
   70   something could not be judged, or the harness has a defect
   129, 130, 143   ended by SIGHUP, SIGINT (Ctrl-C), SIGTERM; results so far are kept
@@ -146,6 +150,42 @@ pub struct Run {
     /// What is printed at the end
     #[arg(long, value_enum, default_value_t, help_heading = RESULTS)]
     pub format: Format,
+
+    /// Options that were given and have no effect beside `--crash process`.
+    #[arg(skip)]
+    pub idle: Vec<&'static str>,
+}
+
+/// What matters only if the machine crashes: the name of the field, and the option.
+const OF_MACHINES: [(&str, &str); 10] = [
+    ("filesystems", "--fs"),
+    ("disk", "--disk"),
+    ("tear", "--tear"),
+    ("sector", "--sector"),
+    ("schedules", "--schedules"),
+    ("budget", "--budget"),
+    ("recovery_crashes", "--recovery-crashes"),
+    ("seed", "--seed"),
+    ("vm", "--vm"),
+    ("kernel", "--kernel"),
+];
+
+impl Cli {
+    /// Reads what was typed, the program's name first.
+    ///
+    /// # Errors
+    /// It is wrong, or asks for help or the version: clap knows where to print what.
+    pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let typed = Self::command().try_get_matches_from(words)?;
+        let mut cli = Self::from_arg_matches(&typed)?;
+        if let (Command::Run(run), Some((_, typed))) = (&mut cli.command, typed.subcommand())
+            && !run.crash.power()
+        {
+            let is_given = |(field, _): &(&str, _)| typed.value_source(field) == Some(ValueSource::CommandLine);
+            run.idle = OF_MACHINES.into_iter().filter(is_given).map(|(_, option)| option).collect();
+        }
+        Ok(cli)
+    }
 }
 
 const OF_COMMAND: &str = "For a COMMAND";
@@ -185,10 +225,10 @@ pub struct Replay {
     /// Write the disk of the state to this file, too
     #[arg(long, value_name = "FILE")]
     pub image: Option<PathBuf>,
-    /// The machine that mounts the crash state
-    #[arg(long, value_enum, default_value_t)]
-    pub vm: Vm,
-    /// A kernel for QEMU, DIR/boot/vmlinuz-RELEASE, with DIR/lib/modules/RELEASE
+    /// The machine that mounts the crash state [default: that of the run, if this host has it]
+    #[arg(long, value_enum)]
+    pub vm: Option<Vm>,
+    /// A kernel for QEMU, DIR/boot/vmlinuz-RELEASE, with DIR/lib/modules/RELEASE [default: the run's]
     #[arg(long, value_name = "FILE")]
     pub kernel: Option<PathBuf>,
 }
@@ -317,6 +357,9 @@ fn budget(text: &str) -> Result<Budget, String> {
     }
     let digits = text.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(wrong)?;
     let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
+    if number == 0 {
+        return Err(format!("nothing can be looked at with a budget of {text}: at least 1"));
+    }
     let time = |factor: u64| {
         let seconds = number.checked_mul(factor).ok_or_else(wrong)?;
         Ok(Budget { time: Some(Duration::from_secs(seconds)), mounts: None })
@@ -341,8 +384,27 @@ mod tests {
 
     #[test]
     fn the_definition_is_sound() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
+        for (field, option) in OF_MACHINES {
+            let mut command = Cli::command();
+            let run = command.find_subcommand_mut("run").unwrap();
+            let long = run.get_arguments().find(|argument| argument.get_id() == field).unwrap().get_long();
+            assert_eq!(long.map(|long| format!("--{long}")).as_deref(), Some(option));
+        }
+    }
+
+    #[test]
+    fn options_that_have_no_effect() {
+        let idle = |line: &str| match Cli::read(line.split(' ').map(OsString::from)).unwrap().command {
+            Command::Run(run) => run.idle,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(idle("harness run --crash process w"), <[&str; 0]>::default());
+        // What happens to be the default was asked for all the same.
+        let given = "--vm auto --budget 10m --fs ext4 --fs xfs --recovery-crashes --exhaustive";
+        let expected = ["--fs", "--budget", "--recovery-crashes", "--vm"];
+        assert_eq!(idle(&format!("harness run --crash process {given} w")), expected);
+        assert_eq!(idle(&format!("harness run --crash both {given} w")), <[&str; 0]>::default());
     }
 
     #[test]
@@ -353,7 +415,9 @@ mod tests {
         assert_eq!(budget("2h"), time(7200));
         assert_eq!(budget("5000mounts"), Ok(Budget { time: None, mounts: Some(5000) }));
         assert_eq!(budget("none"), Ok(Budget::default()));
-        for wrong in ["", "10", "m", "10 m", "-1s", "99999999999999999999s", "9999999999999999999h"] {
+        for wrong in
+            ["", "0s", "0h", "0mounts", "10", "m", "10 m", "-1s", "99999999999999999999s", "9999999999999999999h"]
+        {
             assert!(budget(wrong).is_err(), "{wrong}");
         }
     }

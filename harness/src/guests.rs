@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use checker::Guide;
 use protocol::Command;
+use report::Event;
+use tokio::sync::mpsc::UnboundedSender;
 use tracing::warn;
 use vm::{Guest, GuestError, Limits, Machine};
 
@@ -26,6 +28,10 @@ pub struct Boot {
     pub limits: Limits,
     /// The run that they are for, if what they find is kept: its guests all have the same kernel.
     pub store: Option<Store>,
+    /// Who is told what there is to warn of.
+    events: Option<UnboundedSender<Event>>,
+    /// Whether it was told that the kernel cannot be kept: once is enough.
+    told: AtomicBool,
     /// Whether a guest has come up. If one has, another that does not was let wait by a busy host, and is started once
     /// more: that must not end a run of hours.
     proven: AtomicBool,
@@ -40,7 +46,13 @@ impl Boot {
         limits: Limits,
         store: Option<Store>,
     ) -> Self {
-        Self { machine, initramfs, sectors, limits, store, proven: AtomicBool::new(false) }
+        let (told, proven) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { machine, initramfs, sectors, limits, store, events: None, told, proven }
+    }
+
+    /// With warnings to `events`.
+    pub fn telling(self, events: UnboundedSender<Event>) -> Self {
+        Self { events: Some(events), ..self }
     }
 
     /// Boots one.
@@ -62,10 +74,18 @@ impl Boot {
                 let reason = format!("it has Linux {}, and the run was begun on Linux {was}", guest.kernel());
                 return Err(GuestError::Setup { machine: guest.machine(), reason });
             }
-            Some(Err(error)) => warn!("failed to keep which kernel this is: {error}; the run cannot be resumed"),
-            Some(Ok(_)) | None => {}
+            Some(Err(error)) if !self.told.swap(true, Ordering::Relaxed) => self
+                .warn(format!("failed to keep which kernel guests have, so that the run cannot be resumed: {error}")),
+            Some(Ok(_) | Err(_)) | None => {}
         }
         Ok(guest)
+    }
+
+    fn warn(&self, text: String) {
+        match &self.events {
+            Some(events) => drop(events.send(Event::Warning { cell: None, text })),
+            None => warn!("{text}"),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use checker::Wanted;
 use disk::DiskModel;
 use protocol::Filesystem;
-use report::{CellReport, Event, ProcessReport, Report};
+use report::{Asked, CellReport, Event, ProcessReport, Report};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, mpsc};
@@ -76,7 +76,8 @@ pub enum RunError {
     Report(#[from] report::FileError),
     /// Another machine.
     #[error(
-        "the run was begun on {was}, and this host can only go on with {is}: counts would be of two kinds; go on with it on a host that has {was}, or begin it again"
+        "the run was begun on {was}, and this host can only go on with {is}: counts would be of two kinds; go on with it \
+         on a host that has {was}, or begin it again"
     )]
     OtherMachine {
         /// What it was begun on.
@@ -183,7 +184,7 @@ fn hash(subjects: &[Arc<Subject>], options: &Options, machine: &str) -> String {
         let recorded = postcard::to_stdvec(&(before, ops, after, limits));
         hasher.update(recorded.expect("a trace holds nothing that postcard cannot write"));
     }
-    hasher.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&hasher.finalize()[..4])
 }
 
 /// Runs `workloads`. `directory` is made from the run's hash. Events go to `events` as they happen, all but the last:
@@ -217,11 +218,12 @@ pub async fn run(
         for (workload, subject) in subjects.iter().enumerate() {
             store.keep_trace(workload, &subject.trace)?;
         }
-        let (killed, whole) = killed(&subjects, options.crash, stop);
+        let killed = killed(&subjects, options.crash, stop);
+        let whole = killed.len() == subjects.len();
         if killed.is_empty() {
             return Err(RunError::Interrupted);
         }
-        let report = Report::with_process_crashes(Vec::new(), killed);
+        let report = Report { asked: asked(&subjects), ..Report::with_process_crashes(Vec::new(), killed) };
         let written = report::write_results(&report, store.directory());
         let cut = (!whole).then_some(RunError::Interrupted);
         return Ok(Finished { report, store, cut: cut.or(written.err().map(RunError::from)) });
@@ -390,7 +392,7 @@ async fn explore(
     let reports = Arc::new(std::sync::Mutex::new(BTreeMap::<usize, CellReport>::new()));
     let shared = Shared {
         run: id,
-        boot: Boot::new(machine, initramfs, sectors, limits, Some(store.clone())),
+        boot: Boot::new(machine, initramfs, sectors, limits, Some(store.clone())).telling(events.clone()),
         cells: cells.clone(),
         journal,
         stop: stop.clone(),
@@ -407,7 +409,7 @@ async fn explore(
         }),
     };
     // Before what takes its time, so that a run that is cut short has it.
-    let (killed, _) = killed(&subjects, kept.crash, stop);
+    let killed = killed(&subjects, kept.crash, stop);
     let outcome = workers(Arc::new(shared), count, stop).await;
     let mut cut = outcome.err().map(RunError::from);
     if stop.load(Ordering::Relaxed) {
@@ -419,14 +421,14 @@ async fn explore(
             // A cell that was cut short has what it has.
             let mut report = finish(cell);
             if let Some(cut) = &cut {
-                report.notes.push(format!("the run was cut short: {cut}"));
+                report.notes.extend(cut_short(&report, cut));
             }
             report
         })
     };
     let cells = cells.iter().map(report).collect();
     let explored = Some(explored(kept.model, kept.schedules, kept.recovery_crashes));
-    let report = Report { explored, ..Report::with_process_crashes(cells, killed) };
+    let report = Report { explored, asked: asked(&subjects), ..Report::with_process_crashes(cells, killed) };
     let written = report::write_results(&report, store.directory());
     let nothing = report.process_crashes.is_empty() && report.cells.iter().all(|cell| cell.crash_states.mounts == 0);
     if let Some(error) = cut.take_if(|_| nothing) {
@@ -435,14 +437,29 @@ async fn explore(
     Ok(Finished { report, store, cut: cut.or(written.err().map(RunError::from)) })
 }
 
-/// What becomes of the programs' files if they are killed, if that was asked; and whether that is all of it: a stop ends
-/// it.
-fn killed(subjects: &[Arc<Subject>], crash: Crash, stop: &AtomicBool) -> (Vec<ProcessReport>, bool) {
+/// What was asked for of each workload.
+fn asked(subjects: &[Arc<Subject>]) -> Vec<Asked> {
+    let asked = |subject: &Arc<Subject>| Asked {
+        workload: subject.name.clone(),
+        invariants: subject.wanted.clone(),
+        check: subject.checker.as_ref().map(|checker| checker.command().to_vec()),
+    };
+    subjects.iter().map(asked).collect()
+}
+
+/// What there is to know of a cell that a run which was cut short did not finish.
+fn cut_short(cell: &CellReport, cut: &RunError) -> Vec<String> {
+    let CellReport { violations, not_durable, weaknesses, warnings, .. } = cell;
+    let shown = [violations, not_durable, weaknesses, warnings];
+    let unconfirmed = shown.iter().any(|shown| !shown.is_empty());
+    let unconfirmed = unconfirmed.then(|| "what it shows was not looked at a second time".to_owned());
+    std::iter::once(format!("the run was cut short: {cut}")).chain(unconfirmed).collect()
+}
+
+/// What becomes of the programs' files if they are killed, if that was asked: of each of them, or of those before a stop.
+fn killed(subjects: &[Arc<Subject>], crash: Crash, stop: &AtomicBool) -> Vec<ProcessReport> {
     let asked = if crash.process() { subjects } else { &[] };
-    let killed: Vec<ProcessReport> =
-        tokio::task::block_in_place(|| asked.iter().map_while(|subject| process_crash(subject, stop)).collect());
-    let whole = killed.len() == asked.len();
-    (killed, whole)
+    tokio::task::block_in_place(|| asked.iter().map_while(|subject| process_crash(subject, stop)).collect())
 }
 
 /// Finds a machine, for which it may boot a guest.
@@ -554,6 +571,27 @@ mod tests {
         let ops = vec![Op { call: open, syscall: "open".into(), result: 0, thread: 0 }];
         let trace = Trace { command, before, ops, after, limits: vec![], outside: vec![] };
         Arc::new(Subject::of(name.into(), vec![], trace, Bounds::default()).unwrap())
+    }
+
+    /// What was seen only once must not look like what was seen twice.
+    #[test]
+    fn a_cell_that_was_cut_short_says_what_was_not_confirmed() {
+        let cell = serde_json::json!({
+            "workload": "w", "fs": "ext4", "mount_options": "", "vm": "uml", "kernel": "6.1", "verdict": "incomplete",
+            "exhaustive": false, "schedules": {"explored": 0, "new": 0, "total": 1},
+            "crash_states": {"allowed": "2", "covered": "1", "mounts": 1},
+            "durable_after_exit": "unknown", "violations": [],
+        });
+        let mut cell: CellReport = serde_json::from_value(cell).unwrap();
+        let cut = "the run was cut short: interrupted";
+        assert_eq!(cut_short(&cell, &RunError::Interrupted), [cut]);
+        let shown = serde_json::json!({
+            "invariant": "durable-after exit", "kind": "empty", "path": "f", "states": "1", "token": "t", "after_op": null,
+            "after_op_latest": null, "lost": [], "kept": [], "observed": "0 bytes", "schedule": "none",
+        });
+        cell.not_durable.push(serde_json::from_value(shown).unwrap());
+        let unconfirmed = "what it shows was not looked at a second time";
+        assert_eq!(cut_short(&cell, &RunError::Interrupted), [cut, unconfirmed]);
     }
 
     #[test]

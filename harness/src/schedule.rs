@@ -158,12 +158,13 @@ fn injections(trace: &Trace, history: &History) -> Vec<Injection> {
         }
         let last = after_op + 1 == trace.ops.len();
         let dirty = history.dirty_files_after(after_op);
+        // First, for it begins with the op: while the disk holds what is under way, other work would wait for it.
+        if starts_writeback(&op.call) {
+            injections.push(Injection { after_op, work: Work::CommitInFlight });
+        }
         // At the end, a commit, and the writeback of the only dirty file, are what every ending begins with.
         if !last {
             injections.push(Injection { after_op, work: Work::Commit });
-        }
-        if starts_writeback(&op.call) {
-            injections.push(Injection { after_op, work: Work::CommitInFlight });
         }
         if !last || dirty.len() > 1 {
             let work = dirty.iter().map(|target| Work::Writeback(target.clone()));
@@ -370,6 +371,27 @@ mod tests {
         let target = Target::NoFollow("a".into());
         let step = Step::Writeback { target, offset: 4096, length: 0 };
         assert!(schedule.plan(&trace, &history).steps.contains(&step));
+    }
+
+    /// A disk that holds what is under way holds what other work needs, too.
+    #[test]
+    fn a_commit_in_flight_comes_before_other_work_after_the_op() {
+        let (trace, history) = three_saves(1);
+        let after_rename = |schedule: &&Schedule| {
+            schedule.injections.len() > 1
+                && schedule.injections[0].work == Work::CommitInFlight
+                && schedule.injections.iter().all(|injection| injection.after_op == 4)
+        };
+        let all = schedules(&trace, &history, 4);
+        let plans: Vec<Plan> = all.iter().filter(after_rename).map(|all| all.plan(&trace, &history)).collect();
+        assert!(!plans.is_empty());
+        for plan in plans {
+            let held = plan.steps.iter().position(|step| *step == Step::Hold).unwrap();
+            assert_eq!(plan.steps[held + 1..held + 3], [Step::Call(4), Step::CommitInFlight]);
+        }
+        let first =
+            |work: &Work| all.iter().any(|schedule| schedule.injections.first().is_some_and(|it| it.work == *work));
+        assert!(first(&Work::Commit) && first(&Work::CommitInFlight));
     }
 
     #[test]

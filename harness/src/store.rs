@@ -53,7 +53,7 @@ pub struct Kept {
 }
 
 /// Raised with every change of what is kept that would be misread, by this version or by those before it.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// One cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -228,6 +228,18 @@ pub enum StoreError {
         /// Where.
         directory: PathBuf,
     },
+    /// Files of somebody else would have to go.
+    #[error(
+        "cannot put results into {}: there is {name} in it, which a run would remove, and nothing says that a run of the \
+         harness has left it there; name another directory, or remove it yourself",
+        directory.display()
+    )]
+    Foreign {
+        /// Where.
+        directory: PathBuf,
+        /// What is there.
+        name: String,
+    },
     /// The token names something that the run does not have.
     #[error("the run in {} has no {what}", directory.display())]
     NoSuch {
@@ -241,27 +253,19 @@ pub enum StoreError {
 /// The file that holds the release of the guest's kernel.
 const KERNEL: &str = "kernel";
 
+/// Held while a run is at work.
+const LOCK: &str = "lock";
+
+/// What a new run removes beside traces and replays: first what says that there is a run. The report goes, too: it would
+/// tell that the new run is over.
+const LEFT: [&str; 6] = ["run-id", "replay.json", journal::NAME, KERNEL, "report.json", "matrix.md"];
+
+/// Names that tell a directory that a run has been at work in from any other.
+const SIGNS: [&str; 3] = [LOCK, "run-id", "replay.json"];
+
 /// A results directory that a run works in: no other does as long as this lives. Two would cut each other's lines.
 pub struct Lock {
     _file: File,
-}
-
-impl Lock {
-    /// Takes a directory.
-    ///
-    /// # Errors
-    /// Another run has it, or its file system knows no locks.
-    fn take(directory: &Path) -> Result<Self, StoreError> {
-        // Of a file that nobody removes: two runs would each have a lock of their own.
-        let path = directory.join("lock");
-        let fail = |source| StoreError::Io { doing: "lock", path: path.clone(), source };
-        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(fail)?;
-        file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => fail(io::Error::other("another run is at work in this directory")),
-            TryLockError::Error(error) => fail(error),
-        })?;
-        Ok(Self { _file: file })
-    }
 }
 
 /// The directory of one run.
@@ -274,17 +278,18 @@ impl Store {
     /// A directory for a new run; it exists, or is made now. What another run has found is not taken for its own.
     ///
     /// # Errors
-    /// It cannot be made or cleared, or another run is at work in it.
+    /// It cannot be made or cleared, what is there is not ours to remove, or another run is at work in it.
     pub fn create(directory: &Path) -> Result<(Self, Lock), StoreError> {
         let fail = |source| StoreError::Io { doing: "make the results directory", path: directory.into(), source };
         fs::create_dir_all(directory).map_err(fail)?;
-        let lock = Lock::take(directory)?;
+        // Before there is a lock, which is a sign of a run.
+        Self::check(directory)?;
+        let store = Self { directory: directory.into() };
+        let lock = store.lock()?;
         let kept =
             fs::read_dir(directory).map_err(fail)?.flatten().map(|entry| entry.path()).filter(|path| is_kept(path));
-        // The report goes, too: it would tell that the new run is over. First what says that there is a run.
-        let others = ["run-id", "replay.json", journal::NAME, KERNEL, "report.json", "matrix.md"];
-        let others = others.map(|name| directory.join(name));
-        for path in others.into_iter().chain(kept) {
+        let left = LEFT.map(|name| directory.join(name));
+        for path in left.into_iter().chain(kept) {
             match fs::remove_file(&path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
                     return Err(StoreError::Io { doing: "remove what an older run left in", path, source });
@@ -292,15 +297,39 @@ impl Store {
                 _ => {}
             }
         }
-        Ok((Self { directory: directory.into() }, lock))
+        Ok((store, lock))
+    }
+
+    /// Finds out whether a new run may remove what there is of its names in a directory, which need not be there.
+    ///
+    /// # Errors
+    /// No run has left that there.
+    pub fn check(directory: &Path) -> Result<(), StoreError> {
+        let is_there = |name: &&str| fs::symlink_metadata(directory.join(name)).is_ok();
+        if SIGNS.iter().any(is_there) {
+            return Ok(());
+        }
+        let left = LEFT.into_iter().find(is_there).map(str::to_owned);
+        let entries = || fs::read_dir(directory).into_iter().flatten().flatten();
+        let kept = || entries().find(|entry| is_kept(&entry.path()));
+        let name = left.or_else(|| kept().map(|entry| entry.file_name().to_string_lossy().into_owned()));
+        name.map_or(Ok(()), |name| Err(StoreError::Foreign { directory: directory.into(), name }))
     }
 
     /// Keeps other runs out of it.
     ///
     /// # Errors
-    /// Another run is at work in it.
+    /// Another run is at work in it, or its file system knows no locks.
     pub fn lock(&self) -> Result<Lock, StoreError> {
-        Lock::take(&self.directory)
+        // Of a file that nobody removes: two runs would each have a lock of their own.
+        let path = self.directory.join(LOCK);
+        let fail = |source| StoreError::Io { doing: "lock", path: path.clone(), source };
+        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(fail)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Lock { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(fail(io::Error::other("another run is at work in this directory"))),
+            Err(TryLockError::Error(error)) => Err(fail(error)),
+        }
     }
 
     /// The directory of the run that a token is from: `root` itself, or one below it.
@@ -358,10 +387,8 @@ impl Store {
         self.write("run-id", format!("{id}\n").as_bytes())?;
         let text = serde_json::to_string_pretty(kept).map_err(|error| self.damaged("replay.json", error))?;
         // A run that is killed can be gone on with once this file is there: never half of it.
-        let name = "replay.json.new";
-        self.write(name, text.as_bytes())?;
-        let (from, path) = (self.directory.join(name), self.directory.join("replay.json"));
-        fs::rename(&from, &path).map_err(|source| StoreError::Io { doing: "write", path, source })
+        let path = self.directory.join("replay.json");
+        report::replace(&path, text.as_bytes()).map_err(|source| StoreError::Io { doing: "write", path, source })
     }
 
     /// The run's hash.

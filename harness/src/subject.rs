@@ -12,6 +12,7 @@ use crate::check::{CheckError, Checker, LARGEST_FILE};
 use crate::label::Labels;
 use crate::replay::live_guide;
 use crate::schedule::{Schedule, data_of, sample, schedule_count};
+use crate::unpack::Workplace;
 
 /// Why a workload cannot be tested.
 #[derive(Debug, thiserror::Error)]
@@ -120,7 +121,7 @@ impl Subject {
     pub fn record(workload: &Workload, bounds: Bounds, stop: &Arc<AtomicBool>) -> Result<Self, SubjectError> {
         let name = workload.name.clone();
         workload.build(stop)?;
-        let fresh = tempfile::Builder::new().prefix("crash-harness-run-").tempdir();
+        let fresh = Workplace::new("crash-harness-run-");
         let fresh = fresh.map_err(|source| SubjectError::Directory { name: name.clone(), source })?;
         workload.prepare(fresh.path(), stop)?;
         let trace = record_in(workload, fresh.path(), stop)?;

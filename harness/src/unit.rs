@@ -68,6 +68,8 @@ impl Unit {
             let mut hasher = Sha256::new();
             hasher.update(self.key);
             hasher.update(branch);
+            // The branch says how the run began that found this; what it settled while it recovered can be more.
+            hasher.update(format!("{:?}", class.decisions()));
             hasher.update(format!("{index} {epoch:?}"));
             for write in &log.writes {
                 hasher.update(format!("{} {} ", write.sector, write.sectors()));
@@ -91,7 +93,7 @@ pub fn key(hasher: Sha256) -> Key {
 
 /// The beginning of a key, for tokens.
 pub fn short(key: &Key) -> String {
-    key[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&key[..4])
 }
 
 impl Replayed {
@@ -199,6 +201,24 @@ mod tests {
         assert_eq!(shared("wfowfowfo", "wfowfowfcwfo"), 2);
         assert_eq!(shared("wfowfowfo", "wfowfcwfowfo"), 1);
         assert_eq!(shared("wfowfowfo", "wfowowfo"), 1);
+    }
+
+    /// What one of them has found is not true of the other: it has states that the other has not.
+    #[test]
+    fn recoveries_of_two_classes_have_two_keys() {
+        let model = DiskModel::default();
+        let first = Arc::new(replayed("wwfo"));
+        let unit = Unit { index: 0, replayed: first.clone(), epoch: 0, key: [0; 16], again: None };
+        let layers = first.layers(0, model);
+        let key = |settled: &[disk::Decision]| {
+            let mut class = layers.fates();
+            assert!(class.settle_these(settled));
+            let log = replayed("w").log;
+            unit.again([1; 16], Recovery { class, log }, &model).first().map(|unit| unit.key)
+        };
+        let decision = disk::Decision { write: 0, unit: 0, survived: true };
+        assert_eq!(key(&[]), key(&[]));
+        assert_ne!(key(&[]), key(&[decision]));
     }
 
     /// Found by trying: without this, a violation on btrfs that only the schedule with such work shows was missed.

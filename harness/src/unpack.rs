@@ -38,21 +38,55 @@ pub enum UnpackError {
     },
 }
 
+/// A directory that programs of the user work in; removed when dropped, whatever modes they have given to what is in it.
+pub struct Workplace(TempDir);
+
+impl Workplace {
+    /// A fresh one, whose name begins with `prefix`.
+    ///
+    /// # Errors
+    /// There is no place for temporary files, or it is full.
+    pub fn new(prefix: &str) -> io::Result<Self> {
+        tempfile::Builder::new().prefix(prefix).tempdir().map(Self)
+    }
+
+    /// Where it is, absolute.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Workplace {
+    fn drop(&mut self) {
+        open_up(self.path());
+    }
+}
+
+/// Lets directories be emptied: one that must not be written to, listed or searched could not be.
+fn open_up(directory: &Path) {
+    // One that is not ours may be empty, and is no reason to leave the others.
+    let _ = fs::set_permissions(directory, Permissions::from_mode(0o700));
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        // Not of what a symbolic link leads to: that stays.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open_up(&entry.path());
+        }
+    }
+}
+
 /// An unpacked tree; removed when dropped.
 ///
 /// Contents, permission bits, symbolic links, names of one file as names of one file, FIFOs and sockets are as the guest
 /// saw them. Owners, times and extended attributes are not.
 pub struct Unpacked {
-    place: TempDir,
-    directories: Vec<PathBuf>,
+    place: Workplace,
 }
 
 impl Unpacked {
     /// Unpacks `entries`, whose files must have been read whole.
     pub fn new(entries: &BTreeMap<RelPath, Entry>) -> Result<Self, UnpackError> {
         let failed = |source| UnpackError::Io { path: RelPath::root(), source };
-        let place = tempfile::Builder::new().prefix("crash-harness-check-").tempdir().map_err(failed)?;
-        let mut unpacked = Self { place, directories: Vec::new() };
+        let unpacked = Self { place: Workplace::new("crash-harness-check-").map_err(failed)? };
         let tree = unpacked.tree();
         fs::create_dir(&tree).map_err(failed)?;
         // A directory comes before what is in it.
@@ -63,9 +97,6 @@ impl Unpacked {
             });
             if !plain || !above {
                 return Err(UnpackError::Name { path: path.clone() });
-            }
-            if matches!(entry.kind, EntryKind::Directory { .. }) {
-                unpacked.directories.push(path.under(&tree));
             }
             if matches!(entry.kind, EntryKind::Special { mode } if !can_be_made(mode)) {
                 return Err(UnpackError::Device { path: path.clone() });
@@ -90,15 +121,6 @@ impl Unpacked {
     /// A place outside the tree that goes away with it.
     pub fn beside(&self, name: &str) -> PathBuf {
         self.place.path().join(name)
-    }
-}
-
-impl Drop for Unpacked {
-    fn drop(&mut self) {
-        for directory in &self.directories {
-            // A directory that must not be written to cannot be emptied. One that is gone needs nothing.
-            let _ = fs::set_permissions(directory, Permissions::from_mode(0o700));
-        }
     }
 }
 
@@ -130,5 +152,33 @@ fn make(tree: &Path, path: &RelPath, entry: &Entry) -> io::Result<()> {
             file.set_permissions(Permissions::from_mode(entry.mode))
         }
         EntryKind::Unreadable { errno } => Err(io::Error::from_raw_os_error(*errno)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Modes keep nobody out who is root, so they are looked at; the command line is tried as somebody else, too.
+    #[test]
+    fn directories_can_be_emptied_and_what_links_lead_to_stays() {
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        let close = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        close(elsewhere.path(), 0o500);
+        let place = Workplace::new("workplace-").unwrap();
+        let outer = place.path().join("outer");
+        let inner = outer.join("inner");
+        fs::create_dir_all(&inner).unwrap();
+        fs::write(inner.join("file"), "").unwrap();
+        symlink(elsewhere.path(), outer.join("link")).unwrap();
+        close(&inner, 0o500);
+        close(&outer, 0o000);
+        open_up(place.path());
+        assert_eq!((mode(&outer), mode(&inner)), (0o700, 0o700));
+        assert_eq!(mode(elsewhere.path()), 0o500);
+        let path = place.path().to_path_buf();
+        drop(place);
+        assert!(!path.exists());
     }
 }

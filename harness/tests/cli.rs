@@ -207,6 +207,7 @@ fn wrong_usage() {
     place.write("plain", "");
     place.workload("set/one", "command = ['true']");
     place.workload("other/one", "command = ['true']");
+    place.write("boot/kernel", "not a run's");
     assert_tells!(
         place,
         place.tell(&[
@@ -221,6 +222,8 @@ fn wrong_usage() {
             &["run", "--from", "nowhere", "--", "true"],
             &["run", "--fs", "zfs", "set/one"],
             &["run", "--budget", "50", "set/one"],
+            &["run", "--budget", "0s", "set/one"],
+            &["run", "--budget", "0mounts", "set/one"],
             &["run", "--jobs", "0", "set/one"],
             &["run", "--vm", "uml", "--kernel", "plain", "set/one"],
             &["run", "--kernel", "nowhere", "set/one"],
@@ -228,6 +231,7 @@ fn wrong_usage() {
             &["replay", "--kernel", "nowhere", "00000000.c0.s0.e0"],
             &["run", "--out", "plain", "set/one"],
             &["run", "--out", "plain/below", "set/one"],
+            &["run", "--out", "boot", "set/one"],
             &["run", "--", ""],
             &["record", "-o", "trace"],
             &["record", "-o", "nowhere/trace", "--", "true"],
@@ -290,6 +294,71 @@ fn commands_that_do_not_do() {
     );
     wait("the killed command's children to be gone", || !sleeping(&long));
     assert_eq!(place.left(), Vec::<String>::new());
+}
+
+/// What has no effect is said, and nothing is said of what has.
+#[test]
+fn options_of_machines_where_none_crashes() {
+    let place = Place::new();
+    let run = |crash| {
+        let options = ["run", "--fs", "ext4", "--budget", "5mounts", "--exhaustive", "--out", "results", crash];
+        place.run(&[&options[..], &["--", "sh", "-c", "echo x > f.new; mv f.new f"]].concat())
+    };
+    let ended = run("--crash=process");
+    assert_eq!(ended.status, 0, "{}", ended.stderr);
+    let warnings: Vec<&str> = ended.stderr.lines().filter(|line| line.starts_with("warning:")).collect();
+    assert_eq!(warnings, ["warning: --crash process needs no machine that crashes, so without effect: --fs, --budget"]);
+}
+
+/// Modes that a program gives to its directories do not keep them.
+#[test]
+fn a_read_only_directory_is_not_left_behind() {
+    let place = Place::new();
+    for directory in [place.here.path(), place.temporary.path()] {
+        fs::set_permissions(directory, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    }
+    let harness = place.path("harness");
+    fs::copy(env!("CARGO_BIN_EXE_harness"), &harness).unwrap();
+    // Modes keep nobody out who is root.
+    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    let mut command = Command::new("setpriv");
+    command.args(nobody).arg(&harness).args(["run", "--crash=process", "--out", "out", "--", "sh", "-c"]);
+    command.arg("mkdir d d/e; echo x > d/e/f; chmod 500 d/e d").current_dir(place.here.path());
+    command.env("TMPDIR", place.temporary.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    if !nix::unistd::geteuid().is_root() {
+        command = place.command(&["run", "--crash=process", "--", "sh", "-c", "mkdir d; echo x > d/f; chmod 500 d"]);
+    }
+    let ended = Ended::of(command.spawn().unwrap());
+    assert!(ended.status <= 1, "{}", ended.stderr);
+    assert_eq!(place.left(), Vec::<String>::new());
+}
+
+/// Scripts find their checkout and its caches, whatever the shell that calls them has been told.
+#[test]
+fn scripts_in_a_strange_environment() {
+    let place = Place::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let bash = |directory: &Path, arguments: &[&str]| {
+        let mut command = Command::new("bash");
+        command.args(arguments).current_dir(directory).env("CDPATH", place.path("elsewhere"));
+        command.env("HARNESS_KERNELS", "kernels").env("XDG_CACHE_HOME", "cache");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let ended = Ended::of(command.spawn().unwrap());
+        assert_eq!(ended.status, 0, "{}", ended.stderr);
+        ended.stdout
+    };
+    for directory in ["elsewhere/scripts", "elsewhere/.ci"] {
+        fs::create_dir_all(place.path(directory)).unwrap();
+    }
+    let here = fs::canonicalize(place.here.path()).unwrap();
+    let told = r#"source scripts/lib.sh; cd "$0"; choose_directories; echo "$ROOT $HARNESS_KERNELS $XDG_CACHE_HOME""#;
+    let (root_text, here_text) = (root.display(), here.display());
+    let expected = format!("{root_text} {here_text}/kernels {here_text}/cache\n");
+    assert_eq!(bash(root, &["-c", told, &here_text.to_string()]), expected);
+    place.write("checkout/.ci/run", fs::read(root.join(".ci/run")).unwrap());
+    place.write("checkout/scripts/lib.sh", "set_up() { pwd; exit; }");
+    let checkout = here.join("checkout");
+    assert_eq!(bash(&checkout, &[".ci/run"]), format!("{}\n", checkout.display()));
 }
 
 #[test]
@@ -534,6 +603,26 @@ fn interrupted_early() {
     assert!(!place.path("trace").exists() && !place.path("results").exists());
 }
 
+/// A signal while the program's crash points are checked one by one.
+#[test]
+fn interrupted_between_process_crashes() {
+    let place = Place::new();
+    let check = format!("touch \"$0\"; sleep {}", long(4));
+    let marker = place.path("marker").display().to_string();
+    place.workload(
+        "w",
+        &format!("command = ['sh', '-c', 'echo x > f']\ncheck = ['sh', '-c', '''{check}''', '{marker}']\n"),
+    );
+    let child = place.command(&["run", "--crash=process", "w"]).spawn().unwrap();
+    wait("the check", || Path::new(&marker).exists());
+    signal(&child, "INT");
+    let ended = Ended::of(child);
+    assert_eq!(ended.status, 130, "{}", ended.stderr);
+    assert!(ended.stderr.contains("error: interrupted"), "{}", ended.stderr);
+    wait("the check to be gone", || !sleeping(&long(4)));
+    assert_eq!(place.left(), Vec::<String>::new());
+}
+
 /// A run that takes long: ten files, so that there are many schedules.
 fn long_run(place: &Place) -> Child {
     let script = "for i in 1 2 3 4 5 6 7 8 9 10; do echo x > f$i; done";
@@ -595,6 +684,37 @@ fn killed() {
     wait("guests to be gone", || place.guests().is_empty());
 }
 
+/// The command that is printed works as it is printed, and says so if it shows what another kernel makes of a state.
+#[test]
+fn replayed_from_results_elsewhere() {
+    if !uml() {
+        return;
+    }
+    let place = Place::new();
+    let results = ["--budget=20mounts", "--out", "my results"];
+    let ended = place.run(&on_uml(&[&results[..], &["--", "sh", "-c", "echo x > f"]].concat()));
+    assert_eq!(ended.status, 1, "{}", ended.stderr);
+    let line = ended.stdout.lines().find_map(|line| line.trim_start().strip_prefix("replay ")).unwrap();
+    let arguments = line.trim().strip_prefix("harness ").unwrap();
+    let replay = || {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("exec \"$0\" {arguments}"), env!("CARGO_BIN_EXE_harness")]);
+        command.current_dir(place.here.path()).env("TMPDIR", place.temporary.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ended::of(command.spawn().unwrap())
+    };
+    let same = replay();
+    assert_eq!((same.status, same.stderr.as_str()), (1, ""), "{line}");
+    let release = fs::read_to_string(place.path("my results/kernel")).unwrap();
+    place.write("my results/kernel", "5.10.0");
+    let other = replay();
+    let warning = format!("warning: this guest has Linux {release}, and those of the run had Linux 5.10.0: ");
+    assert!(other.stderr.starts_with(&warning), "{}", other.stderr);
+    assert_eq!((other.status, other.stdout), (1, same.stdout));
+    let diff = place.run(&["diff", "my results/report.json", "my results"]);
+    assert_eq!((diff.status, diff.stdout.contains("unchanged  ")), (0, true), "{}", diff.stdout);
+}
+
 /// More schedules than could ever be replayed: some are chosen, it is said how many there are, and nothing is claimed.
 #[test]
 fn countless_schedules() {
@@ -612,7 +732,7 @@ fn countless_schedules() {
     assert!(cell["notes"].to_string().contains("20,000 of them were chosen"), "{cell}");
 }
 
-/// Killed again and again, at moments that fall anywhere, and gone on with each time: the report is the one of a run
+/// Killed or interrupted again and again, at moments that fall anywhere, and gone on with each time: the report is the one of a run
 /// that nobody disturbed.
 #[test]
 fn a_killed_run_goes_on() {
@@ -625,12 +745,16 @@ fn a_killed_run_goes_on() {
     let undisturbed = place.run(&begin("undisturbed"));
     assert_eq!(undisturbed.status, 1, "{}", undisturbed.stderr);
     let mut kills = 0;
-    for delay in [50, 400, 700, 900, 1000, 1100, 1200, 1300, 1400, 1500] {
+    for (delay, name) in
+        [50, 400, 700, 900, 1000, 1100, 1200, 1300, 1400, 1500].into_iter().zip(["KILL", "INT"].iter().cycle())
+    {
         let begun = place.path("killed/replay.json").exists();
         let arguments = if begun { vec!["run", "--resume", "killed"] } else { begin("killed").to_vec() };
         let mut child = place.command(&arguments).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(delay));
-        child.kill().unwrap();
+        if child.try_wait().unwrap().is_none() {
+            signal(&child, name);
+        }
         kills += u32::from(!child.wait().unwrap().success());
     }
     assert!(kills > 0);
@@ -738,9 +862,9 @@ fn a_run_goes_on_with_its_own_kernel_only() {
     assert_eq!(place.left(), Vec::<String>::new());
 }
 
-/// What one check has found is not reported together with what another finds.
+/// What one check has found is not reported together with what another finds, nor what other tools would have found.
 #[test]
-fn a_run_goes_on_with_its_own_checks_only() {
+fn a_run_goes_on_with_its_own_checks_and_tools_only() {
     if !uml() {
         return;
     }
@@ -752,11 +876,23 @@ fn a_run_goes_on_with_its_own_checks_only() {
     place.write("w/check", "exit 0");
     let begun = place.run(&on_uml(&["--fs=ext4", "--budget=2mounts", "--out", "begun", "w"]));
     assert!(begun.status <= 1, "{}", begun.stderr);
+    let refuses = |what: &str| {
+        let refused = place.run(&["run", "--resume", "begun"]);
+        assert_eq!(refused.status, 2, "{}", refused.stderr);
+        assert!(refused.stderr.contains(&format!("was begun with another {what} (")), "{}", refused.stderr);
+    };
     place.write("w/check", "exit 0 # mended");
-    let refused = place.run(&["run", "--resume", "begun"]);
-    assert_eq!(refused.status, 2, "{}", refused.stderr);
-    assert!(refused.stderr.contains("was begun with another check of w"), "{}", refused.stderr);
+    refuses("check of w");
     place.write("w/check", "exit 0");
+    let kept = fs::read_to_string(place.path("begun/replay.json")).unwrap();
+    for tool in ["build of the harness", "mkfs.ext4"] {
+        let mut other: serde_json::Value = serde_json::from_str(&kept).unwrap();
+        assert!(other["tools"][tool].is_string(), "{kept}");
+        other["tools"][tool] = "another".into();
+        place.write("begun/replay.json", other.to_string());
+        refuses(tool);
+    }
+    place.write("begun/replay.json", kept);
     let ended = place.run(&["run", "--resume", "begun"]);
     assert_eq!(ended.status, begun.status, "{}", ended.stderr);
 }

@@ -24,19 +24,22 @@ impl BuildError {
 /// A file with `content` in the directory `cache`. Its name holds a hash of its content, so one that is there already
 /// is used (unless a crash or someone else has changed it), and several processes may ask at once.
 pub fn cached(cache: &Path, name: &str, extension: &str, content: &[u8]) -> Result<PathBuf, BuildError> {
-    let digest: String = Sha256::digest(content).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    let path = cache.join(format!("{name}-{digest}.{extension}"));
+    let path = cache.join(format!("{name}-{}.{extension}", hex::encode(&Sha256::digest(content)[..16])));
     if fs::read(&path).is_ok_and(|there| there == content) {
         return Ok(path);
     }
-    let fail = |doing| {
-        let path = path.clone();
-        move |source| BuildError::new(doing, &path, source)
-    };
-    fs::create_dir_all(cache).map_err(fail("make the directory of"))?;
-    // Under another name first: nobody sees half a file.
-    let mut file = tempfile::NamedTempFile::new_in(cache).map_err(fail("create"))?;
-    file.write_all(content).map_err(fail("write"))?;
-    file.persist(&path).map_err(|error| fail("rename to")(error.error))?;
+    write_whole(&path, content).map_err(|source| BuildError::new("write", &path, source))?;
     Ok(path)
+}
+
+/// Writes a file, and makes its directory if need be. Nobody sees half of it, for it has another name until it is there.
+///
+/// A crash may still leave it empty: whoever reads it has to tell what is no answer.
+pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(directory)?;
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    file.write_all(content)?;
+    file.persist(path)?;
+    Ok(())
 }

@@ -4,7 +4,7 @@ mod cached;
 mod initramfs;
 mod module;
 
-pub use cached::{BuildError, cached};
+pub use cached::{BuildError, cached, write_whole};
 pub use initramfs::initramfs;
 pub use module::{ModuleError, closure};
 

@@ -14,6 +14,7 @@ struct Change {
     unsynced: Option<usize>,
 }
 
+/// The changes that a crash may still undo.
 fn changes(trace: &Trace, path: &RelPath, begun: usize) -> Vec<Change> {
     let mut watch = Watch::new(trace, path);
     let mut changes = Vec::new();
@@ -22,6 +23,10 @@ fn changes(trace: &Trace, path: &RelPath, begun: usize) -> Vec<Change> {
         let length = before.and_then(|inode| watch.vfs.length(inode));
         let known = before.and_then(|inode| watch.data.get(&inode)).copied().unwrap_or_default();
         watch.step(op, &recorded.call);
+        // The last op may only have begun. What a sync that is over made durable keeps its order.
+        if watch.synced_at(op) && op + 1 < begun {
+            changes.clear();
+        }
         let in_place = before.is_some() && watch.inode(path) == before;
         if let Some(length) = length
             && in_place

@@ -89,6 +89,54 @@ fn what_is_missing_for_durability() {
                 &Invariant::DurableAfter(Ack::Text("ok".into())),
                 Kind::Stale
             ),
+            // What was reserved is no data.
+            stale(directory(vec![Call::Allocate { handle: Handle(1), mode: 1, offset: 0, length: 9 }])),
+        ]
+        .join("\n")
+    );
+}
+
+/// A log without fsync, and one in which a save in place has only begun.
+#[test]
+fn what_is_missing_for_contents_that_were_promised() {
+    let broken = |calls| hint(calls, &Invariant::DurableAfter(Ack::Text("ok".into())), Kind::ZeroFilled);
+    let append = |offset| write(1, offset, b"line\n");
+    let two = |first: Vec<Call>| [vec![open(1, "f", 1), append(3)], first, vec![print("ok"), append(8)]].concat();
+    insta::assert_snapshot!(
+        [
+            broken(two(vec![])),
+            broken(two(vec![fsync(1)])),
+            broken([two(vec![fsync(1)]), vec![print("ok")]].concat()),
+            broken(vec![open(1, "f", TRUNCATE), write(1, 0, b"new"), print("ok")]),
+            broken([save(vec![]), vec![print("ok")]].concat()),
+        ]
+        .join("\n")
+    );
+}
+
+/// The directory that holds the name which changed, wherever that is on the way.
+#[test]
+fn which_directory_was_not_synced() {
+    let mkdir = |path: &str| Call::Mkdir { path: path.into(), mode: 0o755 };
+    let exchange = Call::Rename { from: "new".into(), to: "d".into(), flags: EXCHANGE };
+    let hint = |kind, calls: Vec<Call>, path: &str| {
+        let trace = trace(&[("d/f", b"old")], [calls, vec![exit()]].concat());
+        let moment = Moment { begun_earliest: trace.ops.len(), ended_latest: trace.ops.len() };
+        let hint = reason(&trace, &Invariant::DurableAfter(Ack::Exit), kind, &path.into(), &moment);
+        hint.map_or("-".to_owned(), |reason| reason.text)
+    };
+    let new = || vec![open(8, "", 0o200000), mkdir("new"), open(1, "new/f", CREATE), write(1, 0, b"new"), fsync(1)];
+    let sync_new = || vec![open(9, "new", 0o200000), fsync(9)];
+    let synced = |last: Vec<Call>| [new(), sync_new(), last].concat();
+    let nested = |last: Vec<Call>| [vec![mkdir("a"), mkdir("a/b"), open(1, "a/b/f", CREATE), fsync(1)], last].concat();
+    insta::assert_snapshot!(
+        [
+            hint(Kind::Stale, synced(vec![exchange.clone()]), "d/f"),
+            hint(Kind::Stale, synced(vec![exchange.clone(), fsync(9)]), "d/f"),
+            hint(Kind::Stale, synced(vec![exchange.clone(), fsync(8)]), "d/f"),
+            hint(Kind::Stale, [new(), vec![exchange]].concat(), "d/f"),
+            hint(Kind::Missing, nested(vec![]), "a/b/f"),
+            hint(Kind::Missing, nested(vec![open(9, "a/b", 0o200000), fsync(9)]), "a/b/f"),
         ]
         .join("\n")
     );
@@ -119,6 +167,14 @@ fn what_is_missing_for_a_log_and_for_a_history() {
             hint(vec![open(1, "f", TRUNCATE), append(0)], &Invariant::AppendOnly, Kind::Truncated),
             history(vec![open(1, "f", 1), write(1, 0, b"a"), write(1, 1, b"b"), fsync(1), write(1, 2, b"c")]),
             history(vec![open(1, "f", 1), write(1, 0, b"a"), fsync(1), write(1, 1, b"b")]),
+            history(vec![
+                open(1, "f", 1),
+                write(1, 0, b"a"),
+                write(1, 1, b"b"),
+                fsync(1),
+                write(1, 2, b"c"),
+                write(1, 3, b"d")
+            ]),
             history(save(vec![])),
             hint(vec![unlink("f")], &Invariant::PrefixOfHistory, Kind::Missing),
         ]
@@ -137,6 +193,11 @@ fn what_is_missing_for_names_and_modes() {
             mode(vec![temporary.clone(), rename("tmp", "f")]),
             mode(vec![temporary, rename("tmp", "f"), chmod("f")]),
             mode(vec![unlink("f"), open(1, "f", CREATE)]),
+            mode(vec![
+                Call::Open { handle: Handle(1), path: "".into(), flags: TMPFILE | 2, mode: 0o600 },
+                Call::Link { from: Target::Handle(Handle(1)), to: "tmp".into() },
+                rename("tmp", "f")
+            ]),
             hint([save(vec![]), vec![open(2, "g", CREATE), write(2, 0, b"x")]].concat(), &group, Kind::Partial),
             hint(vec![rename("f", "g")], &group, Kind::Partial),
             hint(vec![unlink("f"), open(1, "f", CREATE)], &Invariant::NoLeftovers, Kind::Leftover),
@@ -173,6 +234,17 @@ fn what_was_not_durable_when_a_check_fails() {
                 [vec![open(1, "f", 1), write(1, 0, b"x"), write(1, 1, b"y")], vec![open(9, "", 0o200000), fsync(9)]]
                     .concat()
             ),
+            // A directory that was only passed through, and a journal that is emptied.
+            check(vec![
+                open(9, "", 0o200000),
+                Call::Mkdir { path: "t".into(), mode: 0o755 },
+                open(1, "t/a", CREATE),
+                fsync(1),
+                rename("t/a", "a"),
+                Call::Rmdir { path: "t".into() },
+                exit()
+            ]),
+            check(vec![open(1, "f", 1), write(1, 0, b"x"), fsync(1), open(2, "f", TRUNCATE), exit()]),
             // An op that has no effect: nothing is open.
             check(vec![write(1, 0, b"x")]),
         ]

@@ -1,8 +1,8 @@
 //! Several names, and what belongs to a name beside its content.
 
-use trace::{Call, RelPath, Trace, Vfs};
+use trace::{Call, RelPath, Target, Trace, Vfs};
 
-use super::{Reason, Watch, bind_text};
+use super::{Reason, TMPFILE, Watch, bind_text};
 
 /// The ops that touched `path`, ascending, and whether it was there afterwards.
 fn touches(trace: &Trace, path: &RelPath) -> Vec<(usize, bool)> {
@@ -43,14 +43,18 @@ pub(super) fn metadata(trace: &Trace, path: &RelPath, begun: usize) -> Option<Re
     for (op, recorded) in trace.ops.iter().enumerate().take(begun).filter(|(_, op)| op.result >= 0) {
         let before = watch.inode(path);
         let new = match &recorded.call {
-            Call::Open { path: new, mode, .. } if watch.inode(new).is_none() => Some((new, *mode)),
+            Call::Open { path: new, mode, flags, handle } if flags & TMPFILE != 0 || watch.inode(new).is_none() => {
+                Some((*handle, new, *mode))
+            }
             _ => None,
         };
         watch.step(op, &recorded.call);
-        if let Some((new, mode)) = new
-            && let Some(inode) = watch.inode(new)
+        if let Some((handle, new, mode)) = new
+            && let Some(inode) = watch.vfs.inode_of(&Target::Handle(handle))
         {
-            made.insert(inode, (op, new, mode));
+            let unnamed = || "a file without a name".to_owned();
+            let name = if watch.inode(new) == Some(inode) { new.to_string() } else { unnamed() };
+            made.insert(inode, (op, name, mode));
         }
         let now = watch.inode(path);
         if let Call::Chmod { target, .. } | Call::Chown { target, .. } = &recorded.call
@@ -64,10 +68,10 @@ pub(super) fn metadata(trace: &Trace, path: &RelPath, begun: usize) -> Option<Re
             reason = Some(Reason { text, ops: vec![op] });
         }
         if now != before
-            && let Some(&(origin, name, mode)) = now.and_then(|inode| made.get(&inode))
+            && let Some((origin, name, mode)) = now.and_then(|inode| made.get(&inode))
         {
             let advice = "give it the old file's mode and owner";
-            let text = match origin == op {
+            let text = match *origin == op {
                 true => format!("op {op} makes {name} anew with mode {mode:04o}: {advice}"),
                 false => format!(
                     "op {origin} makes {name} with mode {mode:04o}, and op {op} ({}) puts it in place: {advice} before \
@@ -75,7 +79,7 @@ pub(super) fn metadata(trace: &Trace, path: &RelPath, begun: usize) -> Option<Re
                     bind_text(&recorded.call, path)
                 ),
             };
-            let mut ops = vec![origin, op];
+            let mut ops = vec![*origin, op];
             ops.dedup();
             reason = Some(Reason { text, ops });
         }

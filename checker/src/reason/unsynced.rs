@@ -1,27 +1,11 @@
 //! What was not durable yet when an op began: all that can be said where a check of the user's own found the fault,
 //! since what it looks at is not known.
 
-use std::collections::BTreeMap;
+use trace::{Call, RelPath, Trace};
 
-use trace::{Call, RelPath, Trace, Vfs};
-
-use super::{Reason, Watch, bind_text};
+use super::names::{Before, Change, Names, directory_text};
+use super::{Reason, Watch};
 use crate::Moment;
-
-/// Names that a call makes or takes away.
-fn names(call: &Call) -> Vec<&RelPath> {
-    match call {
-        Call::Open { path, .. }
-        | Call::Mkdir { path, .. }
-        | Call::Mknod { path, .. }
-        | Call::Symlink { path, .. }
-        | Call::Unlink { path }
-        | Call::Rmdir { path }
-        | Call::Link { to: path, .. } => vec![path],
-        Call::Rename { from, to, .. } => vec![from, to],
-        _ => Vec::new(),
-    }
-}
 
 /// Whether a call leaves something else than it found: what comes too early if something was not synced.
 fn changes(call: &Call) -> bool {
@@ -42,40 +26,6 @@ fn changes(call: &Call) -> bool {
     )
 }
 
-fn inode(vfs: &Vfs, path: &RelPath) -> Option<u64> {
-    vfs.inode_of(&trace::Target::NoFollow(path.clone()))
-}
-
-/// Changes of names that no fsync of their directory has followed.
-#[derive(Default)]
-struct Names {
-    /// By the directory's inode: the directory, and the ops that changed a name in it, with what they did.
-    pending: BTreeMap<u64, (RelPath, Vec<(usize, String)>)>,
-}
-
-impl Names {
-    /// Takes an op, whose names stood for `before`.
-    fn step(&mut self, watch: &Watch<'_>, index: usize, call: &Call, before: &[(&RelPath, Option<u64>)]) {
-        match call {
-            Call::SyncFs { .. } | Call::SyncAll => self.pending.clear(),
-            Call::Fsync { handle } | Call::Fdatasync { handle } => {
-                let synced = watch.vfs.inode_of(&trace::Target::Handle(*handle));
-                self.pending.retain(|directory, _| Some(*directory) != synced);
-            }
-            _ => {}
-        }
-        for (path, before) in before {
-            let directory = path.parent().unwrap_or_else(RelPath::root);
-            if inode(&watch.vfs, path) != *before
-                && let Some(number) = inode(&watch.vfs, &directory)
-            {
-                let (_, changes) = self.pending.entry(number).or_insert((directory, Vec::new()));
-                changes.push((index, bind_text(call, path)));
-            }
-        }
-    }
-}
-
 /// What no sync had made durable before the last change, or promise, by the time at which the state can first occur: data
 /// of files, and names.
 pub(super) fn unsynced(trace: &Trace, moment: &Moment) -> Option<Reason> {
@@ -86,11 +36,11 @@ pub(super) fn unsynced(trace: &Trace, moment: &Moment) -> Option<Reason> {
     let last = promise.max((0..begun).rev().find(|&op| changes(&trace.ops[op].call)))?;
     let root = RelPath::root();
     let mut watch = Watch::new(trace, &root);
-    let mut names_of = Names::default();
+    let mut names = Names::default();
     for (index, op) in trace.ops.iter().enumerate().take(last).filter(|(_, op)| op.result >= 0) {
-        let before: Vec<_> = names(&op.call).into_iter().map(|path| (path, inode(&watch.vfs, path))).collect();
+        let before = Before::new(&watch.vfs, &op.call);
         watch.step(index, &op.call);
-        names_of.step(&watch, index, &op.call, &before);
+        names.step(&watch.vfs, index, &op.call, &before);
     }
     let mut pending: Vec<(usize, String)> = Vec::new();
     for (&number, data) in &watch.data {
@@ -100,12 +50,10 @@ pub(super) fn unsynced(trace: &Trace, moment: &Moment) -> Option<Reason> {
             pending.push((written, format!("{name} since its last write (op {written})")));
         }
     }
-    for (directory, changes) in names_of.pending.into_values() {
-        let name = if directory.is_root() { String::new() } else { format!(" {directory}") };
-        let told = |(op, what): &(usize, String)| format!("op {op} ({what})");
+    for (directory, changes) in names.left(&watch.vfs) {
         let (Some(first), Some(last)) = (changes.first(), changes.last()) else { continue };
-        let and = if first.0 == last.0 { String::new() } else { format!(" and {}", told(last)) };
-        pending.push((first.0, format!("the directory{name} since {}{and}", told(first))));
+        let and = |last: &Change| if first.op == last.op { String::new() } else { format!(" and {}", last.what) };
+        pending.push((first.op, format!("{} since {}{}", directory_text(&directory), first.what, and(last))));
     }
     pending.sort();
     let (ops, texts): (Vec<usize>, Vec<String>) = pending.into_iter().unzip();

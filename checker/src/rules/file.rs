@@ -16,9 +16,11 @@ struct Given {
     op: usize,
     /// What the name stood for then.
     step: Step,
-    /// The first op after it that grew the file behind what was promised, if that was before any that did anything else
-    /// to it.
-    grown: Option<usize>,
+    /// The ops after it that wrote behind what was promised, up to the first that did anything else to the file; each
+    /// with the length up to which the file is left as it was.
+    grown: Vec<(usize, u64)>,
+    /// The first op after it that made something of this name, if there was nothing.
+    made: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -84,18 +86,27 @@ impl FileRules {
         for rule in &mut self.durable {
             let give = |op: &usize| {
                 let step = timeline.at(*op)?.clone();
-                let mut given = Given { op: *op, step, grown: None };
-                let promised = match given.step.point {
-                    Point::Bytes { length, .. } => length,
-                    Point::Other(_) => u64::MAX,
-                };
-                for later in timeline.steps().iter().filter_map(|step| step.op).filter(|later| later > op) {
-                    if promised > unchanged_up_to(&trace.ops[later].call) {
-                        break;
+                let nothing = Point::Other(State::Absent);
+                let later = || timeline.steps().iter().filter_map(|step| Some((step.op?, &step.point)));
+                let later = || later().filter(|(later, _)| later > op);
+                let is_made = |(later, point): (usize, &Point)| (*point != nothing).then_some(later);
+                let made = if step.point == nothing { later().find_map(is_made) } else { None };
+                // Zeros at the end are of space that was only reserved: to write there is to go on.
+                let written = timeline
+                    .bytes(&step.point)
+                    .map_or(0, |bytes| bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1));
+                let mut grown: Vec<(usize, u64)> = Vec::new();
+                if let Point::Bytes { length, .. } = step.point {
+                    for (later, _) in later() {
+                        let before = grown.last().map_or(length, |(_, kept)| *kept);
+                        let kept = before.min(unchanged_up_to(&trace.ops[later].call));
+                        if kept < written {
+                            break;
+                        }
+                        grown.push((later, kept));
                     }
-                    given.grown.get_or_insert(later);
                 }
-                Some(given)
+                Some(Given { op: *op, step, grown, made })
             };
             rule.given = rule.ops.iter().filter_map(give).collect();
         }
@@ -123,7 +134,7 @@ impl FileRules {
         for given in self.durable.iter().flat_map(|rule| &rule.given) {
             let Point::Bytes { chain, length } = given.step.point else { continue };
             // Whether a file that grew still begins with what was promised can only be seen by reading that much of it.
-            let sizes = if given.grown.is_some() { Sizes::from(length) } else { Sizes::only(length) };
+            let sizes = if given.grown.is_empty() { Sizes::only(length) } else { Sizes::from(length) };
             all.push(Allowed { content: self.timeline.content(chain), sizes });
         }
         all
@@ -193,11 +204,18 @@ impl FileRules {
         {
             return true;
         }
+        let Found::File { size, bytes } = found else { return false };
+        // Nothing was promised of a file that was made since, unless that it is gone: then it must not be an older one.
+        if given.made.is_some_and(begun) {
+            return !self.versions.iter().any(same) && !self.promised().any(|step| self.is(found, &step.point));
+        }
         // A file that has grown since keeps the promise as long as it begins with what was promised, also where what
         // came after that may have begun: none of it need have reached the disk.
-        let has_grown = given.grown.is_some_and(begun);
-        match (found, self.timeline.bytes(&given.step.point)) {
-            (Found::File { bytes, .. }, Some(promised)) => has_grown && bytes.starts_with(promised),
+        let grown = given.grown.iter().rev().find(|(op, _)| begun(*op));
+        match (grown, self.timeline.bytes(&given.step.point)) {
+            (Some((_, kept)), Some(promised)) => {
+                *size >= promised.len() as u64 && bytes.starts_with(&promised[..*kept as usize])
+            }
             _ => false,
         }
     }

@@ -207,6 +207,45 @@ fn what_grew_keeps_the_promise_until_what_comes_next_is_there() {
     assert_eq!(kinds(&rules, Some(b"2AAAABBBBCCCC"), &at(11)), ["durable-after \"ok\" garbage"]);
 }
 
+/// Nothing is promised of a segment that is begun after the promise, whatever a crash makes of it; of a journal that was
+/// promised to be gone, that it is not the old one.
+#[test]
+fn what_is_made_after_a_promise_was_not_promised() {
+    let record = || vec![open(1, "f", CREATE), write(1, 0, b"record"), fsync(1), print("ok")];
+    let none = Vec::<String>::new();
+    let begun = rules(&trace(&[], [vec![print("ok")], record()].concat()), &wants_durable("ok"));
+    for content in [None, Some(&b""[..]), Some(b"rec"), Some(b"\0\0\0\0\0\0"), Some(b"record")] {
+        assert_eq!(kinds(&begun, content, &at(2)), none, "{content:?}");
+    }
+    assert_eq!(kinds(&begun, Some(b""), &at(0)), none, "no promise");
+    assert_eq!(kinds(&begun, Some(b""), &at(5)), ["durable-after \"ok\" empty"]);
+    let again = [vec![unlink("f"), print("ok")], record()].concat();
+    let again = rules(&trace(&[("f", b"old")], again), &wants_durable("ok"));
+    for content in [None, Some(&b""[..]), Some(b"rec"), Some(b"record")] {
+        assert_eq!(kinds(&again, content, &at(3)), none, "{content:?}");
+    }
+    assert_eq!(kinds(&again, Some(b"old"), &at(3)), ["durable-after \"ok\" stale"]);
+}
+
+/// A log that writes into space which it has reserved.
+#[test]
+fn reserved_space_is_not_what_was_promised() {
+    let reserve = Call::Allocate { handle: trace::Handle(1), mode: 0, offset: 0, length: 16 };
+    let record = |offset, text: &[u8]| vec![write(1, offset, text), fsync(1), print("ok")];
+    let calls = [vec![open(1, "f", CREATE), reserve], record(0, b"one"), record(8, b"two")].concat();
+    let rules = rules(&trace(&[], calls), &wants_durable("ok"));
+    let found = |text: &str, op| {
+        let content: Vec<u8> = text.bytes().map(|byte| if byte == b'.' { 0 } else { byte }).collect();
+        kinds(&rules, Some(&content), &at(op)).join(", ")
+    };
+    for text in ["one.............", "one.....two.....", "one.....t.o.....", "one.....two.....more"] {
+        assert_eq!(found(text, 5), "", "{text}");
+    }
+    assert_eq!(found("one....", 5), "durable-after \"ok\" wrong-length");
+    assert_eq!(found("on......two.....", 5), "durable-after \"ok\" garbage");
+    assert_eq!(found("one.............", 8), "durable-after \"ok\" stale");
+}
+
 #[test]
 fn a_second_save_in_place_breaks_the_promise_of_the_first() {
     let save = |text: &[u8]| vec![open(1, "f", TRUNCATE), write(1, 0, text), fsync(1), print("ok")];

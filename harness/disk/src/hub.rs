@@ -89,20 +89,22 @@ impl Port {
 /// Takes what the agent sends: called in the device's thread, must not block.
 pub type OnResult = Box<dyn FnMut(Vec<u8>) + Send>;
 
-/// Which writes are let wait, and since when.
+/// Which writes are let wait.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Holding {
     None,
     /// Those that come.
-    New(Instant),
+    New,
     /// Those that wait already.
-    Earlier(Instant),
+    Earlier,
 }
 
 struct Inner {
     backing: Box<dyn Backing>,
     holding: Holding,
     held: Vec<(Chain, u64)>,
+    /// When either device was last asked for anything.
+    asked: Instant,
     data: Port,
     mailbox: Port,
     /// The command that the agent is being given; empty when there is none.
@@ -129,6 +131,7 @@ impl Hub {
             backing: Box::new(Parked { sectors }),
             holding: Holding::None,
             held: Vec::new(),
+            asked: Instant::now(),
             data: Port::default(),
             mailbox: Port::default(),
             command: Vec::new(),
@@ -151,14 +154,13 @@ impl Hub {
         std::mem::replace(&mut self.lock().backing, backing)
     }
 
-    /// Serves writes that have been let wait for longer than `limit`: something needs them before it can go on, as an
-    /// ordered journal needs the data before its commit. That order is as real as any other.
+    /// Serves writes that have been let wait if the guest has asked for nothing else for longer than `limit`: it needs
+    /// them before it can go on, as an ordered journal needs the data before its commit. That order is as real as any
+    /// other.
     pub fn release_stuck(&self, limit: Duration) {
         // Called where nothing may block; a device that is at work is not stuck.
         let Ok(mut inner) = self.inner.try_lock() else { return };
-        if let Holding::New(since) | Holding::Earlier(since) = inner.holding
-            && since.elapsed() >= limit
-        {
+        if inner.holding != Holding::None && inner.asked.elapsed() >= limit {
             inner.release();
             inner.data.interrupt();
         }
@@ -210,7 +212,10 @@ impl Inner {
     }
 
     fn serve(&mut self) {
+        // Whether the last look found nothing, though a ring had said that there was something.
+        let mut in_vain = false;
         loop {
+            let before = self.data.taken + self.mailbox.taken;
             // First see what the mailbox was asked, then serve the data disk: what was asked of it before that is
             // served before it.
             let asked = self.mailbox.queued();
@@ -223,18 +228,24 @@ impl Inner {
             }
             self.data.interrupt();
             self.mailbox.interrupt();
-            // Both are asked: each then rings for what comes next.
-            if !(self.data.listen() | self.mailbox.listen()) {
+            let nothing = self.data.taken + self.mailbox.taken == before;
+            if !nothing {
+                self.asked = Instant::now();
+            }
+            // Both are asked: each then rings for what comes next. A ring out of which nothing comes twice in a row is
+            // damaged, and would never say that it is empty.
+            if !(self.data.listen() | self.mailbox.listen()) || (nothing && in_vain) {
                 return;
             }
+            in_vain = nothing;
         }
     }
 
     /// Takes a mark: for the disk behind the device, or about writes that are to wait.
     fn mark(&mut self, step: u32, result: i64) {
         match (step, self.holding) {
-            (frame::HOLD, _) => self.holding = Holding::New(Instant::now()),
-            (frame::PASS, Holding::New(since)) => self.holding = Holding::Earlier(since),
+            (frame::HOLD, _) => self.holding = Holding::New,
+            (frame::PASS, Holding::New) => self.holding = Holding::Earlier,
             (frame::PASS, _) => {}
             (frame::RELEASE, _) => self.release(),
             _ => self.backing.mark(Mark { step, result }),
@@ -267,7 +278,7 @@ impl Inner {
                     }
                 }
             }
-            Some(Operation::Write { .. }) if matches!(self.holding, Holding::New(_)) => {
+            Some(Operation::Write { .. }) if self.holding == Holding::New => {
                 self.held.push((chain.clone(), number));
                 return;
             }

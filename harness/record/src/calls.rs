@@ -140,6 +140,59 @@ pub(crate) const TRACED: &[Traced] = &[
     always(libc::SYS_setns, "setns"),
 ];
 
+/// Whether a call does nothing but change names and files, or sync them: it never waits for another thread of the program,
+/// and tells the user nothing. Such a call can wait for its turn without being looked at.
+pub(crate) fn only_changes_files(number: c_long) -> bool {
+    matches!(
+        number,
+        libc::SYS_fsync
+            | libc::SYS_fdatasync
+            | libc::SYS_sync
+            | libc::SYS_syncfs
+            | libc::SYS_sync_file_range
+            | libc::SYS_copy_file_range
+            | libc::SYS_truncate
+            | libc::SYS_ftruncate
+            | libc::SYS_fallocate
+            | libc::SYS_rename
+            | libc::SYS_renameat
+            | libc::SYS_renameat2
+            | libc::SYS_link
+            | libc::SYS_linkat
+            | libc::SYS_symlink
+            | libc::SYS_symlinkat
+            | libc::SYS_unlink
+            | libc::SYS_unlinkat
+            | libc::SYS_mkdir
+            | libc::SYS_mkdirat
+            | libc::SYS_rmdir
+            | libc::SYS_mknod
+            | libc::SYS_mknodat
+            | libc::SYS_bind
+            | libc::SYS_chmod
+            | libc::SYS_fchmod
+            | libc::SYS_fchmodat
+            | libc::SYS_fchmodat2
+            | libc::SYS_chown
+            | libc::SYS_lchown
+            | libc::SYS_fchown
+            | libc::SYS_fchownat
+            | libc::SYS_utime
+            | libc::SYS_utimes
+            | libc::SYS_futimesat
+            | libc::SYS_utimensat
+            | libc::SYS_setxattr
+            | libc::SYS_lsetxattr
+            | libc::SYS_fsetxattr
+            | SYS_SETXATTRAT
+            | libc::SYS_removexattr
+            | libc::SYS_lremovexattr
+            | libc::SYS_fremovexattr
+            | SYS_REMOVEXATTRAT
+            | SYS_FILE_SETATTR
+    )
+}
+
 /// The name of a call in the table; its number for any other.
 pub(crate) fn name(number: c_long) -> String {
     match TRACED.iter().find(|call| call.number == number) {

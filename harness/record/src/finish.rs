@@ -71,6 +71,10 @@ impl Recorder<'_> {
                 self.limit(&name, detail);
                 Ok(())
             }
+            Action::Outside { paths } => {
+                paths.iter().for_each(|path| self.name_outside(path));
+                Ok(())
+            }
             descriptor => {
                 self.descriptors_changed(tid, &name, descriptor, result as i32);
                 Ok(())
@@ -156,14 +160,21 @@ impl Recorder<'_> {
     }
 
     fn opened_elsewhere(&mut self, tid: pid_t, fd: i32, path: &Path) -> io::Result<()> {
-        // Nothing in these outlives a power failure.
-        let volatile = ["/dev", "/proc", "/sys"].iter().any(|folder| path.starts_with(folder));
-        if path.is_absolute() && !volatile && fs::metadata(remote::fd_link(tid, fd))?.is_file() {
-            self.recorded.outside.insert(path.to_string_lossy().into_owned());
+        if fs::metadata(remote::fd_link(tid, fd))?.is_file() {
+            self.name_outside(path);
         }
         // Saves a look at each write to it; `/dev/stdout` and the like lead to a channel.
         self.entry(tid, fd);
         Ok(())
+    }
+
+    /// Remembers that a canonical path outside the directory was written.
+    fn name_outside(&mut self, path: &Path) {
+        // Nothing in these outlives a power failure.
+        let volatile = ["/dev", "/proc", "/sys"].iter().any(|folder| path.starts_with(folder));
+        if path.is_absolute() && !volatile {
+            self.recorded.outside.insert(path.to_string_lossy().into_owned());
+        }
     }
 
     fn open_file(&mut self, tid: pid_t, name: &str, fd: i32, path: RelPath, flags: u32, mode: u32) -> Handle {
@@ -183,7 +194,7 @@ impl Recorder<'_> {
 
     /// Finds out what a descriptor is that was not seen before.
     pub(crate) fn look_up(&mut self, tid: pid_t, fd: i32) -> Option<Entry> {
-        let path = remote::fd_name(tid, fd).ok()?;
+        let path = self.seen(tid, "descriptor", remote::fd_name(tid, fd))?;
         if path.starts_with(&self.scene.root) {
             return Some(self.look_up_inside(tid, fd, path));
         }
@@ -244,8 +255,9 @@ impl Recorder<'_> {
         match self.entry(tid, fd)? {
             Entry::File(handle) => Some(handle),
             Entry::Reader => {
-                let (_, flags) = remote::fd_info(tid, fd).ok()?;
-                let path = self.inside(&remote::fd_name(tid, fd).ok()?)?;
+                let (_, flags) = self.seen(tid, "descriptor", remote::fd_info(tid, fd))?;
+                let path = self.seen(tid, "descriptor", remote::fd_name(tid, fd))?;
+                let path = self.inside(&path)?;
                 if fs::metadata(remote::fd_link(tid, fd)).ok()?.nlink() == 0 {
                     // Nothing that is done to it can matter after a crash.
                     return None;

@@ -1,7 +1,9 @@
 //! Random names of temporary files become numbered ones, so that two recordings of one program are the same.
 //!
 //! Only names that nobody would know again: made by the recorded command as a well-known generator of random names
-//! makes them, and there neither before nor after the run.
+//! makes them, there neither before nor after the run, and told to nobody. What a generator drew is nothing that the
+//! program could look for later unless it has written it down somewhere: then the name stays, or a check that reads it
+//! there would look for a file that no crash state has.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -12,23 +14,26 @@ use trace::{Call, Kind, Op, RelPath, Target, Trace, Tree};
 type Renamed = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Numbers the random names of temporary files in `trace`, in the order in which they were made: `.tmpAb3xYz` becomes
-/// `.tmp000001`. Everywhere in the ops, but not in what was written or printed.
+/// `.tmp000001`. Everywhere in the paths of the ops, and nowhere else: a name of which something else holds the random
+/// part (what was written, printed, or there before) stays as it is.
 pub(crate) fn number(trace: &mut Trace) {
-    let mut taken: BTreeSet<Vec<u8>> = BTreeSet::new();
-    let mut kept: BTreeSet<Vec<u8>> = BTreeSet::new();
-    for tree in [&trace.before, &trace.after] {
-        kept.extend(names_of(tree));
+    let kept: BTreeSet<Vec<u8>> = [&trace.before, &trace.after].into_iter().flat_map(names_of).collect();
+    let drawn = trace.ops.iter().filter_map(|op| made(op).filter(|(name, random)| is_drawn(op, name, random)));
+    let drawn = drawn.filter(|(name, _)| !kept.contains(*name)).map(|(name, random)| (name.to_vec(), random));
+    let drawn: Vec<(Vec<u8>, Range<usize>)> = drawn.collect();
+    if drawn.is_empty() {
+        return;
     }
+    let mut taken = kept;
     for op in &mut trace.ops {
         for path in paths(&mut op.call) {
             taken.extend(components(path).map(<[u8]>::to_vec));
         }
     }
-    taken.extend(kept.iter().cloned());
+    let told = told(trace, &taken, drawn.iter().map(|(name, random)| &name[random.clone()]).collect());
     let mut renamed = Renamed::new();
-    for op in &trace.ops {
-        let Some((name, random)) = made(op).filter(|(name, random)| is_drawn(op, name, random)) else { continue };
-        if kept.contains(name) || renamed.contains_key(name) {
+    for (name, random) in &drawn {
+        if told.contains(&name[random.clone()]) || renamed.contains_key(name) {
             continue;
         }
         let with = |number: usize| {
@@ -39,22 +44,98 @@ pub(crate) fn number(trace: &mut Trace) {
         let free = (renamed.len() + 1..).map(with).find(|new| !taken.contains(new));
         if let Some(new) = free.filter(|new| new.len() == name.len()) {
             taken.insert(new.clone());
-            renamed.insert(name.to_vec(), new);
+            renamed.insert(name.clone(), new);
         }
     }
     if renamed.is_empty() {
         return;
     }
     for op in &mut trace.ops {
-        if let Call::Symlink { target, .. } = &mut op.call {
-            let parts = target.split(|&byte| byte == b'/');
-            let parts = parts.map(|part| renamed.get(part).map_or(part, Vec::as_slice));
-            *target = parts.collect::<Vec<_>>().join(&b'/');
-        }
         for path in paths(&mut op.call) {
             let part = |path: RelPath, part: &[u8]| path.join(renamed.get(part).map_or(part, Vec::as_slice));
             *path = components(path).fold(RelPath::root(), part);
         }
+    }
+}
+
+/// Those of the random `parts` that are told somewhere in `trace` besides the one name that each was drawn for: in data,
+/// in the command, or in another one of `names`, which are all that the trace has.
+///
+/// The part, and not only the whole name: who knows that much can put the name together.
+fn told<'a>(trace: &Trace, names: &BTreeSet<Vec<u8>>, parts: BTreeSet<&'a [u8]>) -> BTreeSet<&'a [u8]> {
+    let search = Search::new(parts);
+    let mut told = BTreeSet::new();
+    each_text(trace, &mut |text| told.extend(search.found(text)));
+    let mut named = BTreeSet::new();
+    for name in names {
+        let found: BTreeSet<&[u8]> = search.found(name).collect();
+        // The first time it is the name that it was drawn for.
+        told.extend(found.into_iter().filter(|part| !named.insert(*part)));
+    }
+    told
+}
+
+/// Shows `see` every text of a trace that is no name of the directory: where a program can tell a name, and read it again.
+fn each_text(trace: &Trace, see: &mut impl FnMut(&[u8])) {
+    trace.command.iter().for_each(|argument| see(argument.as_bytes()));
+    for node in trace.before.0.values() {
+        if let Kind::File(content) = &node.kind {
+            see(content);
+        }
+        node.xattrs.iter().flat_map(|(name, value)| [name, value]).for_each(|text| see(text));
+    }
+    // A name can be written or printed in pieces: what the last ones to the same file or channel ended with.
+    let mut ends: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    for op in &trace.ops {
+        let (stream, data) = match &op.call {
+            Call::Write { handle, data, .. } => (handle.to_string(), data.as_slice()),
+            Call::Ack { channel, data } => (channel.to_string(), data.as_slice()),
+            Call::SetXattr { name, value, .. } => {
+                see(name);
+                see(value);
+                continue;
+            }
+            Call::Symlink { target, .. } => {
+                see(target);
+                continue;
+            }
+            _ => continue,
+        };
+        let text = ends.entry(stream).or_default();
+        text.extend_from_slice(data);
+        see(text);
+        *text = text.split_off(text.len().saturating_sub(LONGEST - 1));
+    }
+}
+
+/// Finds random parts in texts: as fast for many parts as for one.
+struct Search<'a> {
+    parts: BTreeSet<&'a [u8]>,
+    lengths: BTreeSet<usize>,
+    /// Which two bytes a part begins with: nearly every place in a text is passed over by them.
+    starts: Vec<bool>,
+}
+
+impl<'a> Search<'a> {
+    fn new(parts: BTreeSet<&'a [u8]>) -> Self {
+        let mut starts = vec![false; 1 << 16];
+        for part in &parts {
+            starts[Self::start(part)] = true;
+        }
+        Self { lengths: parts.iter().map(|part| part.len()).collect(), parts, starts }
+    }
+
+    /// Of a text with two bytes or more.
+    fn start(text: &[u8]) -> usize {
+        usize::from(text[0]) << 8 | usize::from(text[1])
+    }
+
+    /// The parts in `text`, each as often as it is there.
+    fn found(&self, text: &[u8]) -> impl Iterator<Item = &'a [u8]> {
+        self.lengths.iter().flat_map(move |length| {
+            let places = text.windows(*length).filter(|place| self.starts[Self::start(place)]);
+            places.filter_map(|place| self.parts.get(place).copied())
+        })
     }
 }
 
@@ -103,6 +184,9 @@ fn random_part(name: &[u8]) -> Option<Range<usize>> {
     is_alphanumeric(&name[start..]).then_some(start..name.len())
 }
 
+/// How long a random part is at most: the 10 of mktemp(1).
+const LONGEST: usize = 10;
+
 /// What Python draws of a name.
 const PYTHON: Range<usize> = 3..11;
 
@@ -119,9 +203,14 @@ fn is_number(part: &[u8]) -> bool {
     part[0] == b'0' && part.iter().all(u8::is_ascii_digit)
 }
 
-/// Whether the part of a name was drawn indeed, and is nothing that a person would have written.
+/// Whether the part of a name was drawn indeed, and is nothing that a person would have written, or that follows from
+/// something else.
+///
+/// A name without a mark of one of the libraries can only be judged by its looks. Some that were drawn are taken for
+/// written ones then, and stay: that costs a reader two traces that differ, and no verdict.
 fn is_drawn(op: &Op, name: &[u8], random: &Range<usize>) -> bool {
-    if is_number(&name[random.clone()]) {
+    let part = &name[random.clone()];
+    if is_number(part) {
         return false;
     }
     let is_file = matches!(op.call, Call::Open { .. });
@@ -129,8 +218,34 @@ fn is_drawn(op: &Op, name: &[u8], random: &Range<usize>) -> bool {
     if is_file && (is_python(name) || name.len() == 10 && name.starts_with(b".tmp")) {
         return true;
     }
+    let has = |kind: fn(&u8) -> bool| part.iter().any(kind);
     let kinds = [u8::is_ascii_uppercase, u8::is_ascii_lowercase, u8::is_ascii_digit];
-    kinds.iter().filter(|kind| name[random.clone()].iter().any(kind)).count() > 1
+    if kinds.into_iter().filter(|kind| has(*kind)).count() < 2 {
+        return false;
+    }
+    let before = &name[..random.start];
+    let stem = before.len() - before.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    let stem = if before.ends_with(b"tmp") { random.start } else { stem };
+    // Right behind a word, as in `sedXXXXXX`: the end of a digest (hexadecimal, of one case) looks no different, unless
+    // the word is one and the part has what a digest has not.
+    let is_apart = stem == random.start;
+    let is_behind_word = name[stem..random.start].iter().all(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase);
+    (is_apart || is_behind_word) && !is_written(&name[stem..random.end])
+}
+
+/// Whether letters and digits look like `journal2`, `undoLog`, `Backup`, `WAL001` or `01page`: words of two letters or more,
+/// each with a capital at most at its start or all in capitals, and digits at the ends only.
+fn is_written(word: &[u8]) -> bool {
+    let is_letter = |byte: &u8| !byte.is_ascii_digit();
+    let start = word.iter().position(is_letter).unwrap_or(word.len());
+    let end = word.iter().rposition(is_letter).map_or(start, |last| last + 1);
+    let mut words = word[start..end].chunk_by(|one, next| !(one.is_ascii_lowercase() && next.is_ascii_uppercase()));
+    words.all(|word| {
+        let all = |kind: fn(&u8) -> bool, letters: &[u8]| letters.iter().all(kind);
+        let is_one = all(u8::is_ascii_uppercase, word)
+            || word[0].is_ascii_alphabetic() && all(u8::is_ascii_lowercase, &word[1..]);
+        word.len() > 1 && is_one
+    })
 }
 
 /// Every name in a tree, and every name in the target of a symbolic link.
@@ -204,6 +319,10 @@ mod tests {
         op(Call::Open { handle: Handle(0), path: path.into(), flags, mode: 0o600 })
     }
 
+    fn write(handle: u32, data: &[u8]) -> Op {
+        op(Call::Write { handle: Handle(handle), offset: 0, data: data.to_vec().into(), flags: 0 })
+    }
+
     fn trace_of(ops: Vec<Op>, after: &[&str]) -> Trace {
         let node = Node { kind: Kind::Directory, mode: 0o755, uid: 0, gid: 0, inode: 0, xattrs: BTreeMap::new() };
         let after = Tree(after.iter().map(|path| (RelPath::from(*path), node.clone())).collect());
@@ -224,19 +343,17 @@ mod tests {
             op(rename),
             op(Call::Mkdir { path: "state.qW3rTy".into(), mode: 0o700 }),
             open("state.qW3rTy/tmpk3_x9abc.json"),
-            op(Call::Symlink { path: "link".into(), target: b"../state.qW3rTy/tmpk3_x9abc.json".to_vec() }),
             op(Call::Link { from: Target::NoFollow("state.qW3rTy/tmpk3_x9abc.json".into()), to: "kept".into() }),
             op(Call::Truncate { target: Target::Path("state.qW3rTy/tmpk3_x9abc.json".into()), length: 1 }),
             op(Call::Unlink { path: "state.qW3rTy/tmpk3_x9abc.json".into() }),
             op(Call::Rmdir { path: "state.qW3rTy".into() }),
-            open("tmp.AbCdEf1234"),
+            open("tmp.q3CdEf12Zx"),
         ];
         insta::assert_snapshot!(numbered_listing(ops, &["d", "d/config", "kept"]), @r#"
         ("d/.tmp000001", O_RDWR|O_CREAT|O_EXCL, 0600) = h0
         ("d/.tmp000001", "d/config") = 0
         ("state.000002", 0700) = 0
         ("state.000002/tmp00000003.json", O_RDWR|O_CREAT|O_EXCL, 0600) = h0
-        ("../state.000002/tmp00000003.json", "link") = 0
         ("state.000002/tmp00000003.json" (not followed), "kept") = 0
         ("state.000002/tmp00000003.json", 1) = 0
         ("state.000002/tmp00000003.json") = 0
@@ -259,12 +376,70 @@ mod tests {
         for name in ["settings.json.tmp", "config.backup", "a", "BACKUP", "tmpdir", "cache.123456"] {
             same(vec![open(name)], &[]);
         }
+        for name in ["journal2", "undoLog", "undoLog2", "log.Undo12", "db.WAL001", "MyFile", "01page", "tmp.settings12"]
+        {
+            same(vec![open(name)], &[]);
+        }
+        // Digests: of a content, say.
+        for name in ["da39a3ee5e6b4b0d3255bfef95601890afd80709", "550e8400-e29b-41d4-a716-446655440000", "x-1a2b3c4d"] {
+            same(vec![open(name)], &[]);
+        }
+        same(vec![op(Call::Mkdir { path: "tmpsession1".into(), mode: 0o700 })], &[]);
         same(vec![open("config.qW3rTy")], &["config.qW3rTy"]);
         same(vec![mode(open("config.qW3rTy"), 0o644)], &[]);
         let flags = (libc::O_RDWR | libc::O_CREAT) as u32;
         same(vec![op(Call::Open { handle: Handle(0), path: ".tmpAb3xYz".into(), flags, mode: 0o600 })], &[]);
         let failed = Op { result: -17, ..open(".tmpAb3xYz") };
         same(vec![failed], &[]);
+    }
+
+    #[test]
+    fn names_right_behind_a_word_are_numbered_too() {
+        let ops = vec![open("sedq3Wx7T"), op(Call::Mkdir { path: "tmpab1_9xyz".into(), mode: 0o700 })];
+        insta::assert_snapshot!(numbered_listing(ops, &[]), @r#"
+        ("sed000001", O_RDWR|O_CREAT|O_EXCL, 0600) = h0
+        ("tmp00000002", 0700) = 0
+        "#);
+    }
+
+    /// A program that reads such a name, or a check that does, looks for the file by it.
+    #[test]
+    fn names_that_are_told_somewhere_stay() {
+        let name = "state.qW3rTy";
+        let same = |change: &dyn Fn(&mut Trace)| {
+            let mut trace = trace_of(vec![open(name)], &[]);
+            change(&mut trace);
+            let before = trace.clone();
+            number(&mut trace);
+            assert_eq!(trace, before);
+        };
+        let with = |ops: &[Op]| same(&|trace| trace.ops.extend_from_slice(ops));
+        let ack = |data: &[u8]| op(Call::Ack { channel: trace::Channel::Stdout, data: data.to_vec() });
+        with(&[write(1, b"current: state.qW3rTy\n")]);
+        with(&[write(1, b"the random part alone: qW3rTy")]);
+        // In pieces.
+        with(&[write(1, b"state.qW"), write(2, b"something else"), write(1, b"3"), write(1, b"rTy\n")]);
+        with(&[ack(b"made state.qW3rTy\n")]);
+        with(&[ack(b"made state.qW3"), ack(b"rTy\n")]);
+        let target = || Target::Path("a".into());
+        let xattr = |name: &[u8], value: &[u8]| {
+            op(Call::SetXattr { target: target(), name: name.to_vec(), value: value.to_vec(), flags: 0 })
+        };
+        with(&[xattr(b"user.current", b"state.qW3rTy")]);
+        with(&[xattr(b"user.qW3rTy", b"")]);
+        with(&[op(Call::Symlink { path: "current".into(), target: b"state.qW3rTy".to_vec() })]);
+        // Another name that is made of it.
+        with(&[op(Call::Mkdir { path: "qW3rTy.lock".into(), mode: 0o755 })]);
+        with(&[open("more.qW3rTy")]);
+        same(&|trace| trace.command = vec!["save".into(), "--to=state.qW3rTy".into()]);
+        same(&|trace| {
+            let kind = Kind::File(b"next = state.qW3rTy".to_vec().into());
+            let node = Node { kind, mode: 0o644, uid: 0, gid: 0, inode: 1, xattrs: BTreeMap::new() };
+            trace.before.0.insert("settings".into(), node);
+        });
+        // Elsewhere there are other names.
+        let ops = vec![open(name), write(0, b"state.qW3rTx qW3rT"), ack(b"y"), write(1, b"qW3"), write(2, b"rTy")];
+        assert!(numbered_listing(ops, &[]).starts_with("(\"state.000001\""));
     }
 
     #[test]

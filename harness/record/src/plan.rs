@@ -16,7 +16,7 @@ use crate::calls;
 use crate::files::Entry;
 use crate::recorder::{Action, Plan, Recorder};
 use crate::remote::{self, Last, Place, Span};
-use crate::stop::Asked;
+use crate::stop::{self, Asked};
 
 const AT_FDCWD: i32 = libc::AT_FDCWD;
 /// Bits of a creation mode that the kernel keeps.
@@ -33,7 +33,8 @@ const HARMLESS_IOCTLS: [u32; 8] = [1, 2, 0x8008_6601, 0x8008_7601, 0xc020_660b, 
 enum Spot {
     Inside(RelPath),
     Fd(i32),
-    Outside,
+    /// Canonical.
+    Outside(PathBuf),
     Nowhere,
 }
 
@@ -73,11 +74,34 @@ fn beyond(detail: &str) -> Plan {
     free(Action::Limit { detail: detail.to_owned() })
 }
 
+/// What to do about a call with a path that leads nowhere, which will fail. It must not begin beside another one that makes
+/// what its path lacks.
+fn nowhere() -> Plan {
+    exclusive(Action::Limit { detail: "its path led nowhere when it began, and still it succeeded".to_owned() })
+}
+
+/// What to do about a call that changes what is at paths outside the directory.
+fn outside(paths: impl Into<Vec<PathBuf>>) -> Plan {
+    free(Action::Outside { paths: paths.into() })
+}
+
+impl Spot {
+    /// What to do about a call that changes what is there, if it is nothing for the trace.
+    fn elsewhere(self) -> Plan {
+        match self {
+            Self::Outside(path) => outside([path]),
+            Self::Nowhere => nowhere(),
+            Self::Inside(_) | Self::Fd(_) => Plan::Pass,
+        }
+    }
+}
+
 impl Recorder<'_> {
     /// What to do about a call.
     pub(crate) fn plan(&mut self, asked: &Asked, number: c_long) -> Plan {
+        let planned = self.try_plan(asked, number);
         // No memory, no such thread: then the call will fail as well.
-        self.try_plan(asked, number).unwrap_or(Plan::Pass)
+        self.seen(asked.tid, &calls::name(number), planned).unwrap_or(Plan::Pass)
     }
 
     fn try_plan(&mut self, asked: &Asked, number: c_long) -> io::Result<Plan> {
@@ -203,10 +227,9 @@ impl Recorder<'_> {
             libc::SYS_lremovexattr => self.remove_xattr(tid, cwd(a[0]), libc::AT_SYMLINK_NOFOLLOW, a[1])?,
             libc::SYS_fremovexattr => self.remove_xattr(tid, at(a[0], 0), 0, a[1])?,
             calls::SYS_REMOVEXATTRAT => self.remove_xattr(tid, at(a[0], a[1]), a[2] as i32, a[3])?,
-            calls::SYS_FILE_SETATTR => match self.target(tid, at(a[0], a[1]), a[4] as i32)? {
-                Some(_) => beyond("changed file attributes below the directory"),
-                None => Plan::Pass,
-            },
+            calls::SYS_FILE_SETATTR => self.on_target(tid, at(a[0], a[1]), a[4] as i32, |_| {
+                beyond("changed file attributes below the directory")
+            })?,
             libc::SYS_fork | libc::SYS_vfork => self.cloning(tid, 0),
             libc::SYS_clone => self.cloning(tid, a[0]),
             libc::SYS_clone3 => {
@@ -413,9 +436,11 @@ impl Recorder<'_> {
 
     fn spot_of(&mut self, tid: pid_t, dirfd: i32, text: &[u8], last: Last) -> io::Result<Spot> {
         Ok(match remote::resolve(tid, self.process(tid), dirfd, text, last) {
-            Ok(Place::At(path)) => self.inside(&path).map_or(Spot::Outside, Spot::Inside),
+            Ok(Place::At(path)) => self.inside(&path).map_or(Spot::Outside(path), Spot::Inside),
             Ok(Place::Fd(fd)) => Spot::Fd(fd),
             Ok(Place::Nowhere) => Spot::Nowhere,
+            // Killed meanwhile: its descriptors and its directory are hidden.
+            Err(_) if !stop::is_stopped(tid) => Spot::Nowhere,
             Err(error) => {
                 let detail = format!("cannot see where {:?} leads ({error})", String::from_utf8_lossy(text));
                 self.limit("path lookup", detail);
@@ -429,7 +454,7 @@ impl Recorder<'_> {
         Ok(match self.spot(tid, path, Last::Name)? {
             Spot::Inside(path) if path.is_root() => beyond("moved or removed the recorded directory itself"),
             Spot::Inside(path) => record(make(path)),
-            _ => Plan::Pass,
+            other => other.elsewhere(),
         })
     }
 
@@ -459,7 +484,7 @@ impl Recorder<'_> {
                 let mode = libc::S_IFSOCK | (0o777 & !remote::umask(tid)?);
                 record(Call::Mknod { path, mode, device: 0 })
             }
-            _ => Plan::Pass,
+            other => other.elsewhere(),
         })
     }
 
@@ -469,9 +494,13 @@ impl Recorder<'_> {
                 beyond("moved or removed the recorded directory itself")
             }
             (Spot::Inside(from), Spot::Inside(to)) => record(Call::Rename { from, to, flags }),
-            (Spot::Inside(path), Spot::Outside) => beyond(&format!("{path} left the recorded directory")),
-            (Spot::Outside, Spot::Inside(path)) => beyond(&format!("{path} came from outside the recorded directory")),
-            _ => Plan::Pass,
+            (Spot::Inside(path), Spot::Outside(_)) => beyond(&format!("{path} left the recorded directory")),
+            (Spot::Outside(_), Spot::Inside(path)) => {
+                beyond(&format!("{path} came from outside the recorded directory"))
+            }
+            (Spot::Outside(from), Spot::Outside(to)) => outside([from, to]),
+            (Spot::Nowhere, _) | (_, Spot::Nowhere) => nowhere(),
+            (Spot::Fd(_), _) | (_, Spot::Fd(_)) => Plan::Pass,
         })
     }
 
@@ -487,14 +516,14 @@ impl Recorder<'_> {
             Spot::Fd(fd) => self.target_of_fd(tid, fd),
             // Resolved as far as the kernel does.
             Spot::Inside(path) => Some(Target::NoFollow(path)),
-            Spot::Outside => None,
-            Spot::Nowhere => return Ok(Plan::Pass),
+            Spot::Outside(_) => None,
+            Spot::Nowhere => return Ok(nowhere()),
         };
         Ok(match (from, self.spot(tid, to, Last::Name)?) {
             (Some(from), Spot::Inside(to)) => record(Call::Link { from, to }),
             (None, Spot::Inside(to)) => beyond(&format!("{to} is a link to a file outside the recorded directory")),
-            (Some(_), Spot::Outside) => beyond("a file of the recorded directory was given a name outside of it"),
-            _ => Plan::Pass,
+            (Some(_), Spot::Outside(_)) => beyond("a file of the recorded directory was given a name outside of it"),
+            (_, to) => to.elsewhere(),
         })
     }
 
@@ -503,27 +532,28 @@ impl Recorder<'_> {
         self.on_name(tid, path, |path| Call::Symlink { path, target })
     }
 
-    /// What a call that changes metadata is about, by name or (without one) by descriptor; `None`: nothing of ours.
-    fn target(&mut self, tid: pid_t, path: PathAt, flags: i32) -> io::Result<Option<Target>> {
+    /// What a call that changes metadata is about, by name or (without one) by descriptor. `Err`: nothing of ours, and what to
+    /// do about the call then.
+    fn target(&mut self, tid: pid_t, path: PathAt, flags: i32) -> io::Result<Result<Target, Plan>> {
         let text = if path.address == 0 { Vec::new() } else { remote::string(tid, path.address)? };
         if text.is_empty() && path.dirfd != AT_FDCWD {
-            return Ok(self.target_of_fd(tid, path.dirfd));
+            return Ok(self.target_of_fd(tid, path.dirfd).ok_or(Plan::Pass));
         }
         let text = if text.is_empty() { b".".to_vec() } else { text };
         let keep = flags & libc::AT_SYMLINK_NOFOLLOW != 0;
         let last = if keep { Last::Keep } else { Last::Follow };
         Ok(match self.spot_of(tid, path.dirfd, &text, last)? {
-            Spot::Inside(path) if keep => Some(Target::NoFollow(path)),
-            Spot::Inside(path) => Some(Target::Path(path)),
-            Spot::Fd(fd) => self.target_of_fd(tid, fd),
-            Spot::Outside | Spot::Nowhere => None,
+            Spot::Inside(path) if keep => Ok(Target::NoFollow(path)),
+            Spot::Inside(path) => Ok(Target::Path(path)),
+            Spot::Fd(fd) => self.target_of_fd(tid, fd).ok_or(Plan::Pass),
+            other => Err(other.elsewhere()),
         })
     }
 
     fn target_of_fd(&mut self, tid: pid_t, fd: i32) -> Option<Target> {
         match self.entry(tid, fd)? {
             Entry::Name => {
-                let path = remote::fd_name(tid, fd).ok()?;
+                let path = self.seen(tid, "descriptor", remote::fd_name(tid, fd))?;
                 Some(Target::NoFollow(self.inside(&path)?))
             }
             _ => self.handle(tid, fd).map(Target::Handle),
@@ -537,7 +567,7 @@ impl Recorder<'_> {
         flags: i32,
         make: impl FnOnce(Target) -> Plan,
     ) -> io::Result<Plan> {
-        Ok(self.target(tid, path, flags)?.map_or(Plan::Pass, make))
+        Ok(self.target(tid, path, flags)?.map_or_else(|plan| plan, make))
     }
 
     fn on_handle(&mut self, tid: pid_t, fd: i32, make: impl FnOnce(trace::Handle) -> Plan) -> Plan {
@@ -562,7 +592,10 @@ impl Recorder<'_> {
     /// `rest`: address and length of the value, and flags.
     fn set_xattr(&mut self, tid: pid_t, path: PathAt, at_flags: i32, name: u64, rest: [u64; 3]) -> io::Result<Plan> {
         let [address, length, flags] = rest;
-        let Some(target) = self.target(tid, path, at_flags)? else { return Ok(Plan::Pass) };
+        let target = match self.target(tid, path, at_flags)? {
+            Ok(target) => target,
+            Err(plan) => return Ok(plan),
+        };
         // XATTR_SIZE_MAX (`include/uapi/linux/limits.h`).
         if length > 65_536 {
             return Ok(Plan::Pass);
@@ -589,7 +622,10 @@ impl Recorder<'_> {
     }
 
     fn remove_xattr(&mut self, tid: pid_t, path: PathAt, flags: i32, name: u64) -> io::Result<Plan> {
-        let Some(target) = self.target(tid, path, flags)? else { return Ok(Plan::Pass) };
+        let target = match self.target(tid, path, flags)? {
+            Ok(target) => target,
+            Err(plan) => return Ok(plan),
+        };
         let name = remote::string(tid, name)?;
         // Removing an access list that is not there succeeds, and does nothing.
         let is_acl = name.starts_with(b"system.posix_acl_");

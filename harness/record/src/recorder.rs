@@ -1,6 +1,7 @@
 //! The recorder's thread: takes one event after the other, keeps the order of calls, and knows who is alive.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
@@ -108,6 +109,10 @@ pub(crate) enum Action {
     },
     /// It gave a descriptor in an unusual way.
     Look,
+    /// It changed what has these canonical paths, outside the directory.
+    Outside {
+        paths: Vec<PathBuf>,
+    },
     /// If it succeeded it went beyond what the recorder can follow.
     Limit {
         detail: String,
@@ -273,8 +278,14 @@ impl Recorder<'_> {
         let Some(number) = stop.asked.number else {
             let detail = "32-bit or x32 calls are not followed: what this program does to files is not in the trace";
             self.recorded.limits.add("foreign architecture", detail);
-            return stop.pass();
+            stop.pass();
+            return;
         };
+        if self.turn.holder.is_some() && calls::only_changes_files(number) {
+            // The holder may change what its names mean, and planning can write down that a file is open.
+            self.turn.queue.push_back(stop);
+            return;
+        }
         let plan = self.plan(&stop.asked, number);
         let exclusive = matches!(plan, Plan::Await { exclusive: true, .. } | Plan::End);
         if exclusive {
@@ -286,14 +297,16 @@ impl Recorder<'_> {
             self.turn.holder = Some(tid);
             self.turn.serial += 1;
         }
-        match plan {
-            Plan::Await { action, exclusive } => {
-                if let Some(thread) = self.threads.get_mut(&tid) {
-                    thread.pending = Some(Pending { number, action, exclusive });
-                }
-                stop.run_to_exit();
-            }
-            Plan::Pass | Plan::End => stop.pass(),
+        let (goes_on, pending) = match plan {
+            Plan::Await { action, exclusive } => (stop.run_to_exit(), Some(Pending { number, action, exclusive })),
+            Plan::Pass | Plan::End => (stop.pass(), None),
+        };
+        if goes_on && let Some(thread) = self.threads.get_mut(&tid) {
+            thread.pending = pending;
+        }
+        if !goes_on && exclusive {
+            // Killed while it waited, by exit_group of another thread, say: it never was inside.
+            self.turn.holder = None;
         }
     }
 
@@ -330,6 +343,9 @@ impl Recorder<'_> {
             return;
         }
         let pending = self.threads.get_mut(&holder).and_then(|thread| thread.pending.as_mut());
+        if pending.as_ref().is_some_and(|pending| pending.syncs()) {
+            return;
+        }
         let name = match pending {
             Some(pending) => {
                 pending.exclusive = false;
@@ -496,6 +512,22 @@ impl Recorder<'_> {
         self.recorded.limits.add(call, detail);
     }
 
+    /// What was seen of a stopped thread. What this process may not look at is a limit of `call`.
+    pub(crate) fn seen<T>(&mut self, tid: pid_t, call: &str, looked: io::Result<T>) -> Option<T> {
+        // Of a thread that was killed meanwhile nobody but root sees anything (proc(5)): its call is none any more.
+        if let Err(error) = &looked
+            && remote::is_denied(error)
+            && stop::is_stopped(tid)
+        {
+            let detail = format!(
+                "cannot look into the program ({error}): it must stay dumpable (see PR_SET_DUMPABLE in prctl(2)), or the \
+                 recorder needs CAP_SYS_PTRACE"
+            );
+            self.limit(call, detail);
+        }
+        looked.ok()
+    }
+
     /// Writes an op down.
     pub(crate) fn push(&mut self, tid: pid_t, syscall: &str, call: Call, result: i64) {
         let number = self.threads.get(&tid).map_or(0, |thread| thread.number);
@@ -537,6 +569,45 @@ impl Recorder<'_> {
 
 impl Pending {
     fn changes_files(&self) -> bool {
-        self.exclusive && !matches!(self.action, Action::Close { .. } | Action::Dup { .. } | Action::Replace { .. })
+        let harmless = matches!(
+            self.action,
+            Action::Close { .. } | Action::Dup { .. } | Action::Replace { .. } | Action::Limit { .. }
+        );
+        self.exclusive && !harmless
+    }
+
+    /// Whether it waits for the disk alone, however long that takes: nobody who waits for its turn can be what it waits for.
+    fn syncs(&self) -> bool {
+        matches!(
+            self.action,
+            Action::Record {
+                call: Call::Fsync { .. }
+                    | Call::Fdatasync { .. }
+                    | Call::SyncRange { .. }
+                    | Call::SyncFs { .. }
+                    | Call::SyncAll,
+                ..
+            }
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trace::Target;
+
+    use super::*;
+
+    #[test]
+    fn a_slow_disk_is_no_deadlock() {
+        let syncs = |call: Call| {
+            let action = Action::Record { call, even_if_failed: true };
+            Pending { number: 0, action, exclusive: true }.syncs()
+        };
+        let handle = Handle(0);
+        assert!(syncs(Call::Fsync { handle }) && syncs(Call::Fdatasync { handle }) && syncs(Call::SyncFs { handle }));
+        assert!(syncs(Call::SyncRange { handle, offset: 0, length: 0, flags: 0 }) && syncs(Call::SyncAll));
+        // Can wait for someone who gives a lease back (fcntl(2)).
+        assert!(!syncs(Call::Truncate { target: Target::Handle(handle), length: 0 }));
     }
 }

@@ -271,11 +271,15 @@ pub(crate) fn resolve(tid: pid_t, process: pid_t, dirfd: i32, text: &[u8], last:
 fn place(path: io::Result<PathBuf>) -> io::Result<Place> {
     match path {
         Ok(path) => Ok(Place::At(path)),
-        Err(error) if error.raw_os_error() == Some(libc::EACCES) || error.raw_os_error() == Some(libc::EPERM) => {
-            Err(error)
-        }
+        Err(error) if is_denied(&error) => Err(error),
         Err(_) => Ok(Place::Nowhere),
     }
+}
+
+/// Whether this process may not look there. A program that is not dumpable (prctl(2), `PR_SET_DUMPABLE`) hides its memory
+/// and its descriptors from everyone without `CAP_SYS_PTRACE` (ptrace(2), "Ptrace access mode checking").
+pub(crate) fn is_denied(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM))
 }
 
 /// `N` of `/proc/TID/fd/N`.

@@ -29,10 +29,11 @@ pub(crate) struct Asked {
 struct Stopped(pid_t);
 
 impl Stopped {
-    /// A thread that was killed meanwhile is resumed already: its end will be reported.
-    fn resume(self, request: c_uint, signal: c_int) {
+    /// Whether it goes on. A thread that was killed meanwhile ("A tracee may be killed at any moment") does not: it has
+    /// left its stop by itself, and its end will be reported.
+    fn resume(self, request: c_uint, signal: c_int) -> bool {
         // SAFETY: these requests take numbers only.
-        unsafe { libc::ptrace(request, self.0, 0, signal) };
+        unsafe { libc::ptrace(request, self.0, 0, signal) >= 0 }
     }
 }
 
@@ -45,14 +46,14 @@ pub(crate) struct EntryStop {
 }
 
 impl EntryStop {
-    /// Lets the call run without a second stop.
-    pub(crate) fn pass(self) {
-        self.stopped.resume(libc::PTRACE_CONT, 0);
+    /// Lets the call run without a second stop. Gives whether it does: not if the thread was killed meanwhile.
+    pub(crate) fn pass(self) -> bool {
+        self.stopped.resume(libc::PTRACE_CONT, 0)
     }
 
-    /// Lets the call run up to its [`ExitStop`].
-    pub(crate) fn run_to_exit(self) {
-        self.stopped.resume(libc::PTRACE_SYSCALL, 0);
+    /// Lets the call run up to its [`ExitStop`]. Gives whether it does: not if the thread was killed meanwhile.
+    pub(crate) fn run_to_exit(self) -> bool {
+        self.stopped.resume(libc::PTRACE_SYSCALL, 0)
     }
 }
 
@@ -264,6 +265,12 @@ fn syscall_info(tid: pid_t) -> io::Result<libc::ptrace_syscall_info> {
     }
     // SAFETY: zeroed before, and every bit pattern is valid.
     Ok(unsafe { info.assume_init() })
+}
+
+/// Whether a thread is in a ptrace stop, as it is until it is resumed, unless it is killed.
+pub(crate) fn is_stopped(tid: pid_t) -> bool {
+    // "The tracee … is not stopped": ESRCH, with any request that needs a stop (ptrace(2), ERRORS).
+    message(tid).is_ok()
 }
 
 fn message(tid: pid_t) -> io::Result<libc::c_ulong> {

@@ -210,6 +210,55 @@ fn a_process_may_end_while_its_threads_write() {
     }
 }
 
+/// The recorder may find a thread that was killed while it waited, before it is told of the end.
+#[test]
+fn a_thread_may_end_the_process_while_others_write() {
+    for _ in 0..10 {
+        let run = face(&["exit-from-thread"]);
+        run.expect_explained();
+        assert_eq!(exit_status(&run.trace), Some(3));
+    }
+}
+
+#[test]
+fn names_that_change_meanwhile_are_resolved_in_order() {
+    let run = face(&["names-race", "300"]);
+    run.expect_complete();
+}
+
+/// A sync that the recorder cannot see would be one that is missing.
+#[test]
+fn a_program_that_hides_is_told() {
+    let recording = std::thread::spawn(|| {
+        forgo_ptrace();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("file"), "x").unwrap();
+        (record(&spec([FIXTURE, "hidden"], directory.path())).unwrap(), directory)
+    });
+    let (trace, directory) = recording.join().unwrap();
+    let run = Run { trace, directory };
+    assert_eq!(exit_status(&run.trace), Some(0), "{}", run.text());
+    let hidden = run.trace.limits.iter().filter(|limit| limit.detail.contains("PR_SET_DUMPABLE"));
+    // The sync, and the message.
+    assert_eq!(hidden.map(|limit| limit.count).sum::<u64>(), 2, "{}", run.text());
+}
+
+/// Gives up the leave to look into every process, which root has, for this thread and all that it starts.
+fn forgo_ptrace() {
+    const CAP_SYS_PTRACE: u32 = 19;
+    // `struct __user_cap_header_struct` of version 3, and two of `struct __user_cap_data_struct`: effective, permitted,
+    // inheritable, of the first 32 capabilities and of the others (capget(2)).
+    let header = [0x2008_0522u32, 0];
+    let mut data = [0u32; 6];
+    // SAFETY: structures as the kernel expects them, which live through the calls.
+    let result = unsafe {
+        assert_eq!(libc::syscall(libc::SYS_capget, header.as_ptr(), data.as_mut_ptr()), 0);
+        data[..3].iter_mut().for_each(|set| *set &= !(1 << CAP_SYS_PTRACE));
+        libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr())
+    };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
 #[test]
 fn random_programs_are_explained_by_their_traces() {
     for seed in 0..12 {

@@ -238,6 +238,28 @@ fn files_written_elsewhere_are_named() {
 }
 
 #[test]
+fn names_changed_elsewhere_are_named() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    for name in ["moved", "removed", "old", "mode"] {
+        fs::write(elsewhere.path().join(name), name).unwrap();
+    }
+    fs::create_dir(elsewhere.path().join("empty")).unwrap();
+    let run = shell(&format!(
+        "cd {}; mkdir made; rmdir empty; mv moved to; rm removed; ln -s x symlink; ln old link; chmod 600 mode; \
+         chmod 700 . none 2> /dev/null; mkdir none/x 2> /dev/null; rm none/x 2> /dev/null; test -d .",
+        elsewhere.path().display()
+    ));
+    run.expect_complete();
+    if elsewhere_is_named() {
+        let root = fs::canonicalize(elsewhere.path()).unwrap();
+        let names =
+            run.trace.outside.iter().map(|path| Path::new(path).strip_prefix(&root).unwrap().display().to_string());
+        let expected = ["", "empty", "link", "made", "mode", "moved", "removed", "symlink", "to"];
+        assert_eq!(names.collect::<Vec<_>>(), expected);
+    }
+}
+
+#[test]
 fn access_lists_that_are_plain_modes_are_recorded_as_such() {
     // `cp -a` sets modes through access lists where the file system has them.
     let run = shell("umask 077; echo x > a; chmod 4751 a; mkdir d; chmod 1777 d; cp -a a b; cp -a d e");

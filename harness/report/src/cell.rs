@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use trace::Limit;
 
 use crate::verdict::is_exhaustive;
-use crate::{Durable, Explored, ProcessReport, Verdict, decimal, verdict};
+use crate::{Asked, Durable, Explored, ProcessReport, Verdict, decimal, verdict};
 
 /// The version of `report.json` that this crate writes and reads.
 pub const SCHEMA: u32 = 1;
@@ -23,6 +23,9 @@ pub struct Report {
     /// Which crash states the cells are about; missing in reports of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explored: Option<Explored>,
+    /// What was asked for of each workload; missing in reports of older versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asked: Vec<Asked>,
     /// Every workload on every file system.
     pub cells: Vec<CellReport>,
     /// Every workload killed while the kernel lives on, if that was asked for.
@@ -38,7 +41,8 @@ impl Report {
 
     /// The report of these cells and process crashes.
     pub fn with_process_crashes(cells: Vec<CellReport>, process_crashes: Vec<ProcessReport>) -> Self {
-        let mut report = Self { schema: SCHEMA, workload: None, explored: None, cells, process_crashes };
+        let asked = Vec::new();
+        let mut report = Self { schema: SCHEMA, workload: None, explored: None, asked, cells, process_crashes };
         if let [one] = report.workloads().as_slice() {
             report.workload = Some(one.clone());
         }

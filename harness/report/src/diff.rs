@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::Path;
 
+use crate::human::replay;
 use crate::text::{headline, many, tame};
-use crate::{CellId, CellReport, ExitStatus, Explored, ProcessReport, Report, Verdict};
+use crate::{CellId, CellReport, ExitStatus, Explored, ProcessReport, Report, Verdict, ViolationReport};
 
 /// What was tested, and how.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,6 +18,13 @@ pub enum Subject {
 }
 
 impl Subject {
+    fn workload(&self) -> &str {
+        match self {
+            Self::Power(cell) => &cell.workload,
+            Self::Process(workload) => workload,
+        }
+    }
+
     fn key(&self, invariant: &str, kind: checker::Kind, path: &str) -> Key {
         Key { subject: self.clone(), invariant: invariant.into(), kind: kind.to_string(), path: path.into() }
     }
@@ -43,16 +52,38 @@ pub struct Key {
     pub path: String,
 }
 
-/// What differs between two runs.
+/// Why a violation is not fixed, though the later run does not have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unseen {
+    /// What it breaks was not asked for again, as far as the later report tells.
+    NotAsked,
+    /// The later run was not about all the crash states of the earlier one, or nobody knows: see [`Diff::narrower`].
+    Narrower,
+    /// Not every state was covered, or the later run could not be judged.
+    NotCovered,
+}
+
+impl fmt::Display for Unseen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotAsked => "but the later run does not ask for that, as far as its report tells (see asked)",
+            Self::Narrower => "but it is not known that the later run looked for it (see explored)",
+            Self::NotCovered => "but not every state of this cell was covered and judged this time",
+        })
+    }
+}
+
+/// What differs between two runs. What could not be judged in the later one is neither a pass nor a violation: what was
+/// found there is in no list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diff {
     /// Violations of the later run alone, with their tokens: those after a power failure have one.
     pub new: Vec<(Key, Option<String>)>,
-    /// Violations that the later run would have found, and did not: it covered every state, all that the earlier one was
-    /// about among them, and could be judged.
+    /// Violations that the later run would have found, and did not: it asked for what they break, covered every state,
+    /// all that the earlier one was about among them, and could be judged.
     pub fixed: Vec<Key>,
-    /// Violations that the later run did not find, where it did not cover every such state or could not judge.
-    pub not_seen: Vec<Key>,
+    /// Violations that the later run did not find, and might not have found: why.
+    pub not_seen: Vec<(Key, Unseen)>,
     /// Violations of both.
     pub unchanged: Vec<Key>,
     /// What only the earlier run has; its violations there are in no other list.
@@ -82,7 +113,7 @@ pub fn diff(before: &Report, after: &Report) -> Diff {
             }
             (None, Some(is)) => {
                 diff.only_after.push(subject.clone());
-                diff.new.extend(is.violations.clone());
+                diff.new.extend(is.found().map(|(key, token)| (key.clone(), token.clone())));
                 continue;
             }
             (None, None) => continue,
@@ -93,7 +124,7 @@ pub fn diff(before: &Report, after: &Report) -> Diff {
         if was.judged && !is.judged {
             diff.no_longer_judged.push(subject.clone());
         }
-        for (key, token) in &is.violations {
+        for (key, token) in is.found() {
             if was.violations.contains_key(key) {
                 diff.unchanged.push(key.clone());
             } else {
@@ -102,12 +133,18 @@ pub fn diff(before: &Report, after: &Report) -> Diff {
         }
         // A program that is killed is killed at every point, whatever disks do.
         let all = diff.narrower.is_none() || matches!(subject, Subject::Process(_));
-        for key in was.violations.keys().filter(|key| !is.violations.contains_key(*key)) {
-            if all && is.exhaustive && is.judged {
-                diff.fixed.push(key.clone())
+        for key in was.violations.keys().filter(|key| !is.judged || !is.violations.contains_key(*key)) {
+            let unseen = if is.told.contains(key) || !asks_again(before, after, key) {
+                Unseen::NotAsked
+            } else if !all {
+                Unseen::Narrower
+            } else if !is.exhaustive || !is.judged {
+                Unseen::NotCovered
             } else {
-                diff.not_seen.push(key.clone())
-            }
+                diff.fixed.push(key.clone());
+                continue;
+            };
+            diff.not_seen.push((key.clone(), unseen));
         }
     }
     diff
@@ -125,6 +162,16 @@ fn narrower(before: &Report, after: &Report) -> Option<[Option<Explored>; 2]> {
     }
 }
 
+/// Whether the later run asks for what a violation of the earlier one breaks. Reports of older versions do not tell.
+fn asks_again(before: &Report, after: &Report, key: &Key) -> bool {
+    let [was, is] = [before, after].map(|run| run.asked.iter().find(|asked| asked.workload == key.subject.workload()));
+    match (was, is) {
+        (was, Some(is)) => is.asks_again(was, &key.invariant, &key.path),
+        (None, None) => true,
+        (Some(_), None) => false,
+    }
+}
+
 /// What a run says of one subject.
 struct Outcome {
     /// Whether every state was covered.
@@ -133,19 +180,24 @@ struct Outcome {
     judged: bool,
     /// With their tokens.
     violations: BTreeMap<Key, Option<String>>,
+    /// What is wrong and fails nothing, since nobody asked for it.
+    told: BTreeSet<Key>,
 }
 
 impl Outcome {
+    /// The violations, if it could be judged.
+    fn found(&self) -> impl Iterator<Item = (&Key, &Option<String>)> {
+        self.violations.iter().filter(|_| self.judged)
+    }
+
     fn of_cell(cell: &CellReport) -> Self {
         let subject = Subject::Power(cell.id.clone());
-        let violations = cell.violations.iter().map(|violation| {
-            let key = subject.key(&violation.invariant, violation.kind, &violation.path);
-            (key, Some(violation.token.clone()))
-        });
+        let key = |shown: &ViolationReport| subject.key(&shown.invariant, shown.kind, &shown.path);
         Self {
             exhaustive: cell.exhaustive(),
-            judged: cell.limits.is_empty() && cell.failure.is_none() && cell.verdict() != Verdict::Invalid,
-            violations: violations.collect(),
+            judged: cell.verdict() != Verdict::Invalid,
+            violations: cell.violations.iter().map(|shown| (key(shown), Some(shown.token.clone()))).collect(),
+            told: cell.not_durable.iter().chain(&cell.warnings).map(key).collect(),
         }
     }
 
@@ -157,7 +209,7 @@ impl Outcome {
             .map(|violation| (subject.key(&violation.invariant, violation.kind, &violation.path), None));
         // There is no budget: what can be judged was killed at every point.
         let judged = killed.verdict() != Verdict::Invalid;
-        Self { exhaustive: judged, judged, violations: violations.collect() }
+        Self { exhaustive: judged, judged, violations: violations.collect(), told: BTreeSet::new() }
     }
 }
 
@@ -175,6 +227,7 @@ fn outcomes(report: &Report) -> BTreeMap<Subject, Outcome> {
                 known.exhaustive &= outcome.exhaustive;
                 known.judged &= outcome.judged;
                 known.violations.extend(outcome.violations);
+                known.told.extend(outcome.told);
             }
             None => drop(outcomes.insert(subject, outcome)),
         }
@@ -188,22 +241,17 @@ impl Diff {
         if self.new.is_empty() { ExitStatus::Holds } else { ExitStatus::Violation }
     }
 
-    /// For people: what is new first, and one line at the end that sums up.
-    pub fn text(&self) -> String {
+    /// For people: what is new first, and one line at the end that sums up. `results` is where tokens of the later run
+    /// have to be looked for, if it is not where they are looked for by themselves.
+    pub fn text(&self, results: Option<&Path>) -> String {
         let mut lines = Vec::new();
         let show = |key: &Key| format!("{}: {}", key.subject, headline(&key.path, &key.kind, &key.invariant));
         lines.extend(self.new.iter().map(|(key, token)| {
-            let replay = token.as_ref().map_or_else(String::new, |token| format!(": harness replay {token}"));
+            let replay = token.as_ref().map_or_else(String::new, |token| format!(": {}", replay(token, results)));
             format!("new        {}{replay}", show(key))
         }));
         lines.extend(self.fixed.iter().map(|key| format!("fixed      {}", show(key))));
-        lines.extend(self.not_seen.iter().map(|key| {
-            let why = match self.narrower {
-                Some(_) => "but it is not known that the later run looked for it (see explored)",
-                None => "but not every state of this cell was covered and judged this time",
-            };
-            format!("not seen   {}; {why}", show(key))
-        }));
+        lines.extend(self.not_seen.iter().map(|(key, why)| format!("not seen   {}; {why}", show(key))));
         if let Some([before, after]) = &self.narrower {
             let told = |run: &Option<Explored>| {
                 run.as_ref().map_or_else(|| "what its report does not tell".to_owned(), Explored::to_string)
@@ -236,11 +284,13 @@ impl Diff {
 
 #[cfg(test)]
 mod tests {
+    use checker::Wanted;
+
     use super::*;
     use crate::testing::{
         self, bare_violation, cell, explored, incomplete, invalid, killed, killed_and_violated, violated, violation,
     };
-    use crate::{Tear, ViolationReport};
+    use crate::{Asked, Tear, ViolationReport};
 
     fn compare(before: &[CellReport], after: &[CellReport]) -> Diff {
         diff(&Report::new(before.to_vec()), &Report::new(after.to_vec()))
@@ -279,13 +329,79 @@ mod tests {
         }
         let less = diff(&before, &run(cell("ext4"), Tear::None, 1));
         assert_eq!((less.fixed.len(), less.not_seen.len()), (0, 1));
-        insta::assert_snapshot!(less.text());
+        insta::assert_snapshot!(less.text(None));
         let unknown = diff(&before, &Report::new(vec![cell("ext4")]));
         assert_eq!((unknown.fixed.len(), unknown.not_seen.len()), (0, 1));
         let killed = |killed| Report { process_crashes: vec![killed], ..run(cell("ext4"), Tear::One, 1) };
         let after = Report { process_crashes: vec![testing::killed("saver")], ..run(cell("ext4"), Tear::None, 1) };
         let fixed = diff(&killed(killed_and_violated("saver")), &after);
         assert_eq!((fixed.fixed.len(), fixed.not_seen.len()), (1, 0));
+    }
+
+    /// Whoever deletes an invariant has mended nothing.
+    #[test]
+    fn only_a_run_that_asks_for_as_much_can_fix() {
+        let atomic = |path: &str| Wanted::AtomicReplace { path: path.into() };
+        let asking = |cell: CellReport, invariants: &[Wanted]| {
+            let workload = cell.id.workload.clone();
+            let asked = vec![Asked { workload, invariants: invariants.to_vec(), check: None }];
+            Report { asked, ..Report::new(vec![cell]) }
+        };
+        let before = asking(violated("ext4"), &[atomic("config.json"), atomic("other")]);
+        for asked in [&[atomic("config.json")][..], &[]] {
+            let diff = diff(&before, &asking(cell("ext4"), asked));
+            assert_eq!((diff.fixed.len(), diff.not_seen.len()), (1, 0), "{asked:?}");
+        }
+        let less = diff(&before, &asking(cell("ext4"), &[atomic("other")]));
+        assert_eq!((less.fixed.len(), less.not_seen.len()), (0, 1));
+        insta::assert_snapshot!(less.text(None));
+        let unknown = diff(&before, &Report::new(vec![cell("ext4")]));
+        assert_eq!((unknown.fixed.len(), unknown.not_seen.len()), (0, 1));
+        // A report of an older version can be compared with, and what the later one asks for can be fixed.
+        let older = Report::new(vec![violated("ext4")]);
+        assert_eq!(diff(&older, &asking(cell("ext4"), &[atomic("config.json")])).fixed.len(), 1);
+        assert_eq!(diff(&older, &asking(cell("ext4"), &[atomic("other")])).fixed.len(), 0);
+        let killed = |killed, invariants: &[Wanted]| Report {
+            process_crashes: vec![killed],
+            ..asking(cell("ext4"), invariants)
+        };
+        let workload = &cell("ext4").id.workload;
+        let before = killed(killed_and_violated(workload), &[atomic("config.json")]);
+        let after = |asked: &[Wanted]| diff(&before, &killed(testing::killed(workload), asked)).fixed.len();
+        assert_eq!((after(&[atomic("config.json")]), after(&[atomic("other")])), (1, 0));
+    }
+
+    /// What is still found, though nobody asks for it any more, is not fixed, whatever reports do not tell.
+    #[test]
+    fn what_is_still_told_is_not_fixed() {
+        let before = CellReport { violations: vec![bare_violation()], ..cell("ext4") };
+        let not_durable = CellReport { not_durable: vec![bare_violation()], ..cell("ext4") };
+        let warned = CellReport { warnings: vec![bare_violation()], ..cell("ext4") };
+        for after in [not_durable, warned] {
+            let diff = compare(std::slice::from_ref(&before), &[after]);
+            assert_eq!((diff.fixed, diff.not_seen[0].1), (vec![], Unseen::NotAsked));
+        }
+    }
+
+    /// It is neither a pass nor a violation.
+    #[test]
+    fn what_cannot_be_judged_is_no_violation() {
+        let both = CellReport { violations: vec![violation(), bare_violation()], ..invalid("ext4") };
+        let diff = compare(&[violated("ext4")], std::slice::from_ref(&both));
+        assert_eq!((diff.new.len(), diff.unchanged.len(), diff.not_seen.len()), (0, 0, 1));
+        assert_eq!((diff.no_longer_judged.len(), diff.exit_status()), (1, ExitStatus::Holds));
+        insta::assert_snapshot!(diff.text(None));
+        let diff = compare(&[], &[both]);
+        assert_eq!((diff.new.len(), diff.only_after.len(), diff.exit_status()), (0, 1, ExitStatus::Holds));
+        let failed = ProcessReport { failure: Some("no".into()), ..killed_and_violated("saver") };
+        let run = |killed| Report::with_process_crashes(vec![], vec![killed]);
+        assert_eq!(super::diff(&run(killed("saver")), &run(failed)).exit_status(), ExitStatus::Holds);
+    }
+
+    #[test]
+    fn commands_find_the_results_that_were_compared() {
+        let worse = compare(&[cell("ext4")], &[violated("ext4")]).text(Some(Path::new("my results")));
+        assert!(worse.contains(": harness replay cc1-7f3k-9a --results 'my results'\n"), "{worse}");
     }
 
     #[test]
@@ -302,7 +418,7 @@ mod tests {
         let (held, lost) = (killed("saver"), killed_and_violated("saver"));
         let worse = diff(&run(std::slice::from_ref(&held)), &run(std::slice::from_ref(&lost)));
         assert_eq!((worse.new.len(), worse.exit_status()), (1, ExitStatus::Violation));
-        insta::assert_snapshot!(worse.text());
+        insta::assert_snapshot!(worse.text(None));
         let better = diff(&run(std::slice::from_ref(&lost)), &run(&[held]));
         assert_eq!((better.fixed.len(), better.exit_status()), (1, ExitStatus::Holds));
         let failed = ProcessReport { failure: Some("no".into()), violations: vec![], ..lost.clone() };
@@ -322,6 +438,6 @@ mod tests {
         ];
         let after =
             [with("ext4", vec![violation(), bare_violation()]), incomplete("xfs"), invalid("btrfs"), cell("f2fs")];
-        insta::assert_snapshot!(compare(&before, &after).text());
+        insta::assert_snapshot!(compare(&before, &after).text(None));
     }
 }

@@ -53,8 +53,9 @@ pub fn write_results(report: &Report, directory: &Path) -> Result<(), FileError>
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(error("write", directory))
 }
 
-/// What this whole project asks of others: a temporary file, fsync, rename.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Replaces a file by what this whole project asks of others: a temporary file beside it, fsync, rename. That the new one
+/// stays, whatever comes, takes an fsync of the directory, too.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
     let written = File::create(&temporary).and_then(|mut file| {
         file.write_all(bytes)?;

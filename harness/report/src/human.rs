@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use comfy_table::{Cell, Color, Table, TableStyle, presets};
 use num_bigint::BigUint;
 use trace::thousands;
 
-use crate::text::{count, covered, headline, many, percent, tame};
+use crate::text::{count, covered, headline, many, percent, tame, word};
 use crate::{
     CellReport, Durable, Event, OpRef, ProcessReport, ProcessViolation, Report, Reporter, Schedules, Verdict,
     ViolationReport, WriteRef,
@@ -17,20 +18,26 @@ use crate::{
 pub struct Human<W> {
     out: W,
     colour: bool,
+    results: Option<PathBuf>,
     result: io::Result<()>,
 }
 
 impl<W: Write> Human<W> {
     /// Writes to `out`, with colours if it is a terminal that wants them: the caller knows.
     pub fn new(out: W, colour: bool) -> Self {
-        Self { out, colour, result: Ok(()) }
+        Self { out, colour, results: None, result: Ok(()) }
+    }
+
+    /// With commands that look for tokens in this directory, where they would not be looked for by themselves.
+    pub fn with_results(self, directory: Option<PathBuf>) -> Self {
+        Self { results: directory, ..self }
     }
 }
 
 impl<W: Write> Reporter for Human<W> {
     fn event(&mut self, event: &Event) {
         if let Event::RunFinished(report) = event {
-            let text = final_text(report, self.colour);
+            let text = final_text(report, self.colour, self.results.as_deref());
             self.result = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
         }
     }
@@ -40,9 +47,10 @@ impl<W: Write> Reporter for Human<W> {
     }
 }
 
-/// The table of workloads and file systems, one block for each violation, what else there is to know of each cell, and one
-/// line that sums up.
-pub fn final_text(report: &Report, colour: bool) -> String {
+/// The table of workloads and file systems, one block for each violation, what else there is to know of each cell, which
+/// crash states all that is about, and one line that sums up. `results` is where tokens have to be looked for, if it is
+/// not where they are looked for by themselves.
+pub fn final_text(report: &Report, colour: bool, results: Option<&Path>) -> String {
     let mut text = String::new();
     let workloads = report.workloads();
     if !workloads.is_empty() {
@@ -51,7 +59,7 @@ pub fn final_text(report: &Report, colour: bool) -> String {
     for cell in &report.cells {
         for violation in &cell.violations {
             push(&mut text, "");
-            push(&mut text, &block(cell, violation, colour));
+            push(&mut text, &block(cell, violation, colour, results));
         }
     }
     for killed in &report.process_crashes {
@@ -60,7 +68,7 @@ pub fn final_text(report: &Report, colour: bool) -> String {
             push(&mut text, &killed_block(killed, violation, colour));
         }
     }
-    let mut remarks: Vec<String> = report.cells.iter().flat_map(remarks).collect();
+    let mut remarks: Vec<String> = report.cells.iter().flat_map(|cell| remarks(cell, results)).collect();
     for killed in &report.process_crashes {
         let limits = killed.limits.iter().map(|limit| format!("not followed: {limit}"));
         let failure = killed.failure.iter().map(|failure| format!("could not be judged: {failure}"));
@@ -75,6 +83,9 @@ pub fn final_text(report: &Report, colour: bool) -> String {
     }
     if !workloads.is_empty() {
         push(&mut text, "");
+    }
+    if let Some(explored) = &report.explored {
+        push(&mut text, &format!("explored with {explored}"));
     }
     push(&mut text, &summary(report));
     text
@@ -173,7 +184,7 @@ pub(crate) fn killed_in_table(killed: &ProcessReport) -> String {
 /// How many lost or kept writes are listed.
 const LISTED: usize = 6;
 
-fn block(cell: &CellReport, violation: &ViolationReport, colour: bool) -> String {
+fn block(cell: &CellReport, violation: &ViolationReport, colour: bool, results: Option<&Path>) -> String {
     let mut text = String::new();
     let (red, plain) = if colour { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
     let headline = format!("{}: {}", cell.id, headline(&violation.path, violation.kind, &violation.invariant));
@@ -208,7 +219,7 @@ fn block(cell: &CellReport, violation: &ViolationReport, colour: bool) -> String
     if let Some(reason) = &violation.reason {
         line("hint", reason);
     }
-    line("replay", &replay(violation));
+    line("replay", &replay(&violation.token, results));
     text
 }
 
@@ -258,13 +269,15 @@ fn written(write: &WriteRef) -> String {
     }
 }
 
-/// The command that rebuilds the state.
-pub(crate) fn replay(violation: &ViolationReport) -> String {
-    format!("harness replay {}", violation.token)
+/// The command that rebuilds the state of a token, from what is kept in `results`, or else where it looks by itself.
+pub(crate) fn replay(token: &str, results: Option<&Path>) -> String {
+    let results = results.map(|directory| format!(" --results {}", word(&directory.to_string_lossy())));
+    format!("harness replay {token}{}", results.unwrap_or_default())
 }
 
 /// What else there is to know of a cell, one line each.
-fn remarks(cell: &CellReport) -> Vec<String> {
+fn remarks(cell: &CellReport, results: Option<&Path>) -> Vec<String> {
+    let replay = |shown: &ViolationReport| replay(&shown.token, results);
     let mut lines = Vec::new();
     if let Some(failure) = &cell.failure {
         lines.push(format!("could not be judged: {failure}"));
@@ -337,25 +350,25 @@ mod tests {
 
     #[test]
     fn every_kind_of_line_side_by_side() {
-        insta::assert_snapshot!(final_text(&testing::report(), false));
+        insta::assert_snapshot!(final_text(&testing::report(), false, None));
     }
 
     #[test]
     fn a_program_that_is_killed_has_a_column_and_blocks_of_its_own() {
         let report = testing::with_process_crashes();
-        insta::assert_snapshot!(final_text(&Report::with_process_crashes(vec![], report.process_crashes), false));
+        insta::assert_snapshot!(final_text(&Report::with_process_crashes(vec![], report.process_crashes), false, None));
     }
 
     #[test]
     fn process_crashes_stand_beside_file_systems() {
         let report = Report { cells: testing::report().cells.split_off(3), ..testing::with_process_crashes() };
-        insta::assert_snapshot!(final_text(&report, false));
+        insta::assert_snapshot!(final_text(&report, false, None));
     }
 
     #[test]
     fn a_count_over_some_states_says_so() {
         let cell = CellReport { violations: vec![testing::violation()], ..testing::incomplete("xfs") };
-        let text = final_text(&Report::new(vec![cell]), false);
+        let text = final_text(&Report::new(vec![cell]), false, None);
         let line = text.lines().find(|line| line.trim_start().starts_with("states")).unwrap();
         assert_eq!(
             line,
@@ -368,8 +381,11 @@ mod tests {
     fn where_nothing_was_lost_it_tells_what_came_too_late() {
         let violation = testing::violation();
         let violation = ViolationReport { unwritten: violation.lost[..1].to_vec(), lost: vec![], ..violation };
-        let text =
-            final_text(&Report::new(vec![CellReport { violations: vec![violation], ..testing::cell("xfs") }]), false);
+        let text = final_text(
+            &Report::new(vec![CellReport { violations: vec![violation], ..testing::cell("xfs") }]),
+            false,
+            None,
+        );
         let lines: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("  kept")).take(2).collect();
         insta::assert_snapshot!(lines.join("\n"));
     }
@@ -377,21 +393,32 @@ mod tests {
     #[test]
     fn a_cell_that_was_not_begun_says_so() {
         let cell = CellReport { crash_states: Default::default(), notes: vec![], ..testing::incomplete("xfs") };
-        insta::assert_snapshot!(final_text(&Report::new(vec![cell]), false));
+        insta::assert_snapshot!(final_text(&Report::new(vec![cell]), false, None));
+    }
+
+    #[test]
+    fn commands_find_results_that_are_elsewhere() {
+        let mut out = Vec::new();
+        let mut human = Human::new(&mut out, false).with_results(Some("my results".into()));
+        human.event(&Event::RunFinished(testing::report()));
+        human.finish().unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let commands = || text.lines().filter(|line| line.contains("harness replay "));
+        assert!(commands().count() > 2 && commands().all(|line| line.ends_with(" --results 'my results'")), "{text}");
     }
 
     #[test]
     fn colours_on_request_only() {
         let report = Report::new(vec![testing::violated("xfs"), testing::cell("ext4")]);
-        let text = final_text(&report, true);
+        let text = final_text(&report, true, None);
         assert!(text.contains("\x1b[31mviolation\x1b[0m in naive_config on xfs"), "{text}");
         assert_eq!(text.matches('\x1b').count(), 6, "two cells of the table and one headline: {text:?}");
-        assert!(!final_text(&report, false).contains('\x1b'));
+        assert!(!final_text(&report, false, None).contains('\x1b'));
     }
 
     #[test]
     fn a_run_of_nothing_says_so() {
-        assert_eq!(final_text(&Report::new(vec![]), false), "nothing was tested\n");
+        assert_eq!(final_text(&Report::new(vec![]), false, None), "nothing was tested\n");
     }
 
     #[test]
@@ -402,6 +429,6 @@ mod tests {
             human.event(&event);
         }
         human.finish().unwrap();
-        assert_eq!(String::from_utf8(out).unwrap(), final_text(&testing::report(), false));
+        assert_eq!(String::from_utf8(out).unwrap(), final_text(&testing::report(), false, None));
     }
 }

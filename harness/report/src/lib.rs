@@ -5,6 +5,7 @@
 //! which [`write_results`] puts into a directory, [`read_report`] reads back and [`diff`] compares with an earlier one.
 #![forbid(unsafe_code)]
 
+mod asked;
 mod cell;
 mod decimal;
 mod diff;
@@ -22,13 +23,14 @@ mod testing;
 mod text;
 mod verdict;
 
+pub use asked::Asked;
 pub use cell::{CellId, CellReport, CrashStates, Report, SCHEMA, Schedules};
 pub use cell::{OpRef, ViolationReport, WriteRef};
-pub use diff::{Diff, Key, diff};
+pub use diff::{Diff, Key, Unseen, diff};
 pub use event::{All, Event, ProgressReport, Reporter};
 pub use exit::{ExitStatus, exit_status};
 pub use explored::{Explored, Tear};
-pub use files::{FileError, FileErrorKind, read_report, write_results};
+pub use files::{FileError, FileErrorKind, read_report, replace, write_results};
 pub use human::{Human, after, final_text};
 pub use json::Json;
 pub use matrix::matrix;

@@ -51,7 +51,7 @@ pub fn matrix(report: &Report) -> String {
                     violation.invariant.clone(),
                     share(cell, violation),
                     violation.reason.clone().unwrap_or_default(),
-                    format!("`{}`", replay(violation)),
+                    format!("`{}`", replay(&violation.token, None)),
                 ]));
             }
         }

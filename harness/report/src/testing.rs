@@ -1,10 +1,11 @@
 //! Reports with one of everything, for this crate's tests.
 
+use checker::{Record, Wanted};
 use num_bigint::BigUint;
 use trace::Limit;
 
 use crate::{
-    CellId, CellReport, CrashStates, Durable, Event, Explored, Killed, OpRef, ProcessReport, ProcessViolation,
+    Asked, CellId, CellReport, CrashStates, Durable, Event, Explored, Killed, OpRef, ProcessReport, ProcessViolation,
     ProgressReport, Report, Schedules, Tear, ViolationReport, WriteRef,
 };
 
@@ -185,7 +186,14 @@ pub fn report() -> Report {
         other(not_durable),
         other(failed("f2fs")),
     ];
-    Report { explored: Some(explored()), ..Report::new(cells) }
+    let config = Wanted::AtomicReplace { path: "config.json".into() };
+    let log = Wanted::AppendOnly { path: "log".into(), record: Some(Record::Line), garbage_tail: None };
+    let check = Some(vec!["python3".into(), "{workload}/check.py".into()]);
+    let asked = vec![
+        Asked { workload: "naive_config".into(), invariants: vec![config, log], check: None },
+        Asked { workload: "safe_config".into(), invariants: vec![], check },
+    ];
+    Report { explored: Some(explored()), asked, ..Report::new(cells) }
 }
 
 /// A cell after so many schedules.

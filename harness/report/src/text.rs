@@ -49,6 +49,16 @@ pub fn headline(path: &str, kind: impl fmt::Display, invariant: impl fmt::Displa
     format!("{what} is {kind} ({invariant})")
 }
 
+/// A word of a command for a shell, quoted if need be.
+pub(crate) fn word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "%+,-./:=@_".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
 /// Text from file names, programs and guest kernels on one line, with nothing that a terminal would obey.
 pub(crate) fn tame(text: &str) -> String {
     let mut tame = String::with_capacity(text.len());
@@ -99,6 +109,12 @@ mod tests {
         assert_eq!(shown(1, 1000), "<1 %");
         assert_eq!(shown(999, 1000), "99 %");
         assert_eq!(shown(1000, 1000), "100 %");
+    }
+
+    #[test]
+    fn words_for_a_shell() {
+        let words = ["", "after/run-2", "my results", "it's", "$HOME", "ä"].map(word);
+        assert_eq!(words, ["''", "after/run-2", "'my results'", r"'it'\''s'", "'$HOME'", "'ä'"]);
     }
 
     #[test]

@@ -12,8 +12,14 @@ pub fn diff(arguments: &cli::Diff) -> Result<ExitStatus, Failure> {
     let before = read(&arguments.before)?;
     let after = read(&arguments.after)?;
     let diff = report::diff(&before, &after);
-    print(&diff.text())?;
+    print(&diff.text(results(&arguments.after)))?;
     Ok(diff.exit_status())
+}
+
+/// The results directory of a report, if tokens can be looked for there.
+fn results(report: &Path) -> Option<&Path> {
+    let directory = if report.is_dir() { Some(report) } else { report.parent() };
+    directory.filter(|directory| directory.join("run-id").exists())
 }
 
 fn read(path: &Path) -> Result<Report, Failure> {

@@ -181,6 +181,7 @@ impl From<StoreError> for Failure {
             | StoreError::Nothing { .. }
             | StoreError::NoRun { .. }
             | StoreError::CutShort { .. }
+            | StoreError::Foreign { .. }
             | StoreError::NoSuch { .. } => Self::usage(error),
         }
     }

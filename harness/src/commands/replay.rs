@@ -1,12 +1,12 @@
 //! `harness replay`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use checker::{Entry, EntryKind, Finding, Invariant, Moment, Mount, Observation, Seen};
 use disk::{DiskModel, Layers};
 use report::ExitStatus;
-use vm::{Limits, Paths};
+use vm::{Choice, KernelError, Limits, Machine, Paths};
 
 use super::failure::say;
 use super::run::{check_kernel, default_results};
@@ -18,7 +18,7 @@ use crate::explore::{is_weakness, observe_image};
 use crate::guests::{Boot, Slot};
 use crate::moment::{begun_latest, moment, torn};
 use crate::replay::Replay;
-use crate::store::{KeptCell, KeptReplay, Shown, Store};
+use crate::store::{Kept, KeptCell, KeptReplay, Shown, Store};
 use crate::subject::{Subject, SubjectError};
 use crate::token::Token;
 use crate::unit::Replayed;
@@ -45,6 +45,8 @@ pub struct Looked {
     pub observation: Observation,
     /// What is wrong with it.
     pub findings: Vec<Finding>,
+    /// The release of the guest's kernel.
+    pub kernel: String,
     /// For people.
     pub text: String,
 }
@@ -52,7 +54,7 @@ pub struct Looked {
 /// Rebuilds the state that a token names, and shows it. Status 1 if it breaks an invariant.
 pub fn replay(arguments: &cli::Replay) -> Result<ExitStatus, Failure> {
     let token: Token = arguments.token.parse().map_err(Failure::usage)?;
-    check_kernel(arguments.kernel.as_deref(), arguments.vm)?;
+    check_kernel(arguments.kernel.as_deref(), arguments.vm.unwrap_or_default())?;
     let _scratch = Scratch::new()?;
     let _signals = Signals::handle(Manner::AtOnce)?;
     let root = arguments.results.clone().unwrap_or_else(default_results);
@@ -63,15 +65,48 @@ pub fn replay(arguments: &cli::Replay) -> Result<ExitStatus, Failure> {
         say(&format!("the disk is in {}", path.display()));
     }
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::machine)?;
-    let replayed = runtime.block_on(look(rebuilt, arguments.vm.into(), arguments.kernel.as_deref()))?;
+    let wishes = wishes(arguments.vm, arguments.kernel.as_deref(), &store.kept()?);
+    let replayed = runtime.block_on(look(rebuilt, &wishes))?;
+    if let Some(was) = store.kernel()?.filter(|was| *was != replayed.kernel) {
+        let is = &replayed.kernel;
+        say(&format!(
+            "warning: this guest has Linux {is}, and those of the run had Linux {was}: what is found may be something else \
+             than the run found (--vm and --kernel choose another)"
+        ));
+    }
     print(&replayed.text)?;
     let fails = replayed.findings.iter().any(|finding| finding.fails);
     Ok(if fails { ExitStatus::Violation } else { ExitStatus::Holds })
 }
 
 /// The same, for programs.
-pub async fn replay_token(store: &Store, token: Token, vm: vm::Choice) -> Result<Looked, Failure> {
-    look(rebuild(store, token)?, vm, None).await
+pub async fn replay_token(store: &Store, token: Token, vm: Choice) -> Result<Looked, Failure> {
+    look(rebuild(store, token)?, &[(vm, None)]).await
+}
+
+/// A kind of machine, and a kernel for it, if it is not to have the one that it has by itself.
+type Wish = (Choice, Option<PathBuf>);
+
+/// The machines that would do, the best first: what the user names; else what the run had, which shows what the run
+/// found; else any.
+fn wishes(vm: Option<cli::Vm>, kernel: Option<&Path>, kept: &Kept) -> Vec<Wish> {
+    let of_run = || kept.kernel.clone().filter(|kernel| kernel.is_file());
+    match (vm, kernel) {
+        (None, None) => vec![(Choice::of(&kept.machine), of_run()), (Choice::Auto, None)],
+        (Some(cli::Vm::Qemu), None) => vec![(Choice::Qemu, of_run())],
+        (vm, kernel) => vec![(vm.unwrap_or_default().into(), kernel.map(Path::to_path_buf))],
+    }
+}
+
+/// The first of them that this host has.
+async fn machine(wishes: &[Wish], paths: &Paths) -> Result<Box<dyn Machine>, KernelError> {
+    let [others @ .., (last, kernel)] = wishes else { return vm::choose(Choice::Auto, None, paths).await };
+    for (choice, kernel) in others {
+        if let Ok(machine) = vm::choose(*choice, kernel.as_deref(), paths).await {
+            return Ok(machine);
+        }
+    }
+    vm::choose(*last, kernel.as_deref(), paths).await
 }
 
 fn rebuild(store: &Store, token: Token) -> Result<Rebuilt, Failure> {
@@ -101,21 +136,26 @@ fn rebuild(store: &Store, token: Token) -> Result<Rebuilt, Failure> {
 /// What the states of a token's epoch share, if its own is one of them.
 fn layers(replayed: &Replayed, shown: &[Shown], model: DiskModel, token: &Token) -> Option<Layers> {
     let first = replayed.layers(token.epoch, model);
+    let recovered =
+        |decision: &disk::Decision| token.state.survived(decision.write, decision.unit) == decision.survived;
     let layers = match &token.again {
         None => first,
         Some(name) => {
             let kept = shown.iter().filter_map(|shown| shown.again.as_ref()).find(|again| again.name == *name)?;
             let epoch = disk::epochs(&kept.log, &model).into_iter().nth(kept.index)?;
             let mut class = first.fates();
-            class.settle_these(&kept.settled).then(|| Layers::recovered(&Arc::new(first), &class, &kept.log, &epoch))?
+            // Of another class recovery would have written something else.
+            let is_of_class = kept.settled.iter().all(recovered);
+            (is_of_class && class.settle_these(&kept.settled))
+                .then(|| Layers::recovered(&Arc::new(first), &class, &kept.log, &epoch))?
         }
     };
     layers.fates().allows(&token.state).then_some(layers)
 }
 
-async fn look(rebuilt: Rebuilt, vm: vm::Choice, kernel: Option<&Path>) -> Result<Looked, Failure> {
+async fn look(rebuilt: Rebuilt, wishes: &[Wish]) -> Result<Looked, Failure> {
     let paths = Paths::from_environment();
-    let machine = vm::choose(vm, kernel, &paths).await?;
+    let machine = machine(wishes, &paths).await?;
     let filesystem = rebuilt.cell.filesystem();
     let initramfs = machine.initramfs(&paths.cache, std::slice::from_ref(&filesystem.kind))?;
     let boot = Boot::new(machine, initramfs, rebuilt.layers.sectors(), Limits::default(), None);
@@ -123,7 +163,7 @@ async fn look(rebuilt: Rebuilt, vm: vm::Choice, kernel: Option<&Path>) -> Result
     let mut guide = (*rebuilt.subject.guide).clone();
     guide.read_all_up_to = guide.read_all_up_to.max(SHOWN);
     slot.set_guide(&Arc::new(guide));
-    slot.guest().await?;
+    let kernel = slot.guest().await?.kernel().to_owned();
     let (layers, state) = (&rebuilt.layers, &rebuilt.token.state);
     let observation = observe_image(&mut slot, &filesystem, layers.image(state)).await?;
     let mut fates = layers.fates();
@@ -136,7 +176,7 @@ async fn look(rebuilt: Rebuilt, vm: vm::Choice, kernel: Option<&Path>) -> Result
     }
     findings.iter_mut().for_each(|finding| finding.fails &= !weakness);
     let text = text(&rebuilt, &observation, &findings);
-    Ok(Looked { observation, findings, text })
+    Ok(Looked { observation, findings, kernel, text })
 }
 
 fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> String {
@@ -196,4 +236,41 @@ fn entry_line(path: &trace::RelPath, entry: &Entry) -> String {
         EntryKind::Unreadable { errno } => format!("unreadable: {}", std::io::Error::from_raw_os_error(*errno)),
     };
     format!("  {path}: {what}, mode {:04o}", entry.mode)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cell::Budget;
+    use crate::process::Crash;
+    use crate::store::VERSION;
+
+    #[test]
+    fn the_machine_of_the_run_unless_another_is_named() {
+        let there = tempfile::NamedTempFile::new().unwrap();
+        let kept = |machine: &str, kernel: Option<&Path>| Kept {
+            version: VERSION,
+            machine: machine.into(),
+            kernel: kernel.map(Path::to_path_buf),
+            crash: Crash::Power,
+            model: DiskModel::default(),
+            schedules: 1,
+            budget: Budget::default(),
+            recovery_crashes: false,
+            seed: 0,
+            cells: vec![],
+            workloads: vec![],
+            tools: Default::default(),
+        };
+        let (uml, qemu) = (kept("uml", None), kept("qemu-kvm", Some(there.path())));
+        let (own, other) = (Some(there.path().to_path_buf()), Path::new("other"));
+        assert_eq!(wishes(None, None, &uml), [(Choice::Uml, None), (Choice::Auto, None)]);
+        assert_eq!(wishes(None, None, &qemu), [(Choice::Qemu, own.clone()), (Choice::Auto, None)]);
+        assert_eq!(wishes(Some(cli::Vm::Qemu), None, &qemu), [(Choice::Qemu, own)]);
+        assert_eq!(wishes(Some(cli::Vm::Auto), None, &qemu), [(Choice::Auto, None)]);
+        assert_eq!(wishes(Some(cli::Vm::Uml), None, &qemu), [(Choice::Uml, None)]);
+        assert_eq!(wishes(None, Some(other), &uml), [(Choice::Auto, Some(other.to_path_buf()))]);
+        let gone = kept("qemu-kvm", Some(Path::new("/nonexistent/vmlinuz-6.1")));
+        assert_eq!(wishes(None, None, &gone), [(Choice::Qemu, None), (Choice::Auto, None)]);
+    }
 }

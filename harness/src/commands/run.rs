@@ -13,6 +13,7 @@ use vm::{Limits, Paths};
 use workload::Workload;
 
 use super::Failure;
+use super::failure::say;
 use super::signal::{Manner, Scratch, Signals};
 use crate::cli;
 use crate::mkfs;
@@ -36,11 +37,18 @@ pub fn run(arguments: cli::Run) -> Result<ExitStatus, Failure> {
         vec![workload]
     };
     check_kernel(arguments.kernel.as_deref(), arguments.vm)?;
+    if !arguments.idle.is_empty() {
+        let idle = arguments.idle.join(", ");
+        say(&format!("warning: --crash process needs no machine that crashes, so without effect: {idle}"));
+    }
     let place = arguments.out.as_deref().or(arguments.resume.as_deref()).unwrap_or(Path::new(RESULTS));
     check(place).map_err(|error| {
         let elsewhere = if arguments.out.is_none() { " (--out DIR takes them elsewhere)" } else { "" };
         Failure::io(&error, format!("cannot put results into {}: {error}{elsewhere}", place.display()))
     })?;
+    if let Some(out) = &arguments.out {
+        Store::check(out)?;
+    }
     let _scratch = Scratch::new()?;
     let signals = Signals::handle(Manner::Say("stopping: what has been found is kept (once more to stop at once)"))?;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::machine)?;
@@ -105,7 +113,8 @@ fn options(arguments: &cli::Run) -> Options {
     Options {
         filesystems: if filesystems.is_empty() { all() } else { filesystems },
         vm: arguments.vm.into(),
-        kernel: arguments.kernel.clone(),
+        // It is looked for again by who replays a token, perhaps elsewhere. What cannot be made absolute cannot be read.
+        kernel: arguments.kernel.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone())),
         crash: arguments.crash,
         model: DiskModel { cache: arguments.disk.into(), tear: arguments.tear.into(), unit: arguments.sector.unit() },
         schedules: arguments.schedules,
@@ -120,8 +129,9 @@ fn options(arguments: &cli::Run) -> Options {
 async fn run_async(arguments: &cli::Run, workloads: &[Workload], signals: &Signals) -> Result<ExitStatus, Failure> {
     let (sender, mut events) = mpsc::unbounded_channel();
     let format = arguments.format;
+    let chosen = arguments.out.clone().or_else(|| arguments.resume.clone());
     let show = std::thread::spawn(move || {
-        let mut reporters = reporters(format);
+        let mut reporters = reporters(format, chosen);
         while let Some(event) = events.blocking_recv() {
             reporters.event(&event);
         }
@@ -193,7 +203,8 @@ fn fresh(runs: &Path, id: &str) -> PathBuf {
     }
 }
 
-fn reporters(format: cli::Format) -> All {
+/// Those that show a run whose results are in the directory `chosen` by the user, if one was.
+fn reporters(format: cli::Format, chosen: Option<PathBuf>) -> All {
     let progress: Box<dyn Reporter> = if stderr().is_terminal() {
         let nowhere: Progress<Vec<u8>> = Progress::bars(indicatif::ProgressDrawTarget::stderr());
         Box::new(nowhere)
@@ -202,7 +213,7 @@ fn reporters(format: cli::Format) -> All {
     };
     let colour = stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let last: Box<dyn Reporter> = match format {
-        cli::Format::Human => Box::new(Human::new(stdout(), colour)),
+        cli::Format::Human => Box::new(Human::new(stdout(), colour).with_results(chosen)),
         cli::Format::Json => Box::new(Json::new(stdout())),
     };
     All(vec![progress, last])
@@ -211,4 +222,18 @@ fn reporters(format: cli::Format) -> All {
 /// Where `harness replay` looks for runs.
 pub fn default_results() -> PathBuf {
     Path::new(RESULTS).join("runs")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where it is looked for again need not be here.
+    #[test]
+    fn a_kernel_is_kept_by_its_whole_path() {
+        let words = ["harness", "run", "--kernel", "boot/vmlinuz-6.1", "w"].map(Into::into);
+        let cli::Command::Run(arguments) = cli::Cli::read(words).unwrap().command else { panic!("it runs") };
+        let expected = std::env::current_dir().unwrap().join("boot/vmlinuz-6.1");
+        assert_eq!(options(&arguments).kernel, Some(expected));
+    }
 }

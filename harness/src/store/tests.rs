@@ -1,3 +1,5 @@
+use disk::{Queueing, WriteEntry};
+
 use super::*;
 
 const RUN: &str = "0a1b2c3d";
@@ -138,6 +140,47 @@ fn a_new_run_forgets_what_an_older_one_left_in_its_directory() {
     let mut expected = [&own[..], &["lock", "replay.json", "run-id"]].concat();
     expected.sort();
     assert_eq!(left, expected);
+}
+
+/// A directory that somebody chose by mistake keeps what is in it.
+#[test]
+fn what_no_run_has_left_is_not_removed() {
+    for name in ["kernel", "report.json", "journal.jsonl", "matrix.md", "workload-0.trace", "cell-1-schedule-0.log"] {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().join("project");
+        fs::create_dir(&directory).unwrap();
+        fs::write(directory.join("notes"), "").unwrap();
+        Store::check(&directory).unwrap();
+        fs::write(directory.join(name), "mine").unwrap();
+        let error = Store::create(&directory).err().unwrap().to_string();
+        assert!(error.contains(&format!("project: there is {name} in it")), "{error}");
+        assert_eq!(fs::read_to_string(directory.join(name)).unwrap(), "mine");
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 2, "no lock: it would be taken for a sign of a run");
+    }
+}
+
+/// A damaged log is no reason to write where no disk is.
+#[test]
+fn what_no_disk_can_have_seen_is_not_replayed() {
+    let runs = Runs::new();
+    let store = runs.begin(10);
+    let kept = |sector| {
+        let write = WriteEntry { sector, data: vec![1; disk::SECTOR].into(), step: 0 };
+        let entries = vec![disk::Entry::Write(0)];
+        let log = BlockLog { writes: vec![write], queueing: vec![Queueing::default()], entries };
+        store.keep_replay(0, 0, (&Image::zeroed(65536), &log), &[]).unwrap();
+        log
+    };
+    let log = kept(127);
+    assert_eq!(store.replay(0, 0).unwrap().log, log);
+    kept(128);
+    let error = store.replay(0, 0).unwrap_err().to_string();
+    assert!(
+        error.ends_with(
+            "cell-0-schedule-0.log is damaged or from another version: it holds writes that no such disk can have seen"
+        ),
+        "{error}"
+    );
 }
 
 /// Whether it begins anew or goes on: what the first has found is still there afterwards.

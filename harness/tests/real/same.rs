@@ -1,7 +1,7 @@
 //! A report does not depend on how many workers made it, nor on which of them was faster.
 
 use harness::cell::Budget;
-use report::Report;
+use report::{CellReport, Report};
 
 use crate::support::{options, run, uml, workloads};
 
@@ -27,6 +27,25 @@ async fn with_one_worker_and_with_four() {
     let one = report(1, Budget::default()).await;
     assert!(one.cells.iter().all(|cell| cell.exhaustive()));
     assert_same(&one, &report(4, Budget::default()).await);
+}
+
+/// A workload has the file system that it needs, whatever is run beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_a_larger_workload() {
+    if uml().is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let budget = Budget { mounts: Some(3), time: None };
+    let options = harness::run::Options { budget, schedules: 0, ..options(&["ext4"]) };
+    let cell = async |names: &[&str]| {
+        let report = run(&workloads(names), &options, &directory.path().join(names.len().to_string())).await.report;
+        report.cells.into_iter().next().unwrap()
+    };
+    let (alone, beside) = (cell(&["naive_config_py"]).await, cell(&["naive_config_py", "big_truncate_write"]).await);
+    // Tokens name the run.
+    let counted = |cell: &CellReport| (cell.crash_states.clone(), cell.violations.len(), cell.failure.clone());
+    assert_eq!(counted(&alone), counted(&beside));
 }
 
 /// A budget of mounts cuts at the same place, whoever does the work.

@@ -117,11 +117,11 @@ async fn one_thing_left_out() {
             (
                 "append_log_no_fsync",
                 [&[WrongLength, ZeroFilled, Garbage, Stale], &[Stale], &[Stale]],
-                "no fsync of log between its last write (op 5) and the promise",
+                "no fsync of log since its last write (op 5) before the promise",
             ),
             ("checksummed_log_no_fsync", CHECK, "no fsync of log since its last write (op 5)"),
             ("link_unlink_swap_no_backup", CHECK, "before op 4 (unlink)"),
-            ("mkdir_tree_no_directory_fsync", [&[Stale]; 3], "no fsync of the directory albums/lantern between op 6"),
+            ("mkdir_tree_no_directory_fsync", [&[Stale]; 3], "nor of the directory albums/lantern since op 6"),
             (
                 "o_tmpfile_linkat_no_fsync",
                 [HOLDS, TORN, &[Empty]],
@@ -145,7 +145,7 @@ async fn one_thing_left_out() {
             (
                 "rename_exchange_no_directory_fsync",
                 [&[Stale]; 3],
-                "no fsync of the directory theme between op 15 (rename of theme to theme.next) and the promise",
+                "no fsync of the directory since op 15 (rename of theme to theme.next) before the promise",
             ),
             ("segmented_log_no_old_fsync", CHECK, "no fsync of log.1 since its last write (op 2)"),
             ("wal_cut_no_directory_fsync", [&[CheckFailed], HOLDS, HOLDS], "and op 8 (rename of 1.tmp to 1.wal)"),

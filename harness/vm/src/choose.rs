@@ -1,7 +1,7 @@
 //! Which machine this host can run.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -105,8 +105,7 @@ async fn kvm_works(qemu: &Qemu, paths: &Paths) -> Result<(), String> {
     let host = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let booted = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let asked = format!("{qemu:?} {host} {booted} {}", vm_images::AGENT.len());
-    let digest: String = Sha256::digest(asked.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let kept = paths.cache.join(format!("kvm-{digest}"));
+    let kept = paths.cache.join(format!("kvm-{}", hex::encode(&Sha256::digest(asked.as_bytes())[..8])));
     match fs::read_to_string(&kept).ok().as_deref().and_then(kept_answer) {
         Some(Err(reason)) => return Err(format!("{reason} (to have it tried again, remove {})", kept.display())),
         Some(Ok(())) => return Ok(()),
@@ -143,17 +142,11 @@ fn kept_answer(text: &str) -> Option<Result<(), String>> {
     }
 }
 
-/// Under another name first, so that nobody sees half an answer.
 fn keep(path: &Path, answer: &Result<(), String>) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(directory)?;
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
     match answer {
-        Ok(()) => file.write_all(WORKS.as_bytes())?,
-        Err(reason) => write!(file, "{DOES_NOT}{reason}")?,
+        Ok(()) => vm_images::write_whole(path, WORKS.as_bytes()),
+        Err(reason) => vm_images::write_whole(path, format!("{DOES_NOT}{reason}").as_bytes()),
     }
-    file.persist(path)?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -205,10 +205,11 @@ impl Guest {
     async fn answer(&mut self, limit: Duration) -> Result<Reply, GuestError> {
         let limit = limit * self.patience;
         let hub = self.hub.clone();
+        let patience = SLOW_DISK * self.patience;
         let slow_disk = async {
             loop {
-                tokio::time::sleep(SLOW_DISK).await;
-                hub.release_stuck(SLOW_DISK);
+                tokio::time::sleep(patience).await;
+                hub.release_stuck(patience);
             }
         };
         let reason = tokio::select! {
@@ -247,8 +248,8 @@ fn end_of(console: &str) -> String {
 /// are.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How long the disk lets writes wait at most when a replay asks it to be slow: longer than a commit takes that does
-/// not need them, so that it can overtake them.
+/// How long the disk lets writes wait when a replay asks it to be slow and the guest asks for nothing else: longer than a
+/// commit that does not need them is silent, so that it can overtake them. Multiplied by the machine's patience, too.
 const SLOW_DISK: Duration = Duration::from_millis(100);
 
 /// The machine's process, and the thread that reads its console.
@@ -347,38 +348,6 @@ fn leash(leader: &Child) -> std::io::Result<Child> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Paths, Uml};
-
-    #[tokio::test]
-    async fn a_guest_that_found_no_processor_free_moves_once_there_is_one() {
-        // What claims a processor is of this network only, so that guests of other tests are not in the way.
-        if let Err(error) = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET) {
-            return eprintln!("skipped, because a network of its own was refused: {error}");
-        }
-        let paths = Paths::from_environment();
-        let machine = match Uml::find(&paths.cache) {
-            Ok(machine) => machine,
-            Err(error) => return eprintln!("skipped, because {error}"),
-        };
-        let others: Vec<Processor> = std::iter::from_fn(Processor::claim).collect();
-        if others.is_empty() {
-            return eprintln!("skipped, because this process may use fewer processors than it sees");
-        }
-        let initramfs = machine.initramfs(&paths.cache, &["ext4".to_owned()]).expect("an initramfs");
-        let boot = || Guest::boot(&machine, &initramfs, 2048, Limits::default());
-
-        let mut crowded = boot().await.expect("a guest");
-        tokio::time::sleep(ASK_AGAIN).await;
-        assert!(!crowded.should_move(), "all processors are others'");
-        drop(others);
-        tokio::time::sleep(ASK_AGAIN).await;
-        assert!(crowded.should_move());
-        drop(crowded);
-
-        let mut settled = boot().await.expect("a guest");
-        tokio::time::sleep(ASK_AGAIN).await;
-        assert!(!settled.should_move(), "it has one");
-    }
 
     #[test]
     fn the_reason_of_a_panic_is_kept_however_long_the_trace() {

@@ -1,8 +1,11 @@
 //! User Mode Linux: a Linux kernel that is an ordinary process. No root, no KVM.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use nix::sys::statvfs::statvfs;
 
 use crate::confine::confine;
 use crate::kernel::{KernelError, program};
@@ -35,6 +38,13 @@ impl Uml {
     }
 }
 
+/// Where a guest's memory is, which is a file without a name (arch/um/os-Linux/mem.c): in memory if there is room for all
+/// of it. A container's /dev/shm often has 64 MiB, and a guest that finds it full is killed in the middle of anything.
+fn memory_directory<'a>(shared: &'a Path, own: &'a Path) -> &'a Path {
+    let room = statvfs(shared).map_or(0, |room| room.blocks_available() * room.fragment_size());
+    if room >> 20 >= u64::from(MEMORY) { shared } else { own }
+}
+
 impl Machine for Uml {
     fn name(&self) -> &'static str {
         "uml"
@@ -51,8 +61,12 @@ impl Machine for Uml {
         let mut command = Command::new(&self.kernel);
         confine(&mut command, launch.directory);
         let argument = |name: &str, value: &Path| format!("{name}={}", value.display());
+        // ld.so(8) cuts LD_PRELOAD at blanks and colons, which the way to the cache may have and that to a guest has not.
+        let link = launch.directory.join("uml-ptrace.so");
+        let preload = symlink(&self.preload, &link).map_or(&self.preload, |()| &link);
         command
-            .env("LD_PRELOAD", &self.preload)
+            .env("LD_PRELOAD", preload)
+            .env("TMPDIR", memory_directory(Path::new("/dev/shm"), launch.directory))
             .arg(format!("mem={MEMORY}M"))
             .arg(argument("initrd", launch.initramfs))
             // Each disk on a device of its own; 2 is the virtio number of a block device.
@@ -70,5 +84,19 @@ impl Machine for Uml {
 
     fn patience(&self) -> u32 {
         1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_of_a_guest_is_where_all_of_it_fits() {
+        let own = Path::new("/own");
+        // Without any block, and not there at all.
+        for full in ["/proc", "/nonexistent"] {
+            assert_eq!(memory_directory(Path::new(full), own), own);
+        }
     }
 }

@@ -21,13 +21,16 @@ pub type Handles = HashMap<Handle, OwnedFd>;
 /// The current directory is the workload's.
 const HERE: BorrowedFd<'static> = nix::fcntl::AT_FDCWD;
 
+/// Flags of pwritev2(2) (include/uapi/linux/fs.h).
+const RWF_APPEND: u32 = 0x10;
+const RWF_NOAPPEND: u32 = 0x20;
+
 /// Makes one call. Promises to the user (acks, exit) make none.
 pub fn perform(call: &Call, handles: &mut Handles) -> Result<i64, Errno> {
     let done = |result: nix::Result<()>| result.map(|()| 0);
     match call {
         Call::Open { handle, path, flags, mode } => {
-            let how = OFlag::from_bits_retain(*flags as i32) | OFlag::O_CLOEXEC;
-            let file = nix::fcntl::open(name(path), how, Mode::from_bits_retain(*mode))?;
+            let file = nix::fcntl::open(name(path), opening(*flags), Mode::from_bits_retain(*mode))?;
             handles.insert(*handle, file);
             Ok(i64::from(handle.0))
         }
@@ -102,6 +105,15 @@ pub fn perform(call: &Call, handles: &mut Handles) -> Result<i64, Errno> {
     }
 }
 
+/// How a file that was opened with `flags` is opened again.
+///
+/// Without `O_APPEND`: the trace says where each write landed, and nothing of the flag being cleared by fcntl(2) later.
+/// "If a file is opened with O_APPEND, on Linux, pwrite() appends data to the end of the file, regardless of the value of
+/// offset" (pwrite(2), BUGS), and copy_file_range(2) refuses such a file.
+fn opening(flags: u32) -> OFlag {
+    (OFlag::from_bits_retain(flags as i32) | OFlag::O_CLOEXEC) - OFlag::O_APPEND
+}
+
 fn get(handles: &Handles, handle: Handle) -> Result<BorrowedFd<'_>, Errno> {
     Ok(handles.get(&handle).ok_or(Errno::EBADF)?.as_fd())
 }
@@ -150,6 +162,8 @@ pub fn with_file(
 
 /// Writes at `offset`, from memory that is aligned as `O_DIRECT` may ask.
 pub fn write(file: BorrowedFd<'_>, offset: u64, data: &[u8], flags: u32) -> Result<i64, Errno> {
+    // Where it appended to is in `offset` (see `opening`), and kernels before 6.9 refuse RWF_NOAPPEND.
+    let flags = flags & !(RWF_APPEND | RWF_NOAPPEND);
     let mut buffer = Aligned::new(data.len());
     let buffer = buffer.get(data.len());
     buffer.copy_from_slice(data);
@@ -327,5 +341,41 @@ pub fn btrfs_forget(disk: &Path) -> Result<(), String> {
         // ENOENT: it was not remembered.
         Ok(_) | Err(Errno::ENOENT) => Ok(()),
         Err(error) => Err(format!("failed to make btrfs forget {}: {error}", disk.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// `O_APPEND` at opening need not hold at a write: the recorder knows, and says where the bytes landed.
+    #[test]
+    fn writes_land_at_their_offsets_whatever_the_flags() {
+        let directory = std::env::temp_dir().join(format!("guest-agent-calls-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        // No other test of this crate looks at the current directory.
+        std::env::set_current_dir(&directory).unwrap();
+        std::fs::write("source", "<>").unwrap();
+        let (handle, source) = (Handle(0), Handle(1));
+        let flags = (libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND) as u32;
+        let write = |offset, data: &[u8], flags| Call::Write { handle, offset, data: Arc::new(data.to_vec()), flags };
+        let calls = [
+            Call::Open { handle, path: "log".into(), flags, mode: 0o600 },
+            Call::Open { handle: source, path: "source".into(), flags: libc::O_RDONLY as u32, mode: 0 },
+            write(0, b"0123456789", 0),
+            write(10, b"appended", RWF_APPEND),
+            write(2, b"__", 0),
+            write(5, b"--", RWF_NOAPPEND),
+            Call::CopyRange { from: source, from_offset: 0, to: handle, to_offset: 8, length: 2 },
+        ];
+        let mut handles = Handles::new();
+        for call in &calls {
+            perform(call, &mut handles).unwrap_or_else(|error| panic!("{call:?}: {error}"));
+        }
+        let content = std::fs::read_to_string("log").unwrap();
+        std::fs::remove_dir_all(&directory).unwrap();
+        assert_eq!(content, "01__4--7<>appended");
     }
 }

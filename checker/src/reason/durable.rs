@@ -1,0 +1,48 @@
+//! What keeps a promise from being durable.
+
+use trace::{RelPath, Trace};
+
+use super::names::{Before, Names, directory_text};
+use super::{Reason, Watch, no_durability_call};
+use crate::Kind;
+
+/// What no sync had made durable when the op `ack` promised it: the file's data, and the names that lead to it.
+///
+/// A name that a crash takes back shows what it stood for before, or nothing; it spoils no content. And data that were
+/// written before the name was bound to them are a matter of that, not of the promise.
+pub(super) fn not_durable(trace: &Trace, kind: Kind, path: &RelPath, ack: usize) -> Option<Reason> {
+    let mut watch = Watch::new(trace, path);
+    let mut names = Names::default();
+    for (index, op) in trace.ops.iter().enumerate().take(ack).filter(|(_, op)| op.result >= 0) {
+        let before = Before::new(&watch.vfs, &op.call);
+        watch.step(index, &op.call);
+        names.step(&watch.vfs, index, &op.call, &before);
+    }
+    let by_name = matches!(kind, Kind::Stale | Kind::Missing);
+    let data = watch.inode(path).and_then(|inode| watch.data.get(&inode)).copied().unwrap_or_default();
+    let unsynced = data.written.filter(|_| data.synced.is_none());
+    let unsynced = unsynced.filter(|written| by_name || watch.bound.is_none_or(|bound| bound < *written));
+    let mut pending: Vec<(usize, String)> = Vec::new();
+    pending.extend(unsynced.map(|op| (op, format!("{path} since its last write (op {op})"))));
+    let range = data.range.filter(|_| unsynced.is_some());
+    let unnamed = names.on_the_way_to(&watch.vfs, path).into_iter().filter(|_| by_name);
+    let mut unnamed: Vec<(usize, String)> = unnamed
+        .map(|(directory, change)| (change.op, format!("{} since {}", directory_text(&directory), change.what)))
+        .collect();
+    unnamed.sort();
+    let only_names = pending.is_empty();
+    pending.extend(unnamed);
+    let (ops, texts): (Vec<usize>, Vec<String>) = pending.into_iter().unzip();
+    if ops.is_empty() {
+        return None;
+    }
+    let mut text = format!("no fsync of {} before the promise (op {ack})", texts.join(", nor of "));
+    text.extend(range.map(no_durability_call));
+    if only_names {
+        text.push_str(": fsync(2) of a file does not promise that its name is durable");
+    }
+    let mut ops: Vec<usize> = ops.into_iter().chain(range).chain([ack]).collect();
+    ops.sort_unstable();
+    ops.dedup();
+    Some(Reason { text, ops })
+}

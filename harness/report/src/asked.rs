@@ -1,0 +1,127 @@
+//! What a workload was asked to hold.
+
+use checker::{Invariant, Wanted};
+use serde::{Deserialize, Serialize};
+use trace::RelPath;
+
+/// What was asked for of one workload. A violation of what a later run no longer asks for is not fixed by that.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The workload's name, or the bare command.
+    pub workload: String,
+    /// Its invariants, with the keys of `workload.toml`. Without any, and without a check, every file that the command
+    /// changed is to be replaced atomically.
+    pub invariants: Vec<Wanted>,
+    /// Its check, as written: a list of arguments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<Vec<String>>,
+}
+
+impl Asked {
+    /// Whether violations that a report shows with this `invariant` and `path` are looked for, and as many of them as
+    /// `before` asked for: all that there are, if that is not known.
+    pub(crate) fn asks_again(&self, before: Option<&Self>, invariant: &str, path: &str) -> bool {
+        let rules = self.rules(invariant, path);
+        let were = before.map(|before| before.rules(invariant, path)).unwrap_or_default();
+        !rules.is_empty() && were.iter().all(|rule| rules.contains(rule))
+    }
+
+    /// What is asked for that such a violation breaks.
+    fn rules(&self, invariant: &str, path: &str) -> Vec<Rule<'_>> {
+        let is = |known: Invariant| invariant == known.to_string();
+        // Whatever a workload asks for, its file system is to mount.
+        let always = is(Invariant::Mountable).then_some(Rule::Plain);
+        let nothing = self.invariants.is_empty() && self.check.is_none();
+        let default = (nothing && is(Invariant::AtomicReplace)).then_some(Rule::Plain);
+        let check = self.check.as_deref().filter(|_| is(Invariant::Check)).map(Rule::Check);
+        let wanted = self.invariants.iter().filter(|wanted| is_broken(wanted, invariant, path)).map(Rule::of);
+        always.into_iter().chain(default).chain(check).chain(wanted).collect()
+    }
+}
+
+/// What is asked for by the name of an invariant and of a file.
+#[derive(Debug, PartialEq)]
+enum Rule<'a> {
+    /// No more than these.
+    Plain,
+    /// An invariant that has options besides: with others it asks for something else.
+    With(&'a Wanted),
+    /// What this check looks for.
+    Check(&'a [String]),
+}
+
+impl<'a> Rule<'a> {
+    fn of(wanted: &'a Wanted) -> Self {
+        match wanted {
+            // Of one file it asks the same, whether it names that file or all that were changed.
+            Wanted::AtomicReplace { .. } | Wanted::DurableAfter { .. } => Self::Plain,
+            other => Self::With(other),
+        }
+    }
+}
+
+/// Whether a violation that is shown with this `invariant` and `path` breaks what is `wanted`.
+fn is_broken(wanted: &Wanted, invariant: &str, path: &str) -> bool {
+    let named = |known: &RelPath| known.to_string() == path;
+    let (known, named) = match wanted {
+        Wanted::AtomicReplace { path } => (Invariant::AtomicReplace, named(path)),
+        Wanted::DurableAfter { ack, path } => (Invariant::DurableAfter(ack.clone()), path.as_ref().is_none_or(named)),
+        Wanted::AppendOnly { path, .. } => (Invariant::AppendOnly, named(path)),
+        Wanted::PrefixOfHistory { path } => (Invariant::PrefixOfHistory, named(path)),
+        Wanted::AllOrNothing { paths } => (Invariant::AllOrNothing(paths.clone()), paths.iter().any(named)),
+        Wanted::MetadataPreserved { path } => (Invariant::MetadataPreserved, named(path)),
+        // `no-leftovers` is broken by no violation; of what is not known here, nobody knows.
+        _ => return false,
+    };
+    named && known.to_string() == invariant
+}
+
+#[cfg(test)]
+mod tests {
+    use checker::Ack;
+
+    use super::*;
+
+    fn asked(invariants: &[Wanted], check: Option<&str>) -> Asked {
+        let check = check.map(|program| vec![program.to_owned()]);
+        Asked { workload: "w".into(), invariants: invariants.to_vec(), check }
+    }
+
+    #[test]
+    fn what_is_asked_for_by_name_and_by_default() {
+        let atomic = |path: &str| Wanted::AtomicReplace { path: path.into() };
+        let durable = |path: Option<&str>| Wanted::DurableAfter { ack: Ack::Exit, path: path.map(RelPath::from) };
+        let asks = |invariants: &[Wanted], invariant, path| asked(invariants, None).asks_again(None, invariant, path);
+        assert!(asks(&[], "mountable", ".") && asks(&[atomic("f")], "mountable", "."));
+        assert!(asks(&[], "atomic-replace", "f") && !asks(&[], "durable-after exit", "f"));
+        assert!(asks(&[atomic("f")], "atomic-replace", "f") && !asks(&[atomic("f")], "atomic-replace", "g"));
+        assert!(!asks(&[durable(None)], "atomic-replace", "f"));
+        assert!(asks(&[durable(None)], "durable-after exit", "f"));
+        assert!(!asks(&[durable(None)], "durable-after \"exit\"", "f"));
+        assert!(asks(&[durable(Some("f"))], "durable-after exit", "f"));
+        assert!(!asks(&[durable(Some("f"))], "durable-after exit", "g"));
+        let both = Wanted::AllOrNothing { paths: vec!["f".into(), "g".into()] };
+        assert!(asks(std::slice::from_ref(&both), "all-or-nothing f, g", "g"));
+        assert!(!asks(&[both], "all-or-nothing f, g, h", "g"));
+        assert!(!asked(&[], Some("check")).asks_again(None, "atomic-replace", "f"));
+    }
+
+    /// A rule that lets more pass is another, and so is another check.
+    #[test]
+    fn what_is_asked_for_in_another_way_is_not_asked_again() {
+        let log = |garbage_tail| {
+            let record = Some(checker::Record::Line);
+            asked(&[Wanted::AppendOnly { path: "log".into(), record, garbage_tail }], None)
+        };
+        let again = |now: &Asked, before: &Asked| now.asks_again(Some(before), "append-only", "log");
+        assert!(again(&log(None), &log(None)));
+        assert!(!again(&log(Some(checker::GarbageTail::Dropped)), &log(None)));
+        let again = |now, before| asked(&[], now).asks_again(Some(&asked(&[], before)), "check", ".");
+        assert!(again(Some("a"), Some("a")) && !again(Some("b"), Some("a")) && !again(None, Some("a")));
+        // The same of one file, by whichever way it is named.
+        let durable =
+            |path: Option<&str>| asked(&[Wanted::DurableAfter { ack: Ack::Exit, path: path.map(RelPath::from) }], None);
+        assert!(durable(Some("f")).asks_again(Some(&durable(None)), "durable-after exit", "f"));
+        assert!(durable(None).asks_again(Some(&durable(Some("f"))), "durable-after exit", "f"));
+    }
+}
