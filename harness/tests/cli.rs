@@ -325,6 +325,8 @@ fn a_read_only_directory_is_not_left_behind() {
     command.args(nobody).arg(&harness).args(["run", "--crash=process", "--out", "out", "--", "sh", "-c"]);
     command.arg("mkdir d d/e; echo x > d/e/f; chmod 500 d/e d").current_dir(place.here.path());
     command.env("TMPDIR", place.temporary.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Without a home, what is kept between runs would be below TMPDIR.
+    command.env("XDG_CACHE_HOME", place.path("cache"));
     if !nix::unistd::geteuid().is_root() {
         command = place.command(&["run", "--crash=process", "--", "sh", "-c", "mkdir d; echo x > d/f; chmod 500 d"]);
     }
