@@ -222,7 +222,7 @@ fn a_thread_may_end_the_process_while_others_write() {
 
 #[test]
 fn names_that_change_meanwhile_are_resolved_in_order() {
-    let run = face(&["names-race", "200"]);
+    let run = face(&["names-race", "300"]);
     run.expect_complete();
 }
 
