@@ -343,7 +343,7 @@ impl Recorder<'_> {
             return;
         }
         let pending = self.threads.get_mut(&holder).and_then(|thread| thread.pending.as_mut());
-        if pending.as_ref().is_some_and(|pending| pending.syncs()) {
+        if pending.as_ref().is_some_and(|pending| pending.waits_for_nobody()) {
             return;
         }
         let name = match pending {
@@ -577,18 +577,14 @@ impl Pending {
     }
 
     /// Whether it waits for the disk alone, however long that takes: nobody who waits for its turn can be what it waits for.
-    fn syncs(&self) -> bool {
-        matches!(
-            self.action,
-            Action::Record {
-                call: Call::Fsync { .. }
-                    | Call::Fdatasync { .. }
-                    | Call::SyncRange { .. }
-                    | Call::SyncFs { .. }
-                    | Call::SyncAll,
-                ..
-            }
-        )
+    fn waits_for_nobody(&self) -> bool {
+        match &self.action {
+            // Waits for a lease to be given back (fcntl(2), `F_SETLEASE`).
+            Action::Record { call: Call::Truncate { .. }, .. } => false,
+            // A limit that has its turn is that of a path which leads nowhere.
+            Action::Record { .. } | Action::Limit { .. } => true,
+            _ => false,
+        }
     }
 }
 
@@ -600,14 +596,20 @@ mod tests {
 
     #[test]
     fn a_slow_disk_is_no_deadlock() {
-        let syncs = |call: Call| {
+        let waits_for_nobody = |call: Call| {
             let action = Action::Record { call, even_if_failed: true };
-            Pending { number: 0, action, exclusive: true }.syncs()
+            Pending { number: 0, action, exclusive: true }.waits_for_nobody()
         };
         let handle = Handle(0);
-        assert!(syncs(Call::Fsync { handle }) && syncs(Call::Fdatasync { handle }) && syncs(Call::SyncFs { handle }));
-        assert!(syncs(Call::SyncRange { handle, offset: 0, length: 0, flags: 0 }) && syncs(Call::SyncAll));
-        // Can wait for someone who gives a lease back (fcntl(2)).
-        assert!(!syncs(Call::Truncate { target: Target::Handle(handle), length: 0 }));
+        let syncs = [
+            Call::Fsync { handle },
+            Call::Fdatasync { handle },
+            Call::SyncRange { handle, offset: 0, length: 0, flags: 0 },
+            Call::SyncFs { handle },
+            Call::SyncAll,
+        ];
+        assert!(syncs.into_iter().all(waits_for_nobody));
+        assert!(waits_for_nobody(Call::Unlink { path: "f".into() }));
+        assert!(!waits_for_nobody(Call::Truncate { target: Target::Handle(handle), length: 0 }));
     }
 }

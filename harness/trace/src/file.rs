@@ -38,7 +38,7 @@ pub struct Trace {
     pub after: Tree,
     /// What is missing from `ops`. A trace with any limit must never lead to a `pass`.
     pub limits: Vec<Limit>,
-    /// Paths outside the directory that the program opened for writing: not tested, said in the report.
+    /// Paths outside the directory that the program wrote to or changed: not tested, said in the report.
     pub outside: Vec<String>,
 }
 
