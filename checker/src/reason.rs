@@ -11,6 +11,7 @@ use crate::{Ack, Invariant, Kind, Moment};
 mod durable;
 mod names;
 mod order;
+mod pending;
 mod together;
 mod unsynced;
 

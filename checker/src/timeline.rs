@@ -50,6 +50,12 @@ impl Timeline {
         self.steps.get(after.checked_sub(1)?)
     }
 
+    /// The ops after `op` that touched it, and what the name stood for then.
+    pub fn after(&self, op: usize) -> impl Iterator<Item = (usize, &Point)> {
+        let after = self.steps.partition_point(|step| step.op.is_none_or(|step| step <= op));
+        self.steps[after..].iter().filter_map(|step| Some((step.op?, &step.point)))
+    }
+
     /// The content of a chain; empty if it was not kept.
     pub fn content(&self, chain: usize) -> Content {
         self.chains.get(chain).and_then(|chain| chain.content.clone()).unwrap_or_default()

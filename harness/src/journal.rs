@@ -14,7 +14,6 @@ use std::sync::{Mutex, PoisonError};
 use checker::Finding;
 use disk::Decision;
 use serde::{Deserialize, Serialize};
-use tracing::warn;
 
 use crate::front::Entry;
 
@@ -82,10 +81,13 @@ impl Journal {
         Some(Record { decisions, findings: findings.clone() })
     }
 
-    /// Keeps what was found. If it cannot be kept, the run goes on without: it only could not be gone on with.
-    pub fn add(&self, cell: usize, entry: &Entry, decisions: &[Decision], findings: &[Finding]) {
+    /// Keeps what was found.
+    ///
+    /// # Errors
+    /// It cannot be kept: the first time, and then nothing more is. A run can do without, but not go on where it was.
+    pub fn add(&self, cell: usize, entry: &Entry, decisions: &[Decision], findings: &[Finding]) -> io::Result<()> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(open) = file.as_mut() else { return };
+        let Some(open) = file.as_mut() else { return Ok(()) };
         let own = &decisions[entry.branch.depth()..];
         let settled = own.iter().map(|decision| (decision.write, decision.unit, decision.survived)).collect();
         let line = Line {
@@ -97,10 +99,7 @@ impl Journal {
         };
         let mut text = serde_json::to_vec(&line).unwrap_or_default();
         text.push(b'\n');
-        if let Err(error) = open.write_all(&text) {
-            warn!("failed to go on with the journal: {error}; the run cannot be resumed beyond this point");
-            *file = None;
-        }
+        open.write_all(&text).inspect_err(|_| *file = None)
     }
 }
 
@@ -136,4 +135,33 @@ fn hex(key: &[u8; 16]) -> String {
 
 fn from_hex(text: &str) -> Option<[u8; 16]> {
     (text.len() == 32).then(|| u128::from_str_radix(text, 16).ok()).flatten().map(u128::to_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use disk::{BlockLog, DiskModel, Image};
+
+    use super::*;
+    use crate::front::Front;
+    use crate::replay::Replay;
+    use crate::schedule::Plan;
+    use crate::unit::{Replayed, Unit};
+
+    /// A disk that is full is told to the user, once, and stops no run.
+    #[test]
+    fn what_cannot_be_kept_is_said_once() {
+        let replay = Replay { start: Image::zeroed(1), log: BlockLog::default() };
+        let plan = Plan { steps: Vec::new(), origins: Vec::new() };
+        let replayed = Arc::new(Replayed::new(0, plan, replay, &DiskModel::default()));
+        let mut front = Front::new(0);
+        front.begin(Arc::new(Unit { index: 0, replayed, epoch: 0, key: [0; 16], again: None }));
+        let entries = front.take(1);
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let journal = Journal { known: HashMap::new(), file: Mutex::new(Some(full)) };
+        let error = journal.add(0, &entries[0], &[], &[]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert!(journal.add(0, &entries[0], &[], &[]).is_ok());
+    }
 }

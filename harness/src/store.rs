@@ -525,4 +525,4 @@ fn is_kept(path: &Path) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

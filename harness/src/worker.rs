@@ -14,7 +14,7 @@ use crate::cell::{Ask, Cell, Entered, Job};
 use crate::explore::{Class, Guests, enter, is_weakness, observe_image};
 use crate::front::Entry;
 use crate::guests::{Boot, Slot};
-use crate::journal::Journal;
+use crate::journal::{self, Journal};
 use crate::mkfs::{MkfsError, mkfs};
 use crate::moment::moment;
 use crate::replay::{ReplayError, populate, replay};
@@ -265,7 +265,14 @@ impl<'a> Worker<'a> {
                         Err(_) if self.shared.stop.load(Ordering::Relaxed) => break,
                         found => found?,
                     };
-                    self.shared.journal.add(cell.index, &entry, class.fates.decisions(), &findings);
+                    let kept = self.shared.journal.add(cell.index, &entry, class.fates.decisions(), &findings);
+                    if let Err(error) = kept {
+                        let text = format!(
+                            "failed to write {}: {error}; if this run is cut short, it cannot go on beyond this point",
+                            journal::NAME
+                        );
+                        let _ = self.shared.events.send(Event::Warning { cell: None, text });
+                    }
                     (class.fates, findings, class.recovery)
                 }
             };

@@ -2,8 +2,9 @@
 
 use trace::{RelPath, Trace};
 
-use super::names::{Before, Names, directory_text};
-use super::{Reason, Watch, no_durability_call};
+use super::names::directory_text;
+use super::pending::{before, no_fsync};
+use super::{Reason, no_durability_call};
 use crate::Kind;
 
 /// What no sync had made durable when the op `ack` promised it: the file's data, and the names that lead to it.
@@ -11,13 +12,7 @@ use crate::Kind;
 /// A name that a crash takes back shows what it stood for before, or nothing; it spoils no content. And data that were
 /// written before the name was bound to them are a matter of that, not of the promise.
 pub(super) fn not_durable(trace: &Trace, kind: Kind, path: &RelPath, ack: usize) -> Option<Reason> {
-    let mut watch = Watch::new(trace, path);
-    let mut names = Names::default();
-    for (index, op) in trace.ops.iter().enumerate().take(ack).filter(|(_, op)| op.result >= 0) {
-        let before = Before::new(&watch.vfs, &op.call);
-        watch.step(index, &op.call);
-        names.step(&watch.vfs, index, &op.call, &before);
-    }
+    let (watch, names) = before(trace, path, ack);
     let by_name = matches!(kind, Kind::Stale | Kind::Missing);
     let data = watch.inode(path).and_then(|inode| watch.data.get(&inode)).copied().unwrap_or_default();
     let unsynced = data.written.filter(|_| data.synced.is_none());
@@ -32,17 +27,13 @@ pub(super) fn not_durable(trace: &Trace, kind: Kind, path: &RelPath, ack: usize)
     unnamed.sort();
     let only_names = pending.is_empty();
     pending.extend(unnamed);
-    let (ops, texts): (Vec<usize>, Vec<String>) = pending.into_iter().unzip();
-    if ops.is_empty() {
-        return None;
-    }
-    let mut text = format!("no fsync of {} before the promise (op {ack})", texts.join(", nor of "));
-    text.extend(range.map(no_durability_call));
+    let mut reason = no_fsync(pending, format!("before the promise (op {ack})"))?;
+    reason.text.extend(range.map(no_durability_call));
     if only_names {
-        text.push_str(": fsync(2) of a file does not promise that its name is durable");
+        reason.text.push_str(": fsync(2) of a file does not promise that its name is durable");
     }
-    let mut ops: Vec<usize> = ops.into_iter().chain(range).chain([ack]).collect();
-    ops.sort_unstable();
-    ops.dedup();
-    Some(Reason { text, ops })
+    reason.ops.extend(range.into_iter().chain([ack]));
+    reason.ops.sort_unstable();
+    reason.ops.dedup();
+    Some(reason)
 }

@@ -74,8 +74,7 @@ impl Names {
         }
     }
 
-    /// The last change of each name that leads to `path`, and whether it is that of a directory above it: the directory
-    /// that was not synced, and the change.
+    /// The last change of each name that leads to `path`, its own first, with the directory that was not synced since.
     pub fn on_the_way_to(&self, vfs: &Vfs, path: &RelPath) -> Vec<(RelPath, &Change)> {
         let mut found = Vec::new();
         let mut below = Some(path.clone());

@@ -3,8 +3,9 @@
 
 use trace::{Call, RelPath, Trace};
 
-use super::names::{Before, Change, Names, directory_text};
-use super::{Reason, Watch};
+use super::Reason;
+use super::names::{Change, directory_text};
+use super::pending::{before, no_fsync};
 use crate::Moment;
 
 /// Whether a call leaves something else than it found: what comes too early if something was not synced.
@@ -35,13 +36,7 @@ pub(super) fn unsynced(trace: &Trace, moment: &Moment) -> Option<Reason> {
     let promise = (0..ended).rev().find(|&op| matches!(trace.ops[op].call, Call::Ack { .. } | Call::Exit { .. }));
     let last = promise.max((0..begun).rev().find(|&op| changes(&trace.ops[op].call)))?;
     let root = RelPath::root();
-    let mut watch = Watch::new(trace, &root);
-    let mut names = Names::default();
-    for (index, op) in trace.ops.iter().enumerate().take(last).filter(|(_, op)| op.result >= 0) {
-        let before = Before::new(&watch.vfs, &op.call);
-        watch.step(index, &op.call);
-        names.step(&watch.vfs, index, &op.call, &before);
-    }
+    let (watch, names) = before(trace, &root, last);
     let mut pending: Vec<(usize, String)> = Vec::new();
     for (&number, data) in &watch.data {
         if let (Some(written), None) = (data.written, data.synced) {
@@ -56,16 +51,9 @@ pub(super) fn unsynced(trace: &Trace, moment: &Moment) -> Option<Reason> {
         pending.push((first.op, format!("{} since {}{}", directory_text(&directory), first.what, and(last))));
     }
     pending.sort();
-    let (ops, texts): (Vec<usize>, Vec<String>) = pending.into_iter().unzip();
-    if ops.is_empty() {
-        return None;
-    }
-    let text = format!(
-        "no fsync of {} before op {last} ({}): a crash can keep what comes later without that",
-        texts.join(", nor of "),
-        trace.ops[last].syscall
-    );
-    let mut ops: Vec<usize> = ops.into_iter().chain([last]).collect();
-    ops.dedup();
-    Some(Reason { text, ops })
+    let mut reason = no_fsync(pending, format!("before op {last} ({})", trace.ops[last].syscall))?;
+    reason.text.push_str(": a crash can keep what comes later without that");
+    reason.ops.push(last);
+    reason.ops.dedup();
+    Some(reason)
 }

@@ -16,8 +16,8 @@ struct Given {
     op: usize,
     /// What the name stood for then.
     step: Step,
-    /// The ops after it that wrote behind what was promised, up to the first that did anything else to the file; each
-    /// with the length up to which the file is left as it was.
+    /// Of the ops after it that wrote behind what was promised, up to the first that did anything else to the file: those
+    /// since which less of it is as it was, each with how much still is.
     grown: Vec<(usize, u64)>,
     /// The first op after it that made something of this name, if there was nothing.
     made: Option<usize>,
@@ -87,23 +87,23 @@ impl FileRules {
             let give = |op: &usize| {
                 let step = timeline.at(*op)?.clone();
                 let nothing = Point::Other(State::Absent);
-                let later = || timeline.steps().iter().filter_map(|step| Some((step.op?, &step.point)));
-                let later = || later().filter(|(later, _)| later > op);
                 let is_made = |(later, point): (usize, &Point)| (*point != nothing).then_some(later);
-                let made = if step.point == nothing { later().find_map(is_made) } else { None };
+                let made = if step.point == nothing { timeline.after(*op).find_map(is_made) } else { None };
                 // Zeros at the end are of space that was only reserved: to write there is to go on.
                 let written = timeline
                     .bytes(&step.point)
                     .map_or(0, |bytes| bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1));
                 let mut grown: Vec<(usize, u64)> = Vec::new();
                 if let Point::Bytes { length, .. } = step.point {
-                    for (later, _) in later() {
-                        let before = grown.last().map_or(length, |(_, kept)| *kept);
-                        let kept = before.min(unchanged_up_to(&trace.ops[later].call));
+                    for (later, _) in timeline.after(*op) {
+                        let before = grown.last().map(|(_, kept)| *kept);
+                        let kept = before.unwrap_or(length).min(unchanged_up_to(&trace.ops[later].call));
                         if kept < written {
                             break;
                         }
-                        grown.push((later, kept));
+                        if before != Some(kept) {
+                            grown.push((later, kept));
+                        }
                     }
                 }
                 Some(Given { op: *op, step, grown, made })

@@ -232,18 +232,25 @@ fn what_is_made_after_a_promise_was_not_promised() {
 fn reserved_space_is_not_what_was_promised() {
     let reserve = Call::Allocate { handle: trace::Handle(1), mode: 0, offset: 0, length: 16 };
     let record = |offset, text: &[u8]| vec![write(1, offset, text), fsync(1), print("ok")];
-    let calls = [vec![open(1, "f", CREATE), reserve], record(0, b"one"), record(8, b"two")].concat();
-    let rules = rules(&trace(&[], calls), &wants_durable("ok"));
-    let found = |text: &str, op| {
+    let begun = [vec![open(1, "f", CREATE), reserve], record(0, b"one")].concat();
+    let judge = |rules: &Rules, text: &str, op| {
         let content: Vec<u8> = text.bytes().map(|byte| if byte == b'.' { 0 } else { byte }).collect();
-        kinds(&rules, Some(&content), &at(op)).join(", ")
+        kinds(rules, Some(&content), &at(op)).join(", ")
     };
+    let in_order = rules(&trace(&[], [begun.clone(), record(8, b"two")].concat()), &wants_durable("ok"));
+    let found = |text: &str, op| judge(&in_order, text, op);
     for text in ["one.............", "one.....two.....", "one.....t.o.....", "one.....two.....more"] {
         assert_eq!(found(text, 5), "", "{text}");
     }
     assert_eq!(found("one....", 5), "durable-after \"ok\" wrong-length");
     assert_eq!(found("on......two.....", 5), "durable-after \"ok\" garbage");
     assert_eq!(found("one.............", 8), "durable-after \"ok\" stale");
+    let backwards = [begun, vec![write(1, 12, b"two"), write(1, 8, b"six")]].concat();
+    let backwards = rules(&trace(&[], backwards), &wants_durable("ok"));
+    for text in ["one.............", "one.........two.", "one.....six.....", "one.....six.two."] {
+        assert_eq!(judge(&backwards, text, 7), "", "{text}");
+    }
+    assert_eq!(judge(&backwards, "one.....six.two.", 5), "durable-after \"ok\" stale", "not begun");
 }
 
 #[test]

@@ -361,3 +361,6 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,8 @@ pub struct WriteEntry {
     pub sector: u64,
     /// The bytes, a whole number of sectors.
     pub data: Arc<Vec<u8>>,
-    /// The step of the replay that was under way: what had been asked of the kernel when it issued this write.
+    /// The step of the replay that was under way when it reached the disk, and so the last of those that had been asked of
+    /// the kernel by then. It was issued during that one, unless the disk had let it wait.
     pub step: u32,
 }
 

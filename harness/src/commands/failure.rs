@@ -146,6 +146,7 @@ impl From<KernelError> for Failure {
     fn from(error: KernelError) -> Self {
         match error {
             KernelError::Build(_) => Self::machine(error),
+            KernelError::Named { .. } => Self::usage(error),
             KernelError::Missing { .. } | KernelError::Module(_) => Self::lacking(error),
         }
     }

@@ -241,26 +241,15 @@ fn entry_line(path: &trace::RelPath, entry: &Entry) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cell::Budget;
-    use crate::process::Crash;
-    use crate::store::VERSION;
+    use crate::store;
 
     #[test]
     fn the_machine_of_the_run_unless_another_is_named() {
         let there = tempfile::NamedTempFile::new().unwrap();
         let kept = |machine: &str, kernel: Option<&Path>| Kept {
-            version: VERSION,
             machine: machine.into(),
             kernel: kernel.map(Path::to_path_buf),
-            crash: Crash::Power,
-            model: DiskModel::default(),
-            schedules: 1,
-            budget: Budget::default(),
-            recovery_crashes: false,
-            seed: 0,
-            cells: vec![],
-            workloads: vec![],
-            tools: Default::default(),
+            ..store::tests::kept()
         };
         let (uml, qemu) = (kept("uml", None), kept("qemu-kvm", Some(there.path())));
         let (own, other) = (Some(there.path().to_path_buf()), Path::new("other"));

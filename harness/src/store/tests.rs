@@ -4,6 +4,24 @@ use super::*;
 
 const RUN: &str = "0a1b2c3d";
 
+/// What is kept of a run on User Mode Linux, of no cells.
+pub(crate) fn kept() -> Kept {
+    Kept {
+        version: VERSION,
+        machine: "uml".into(),
+        kernel: None,
+        crash: Crash::Power,
+        model: DiskModel::default(),
+        schedules: 1,
+        budget: Budget::default(),
+        recovery_crashes: false,
+        seed: 0,
+        cells: vec![],
+        workloads: vec![],
+        tools: BTreeMap::new(),
+    }
+}
+
 /// Directories of one run, each named by when it began.
 struct Runs(tempfile::TempDir);
 
@@ -19,21 +37,7 @@ impl Runs {
     /// A run that has recorded its programs, and no more.
     fn begin(&self, second: u32) -> Store {
         let (store, _) = Store::create(&self.path().join(format!("{second}-{RUN}"))).unwrap();
-        let kept = Kept {
-            version: VERSION,
-            machine: "uml".into(),
-            kernel: None,
-            crash: Crash::Power,
-            model: DiskModel::default(),
-            schedules: 1,
-            budget: Budget::default(),
-            recovery_crashes: false,
-            seed: 0,
-            cells: vec![],
-            workloads: vec![],
-            tools: BTreeMap::new(),
-        };
-        store.keep(RUN, &kept).unwrap();
+        store.keep(RUN, &kept()).unwrap();
         store
     }
 

@@ -15,6 +15,14 @@ pub enum KernelError {
         /// Where.
         looked: String,
     },
+    /// The user's own does not do.
+    #[error("failed to take {} for the guest's kernel: {reason}", image.display())]
+    Named {
+        /// The file.
+        image: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// Its modules do not do.
     #[error(transparent)]
     Module(#[from] vm_images::ModuleError),
@@ -100,10 +108,16 @@ impl Kernel {
 
     /// The kernel that `--kernel` names: a bzImage beside which, or on this host, its modules are found.
     pub fn named(image: &Path) -> Result<Self, KernelError> {
+        let refused = |reason: String| KernelError::Named { image: image.to_path_buf(), reason };
+        fs::File::open(image).map_err(|error| refused(error.to_string()))?;
+        let release = release(image)
+            .ok_or_else(|| refused("it must be called vmlinuz-RELEASE, by which its modules are found".into()))?;
         let beside = image.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
-        Self::at(image, beside).or_else(|| Self::at(image, Path::new("/"))).ok_or_else(|| KernelError::Missing {
-            what: "modules of the given kernel",
-            looked: format!("lib/modules below {} and /", beside.display()),
+        Self::at(image, beside).or_else(|| Self::at(image, Path::new("/"))).ok_or_else(|| {
+            refused(format!(
+                "found no directory lib/modules/{release} with its modules, below {} or /",
+                beside.display()
+            ))
         })
     }
 

@@ -38,11 +38,12 @@ impl Uml {
     }
 }
 
-/// Where a guest's memory is, which is a file without a name (arch/um/os-Linux/mem.c): in memory if there is room for all
-/// of it. A container's /dev/shm often has 64 MiB, and a guest that finds it full is killed in the middle of anything.
-fn memory_directory<'a>(shared: &'a Path, own: &'a Path) -> &'a Path {
-    let room = statvfs(shared).map_or(0, |room| room.blocks_available() * room.fragment_size());
-    if room >> 20 >= u64::from(MEMORY) { shared } else { own }
+/// Where a guest's memory of so many bytes is, which is a file without a name (arch/um/os-Linux/mem.c): in memory if there
+/// is room for all of it. A container's /dev/shm often has 64 MiB, and a guest that finds it full is killed in the middle
+/// of anything.
+fn memory_directory<'a>(shared: &'a Path, own: &'a Path, bytes: u64) -> &'a Path {
+    let room = statvfs(shared).map_or(0, |room| room.blocks_available().saturating_mul(room.fragment_size()));
+    if room >= bytes { shared } else { own }
 }
 
 impl Machine for Uml {
@@ -66,7 +67,7 @@ impl Machine for Uml {
         let preload = symlink(&self.preload, &link).map_or(&self.preload, |()| &link);
         command
             .env("LD_PRELOAD", preload)
-            .env("TMPDIR", memory_directory(Path::new("/dev/shm"), launch.directory))
+            .env("TMPDIR", memory_directory(Path::new("/dev/shm"), launch.directory, u64::from(MEMORY) << 20))
             .arg(format!("mem={MEMORY}M"))
             .arg(argument("initrd", launch.initramfs))
             // Each disk on a device of its own; 2 is the virtio number of a block device.
@@ -94,9 +95,12 @@ mod tests {
     #[test]
     fn the_memory_of_a_guest_is_where_all_of_it_fits() {
         let own = Path::new("/own");
+        let there = tempfile::tempdir().unwrap();
+        assert_eq!(memory_directory(there.path(), own, 1), there.path());
+        assert_eq!(memory_directory(there.path(), own, u64::MAX), own);
         // Without any block, and not there at all.
         for full in ["/proc", "/nonexistent"] {
-            assert_eq!(memory_directory(Path::new(full), own), own);
+            assert_eq!(memory_directory(Path::new(full), own, 1), own);
         }
     }
 }

@@ -1,0 +1,149 @@
+use virtio_bindings::virtio_blk::{VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT};
+use virtio_bindings::virtio_ring::{VRING_DESC_F_NEXT, VRING_DESC_F_WRITE};
+use vm_memory::{Bytes, GuestAddress};
+
+use super::*;
+
+/// Where the parts of the queue are in the guest's memory (virtio 1.2, section 2.7), and its requests behind them.
+const DESCRIPTORS: u64 = 0;
+const AVAILABLE: u64 = 0x1000;
+const USED: u64 = 0x2000;
+const REQUESTS: u64 = 0x4000;
+const SIZE: u16 = 64;
+
+/// A disk that says what it was asked for.
+struct Telling(Arc<Mutex<Vec<String>>>);
+
+impl Telling {
+    fn tell(&self, what: String) {
+        self.0.lock().unwrap().push(what);
+    }
+}
+
+impl Backing for Telling {
+    fn sectors(&self) -> u64 {
+        64
+    }
+    fn read(&mut self, sector: u64, _: &mut [u8]) -> Result<(), Refused> {
+        self.tell(format!("read {sector}"));
+        Ok(())
+    }
+    fn write(&mut self, sector: u64, _: Vec<u8>, _: Queueing) {
+        self.tell(format!("write {sector}"));
+    }
+    fn flush(&mut self, _: u64) {
+        self.tell("flush".into());
+    }
+}
+
+/// A guest that is nothing but memory and a queue in it.
+struct Driver {
+    hub: Arc<Hub>,
+    memory: Memory,
+    vring: VringRwLock<Memory>,
+    queued: u16,
+    told: Arc<Mutex<Vec<String>>>,
+}
+
+impl Driver {
+    fn new() -> Self {
+        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
+        let memory = GuestMemoryAtomic::new(memory);
+        let vring = VringRwLock::new(memory.clone(), SIZE).unwrap();
+        vring.set_queue_size(SIZE);
+        vring.set_queue_info(DESCRIPTORS, AVAILABLE, USED).unwrap();
+        vring.set_queue_ready(true);
+        let hub = Hub::new(64, Box::new(drop));
+        hub.set_memory(Role::Data, memory.clone());
+        let told = Arc::<Mutex<Vec<String>>>::default();
+        hub.swap(Box::new(Telling(told.clone())));
+        Self { hub, memory, vring, queued: 0, told }
+    }
+
+    fn put<T: vm_memory::ByteValued>(&self, value: T, address: u64) {
+        self.memory.memory().write_obj(value, GuestAddress(address)).unwrap();
+    }
+
+    /// Says that so many requests have been queued from the start, and rings.
+    fn ring(&self, queued: u16) {
+        self.put(queued, AVAILABLE + 2);
+        self.hub.serve(Role::Data, &self.vring);
+    }
+
+    /// Queues a request: its header, its data, and where the status goes.
+    fn ask(&mut self, kind: u32, sector: u64) {
+        let first = 3 * self.queued;
+        let at = REQUESTS + 0x1000 * u64::from(self.queued);
+        self.put(kind, at);
+        self.put(sector, at + 8);
+        let reads = if kind == VIRTIO_BLK_T_IN { VRING_DESC_F_WRITE } else { 0 };
+        let data = if kind == VIRTIO_BLK_T_FLUSH { 0 } else { SECTOR as u32 };
+        let mut pieces = vec![(at, 16, VRING_DESC_F_NEXT), (at + 0x200, data, reads | VRING_DESC_F_NEXT)];
+        pieces.retain(|piece| piece.1 > 0);
+        pieces.push((at + 0x800, 1, VRING_DESC_F_WRITE));
+        for (index, (address, length, flags)) in pieces.into_iter().enumerate() {
+            let descriptor = DESCRIPTORS + 16 * (u64::from(first) + index as u64);
+            self.put(address, descriptor);
+            self.put(length, descriptor + 8);
+            self.put(flags as u16, descriptor + 12);
+            self.put(first + index as u16 + 1, descriptor + 14);
+        }
+        self.put(first, AVAILABLE + 4 + 2 * u64::from(self.queued));
+        self.queued += 1;
+        self.ring(self.queued);
+    }
+
+    fn write(&mut self, sector: u64) {
+        self.ask(VIRTIO_BLK_T_OUT, sector);
+    }
+
+    fn mark(&self, step: u32) {
+        self.hub.lock().mark(step, 0);
+    }
+
+    /// What the disk was asked for, and how many requests have been answered.
+    fn told(&self) -> (String, u16) {
+        let answered: u16 = self.memory.memory().read_obj(GuestAddress(USED + 2)).unwrap();
+        (self.told.lock().unwrap().join(", "), answered)
+    }
+}
+
+#[test]
+fn what_waits_is_passed_by_what_comes_later() {
+    let mut guest = Driver::new();
+    guest.mark(frame::HOLD);
+    guest.write(1);
+    guest.write(2);
+    guest.ask(VIRTIO_BLK_T_IN, 9);
+    assert_eq!(guest.told(), ("read 9".into(), 1));
+    guest.mark(frame::PASS);
+    guest.write(3);
+    guest.ask(VIRTIO_BLK_T_FLUSH, 0);
+    assert_eq!(guest.told(), ("read 9, write 3, flush".into(), 3));
+    guest.mark(frame::RELEASE);
+    guest.write(4);
+    assert_eq!(guest.told(), ("read 9, write 3, flush, write 1, write 2, write 4".into(), 6));
+}
+
+/// As a kernel does that sends its commit only after the data: to let them wait any longer would be to wait for ever.
+#[test]
+fn what_waits_is_let_go_when_the_guest_asks_for_nothing_else() {
+    let mut guest = Driver::new();
+    guest.mark(frame::HOLD);
+    guest.write(1);
+    guest.hub.release_stuck(Duration::MAX);
+    assert_eq!(guest.told(), (String::new(), 0));
+    guest.hub.release_stuck(Duration::ZERO);
+    assert_eq!(guest.told(), ("write 1".into(), 1));
+    guest.write(2);
+    assert_eq!(guest.told(), ("write 1, write 2".into(), 2), "none is let wait any more");
+}
+
+/// A guest that breaks its queue must not keep the device's thread busy for good.
+#[test]
+fn a_ring_out_of_which_nothing_comes_is_left_alone() {
+    let mut guest = Driver::new();
+    guest.write(1);
+    guest.ring(SIZE + 2);
+    assert_eq!(guest.told(), ("write 1".into(), 1));
+}
