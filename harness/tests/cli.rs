@@ -609,8 +609,13 @@ fn interrupted_early() {
 #[test]
 fn interrupted_between_process_crashes() {
     let place = Place::new();
-    let check = format!("touch \"$0\"; sleep {}", long(4));
     let marker = place.path("marker").display().to_string();
+    // It holds on what was there before the command and on what it left, or it would not be used.
+    let check = format!(
+        "if [ ! -e \"$0.1\" ]; then touch \"$0.1\"; elif [ ! -e \"$0.2\" ]; then touch \"$0.2\"; \
+         else touch \"$0\"; sleep {}; fi",
+        long(4)
+    );
     place.workload(
         "w",
         &format!("command = ['sh', '-c', 'echo x > f']\ncheck = ['sh', '-c', '''{check}''', '{marker}']\n"),

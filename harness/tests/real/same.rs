@@ -1,7 +1,9 @@
 //! A report does not depend on how many workers made it, nor on which of them was faster.
 
+use std::collections::BTreeMap;
+
 use harness::cell::Budget;
-use report::{CellReport, Report};
+use report::Report;
 
 use crate::support::{options, run, uml, workloads};
 
@@ -38,14 +40,22 @@ async fn beside_a_larger_workload() {
     let directory = tempfile::tempdir().unwrap();
     let budget = Budget { mounts: Some(3), time: None };
     let options = harness::run::Options { budget, schedules: 0, ..options(&["ext4"]) };
-    let cell = async |names: &[&str]| {
-        let report = run(&workloads(names), &options, &directory.path().join(names.len().to_string())).await.report;
-        report.cells.into_iter().next().unwrap()
+    // What is counted, the disks and what they saw; tokens name the run.
+    let first = async |names: &[&str]| {
+        let place = directory.path().join(names.len().to_string());
+        let cell = run(&workloads(names), &options, &place).await.report.cells.remove(0);
+        let kept = std::fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path());
+        let kept = kept.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("cell-0-"));
+        let kept: BTreeMap<_, _> =
+            kept.map(|path| (path.file_name().unwrap().to_owned(), std::fs::read(&path).unwrap())).collect();
+        ((cell.crash_states, cell.violations.len(), cell.failure), kept)
     };
-    let (alone, beside) = (cell(&["naive_config_py"]).await, cell(&["naive_config_py", "big_truncate_write"]).await);
-    // Tokens name the run.
-    let counted = |cell: &CellReport| (cell.crash_states.clone(), cell.violations.len(), cell.failure.clone());
-    assert_eq!(counted(&alone), counted(&beside));
+    let (alone, kept_alone) = first(&["naive_config_py"]).await;
+    let (beside, kept_beside) = first(&["naive_config_py", "big_truncate_write"]).await;
+    assert_eq!(alone, beside);
+    assert!(!kept_alone.is_empty());
+    // Not shown: they are megabytes.
+    assert!(kept_alone == kept_beside);
 }
 
 /// A budget of mounts cuts at the same place, whoever does the work.
