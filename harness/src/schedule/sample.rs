@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use trace::{History, Trace};
 
-use super::{Injection, Schedule, endings, injections, schedule_count, schedules};
+use super::{Choice, Schedule, endings, injections, schedule_count, schedules};
 
 /// `count` of the [`schedules`] with up to `bound` injections, in their order, none twice; all if there are no more.
 ///
@@ -36,7 +36,7 @@ pub fn sample(trace: &Trace, history: &History, bound: u32, seed: u64, count: us
         return chosen;
     }
     let single = injections(trace, history);
-    let most = bound.min(single.iter().map(|injection| injection.work.count()).sum());
+    let most = bound.min(single.iter().map(Choice::count).sum());
     let mut others = BTreeSet::new();
     while others.len() < rest {
         let weight = 2 + below(&mut random, most as usize - 1) as u32;
@@ -46,20 +46,24 @@ pub fn sample(trace: &Trace, history: &History, bound: u32, seed: u64, count: us
     }
     let endings = endings(trace, history);
     chosen.extend(others.into_iter().map(|(_, set, ending)| Schedule {
-        injections: set.into_iter().map(|index| single[index].clone()).collect(),
+        injections: set.into_iter().map(|index| single[index].injection.clone()).collect(),
         ending: endings[ending],
     }));
     chosen
 }
 
 /// A choice that counts as `weight` injections, by index; `None` if it led nowhere.
-fn choice(random: &mut ChaCha8Rng, from: &[Injection], weight: u32) -> Option<BTreeSet<usize>> {
+fn choice(random: &mut ChaCha8Rng, from: &[Choice], weight: u32) -> Option<BTreeSet<usize>> {
     let (mut set, mut left) = (BTreeSet::new(), weight);
     while left > 0 {
-        let fits = |index: &usize| !set.contains(index) && from[*index].work.count() <= left;
+        let last_before = |index: usize| set.range(..index).next_back().map(|last: &usize| &from[*last].injection);
+        let fits = |index: &usize| {
+            let choice = &from[*index];
+            !set.contains(index) && choice.count() <= left && choice.is_allowed(last_before(*index))
+        };
         // Where most are taken, some tries are in vain; where none is left, all are.
         let index = (0..64).map(|_| below(random, from.len())).find(fits)?;
-        left -= from[index].work.count();
+        left -= from[index].count();
         set.insert(index);
     }
     Some(set)
