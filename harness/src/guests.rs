@@ -117,19 +117,47 @@ impl<'a> Slot<'a> {
 
     /// The guest, with what it needs to replay `subject`.
     pub async fn player(&mut self, subject: &Arc<Subject>) -> Result<&mut Guest, GuestError> {
-        self.guest().await?;
-        let known = self.given.as_ref().is_some_and(|given| Arc::ptr_eq(given, subject));
-        let Some(guest) = &mut self.guest else { unreachable!("a guest has just been put there") };
-        if !known {
+        self.ready(Some(subject)).await
+    }
+
+    /// The guest, which knows how to observe, and the subject.
+    ///
+    /// Nothing is mounted in it, so that where it dies no state of a disk can be blamed. Once that may be the host's
+    /// doing: another guest is told the same.
+    async fn ready(&mut self, subject: Option<&Arc<Subject>>) -> Result<&mut Guest, GuestError> {
+        self.boot().await?;
+        match self.tell(subject).await {
+            Err(error @ GuestError::Died { .. }) => {
+                warn!("telling another guest: {error}");
+                self.lost();
+                self.boot().await?;
+                self.tell(subject).await?;
+            }
+            told => told?,
+        }
+        Ok(self.guest.as_mut().unwrap_or_else(|| unreachable!("a guest has just been put there")))
+    }
+
+    /// Tells the guest what it does not know yet.
+    async fn tell(&mut self, subject: Option<&Arc<Subject>>) -> Result<(), GuestError> {
+        let Some(guest) = &mut self.guest else { return Ok(()) };
+        if !self.told
+            && let Some(guide) = &self.guide
+        {
+            guest.call(&Command::Guide(guide.clone())).await?;
+            self.told = true;
+        }
+        if let Some(subject) = subject
+            && !self.given.as_ref().is_some_and(|given| Arc::ptr_eq(given, subject))
+        {
             replay::give(guest, &subject.trace, &subject.live).await?;
             self.given = Some(subject.clone());
         }
-        Ok(guest)
+        Ok(())
     }
-}
 
-impl Guests for Slot<'_> {
-    async fn guest(&mut self) -> Result<&mut Guest, GuestError> {
+    /// Sees to it that there is a guest.
+    async fn boot(&mut self) -> Result<(), GuestError> {
         // Whoever asks for it begins something: nothing is mounted in it.
         let moves = self.moves && self.guest.as_mut().is_some_and(Guest::should_move);
         if self.guest.is_none() || moves {
@@ -146,14 +174,13 @@ impl Guests for Slot<'_> {
                 }
             }
         }
-        let guest = self.guest.as_mut().unwrap_or_else(|| unreachable!("a guest has just been put there"));
-        if !self.told
-            && let Some(guide) = &self.guide
-        {
-            guest.call(&Command::Guide(guide.clone())).await?;
-            self.told = true;
-        }
-        Ok(guest)
+        Ok(())
+    }
+}
+
+impl Guests for Slot<'_> {
+    async fn guest(&mut self) -> Result<&mut Guest, GuestError> {
+        self.ready(None).await
     }
 
     fn lost(&mut self) {

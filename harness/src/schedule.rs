@@ -5,6 +5,7 @@
 //! bounded by the number of injections, in the manner of CHESS (Musuvathi and Qadeer, PLDI 2007, bound preemptions).
 
 mod dirty;
+mod overtaken;
 mod sample;
 
 use protocol::Step;
@@ -19,6 +20,12 @@ pub enum Work {
     /// The file system commits while writeback that the op has started is still on its way to the disk. Counts as two
     /// injections.
     CommitInFlight,
+    /// Writeback that the op has started is still on its way to the disk when a later op of the program ends, which syncs
+    /// something else.
+    SyncInFlight {
+        /// The op that syncs.
+        sync: usize,
+    },
     /// Dirty data of one file go to the disk.
     Writeback(Target),
     /// Dirty data of one file go to the disk up to byte `cut`, or from there on (`second`): the kernel writes a file
@@ -161,12 +168,16 @@ impl Choice {
 
 impl Work {
     /// As how many injections it counts. A commit that overtakes writeback takes two pieces of chance: a disk that is
-    /// slow at that moment, and the commit.
+    /// slow at that moment, and the commit. Where the program itself syncs, the disk is enough.
     fn count(&self) -> u32 {
         match self {
             Work::CommitInFlight => 2,
-            Work::Commit | Work::Writeback(_) | Work::WritebackHalf { .. } => 1,
+            Work::Commit | Work::SyncInFlight { .. } | Work::Writeback(_) | Work::WritebackHalf { .. } => 1,
         }
+    }
+
+    fn is_in_flight(&self) -> bool {
+        matches!(self, Work::CommitInFlight | Work::SyncInFlight { .. })
     }
 
     fn is_writeback(&self) -> bool {
@@ -177,6 +188,7 @@ impl Work {
     pub fn text(&self) -> String {
         match self {
             Work::Commit | Work::CommitInFlight => "commit".into(),
+            Work::SyncInFlight { .. } => "end of a slow writeback".into(),
             Work::Writeback(target) => format!("writeback of {}", target_text(target)),
             Work::WritebackHalf { target, cut, second } => {
                 let side = if *second { "from" } else { "up to" };
@@ -189,6 +201,7 @@ impl Work {
 /// What can be injected, in the order of ops.
 fn injections(trace: &Trace, history: &History) -> Vec<Choice> {
     let mut injections = Vec::new();
+    let by_syncs = overtaken::by_syncs(trace, history);
     for ((after_op, op), cuts) in trace.ops.iter().enumerate().zip(dirty::cuts(trace, history)) {
         if op.result < 0 {
             continue;
@@ -199,6 +212,7 @@ fn injections(trace: &Trace, history: &History) -> Vec<Choice> {
         if starts_writeback(&op.call) {
             injections.push(Choice::new(after_op, Work::CommitInFlight));
         }
+        injections.extend(by_syncs[after_op].map(|sync| Choice::new(after_op, Work::SyncInFlight { sync })));
         // At the end, a commit, and the writeback of the only dirty file, are what every ending begins with.
         if !last {
             injections.push(Choice::new(after_op, Work::Commit));
@@ -242,14 +256,18 @@ impl Schedule {
         let mut plan = Plan { steps: Vec::new(), origins: Vec::new() };
         let mut injections = self.injections.iter().peekable();
         for (index, op) in trace.ops.iter().enumerate() {
-            let in_flight = |injection: &&Injection| injection.work == Work::CommitInFlight;
-            if self.injections.iter().filter(in_flight).any(|injection| injection.after_op == index) {
-                plan.steps.push(Step::Hold);
-                plan.origins.push(Origin::Work(Work::CommitInFlight));
+            let held = self.injections.iter().find(|held| held.after_op == index && held.work.is_in_flight());
+            if let Some(held) = held {
+                plan.push(Step::Hold, Origin::Work(held.work.clone()));
             }
             if op.result >= 0 {
-                plan.steps.push(Step::Call(index as u32));
-                plan.origins.push(Origin::Op(index));
+                plan.push(Step::Call(index as u32), Origin::Op(index));
+            }
+            if let Some(held) = held {
+                plan.push(Step::Pass, Origin::Work(held.work.clone()));
+            }
+            for overtaken in self.injections.iter().filter(|held| held.work == Work::SyncInFlight { sync: index }) {
+                plan.push(Step::Release, Origin::Work(overtaken.work.clone()));
             }
             while let Some(injection) = injections.next_if(|injection| injection.after_op == index) {
                 plan.work(&injection.work);
@@ -268,12 +286,10 @@ impl Schedule {
 
     /// For people: `commit after op 3, then commit and writeback at the end`.
     pub fn text(&self) -> String {
-        let injected = self.injections.iter().map(|injection| {
-            let what = match injection.work {
-                Work::CommitInFlight => "commit, while writeback by the op is in flight,".to_owned(),
-                _ => injection.work.text(),
-            };
-            format!("{what} after op {}", injection.after_op)
+        let injected = self.injections.iter().map(|Injection { after_op, work }| match work {
+            Work::CommitInFlight => format!("commit, while writeback by the op is in flight, after op {after_op}"),
+            Work::SyncInFlight { sync } => format!("writeback by op {after_op}, in flight until op {sync} has ended"),
+            _ => format!("{} after op {after_op}", work.text()),
         });
         let ending = match self.ending {
             Ending::Commit => "commit at the end",
@@ -293,17 +309,23 @@ pub fn target_text(target: &Target) -> String {
 }
 
 impl Plan {
+    fn push(&mut self, step: Step, origin: Origin) {
+        self.steps.push(step);
+        self.origins.push(origin);
+    }
+
     fn work(&mut self, work: &Work) {
-        self.steps.push(match work {
-            Work::Commit => Step::Commit,
-            Work::CommitInFlight => Step::CommitInFlight,
-            Work::Writeback(target) => Step::Writeback { target: target.clone(), offset: 0, length: 0 },
-            Work::WritebackHalf { target, cut, second } => {
-                let (offset, length) = if *second { (*cut, 0) } else { (0, *cut) };
-                Step::Writeback { target: target.clone(), offset, length }
-            }
-        });
-        self.origins.push(Origin::Work(work.clone()));
+        let writeback = |target: &Target, offset, length| Step::Writeback { target: target.clone(), offset, length };
+        let steps = match work {
+            Work::Commit => vec![Step::Commit],
+            Work::CommitInFlight => vec![Step::Commit, Step::Release],
+            // It ends with the op that syncs.
+            Work::SyncInFlight { .. } => vec![],
+            Work::Writeback(target) => vec![writeback(target, 0, 0)],
+            Work::WritebackHalf { target, cut, second: false } => vec![writeback(target, 0, *cut)],
+            Work::WritebackHalf { target, cut, second: true } => vec![writeback(target, *cut, 0)],
+        };
+        steps.into_iter().for_each(|step| self.push(step, Origin::Work(work.clone())));
     }
 
     /// How many ops (not steps) had begun once the first `steps` steps had: counted as indices into the trace, so
@@ -427,7 +449,7 @@ mod tests {
         assert!(!plans.is_empty());
         for plan in plans {
             let held = plan.steps.iter().position(|step| *step == Step::Hold).unwrap();
-            assert_eq!(plan.steps[held + 1..held + 3], [Step::Call(4), Step::CommitInFlight]);
+            assert_eq!(plan.steps[held + 1..held + 5], [Step::Call(4), Step::Pass, Step::Commit, Step::Release]);
         }
     }
 
@@ -461,6 +483,41 @@ mod tests {
         let injections = both.map(|work| Injection { after_op: 1, work }).to_vec();
         let plan = Schedule { injections, ending: Ending::CommitFirst }.plan(&trace, &history);
         assert!(matches!(plan.steps[1..5], [Step::Call(1), Step::Writeback { .. }, Step::Commit, Step::Call(2)]));
+    }
+
+    /// A save that syncs the directory, and not the file, whose data the rename has sent to the disk.
+    #[test]
+    fn a_sync_of_something_else_can_overtake_writeback() {
+        let handle = trace::Handle(0);
+        let open = Call::Open { handle, path: "tmp".into(), flags: 0o101, mode: 0o644 };
+        let write = Call::Write { handle, offset: 0, data: std::sync::Arc::new(vec![1]), flags: 0 };
+        let rename = Call::Rename { from: "tmp".into(), to: "f".into(), flags: 0 };
+        let directory = trace::Handle(1);
+        let open_directory = Call::Open { handle: directory, path: trace::RelPath::root(), flags: 0o200000, mode: 0 };
+        let (fsync, sync) = (Call::Fsync { handle }, Call::Fsync { handle: directory });
+        let held = |calls: &[&Call]| {
+            let mut trace = trace_of(calls.iter().map(|&call| call.clone()).collect());
+            let (kind, xattrs) = (trace::Kind::File(Default::default()), Default::default());
+            let node = trace::Node { kind, mode: 0o644, uid: 0, gid: 0, inode: 1, xattrs };
+            trace.before.0.insert("f".into(), node);
+            let history = History::new(&trace);
+            let all = schedules(&trace, &history, 1);
+            let held = all.iter().find(|schedule| {
+                schedule.injections.iter().any(|injection| matches!(injection.work, Work::SyncInFlight { .. }))
+            })?;
+            Some((held.text(), held.plan(&trace, &history).steps))
+        };
+        let wrong = [&open, &write, &rename, &open_directory, &sync];
+        let (text, steps) = held(&wrong).unwrap();
+        insta::assert_snapshot!(text, @"writeback by op 2, in flight until op 4 has ended; commit, then writeback at the end");
+        let call = Step::Call;
+        let expected =
+            [call(0), call(1), Step::Hold, call(2), Step::Pass, call(3), call(4), Step::Release, Step::Commit];
+        assert_eq!(steps[..9], expected);
+        // Nothing is under way, or the sync waits for it.
+        assert_eq!(held(&[&open, &write, &fsync, &rename, &open_directory, &sync]), None);
+        assert_eq!(held(&[&open, &write, &rename, &fsync, &open_directory, &sync]), None);
+        assert_eq!(held(&[&open, &write, &rename, &Call::SyncAll, &open_directory, &sync]), None);
     }
 
     #[test]

@@ -129,23 +129,22 @@ impl Replayed {
         let mut keys = Vec::new();
         for epoch in &self.epochs {
             let within = |entry: &&Entry| match **entry {
-                Entry::Write(index) => epoch.volatile.last().map_or(epoch.durable, |last| last + 1) > index as usize,
+                Entry::Write(index) => (index as usize) < epoch.logged,
                 Entry::Mark(mark) => mark.step < epoch.ended_last,
                 Entry::Flush { .. } => true,
             };
             while let Some(entry) = entries.next_if(within) {
                 let text = match *entry {
-                    Entry::Write(index) => {
-                        let write = &self.log.writes[index as usize];
-                        format!("w{} {} {:?}", write.sector, write.sectors(), self.origin(write.step))
-                    }
-                    Entry::Flush { covers } => format!("f{covers}"),
+                    Entry::Write(index) => self.place(index as usize),
+                    Entry::Flush { covers, .. } => format!("f{covers}"),
                     Entry::Mark(mark) => format!("m{:?}", self.origin(mark.step)),
                 };
                 hasher.update(text.as_bytes());
                 hasher.update([0]);
             }
-            let states = format!("{} {:?}", epoch.durable, epoch.volatile);
+            let under_way = epoch.volatile.iter().filter(|&&write| write >= epoch.logged);
+            let under_way: Vec<String> = under_way.map(|&write| self.place(write)).collect();
+            let states = format!("{} {:?} {under_way:?}", epoch.durable, epoch.volatile);
             keys.push(key(hasher.clone().chain_update(states)));
         }
         keys
@@ -154,11 +153,17 @@ impl Replayed {
     fn origin(&self, step: u32) -> Option<&Origin> {
         self.plan.origins.get(step as usize)
     }
+
+    /// Where a write went, and what caused it.
+    fn place(&self, write: usize) -> String {
+        let write = &self.log.writes[write];
+        format!("w{} {} {:?}", write.sector, write.sectors(), self.origin(write.step))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use disk::{Mark, Queueing, WriteEntry};
+    use disk::{CacheKind, Mark, Queueing, WriteEntry};
 
     use super::*;
     use crate::schedule::Work;
@@ -178,7 +183,7 @@ mod tests {
                     log.queueing.push(Queueing { request: u64::from(written), available: u64::from(written) + 1 });
                     log.entries.push(Entry::Write(written));
                 }
-                'f' => log.entries.push(Entry::Flush { covers: written }),
+                'f' => log.entries.push(Entry::Flush { covers: written, available: u64::from(written) }),
                 _ => {
                     log.entries.push(Entry::Mark(Mark { step, result: 0 }));
                     origins.push(if letter == 'o' { Origin::Op(ops) } else { Origin::Work(Work::Commit) });
@@ -201,6 +206,31 @@ mod tests {
         assert_eq!(shared("wfowfowfo", "wfowfowfcwfo"), 2);
         assert_eq!(shared("wfowfowfo", "wfowfcwfowfo"), 1);
         assert_eq!(shared("wfowfowfo", "wfowowfo"), 1);
+    }
+
+    /// What is under way at the end of an epoch is in its states, and has not been logged yet.
+    #[test]
+    fn what_is_under_way_is_in_the_key() {
+        let key = |cache, sector| {
+            let write = |sector| WriteEntry { sector, data: Arc::new(vec![0; disk::SECTOR]), step: 0 };
+            let log = BlockLog {
+                writes: vec![write(7), write(sector)],
+                queueing: vec![Queueing { request: 1, available: 2 }, Queueing { request: 0, available: 3 }],
+                entries: vec![
+                    Entry::Write(0),
+                    Entry::Flush { covers: 1, available: 3 },
+                    Entry::Mark(Mark { step: 0, result: 0 }),
+                    Entry::Write(1),
+                ],
+            };
+            let plan = Plan { steps: Vec::new(), origins: vec![Origin::Op(0)] };
+            let model = DiskModel { cache, ..DiskModel::default() };
+            Replayed::new(0, plan, Replay { start: Image::zeroed(1), log }, &model).keys()[0]
+        };
+        for cache in [CacheKind::Writeback, CacheKind::Writethrough] {
+            assert_eq!(key(cache, 1), key(cache, 1));
+            assert_ne!(key(cache, 1), key(cache, 9), "{cache:?}");
+        }
     }
 
     /// What one of them has found is not true of the other: it has states that the other has not.

@@ -1,5 +1,6 @@
 //! What stands behind the device at a given moment.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use protocol::frame::{BEGIN, END};
@@ -24,9 +25,15 @@ pub trait Backing: Send + std::any::Any {
     /// Takes a write, which thereby completes.
     fn write(&mut self, sector: u64, data: Vec<u8>, queueing: Queueing);
 
-    /// Takes a flush, the guest's request number `request` on this device.
-    fn flush(&mut self, request: u64) {
+    /// A write, the guest's request number `request` on this device, has been issued. It is taken later than others that
+    /// the guest issues after it.
+    fn issue(&mut self, request: u64) {
         let _ = request;
+    }
+
+    /// Takes a flush, which thereby completes.
+    fn flush(&mut self, queueing: Queueing) {
+        let _ = queueing;
     }
 
     /// The end of a replay step, in order with the requests.
@@ -39,7 +46,7 @@ pub trait Backing: Send + std::any::Any {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused;
 
-/// No disk is wanted right now: a small one of zeros. Late writes of a file system that is being taken down land here.
+/// No disk is wanted right now: one of zeros. Late writes of a file system that is being taken down land here.
 #[derive(Debug)]
 pub struct Parked {
     /// Size in sectors: the guest was told once and does not ask again.
@@ -86,6 +93,8 @@ pub struct LoggingDisk {
     log: BlockLog,
     /// `None` until the trace begins.
     step: Option<u32>,
+    /// During which step a write was issued that has not been taken yet, by its request number.
+    issued: BTreeMap<u64, u32>,
     /// The durable start state: `image` as it was when the trace began.
     start: Option<Image>,
 }
@@ -93,7 +102,7 @@ pub struct LoggingDisk {
 impl LoggingDisk {
     /// A disk that starts as `image`.
     pub fn new(image: Image) -> Self {
-        Self { image, log: BlockLog::default(), step: None, start: None }
+        Self { image, log: BlockLog::default(), step: None, issued: BTreeMap::new(), start: None }
     }
 
     /// The durable start state and the log; `None` if the trace never began.
@@ -114,14 +123,20 @@ impl Backing for LoggingDisk {
 
     fn write(&mut self, sector: u64, data: Vec<u8>, queueing: Queueing) {
         self.image.write(sector, &data);
-        if let Some(step) = self.step {
+        let issued = self.issued.remove(&queueing.request);
+        if let Some(now) = self.step {
+            let step = issued.unwrap_or(now);
             self.log.write(WriteEntry { sector, data: Arc::new(data), step }, queueing);
         }
     }
 
-    fn flush(&mut self, request: u64) {
+    fn issue(&mut self, request: u64) {
+        self.issued.extend(self.step.map(|step| (request, step)));
+    }
+
+    fn flush(&mut self, queueing: Queueing) {
         if self.step.is_some() {
-            self.log.flush(request);
+            self.log.flush(queueing);
         }
     }
 
@@ -150,16 +165,28 @@ mod tests {
         // Requests 0 and 1 are writes; the flush, request 2, was queued while 1 was under way.
         disk.write(0, vec![1; SECTOR], Queueing { request: 0, available: 2 });
         disk.write(1, vec![2; SECTOR], Queueing { request: 1, available: 3 });
-        disk.flush(2);
+        disk.flush(Queueing { request: 2, available: 3 });
         let (_, log) = disk.finish().unwrap();
-        assert_eq!(log.entries.last(), Some(&Entry::Flush { covers: 1 }));
+        assert_eq!(log.entries.last(), Some(&Entry::Flush { covers: 1, available: 3 }));
+    }
+
+    #[test]
+    fn a_write_that_waits_belongs_to_the_step_that_issued_it() {
+        let mut disk = LoggingDisk::new(Image::zeroed(8192));
+        disk.mark(Mark { step: BEGIN, result: 0 });
+        disk.issue(0);
+        disk.mark(Mark { step: 0, result: 0 });
+        disk.write(1, vec![2; SECTOR], Queueing { request: 1, available: 2 });
+        disk.write(0, vec![1; SECTOR], Queueing { request: 0, available: 2 });
+        let (_, log) = disk.finish().unwrap();
+        assert_eq!(log.writes.iter().map(|write| (write.sector, write.step)).collect::<Vec<_>>(), [(1, 1), (0, 0)]);
     }
 
     #[test]
     fn nothing_is_logged_before_the_trace_begins() {
         let mut disk = LoggingDisk::new(Image::zeroed(8192));
         disk.write(0, vec![1; SECTOR], Queueing { request: 0, available: 1 });
-        disk.flush(1);
+        disk.flush(Queueing { request: 1, available: 2 });
         disk.mark(Mark { step: BEGIN, result: 0 });
         disk.write(1, vec![2; SECTOR], Queueing { request: 2, available: 3 });
         disk.mark(Mark { step: 0, result: 0 });

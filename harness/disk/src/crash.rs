@@ -150,9 +150,9 @@ impl Backing for CrashDisk {
         self.overlay.write(sector, data);
     }
 
-    fn flush(&mut self, request: u64) {
+    fn flush(&mut self, queueing: Queueing) {
         if let Some(recovery) = self.recovery.as_mut().filter(|_| self.recovering) {
-            recovery.log.flush(request);
+            recovery.log.flush(queueing);
         }
     }
 
@@ -257,7 +257,9 @@ mod tests {
                 request += 1;
             }
             if seen == 2 {
-                disk.flush(request);
+                // And so does every other flush.
+                issued = (request + 1 + u64::from(step % 2)).max(issued);
+                disk.flush(Queueing { request, available: issued });
                 request += 1;
             }
         }
@@ -464,15 +466,15 @@ mod tests {
         };
         byte(&mut disk, 0);
         write(&mut disk, 0);
-        disk.flush(1);
+        disk.flush(Queueing { request: 1, available: 2 });
         disk.mark(Mark { step: MOUNTED, result: 0 });
         byte(&mut disk, 1);
         write(&mut disk, 2);
-        disk.flush(3);
+        disk.flush(Queueing { request: 3, available: 4 });
         let (fates, recovery) = disk.into_parts();
         let Recovery { class, log } = recovery.unwrap();
         assert_eq!((fates.decisions().len(), class.decisions().len()), (2, 1));
-        assert_eq!(log.entries, [Entry::Write(0), Entry::Flush { covers: 1 }]);
+        assert_eq!(log.entries, [Entry::Write(0), Entry::Flush { covers: 1, available: 2 }]);
         let epoch = epochs(&log, &DiskModel::default()).remove(0);
         let second = Layers::recovered(&layers, &class, &log, &epoch);
         assert_eq!((second.before_recovery(), second.volatile().len()), (2, 3));

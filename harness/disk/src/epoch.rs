@@ -11,8 +11,11 @@ pub struct Epoch {
     /// How many writes of the log, from the first, are durable.
     pub durable: usize,
     /// Writes that are volatile at the epoch's last crash point, as log indices, ascending; none below `durable`.
-    /// Every earlier crash point of the epoch has a subset of them.
+    /// Every earlier crash point of the epoch has a subset of them. Those that were under way then have not been logged
+    /// yet.
     pub volatile: Vec<usize>,
+    /// How many writes had been logged at the epoch's last crash point.
+    pub logged: usize,
     /// Steps that had begun when the epoch began: no crash state of it can occur earlier. The first begins before all of
     /// them; every other while one is under way, which began where the one before it ended.
     pub begun_first: u32,
@@ -43,35 +46,60 @@ pub fn epochs(log: &BlockLog, model: &DiskModel) -> Vec<Epoch> {
     }
 }
 
+/// Which writes had been issued and had not completed when something else did.
+struct UnderWay<'a> {
+    log: &'a BlockLog,
+    /// The lowest number among the requests of each write and all later ones: where to stop looking.
+    lowest: Vec<u64>,
+}
+
+impl<'a> UnderWay<'a> {
+    fn new(log: &'a BlockLog) -> Self {
+        let mut lowest: Vec<u64> = log.queueing.iter().map(|queueing| queueing.request).collect();
+        for index in (1..lowest.len()).rev() {
+            lowest[index - 1] = lowest[index - 1].min(lowest[index]);
+        }
+        Self { log, lowest }
+    }
+
+    /// Among the writes that were logged from `from` on, when the guest had queued so many requests.
+    fn among(&self, from: usize, available: u64) -> impl Iterator<Item = usize> {
+        let until = from + self.lowest[from..].partition_point(|&lowest| lowest < available);
+        (from..until).filter(move |&write| self.log.queueing[write].request < available)
+    }
+}
+
 /// A write that completed before a flush was issued is durable once that flush completes; everything else is
-/// volatile. A flush that makes nothing durable does not end an epoch: it changes no crash state, only how long
-/// the states last.
+/// volatile, also what is under way then: a disk may have put it where it stays before it says so. A flush that makes
+/// nothing durable does not end an epoch: it changes no crash state, only how long the states last.
 fn between_flushes(log: &BlockLog, obeyed: bool) -> Vec<Epoch> {
+    let under_way = UnderWay::new(log);
     let mut epochs = Vec::new();
     let mut written = 0;
     let mut durable = 0;
     let mut ended = 0;
     let mut begun_first = 0;
-    let mut close = |durable: u32, written: u32, begun_first: u32, ended_last: u32| {
-        let volatile = (durable as usize..written as usize).collect();
-        epochs.push(Epoch { durable: durable as usize, volatile, begun_first, ended_last });
+    let mut close = |durable: u32, written: u32, available: u64, begun_first: u32, ended_last: u32| {
+        let (durable, logged) = (durable as usize, written as usize);
+        let volatile = (durable..logged).chain(under_way.among(logged, available)).collect();
+        epochs.push(Epoch { durable, volatile, logged, begun_first, ended_last });
     };
     for entry in &log.entries {
         match *entry {
             Entry::Write(index) => written = index + 1,
             Entry::Mark(mark) => ended = mark.step + 1,
-            Entry::Flush { covers } => {
+            Entry::Flush { covers, available } => {
                 if !obeyed || covers <= durable {
                     continue;
                 }
-                close(durable, written, begun_first, ended);
+                close(durable, written, available, begun_first, ended);
                 durable = covers;
                 begun_first = ended + 1;
             }
         }
     }
     // The last epoch is there even without writes: its one state is what a crash after the last op leaves.
-    close(durable, written, begun_first, ended);
+    close(durable, written, 0, begun_first, ended);
     epochs
 }
 
@@ -82,15 +110,7 @@ fn between_flushes(log: &BlockLog, obeyed: bool) -> Vec<Epoch> {
 /// If a step has ended in between, the window stands for itself: its states can occur after that promise, those of the
 /// other window in which the write that has completed since is lost can not.
 fn in_flight(log: &BlockLog) -> Vec<Epoch> {
-    // The lowest number among the requests of this write and all later ones: where to stop looking.
-    let mut lowest: Vec<u64> = log.queueing.iter().map(|queueing| queueing.request).collect();
-    for index in (1..lowest.len()).rev() {
-        lowest[index - 1] = lowest[index - 1].min(lowest[index]);
-    }
-    let issued_by = |available: u64, from: usize| {
-        let until = from + lowest[from..].partition_point(|&lowest| lowest < available);
-        (from..until).filter(move |&write| log.queueing[write].request < available)
-    };
+    let under_way = UnderWay::new(log);
     let mut epochs: Vec<Epoch> = Vec::new();
     let mut close = |epoch: Epoch| {
         // What has become durable since the last window was volatile in it: it is the write that completed, or was
@@ -108,15 +128,16 @@ fn in_flight(log: &BlockLog) -> Vec<Epoch> {
         match *entry {
             Entry::Write(index) => {
                 let durable = index as usize;
-                let volatile = issued_by(log.queueing[durable].available, durable).collect();
-                close(Epoch { durable, volatile, begun_first, ended_last: ended });
+                let volatile = under_way.among(durable, log.queueing[durable].available).collect();
+                close(Epoch { durable, volatile, logged: durable, begun_first, ended_last: ended });
                 begun_first = ended + 1;
             }
             Entry::Mark(mark) => ended = mark.step + 1,
             Entry::Flush { .. } => {}
         }
     }
-    close(Epoch { durable: log.writes.len(), volatile: Vec::new(), begun_first, ended_last: ended });
+    let durable = log.writes.len();
+    close(Epoch { durable, volatile: Vec::new(), logged: durable, begun_first, ended_last: ended });
     epochs
 }
 
@@ -145,12 +166,12 @@ mod tests {
                     let request = u64::from(written);
                     log.write(entry(step), Queueing { request, available: request + 1 });
                 }
-                'f' => log.entries.push(Entry::Flush { covers: written }),
+                'f' => log.entries.push(Entry::Flush { covers: written, available: 0 }),
                 '.' => {
                     log.entries.push(Entry::Mark(Mark { step, result: 0 }));
                     step += 1;
                 }
-                digit => log.entries.push(Entry::Flush { covers: digit.to_digit(10).unwrap() }),
+                digit => log.entries.push(Entry::Flush { covers: digit.to_digit(10).unwrap(), available: 0 }),
             }
         }
         log
@@ -185,57 +206,65 @@ mod tests {
         assert_eq!(shape("wf.wf.w.", &model), [(0, 3, 0, 3)]);
     }
 
-    /// What happens on a disk without a cache.
+    /// What happens on a disk.
     #[derive(Clone, Debug)]
     enum Event {
         /// The guest queues a write.
         Issue,
         /// One of the writes under way completes: this one, modulo their number.
         Complete(usize),
+        /// The guest queues a flush, and it completes.
+        Flush,
         /// A step ends.
         End,
     }
 
     fn event() -> impl Strategy<Value = Event> {
-        prop_oneof![3 => Just(Event::Issue), 3 => (0usize..3).prop_map(Event::Complete), 1 => Just(Event::End)]
+        let complete = (0usize..3).prop_map(Event::Complete);
+        prop_oneof![4 => Just(Event::Issue), 4 => complete, 1 => Just(Event::Flush), 1 => Just(Event::End)]
     }
 
-    /// A crash point: what is durable, what is under way (by request number), and how many steps have ended.
-    type Point = (Vec<u64>, Vec<u64>, u32);
+    /// A crash point, writes by their request numbers.
+    #[derive(Clone, Default)]
+    struct Point {
+        flushed: Vec<u64>,
+        completed: Vec<u64>,
+        under_way: Vec<u64>,
+        /// How many steps have ended.
+        ended: u32,
+    }
 
     /// The log of such events, and its crash points.
     fn happen(events: &[Event]) -> (BlockLog, Vec<Point>) {
         let mut log = BlockLog::default();
-        let (mut issued, mut step) = (0, 0);
-        let (mut done, mut under_way): (Vec<u64>, Vec<u64>) = (Vec::new(), Vec::new());
-        let mut points = vec![(Vec::new(), Vec::new(), 0)];
-        let complete = |log: &mut BlockLog, request, issued, step| {
-            log.write(entry(step), Queueing { request, available: issued });
-        };
-        for event in events {
+        let mut issued = 0;
+        let mut now = Point::default();
+        let mut points = vec![now.clone()];
+        // A replay ends with nothing under way.
+        let rest = vec![Event::Complete(0); events.len()];
+        for event in events.iter().chain(&rest) {
             match event {
                 Event::Issue => {
-                    under_way.push(issued);
+                    now.under_way.push(issued);
                     issued += 1;
                 }
-                Event::Complete(which) if !under_way.is_empty() => {
-                    let request = under_way.remove(which % under_way.len());
-                    complete(&mut log, request, issued, step);
-                    done.push(request);
+                Event::Complete(which) if !now.under_way.is_empty() => {
+                    let request = now.under_way.remove(which % now.under_way.len());
+                    log.write(entry(now.ended), Queueing { request, available: issued });
+                    now.completed.push(request);
                 }
-                Event::Complete(_) => {}
+                Event::Complete(_) => continue,
+                Event::Flush => {
+                    issued += 1;
+                    log.flush(Queueing { request: issued - 1, available: issued });
+                    now.flushed = now.completed.clone();
+                }
                 Event::End => {
-                    log.entries.push(Entry::Mark(Mark { step, result: 0 }));
-                    step += 1;
+                    log.entries.push(Entry::Mark(Mark { step: now.ended, result: 0 }));
+                    now.ended += 1;
                 }
             }
-            points.push((done.clone(), under_way.clone(), step));
-        }
-        // A replay ends with nothing under way.
-        while let Some(request) = under_way.pop() {
-            complete(&mut log, request, issued, step);
-            done.push(request);
-            points.push((done.clone(), under_way.clone(), step));
+            points.push(now.clone());
         }
         (log, points)
     }
@@ -246,18 +275,27 @@ mod tests {
     }
 
     proptest! {
-        /// The windows hold the states that can occur, no others, and each up to the last promise that it can follow.
+        /// The epochs hold the states that can occur, no others, and each up to the last promise that it can follow.
         #[test]
-        fn what_is_under_way_is_volatile(events in prop::collection::vec(event(), 0..14)) {
+        fn what_is_under_way_is_volatile(
+            events in prop::collection::vec(event(), 0..14),
+            cache in prop::sample::select(vec![CacheKind::Writeback, CacheKind::Lying, CacheKind::Writethrough]),
+        ) {
             let (log, points) = happen(&events);
             let mut can: BTreeMap<BTreeSet<u64>, BTreeSet<u32>> = BTreeMap::new();
-            for (done, under_way, ended) in &points {
-                for state in subsets(done, under_way) {
+            for Point { flushed, completed, under_way, ended } in &points {
+                let durable = match cache {
+                    CacheKind::Writeback => flushed.clone(),
+                    CacheKind::Lying => Vec::new(),
+                    CacheKind::Writethrough => completed.clone(),
+                };
+                let open = completed.iter().filter(|request| !durable.contains(request)).chain(under_way);
+                let open: Vec<u64> = open.copied().collect();
+                for state in subsets(&durable, &open) {
                     can.entry(state).or_default().insert(*ended);
                 }
             }
-            let model = DiskModel { cache: CacheKind::Writethrough, ..DiskModel::default() };
-            let epochs = epochs(&log, &model);
+            let epochs = epochs(&log, &DiskModel { cache, ..DiskModel::default() });
             let mut found: BTreeMap<BTreeSet<u64>, (u32, u32)> = BTreeMap::new();
             for epoch in &epochs {
                 let request = |write: usize| log.queueing[write].request;
@@ -276,7 +314,7 @@ mod tests {
                 let (found, last) = (found.get(state), *ended.last().unwrap());
                 prop_assert!(found.is_some_and(|found| found.0 <= begun && found.1 == last), "{state:?}: {found:?}");
             }
-            for pair in epochs.windows(2) {
+            for pair in epochs.windows(2).filter(|_| cache == CacheKind::Writethrough) {
                 let within = pair[1].volatile.iter().all(|write| pair[0].volatile.contains(write));
                 prop_assert!(pair[0].ended_last != pair[1].ended_last || !within);
             }

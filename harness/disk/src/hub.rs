@@ -154,16 +154,24 @@ impl Hub {
         std::mem::replace(&mut self.lock().backing, backing)
     }
 
-    /// Serves writes that have been let wait if the guest has asked for nothing else for longer than `limit`: it needs
-    /// them before it can go on, as an ordered journal needs the data before its commit. That order is as real as any
-    /// other.
-    pub fn release_stuck(&self, limit: Duration) {
-        // Called where nothing may block; a device that is at work is not stuck.
-        let Ok(mut inner) = self.inner.try_lock() else { return };
-        if inner.holding != Holding::None && inner.asked.elapsed() >= limit {
-            inner.release();
-            inner.data.interrupt();
-        }
+    /// Whether writes are let wait, and the guest has asked for nothing else for longer than `limit`.
+    pub fn is_silent(&self, limit: Duration) -> bool {
+        // Called where nothing may block; a device that is at work is not silent, nor is one that has work.
+        self.inner.try_lock().is_ok_and(|inner| {
+            let idle = |port: &Port| port.queued() == port.taken;
+            inner.holding != Holding::None
+                && inner.asked.elapsed() >= limit
+                && idle(&inner.data)
+                && idle(&inner.mailbox)
+        })
+    }
+
+    /// Serves writes that have been let wait: the guest needs them before it can go on, as an ordered journal needs the
+    /// data before its commit. That order is as real as any other.
+    pub fn release(&self) {
+        let mut inner = self.lock();
+        inner.release();
+        inner.data.interrupt();
     }
 
     /// Takes the data disk away.
@@ -280,6 +288,7 @@ impl Inner {
             }
             Some(Operation::Write { .. }) if self.holding == Holding::New => {
                 self.held.push((chain.clone(), number));
+                self.backing.issue(number);
                 return;
             }
             Some(Operation::Write { sector, data }) if fits(sector, data.len()) => {
@@ -288,7 +297,7 @@ impl Inner {
                 Status::Ok
             }
             Some(Operation::Flush) => {
-                self.backing.flush(number);
+                self.backing.flush(Queueing { request: number, available: self.data.queued() });
                 Status::Ok
             }
             Some(Operation::Identify) => {

@@ -14,8 +14,7 @@ pub struct WriteEntry {
     pub sector: u64,
     /// The bytes, a whole number of sectors.
     pub data: Arc<Vec<u8>>,
-    /// The step of the replay that was under way when it reached the disk, and so the last of those that had been asked of
-    /// the kernel by then. It was issued during that one, unless the disk had let it wait.
+    /// The step of the replay that was under way when the guest issued it: what had been asked of the kernel by then.
     pub step: u32,
 }
 
@@ -52,12 +51,12 @@ pub struct Mark {
     pub result: i64,
 }
 
-/// When a write was under way, in the guest's own count of the requests to this disk.
+/// When a write or a flush was under way, in the guest's own count of the requests to this disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Queueing {
-    /// The number of the write itself.
+    /// The number of the request itself.
     pub request: u64,
-    /// How many requests the guest had queued when the write completed: those with a lower number had been issued.
+    /// How many requests the guest had queued when it completed: those with a lower number had been issued.
     pub available: u64,
 }
 
@@ -66,14 +65,19 @@ pub struct Queueing {
 pub enum Entry {
     /// A write; index into [`BlockLog::writes`].
     Write(u32),
-    /// A flush that completed. All writes with an index below `covers` had completed when it was issued.
+    /// A flush that completed.
     Flush {
-        /// Number of writes, from the first, that this flush makes durable.
+        /// Number of writes, from the first, that it makes durable: they had completed when it was issued.
         covers: u32,
+        /// How many requests the guest had queued when it completed: writes with a lower number had been issued.
+        available: u64,
     },
     /// A step of the replay ended.
     Mark(Mark),
 }
+
+/// No replay has so many steps: the highest numbers stand for other marks ([`protocol::frame`]).
+const BEYOND: u32 = u32::MAX - 16;
 
 /// What the disk saw during one replay.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,12 +107,13 @@ impl BlockLog {
                 written += 1;
                 index + 1 == written
             }
-            Entry::Flush { covers } => covers <= written,
-            Entry::Mark(_) => true,
+            Entry::Flush { covers, .. } => covers <= written,
+            // Steps are counted, and those that ended are one more.
+            Entry::Mark(mark) => mark.step < BEYOND,
         };
         let inside = |write: &WriteEntry| {
             let whole = !write.data.is_empty() && write.data.len().is_multiple_of(SECTOR);
-            whole && write.sector.checked_add(write.sectors()).is_some_and(|end| end <= sectors)
+            whole && write.step < BEYOND && write.sector.checked_add(write.sectors()).is_some_and(|end| end <= sectors)
         };
         self.entries.iter().all(&mut in_order)
             && written as usize == self.writes.len()
@@ -117,10 +122,10 @@ impl BlockLog {
             && self.writes.iter().all(inside)
     }
 
-    /// Logs the flush that is the guest's request number `request`, which completes.
-    pub(crate) fn flush(&mut self, request: u64) {
-        let covers = self.queueing.partition_point(|queueing| queueing.available <= request);
-        self.entries.push(Entry::Flush { covers: covers as u32 });
+    /// Logs a flush that completes.
+    pub(crate) fn flush(&mut self, flush: Queueing) {
+        let covers = self.queueing.partition_point(|queueing| queueing.available <= flush.request);
+        self.entries.push(Entry::Flush { covers: covers as u32, available: flush.available });
     }
 }
 
@@ -144,12 +149,14 @@ mod tests {
     fn what_no_disk_can_have_logged_does_not_fit() {
         let mut log = BlockLog::default();
         log.write(write(0, 8), Queueing { request: 0, available: 1 });
-        log.flush(1);
+        log.flush(Queueing { request: 1, available: 2 });
         log.write(write(992, 8), Queueing { request: 2, available: 3 });
         assert!(log.fits(1000) && !log.fits(999));
-        let damaged: [fn(&mut BlockLog); 6] = [
+        let damaged: [fn(&mut BlockLog); 8] = [
             |log| log.entries[0] = Entry::Write(7),
-            |log| log.entries[1] = Entry::Flush { covers: 2 },
+            |log| log.entries[1] = Entry::Flush { covers: 2, available: 2 },
+            |log| log.entries.push(Entry::Mark(Mark { step: u32::MAX, result: 0 })),
+            |log| log.writes[0].step = u32::MAX,
             |log| log.entries.truncate(2),
             |log| log.queueing.truncate(1),
             |log| log.queueing[0].available = 9,

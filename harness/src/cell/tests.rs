@@ -30,7 +30,7 @@ fn log(writes: u32) -> BlockLog {
         let data = Arc::new(vec![7; disk::SECTOR]);
         log.writes.push(WriteEntry { sector: u64::from(covers), data, step: 0 });
         log.queueing.push(Queueing::default());
-        log.entries.extend([disk::Entry::Write(covers - 1), disk::Entry::Flush { covers }]);
+        log.entries.extend([disk::Entry::Write(covers - 1), disk::Entry::Flush { covers, available: 0 }]);
     }
     log
 }

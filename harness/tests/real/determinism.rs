@@ -11,7 +11,7 @@ fn structure(log: &BlockLog) -> String {
             let write = &log.writes[*index as usize];
             format!("step {}: {} sectors at {}", write.step, write.sectors(), write.sector)
         }
-        Entry::Flush { covers } => format!("flush of {covers}"),
+        Entry::Flush { covers, .. } => format!("flush of {covers}"),
         Entry::Mark(mark) => format!("end of step {}: {}", mark.step, mark.result),
     };
     log.entries.iter().map(line).collect::<Vec<_>>().join("\n")

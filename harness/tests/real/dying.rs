@@ -97,7 +97,8 @@ async fn a_state_that_panics_its_guests_is_a_finding_and_the_other_is_still_expl
     let guest = guests.guest().await.unwrap();
     let base = populate(guest, &filesystem, healthy(), &subject.trace.before).await.unwrap();
     let garbage = WriteEntry { sector: 16, data: Arc::new(vec![0xa5; 4 << 20]), step: 0 };
-    let log = BlockLog { writes: vec![garbage], entries: vec![Entry::Write(0)], ..BlockLog::default() };
+    let queueing = vec![Queueing::default()];
+    let log = BlockLog { writes: vec![garbage], queueing, entries: vec![Entry::Write(0)] };
     let model = DiskModel { tear: TearKind::None, ..DiskModel::default() };
     let epoch = epochs(&log, &model).remove(0);
     let layers = Arc::new(Layers::new(base, &log, &epoch, model));

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use crate::processor::Processor;
+use crate::processor::{self, Processor};
 use crate::{Launch, Machine};
 
 /// Time limits. Each is multiplied by the machine's [`Machine::patience`].
@@ -206,10 +206,16 @@ impl Guest {
         let limit = limit * self.patience;
         let hub = self.hub.clone();
         let patience = SLOW_DISK * self.patience;
+        let group = self.process.group();
         let slow_disk = async {
+            let mut asleep = 0;
             loop {
-                tokio::time::sleep(patience).await;
-                hub.release_stuck(patience);
+                tokio::time::sleep(patience / ASLEEP).await;
+                let waits = hub.is_silent(patience) && !processor::runs(group);
+                asleep = if waits { asleep + 1 } else { 0 };
+                if asleep == ASLEEP {
+                    hub.release();
+                }
             }
         };
         let reason = tokio::select! {
@@ -251,6 +257,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How long the disk lets writes wait when a replay asks it to be slow and the guest asks for nothing else: longer than a
 /// commit that does not need them is silent, so that it can overtake them. Multiplied by the machine's patience, too.
 const SLOW_DISK: Duration = Duration::from_millis(100);
+
+/// How many times in a row a guest must be found asleep meanwhile: one that the host gives no processor to is silent, too.
+const ASLEEP: u32 = 4;
 
 /// The machine's process, and the thread that reads its console.
 struct Process {
@@ -295,6 +304,11 @@ impl Process {
             let _ = sender.send(true);
         });
         Ok(Self { child, leash, console: Some(console), ended })
+    }
+
+    /// The process group of all that belongs to the machine.
+    fn group(&self) -> u32 {
+        self.child.id()
     }
 
     async fn ended(&mut self) {

@@ -76,7 +76,7 @@ impl Backing for Counting {
     fn write(&mut self, sector: u64, data: Vec<u8>, queueing: Queueing) {
         self.disk.write(sector, data, queueing);
     }
-    fn flush(&mut self, _: u64) {
+    fn flush(&mut self, _: Queueing) {
         self.flushes += 1;
     }
 }

@@ -72,7 +72,7 @@ fn run(
             Step::Call(index) => {
                 let call = trace.calls.get(*index as usize);
                 let call = call.ok_or_else(|| format!("was given no trace with a call {index}"))?;
-                // While the disk holds what is under way, nothing can be waited for.
+                // While the disk lets writes wait, nobody can wait for their end.
                 if filesystem.kind == "btrfs" && !held {
                     ordered::perform(disk, call, &mut handles)
                 } else {
@@ -81,19 +81,24 @@ fn run(
             }
             Step::Commit => commit.force(),
             Step::Hold => {
+                held = true;
                 mailbox.mark(frame::HOLD, 0)?;
                 Ok(0)
             }
-            Step::CommitInFlight => {
+            Step::Pass => {
                 mailbox.mark(frame::PASS, 0)?;
-                let result = commit.force();
+                Ok(0)
+            }
+            Step::Release => {
+                held = false;
                 mailbox.mark(frame::RELEASE, 0)?;
-                result
+                Ok(0)
             }
             Step::Writeback { target, offset, length } => writeback(target, *offset, *length, &handles),
         };
-        held = matches!(step, Step::Hold) || (held && !matches!(step, Step::CommitInFlight));
-        if !held {
+        if held {
+            rest::settle();
+        } else {
             rest::quiesce(disk);
         }
         mailbox.mark(index as u32, result.unwrap_or_else(|errno| -i64::from(errno as i32)))?;

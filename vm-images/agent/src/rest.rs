@@ -19,8 +19,8 @@ use crate::{MOUNT, calls};
 /// truncation, btrfs at both, and none of them waits. What follows it is another: btrfs inserts the extents of written
 /// data after it has called the pages clean (fs/btrfs/ordered-data.c), and frees what a commit no longer needs after
 /// it has called that done. The guest has one processor, so that a thread with something to do either runs or is
-/// counted (proc(5), `/proc/stat`). That a commit can come before the end of writeback is what
-/// [`protocol::Step::CommitInFlight`] is for.
+/// counted (proc(5), `/proc/stat`). That a commit can come before the end of writeback is what [`protocol::Step::Hold`]
+/// is for.
 pub fn quiesce(disk: &Path) {
     // xfs frees the blocks of a file that has lost its last name a little later (fs/xfs/xfs_icache.c,
     // `xfs_inodegc_queue`); when it is asked how much is free, it begins at once (`xfs_fs_statfs`).
@@ -34,19 +34,34 @@ pub fn quiesce(disk: &Path) {
     }
 }
 
+/// Waits until nothing else runs. All that can be waited for while the disk lets writes wait.
+pub fn settle() {
+    for _ in 0..1000 {
+        if at_most(&read(Path::new("/proc/stat")), "procs_running ", 1) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 fn at_rest(inflight: &Path) -> bool {
     // Folds what the processors have counted each for itself into the sum; only kernels for several have it.
     let _ = fs::read("/proc/sys/vm/stat_refresh");
-    let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
-    let none = |text: String, name: &str, most: u64| {
-        let values = text.lines().filter_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
-        values.max().is_none_or(|value| value <= most)
-    };
     let stat = read(Path::new("/proc/stat"));
-    none(read(Path::new("/proc/vmstat")), "nr_writeback ", 0)
+    at_most(&read(Path::new("/proc/vmstat")), "nr_writeback ", 0)
         && read(inflight).split_whitespace().all(|number| number == "0")
-        && none(stat.clone(), "procs_blocked ", 0)
-        && none(stat, "procs_running ", 1)
+        && at_most(&stat, "procs_blocked ", 0)
+        && at_most(&stat, "procs_running ", 1)
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+/// Whether what is counted under this name is no more than so many.
+fn at_most(text: &str, name: &str, most: u64) -> bool {
+    let values = text.lines().filter_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+    values.max().is_none_or(|value| value <= most)
 }
 
 /// Brings a file system that has just been mounted to rest.

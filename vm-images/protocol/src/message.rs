@@ -22,11 +22,12 @@ pub enum Step {
     Call(u32),
     /// Make the file system commit its transaction (journal, log) without writing anyone's data.
     Commit,
-    /// From here to the end of the next [`Step::CommitInFlight`]: writes of the call between the two are not
-    /// completed, as on a slow disk.
+    /// From here on, writes that the guest issues are not completed, as on a slow disk, up to [`Step::Release`].
     Hold,
-    /// Like `Commit`, while what the call before has sent to the disk is still on its way there.
-    CommitInFlight,
+    /// From here on they are completed, and so overtake those that were issued before.
+    Pass,
+    /// Those that wait are completed.
+    Release,
     /// Start and await writeback of dirty data of one file, without committing anything.
     Writeback {
         /// The file.
