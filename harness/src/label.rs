@@ -42,21 +42,32 @@ impl Labels {
     pub fn describe(&self, filesystem: &str, write: &WriteEntry) -> String {
         let what = match self.data(write) {
             Some(Data { path, byte }) => format!("data of {path} from byte {}", thousands(byte)),
+            None if zeros(&write.data) => "zeros".to_owned(),
             None => structure(filesystem, write).unwrap_or("metadata").to_owned(),
         };
         format!("{} bytes at sector {}: {what}", thousands(write.data.len() as u64), thousands(write.sector))
     }
 
-    /// Which file's data it holds: the write's first block stands at a multiple of the block size in the file, and
-    /// the file ends in zeros within its last block.
+    /// Which file's data it holds: the write's first block that is not all zeros stands at a multiple of the block size
+    /// in the file, with as many blocks of zeros before it, and the file ends in zeros within its last block. Zeros alone
+    /// may be anybody's: file systems write them too.
     pub fn data(&self, write: &WriteEntry) -> Option<Data<'_>> {
-        let first = &write.data[..BLOCK.min(write.data.len())];
-        let holds = |block: &[u8]| first.strip_prefix(block).is_some_and(|tail| tail.iter().all(|&byte| byte == 0));
+        let blank = write.data.chunks(BLOCK).take_while(|block| zeros(block)).count();
+        let first = write.data.chunks(BLOCK).nth(blank)?;
+        let holds = |block: &[u8]| first.strip_prefix(block).is_some_and(zeros);
         self.files.iter().find_map(|(path, content)| {
-            let index = content.chunks(BLOCK).position(holds)?;
+            let blocks = || content.chunks(BLOCK);
+            let begins = |index: &usize| {
+                blocks().nth(index + blank).is_some_and(holds) && blocks().skip(*index).take(blank).all(zeros)
+            };
+            let index = (0..blocks().len()).find(begins)?;
             Some(Data { path, byte: (index * BLOCK) as u64 })
         })
     }
+}
+
+fn zeros(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&byte| byte == 0)
 }
 
 /// The file system's own structures, by their magic numbers.
@@ -141,6 +152,37 @@ mod tests {
         512 bytes at sector 8: data of small from byte 0
         512 bytes at sector 8: metadata
         512 bytes at sector 0: superblock
+        "
+        );
+    }
+
+    /// File systems write zeros of their own: a cleared log, a bitmap of nothing.
+    #[test]
+    fn zeros_are_of_no_file() {
+        let [mut late, mut end] = [vec![0; 8192], vec![0; 4096]];
+        late[4096] = 1;
+        end.extend(b"end");
+        let labels = labels(&[("log", &[0; 8192]), ("late", &late), ("end", &end)]);
+        insta::assert_snapshot!(
+            [
+                labels.describe("xfs", &write(8, &[0; 4096])),
+                labels.describe("xfs", &write(8, &[0; 2 << 20])),
+                labels.describe("btrfs", &write(8, &[0; 16_384])),
+                labels.describe("xfs", &write(8, &late)),
+                labels.describe("xfs", &write(8, &late[4096..])),
+                labels.describe("xfs", &write(8, &end)),
+                // The file has not so many zeros before it.
+                labels.describe("xfs", &write(8, &[&late[..4096], &late].concat())),
+            ]
+            .join("\n"),
+            @"
+        4,096 bytes at sector 8: zeros
+        2,097,152 bytes at sector 8: zeros
+        16,384 bytes at sector 8: zeros
+        8,192 bytes at sector 8: data of late from byte 0
+        4,096 bytes at sector 8: data of late from byte 4,096
+        4,608 bytes at sector 8: data of end from byte 0
+        12,288 bytes at sector 8: metadata
         "
         );
     }

@@ -27,8 +27,9 @@ pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
         Invariant::Mountable => !key.told_only,
         _ => false,
     };
-    let complete = result.explored == total && result.failure.is_none() && subject.limits().is_empty();
-    let lost = result.tally.violations.keys().any(exit);
+    let judged = result.failure.is_none() && subject.limits().is_empty();
+    let complete = judged && result.explored == total;
+    let lost = judged && result.tally.violations.keys().any(exit);
     let mut report = CellReport {
         id: cell.id.clone(),
         vm: result.machine.as_ref().map_or_else(String::new, |(vm, _)| vm.clone()),
@@ -229,5 +230,47 @@ fn cause(subject: &Subject, plan: &Plan, step: usize) -> (Option<OpRef>, Option<
         Some(Origin::Op(index)) => (Some(op_ref(&subject.trace, *index)), None),
         Some(Origin::Work(work)) => (None, Some(work.text())),
         None => (None, Some("after the end".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use checker::{Ack, Kind, Moment};
+    use protocol::Filesystem;
+    use report::Durable;
+    use trace::{Handle, Limit, Op, Tree};
+
+    use super::*;
+    use crate::cell::Budget;
+    use crate::subject::Bounds;
+    use crate::tally::Tally;
+
+    /// What the recorder missed may be the very call that makes it durable.
+    #[test]
+    fn only_what_could_be_judged_is_not_durable() {
+        let durable = |limits: Vec<Limit>, failure: Option<String>| {
+            // O_WRONLY | O_CREAT: rules want something to change.
+            let open = Call::Open { handle: Handle(0), path: "f".into(), flags: 0o101, mode: 0o644 };
+            let ops = vec![Op { call: open, syscall: "open".into(), result: 0, thread: 0 }];
+            let (before, after) = (Tree::default(), Tree::default());
+            let trace = Trace { command: vec![], before, ops, after, limits, outside: vec![] };
+            let subject = Subject::of("w".into(), vec![], trace, Bounds { injections: 0, seed: 0 }).unwrap();
+            let filesystem = Filesystem { kind: "ext4".into(), options: String::new() };
+            let cell = Cell::new(0, Arc::new(subject), filesystem, DiskModel::default(), Budget::default(), false, 0);
+            let place = Place { unit: Default::default(), again: false, injections: 0, schedule: 0, epoch: 0 };
+            let moment = Moment { begun_earliest: 1, ended_latest: 1 };
+            let example = Example { place, state: State::default(), moment, observed: "no file".into() };
+            let invariant = Invariant::DurableAfter(Ack::Exit);
+            let key = Key { told_only: true, path: "f".into(), invariant, kind: Kind::Missing };
+            let violations = BTreeMap::from([(key, Violation { states: 1u32.into(), example })]);
+            let tally = Tally { violations, ..Tally::default() };
+            cell_report(&cell, &CellResult { tally, failure, ..CellResult::default() }, "run").durable_after_exit
+        };
+        let limit = Limit { call: "mmap".into(), detail: "shared mapping of f".into(), count: 1 };
+        assert_eq!(durable(vec![], None), Durable::No);
+        assert_eq!(durable(vec![limit], None), Durable::Unknown);
+        assert_eq!(durable(vec![], Some("no".into())), Durable::Unknown);
     }
 }

@@ -392,6 +392,20 @@ fn recorded_and_shown() {
     assert_tells!(place, first + &failing);
 }
 
+/// Names, and whatever stands in a trace, give the terminal no orders, and are no lines of their own.
+#[test]
+fn names_that_a_terminal_would_obey() {
+    let place = Place::new();
+    let outside = place.temporary.path().join("\x1b[2J\nexit 0").display().to_string();
+    let recorded = place.run(&["record", "-o", "trace", "--", "sh", "-c", "echo x > \"$0\"", &outside]);
+    let failed = place.run(&["record", "-o", "none", "--", "/nowhere/\x1b[2J"]);
+    let mut trace = trace::Trace::from_bytes(&fs::read(place.path("trace")).unwrap()).unwrap();
+    trace.limits.push(trace::Limit { call: "mmap".into(), detail: "mapping of \x1b]0;x\x07\nexit 0".into(), count: 1 });
+    place.write("trace", trace.to_bytes());
+    let shown = place.run(&["show", "trace"]);
+    assert_tells!(place, [recorded.stderr, failed.stderr, shown.stdout].concat());
+}
+
 #[test]
 fn files_that_are_no_traces() {
     let place = Place::new();
@@ -524,6 +538,9 @@ fn bare_command_and_its_tokens() {
     let ended = place.run(&["replay", "--vm=uml", "--image", "disk", &token]);
     assert_eq!((ended.status, ended.stderr.as_str()), (0, "the disk is in disk\n"), "{}", ended.stdout);
     assert!(ended.stdout.contains("not durable: "), "{}", ended.stdout);
+    // Names give the terminal no orders, and are no lines of their own.
+    assert!(!ended.stdout.contains('\x1b'), "{}", ended.stdout);
+    assert!(ended.stdout.contains("\n  new ⏎ line: "), "{}", ended.stdout);
     // A kernel that is none is given to the machine, and not passed over.
     place.write("none/boot/vmlinuz-0", "");
     fs::create_dir_all(place.path("none/lib/modules/0")).unwrap();

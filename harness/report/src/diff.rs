@@ -73,11 +73,12 @@ impl fmt::Display for Unseen {
     }
 }
 
-/// What differs between two runs. What could not be judged in the later one is neither a pass nor a violation: what was
-/// found there is in no list.
+/// What differs between two runs. What could not be judged is neither a pass nor a violation: what was found there is in
+/// no list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diff {
-    /// Violations of the later run alone, with their tokens: those after a power failure have one.
+    /// Violations of the later run alone, or for the first time in what could be judged, with their tokens: those after a
+    /// power failure have one.
     pub new: Vec<(Key, Option<String>)>,
     /// Violations that the later run would have found, and did not: it asked for what they break, covered every state,
     /// all that the earlier one was about among them, and could be judged.
@@ -125,7 +126,7 @@ pub fn diff(before: &Report, after: &Report) -> Diff {
             diff.no_longer_judged.push(subject.clone());
         }
         for (key, token) in is.found() {
-            if was.violations.contains_key(key) {
+            if was.judged && was.violations.contains_key(key) {
                 diff.unchanged.push(key.clone());
             } else {
                 diff.new.push((key.clone(), token.clone()));
@@ -133,7 +134,7 @@ pub fn diff(before: &Report, after: &Report) -> Diff {
         }
         // A program that is killed is killed at every point, whatever disks do.
         let all = diff.narrower.is_none() || matches!(subject, Subject::Process(_));
-        for key in was.violations.keys().filter(|key| !is.judged || !is.violations.contains_key(*key)) {
+        for (key, _) in was.found().filter(|(key, _)| !is.judged || !is.violations.contains_key(*key)) {
             let unseen = if is.told.contains(key) || !asks_again(before, after, key) {
                 Unseen::NotAsked
             } else if !all {
@@ -396,6 +397,21 @@ mod tests {
         let failed = ProcessReport { failure: Some("no".into()), ..killed_and_violated("saver") };
         let run = |killed| Report::with_process_crashes(vec![], vec![killed]);
         assert_eq!(super::diff(&run(killed("saver")), &run(failed)).exit_status(), ExitStatus::Holds);
+    }
+
+    /// What was shown there was no violation: it cannot be fixed, and nobody has failed for it before.
+    #[test]
+    fn what_could_not_be_judged_was_no_violation() {
+        let before = CellReport { violations: vec![violation()], ..invalid("ext4") };
+        let diff = compare(std::slice::from_ref(&before), &[violated("ext4")]);
+        assert_eq!((diff.new.len(), diff.unchanged.len(), diff.exit_status()), (1, 0, ExitStatus::Violation));
+        for after in [cell("ext4"), before.clone()] {
+            assert_eq!(compare(std::slice::from_ref(&before), &[after]), Diff::default());
+        }
+        let failed = ProcessReport { failure: Some("no".into()), ..killed_and_violated("saver") };
+        let run = |killed| Report::with_process_crashes(vec![], vec![killed]);
+        assert_eq!(super::diff(&run(failed.clone()), &run(killed_and_violated("saver"))).new.len(), 1);
+        assert_eq!(super::diff(&run(failed), &run(killed("saver"))), Diff::default());
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub(crate) fn word(text: &str) -> String {
 }
 
 /// Text from file names, programs and guest kernels on one line, with nothing that a terminal would obey.
-pub(crate) fn tame(text: &str) -> String {
+pub fn tame(text: &str) -> String {
     let mut tame = String::with_capacity(text.len());
     for c in text.trim_end().chars() {
         match c {

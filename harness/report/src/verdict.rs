@@ -64,7 +64,7 @@ pub enum Durable {
     Yes,
     /// Not in some crash state.
     No,
-    /// Not every state was covered, or the trace does not tell.
+    /// Not every state was covered, the harness could not judge, or the trace does not tell.
     Unknown,
 }
 
@@ -78,8 +78,8 @@ impl fmt::Display for Durable {
     }
 }
 
-/// `lost`: some state after the exit was not durable (or did not mount). `complete`: every state was covered by a harness
-/// that could judge, and the trace holds the end of the command.
+/// `lost`: some state after the exit was not durable (or did not mount), and the harness could judge. `complete`: every
+/// state was covered by a harness that could judge, and the trace holds the end of the command.
 pub fn durable_after_exit(lost: bool, complete: bool) -> Durable {
     match (lost, complete) {
         (true, _) => Durable::No,

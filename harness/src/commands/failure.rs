@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 
 use record::RecordError;
-use report::{ExitStatus, FileErrorKind};
+use report::{ExitStatus, FileErrorKind, tame};
 use vm::{GuestError, KernelError};
 
 use crate::mkfs::MkfsError;
@@ -70,9 +70,10 @@ impl Failure {
     }
 }
 
-/// Says something on stderr. Where that is closed, nobody wants to know.
+/// Says something on stderr, with nothing in it that a terminal would obey. Where that is closed, nobody wants to know.
 pub fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let lines: String = text.lines().map(|line| tame(line) + "\n").collect();
+    let _ = io::stderr().write_all(lines.as_bytes());
 }
 
 impl From<workload::Error> for Failure {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use record::{RecordError, RecordSpec};
-use report::ExitStatus;
+use report::{ExitStatus, tame};
 use trace::{RelPath, Trace};
 
 use super::Failure;
@@ -33,10 +33,10 @@ pub fn record(arguments: cli::Record) -> Result<ExitStatus, Failure> {
     output.forget(&mut trace, &here);
     output.write(&trace.to_bytes())?;
     for limit in &trace.limits {
-        say(&format!("not followed: {limit}"));
+        say(&tame(&format!("not followed: {limit}")));
     }
     for path in &trace.outside {
-        say(&format!("written outside this directory, and not recorded: {path}"));
+        say(&tame(&format!("written outside this directory, and not recorded: {path}")));
     }
     let ops = if trace.ops.len() == 1 { "1 op is".into() } else { format!("{} ops are", trace.ops.len()) };
     say(&format!("{ops} in {}; `harness show` prints them", arguments.output.display()));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use checker::{Entry, EntryKind, Finding, Invariant, Moment, Mount, Observation, Seen};
 use disk::{DiskModel, Layers};
-use report::ExitStatus;
+use report::{ExitStatus, tame};
 use vm::{Choice, KernelError, Limits, Machine, Paths};
 
 use super::failure::say;
@@ -195,7 +195,7 @@ fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> S
         Mount::Mounted => lines.extend(observation.entries.iter().map(|(path, entry)| entry_line(path, entry))),
         Mount::Refused { errno, log } => {
             lines.push(format!("the kernel refuses to mount: {}", std::io::Error::from_raw_os_error(*errno)));
-            lines.push(log.clone());
+            lines.extend(log.lines().map(str::to_owned));
         }
         Mount::Died { reason } => lines.push(format!("the guest died: {reason}")),
     }
@@ -219,8 +219,7 @@ fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> S
     if findings.is_empty() {
         lines.push("every invariant holds in this state".into());
     }
-    lines.push(String::new());
-    lines.join("\n")
+    lines.iter().map(|line| tame(line) + "\n").collect()
 }
 
 fn entry_line(path: &trace::RelPath, entry: &Entry) -> String {

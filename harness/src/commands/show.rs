@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use report::ExitStatus;
+use report::{ExitStatus, tame};
 use trace::{Trace, listing};
 
 use super::Failure;
@@ -22,8 +22,7 @@ pub fn show(arguments: &cli::Show) -> Result<ExitStatus, Failure> {
     if !numbered.is_empty() {
         lines.push(format!("random names, numbered by the recorder: {}", numbered.join(", ")));
     }
-    lines.push(String::new());
-    print(&lines.join("\n"))
+    print(&lines.iter().map(|line| tame(line) + "\n").collect::<String>())
 }
 
 /// Prints data. A reader that has seen enough (`| head`) is no error.
