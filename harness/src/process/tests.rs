@@ -115,6 +115,24 @@ fn a_group_that_the_program_sets_is_preserved() {
     assert_eq!((report.verdict(), wrong(&report)), (Verdict::Pass, vec![]));
 }
 
+#[test]
+fn a_copy_is_cut_like_a_write() {
+    let source: Vec<u8> = (0..9_100u32).map(|byte| (byte % 251) as u8).collect();
+    let copy = Call::CopyRange { from: Handle(0), from_offset: 100, to: Handle(1), to_offset: 0, length: 9_000 };
+    let calls = vec![open(0, "staged", CREATE), write(0, 0, &source), open(1, "config", 1), copy];
+    let mut states = Vec::new();
+    points(&trace_of(calls), |point, tree| {
+        if point.begun() == 4 {
+            states.push((point.written, tree.file(&"config".into()).unwrap().to_vec()));
+        }
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    let copied = |bytes: usize| source[100..100 + bytes].to_vec();
+    let expected = [(Some(4096), copied(4096)), (Some(8192), copied(8192)), (None, copied(9000))];
+    assert_eq!(states, expected);
+}
+
 proptest! {
     /// Cuts lie inside the write, at ends of pages of the file, and none is left out.
     #[test]
