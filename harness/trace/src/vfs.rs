@@ -47,7 +47,9 @@ const S_IFMT: u32 = 0o170000;
 const S_IFCHR: u32 = 0o020000;
 const S_IFBLK: u32 = 0o060000;
 const S_IFREG: u32 = 0o100000;
+const S_ISUID: u32 = 0o4000;
 const S_ISGID: u32 = 0o2000;
+const S_IXGRP: u32 = 0o010;
 /// path_resolution(7): at most 40 links are followed in one lookup.
 const MAX_LINKS: u32 = 40;
 /// Contents are held in memory whole; a (sparse) file beyond this many bytes is not followed.
@@ -367,7 +369,12 @@ impl Vfs {
             }
             Call::Chown { target, uid, gid } => {
                 let id = self.target(target)?;
-                let owner = &mut self.node(id).owner;
+                let node = self.node(id);
+                // Whoever calls it (`chown_common` in fs/open.c).
+                if !matches!(node.body, Body::Directory(_)) {
+                    node.mode &= !set_ids(node.mode);
+                }
+                let owner = &mut node.owner;
                 // chown(2): -1 leaves that one as it is.
                 if *uid != u32::MAX {
                     owner.0 = Some(*uid);
@@ -828,6 +835,12 @@ impl Vfs {
 
 fn inode(body: Body, mode: u32) -> Inode {
     Inode { body, mode, owner: (None, None), xattrs: BTreeMap::new(), names: BTreeSet::new(), open: 0, linkable: false }
+}
+
+/// The set-ID bits that a change of owner takes from a file with this mode, and so does a change of its data without
+/// privileges. Set-gid without the right of the group to execute is none (`setattr_should_drop_sgid` in fs/attr.c).
+fn set_ids(mode: u32) -> u32 {
+    mode & if mode & S_IXGRP != 0 { S_ISUID | S_ISGID } else { S_ISUID }
 }
 
 fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {

@@ -147,6 +147,17 @@ fn chown_sets_each_half_by_itself() {
 }
 
 #[test]
+fn chown_clears_set_id_bits_of_files() {
+    let mode = |path: &'static str, mode| {
+        let chmod = Call::Chmod { target: Target::Path(path.into()), mode };
+        owner_after(|_| (), &[chmod, chown(path, u32::MAX, u32::MAX)])(path).2
+    };
+    assert_eq!(mode("f", 0o6755), 0o755);
+    assert_eq!(mode("f", 0o6745), 0o2745, "set-gid without group execution stays");
+    assert_eq!(mode("d", 0o6755), 0o6755);
+}
+
+#[test]
 fn a_set_gid_directory_hands_its_group_on() {
     let mkdir = |path: &str, mode| Call::Mkdir { path: path.into(), mode };
     let nameless =
