@@ -5,11 +5,13 @@
 //!
 //! A write can be cut short. Between two pages the kernel looks whether the writer has been killed
 //! (`generic_perform_write` in mm/filemap.c, `fatal_signal_pending`), so any part of a write up to the end of a page of
-//! the file may have been done; a file system that copies several pages at a time does fewer of these.
+//! the file may have been done; a file system that copies several pages at a time does fewer of these. So it is with
+//! `copy_file_range`, which writes what it reads (`splice_direct_to_actor` in fs/splice.c). Where the file system shares
+//! blocks instead, the copy can be whole, but no program can rely on it: copy_file_range(2) may copy less than asked for.
 //!
-//! Left out: a write can also end where a page of the program's own buffer ends, if that page is not in memory; a
-//! `copy_file_range` can be cut short; and of several processes some can outlive the one that is killed. Here all are
-//! killed at once.
+//! Left out: a write can also end where a page of the program's own buffer ends, if that page is not in memory; a copy
+//! also where the kernel's buffer of what it read ends; and of several processes some can outlive the one that is
+//! killed. Here all are killed at once.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
@@ -24,7 +26,7 @@ use trace::{Call, Divergence, Node, RelPath, Trace, Tree, Vfs};
 use crate::subject::Subject;
 use crate::words::{acks, notes_on, op_ref};
 
-/// The unit in which a write is cut short, bytes: a page of x86-64.
+/// The unit in which a write or copy is cut short, bytes: a page of x86-64.
 const PAGE: u64 = 4096;
 
 /// What crashes: `--crash`.
@@ -56,7 +58,7 @@ impl Crash {
 pub struct Point {
     /// How many ops had ended.
     pub ended: usize,
-    /// If the next one, a write, was under way: how much it had written (bytes).
+    /// If the next one, a write or copy, was under way: how much it had written (bytes).
     pub written: Option<u64>,
 }
 
@@ -136,13 +138,11 @@ pub fn points(trace: &Trace, mut each: impl FnMut(Point, Tree) -> ControlFlow<()
     for (index, op) in trace.ops.iter().enumerate() {
         // What failed changed nothing.
         if op.result >= 0 {
-            if let Call::Write { handle, offset, data, flags } = &op.call {
+            if let Some((offset, length)) = span(&op.call) {
                 let mut partly = vfs.clone();
                 let mut written = 0;
-                for cut in cuts(*offset, data.len() as u64) {
-                    let part = Arc::new(data[written as usize..cut as usize].to_vec());
-                    let call = Call::Write { handle: *handle, offset: offset + written, data: part, flags: *flags };
-                    partly.apply(&call).map_err(|why| (index, why))?;
+                for cut in cuts(offset, length) {
+                    partly.apply(&part(&op.call, written, cut)).map_err(|why| (index, why))?;
                     written = cut;
                     if each(Point { ended: index, written: Some(cut) }, partly.tree()).is_break() {
                         return Ok(());
@@ -156,6 +156,33 @@ pub fn points(trace: &Trace, mut each: impl FnMut(Point, Tree) -> ControlFlow<()
         }
     }
     Ok(())
+}
+
+/// Where a call that can be cut short writes, and how much (bytes).
+fn span(call: &Call) -> Option<(u64, u64)> {
+    match call {
+        Call::Write { offset, data, .. } => Some((*offset, data.len() as u64)),
+        Call::CopyRange { to_offset, length, .. } => Some((*to_offset, *length)),
+        _ => None,
+    }
+}
+
+/// What such a call does of its bytes from `start` to `end`.
+fn part(call: &Call, start: u64, end: u64) -> Call {
+    let mut part = call.clone();
+    match &mut part {
+        Call::Write { offset, data, .. } => {
+            *offset += start;
+            *data = Arc::new(data[start as usize..end as usize].to_vec());
+        }
+        Call::CopyRange { from_offset, to_offset, length, .. } => {
+            *from_offset += start;
+            *to_offset += start;
+            *length = end - start;
+        }
+        _ => {}
+    }
+    part
 }
 
 /// Where a write of `length` bytes at `offset` can be cut: how much is written then, ascending.

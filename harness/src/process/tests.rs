@@ -1,7 +1,8 @@
 use crate::subject::Bounds;
+use checker::Wanted;
 use proptest::prelude::*;
 use report::Verdict;
-use trace::{Channel, Handle, Op};
+use trace::{Channel, Handle, Op, Target};
 
 use super::*;
 
@@ -35,12 +36,12 @@ fn trace_of(calls: Vec<Call>) -> Trace {
     Trace { command: vec![], before, ops, after: Tree::default(), limits: vec![], outside: vec![] }
 }
 
-fn judge_unless(stop: bool, trace: Trace) -> Option<ProcessReport> {
-    process_crash(&Subject::of("test".into(), vec![], trace, Bounds::default()).unwrap(), &AtomicBool::new(stop))
+fn judge_unless(stop: bool, trace: Trace, wanted: Vec<Wanted>) -> Option<ProcessReport> {
+    process_crash(&Subject::of("test".into(), wanted, trace, Bounds::default()).unwrap(), &AtomicBool::new(stop))
 }
 
 fn judge(trace: Trace) -> ProcessReport {
-    judge_unless(false, trace).unwrap()
+    judge_unless(false, trace, vec![]).unwrap()
 }
 
 fn wrong(report: &ProcessReport) -> Vec<(Kind, u64, Option<usize>, Option<u64>)> {
@@ -54,7 +55,7 @@ fn wrong(report: &ProcessReport) -> Vec<(Kind, u64, Option<usize>, Option<u64>)>
 /// Not a report on some of the points, which could not be told from one on all.
 #[test]
 fn nothing_is_said_after_a_stop() {
-    assert_eq!(judge_unless(true, trace_of(vec![open(0, "config", TRUNCATE)])), None);
+    assert_eq!(judge_unless(true, trace_of(vec![open(0, "config", TRUNCATE)]), vec![]), None);
 }
 
 #[test]
@@ -99,6 +100,37 @@ fn what_cannot_be_followed_is_not_judged() {
     assert_eq!((report.verdict(), report.states), (Verdict::Invalid, 2));
     let failure = report.failure.unwrap();
     assert!(failure.starts_with("op 1 cannot be followed: rename nothing to config: "), "{failure}");
+}
+
+#[test]
+fn a_group_that_the_program_sets_is_preserved() {
+    let chown = Call::Chown { target: Target::Handle(Handle(0)), uid: u32::MAX, gid: 100 };
+    let calls = vec![open(0, "new", CREATE), write(0, 0, b"new"), chown, rename("new", "config")];
+    let mut trace = trace_of(calls);
+    for node in trace.before.0.values_mut() {
+        (node.uid, node.gid) = (1000, 1000);
+    }
+    trace.before.0.get_mut(&"config".into()).unwrap().gid = 100;
+    let report = judge_unless(false, trace, vec![Wanted::MetadataPreserved { path: "config".into() }]).unwrap();
+    assert_eq!((report.verdict(), wrong(&report)), (Verdict::Pass, vec![]));
+}
+
+#[test]
+fn a_copy_is_cut_like_a_write() {
+    let source: Vec<u8> = (0..9_100u32).map(|byte| (byte % 251) as u8).collect();
+    let copy = Call::CopyRange { from: Handle(0), from_offset: 100, to: Handle(1), to_offset: 0, length: 9_000 };
+    let calls = vec![open(0, "staged", CREATE), write(0, 0, &source), open(1, "config", 1), copy];
+    let mut states = Vec::new();
+    points(&trace_of(calls), |point, tree| {
+        if point.begun() == 4 {
+            states.push((point.written, tree.file(&"config".into()).unwrap().to_vec()));
+        }
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    let copied = |bytes: usize| source[100..100 + bytes].to_vec();
+    let expected = [(Some(4096), copied(4096)), (Some(8192), copied(8192)), (None, copied(9000))];
+    assert_eq!(states, expected);
 }
 
 proptest! {

@@ -29,7 +29,7 @@ pub fn unexplained(trace: &Trace) -> Vec<Limit> {
             (Some(_), None) if path.is_root() => None,
             (Some(_), None) => Some("is not there after the run, and no recorded call removed it".to_owned()),
             (None, Some(_)) => Some("is there after the run, and no recorded call made it".to_owned()),
-            (Some(model), Some(found)) => differences(model, found, vfs.owner(path).is_some())
+            (Some(model), Some(found)) => differences(model, found, vfs.owner(path))
                 .or_else(|| (links.0.get(path) != links.1.get(path)).then(|| "has other hard links".to_owned())),
             (None, None) => None,
         };
@@ -47,7 +47,7 @@ fn link_groups(tree: &Tree) -> BTreeMap<&RelPath, &RelPath> {
     tree.0.iter().map(|(path, node)| (path, *first.entry(node.inode).or_insert(path))).collect()
 }
 
-fn differences(model: &Node, found: &Node, owner_known: bool) -> Option<String> {
+fn differences(model: &Node, found: &Node, owner: (Option<u32>, Option<u32>)) -> Option<String> {
     match (&model.kind, &found.kind) {
         (Kind::File(expected), Kind::File(content)) if expected != content => {
             let same = expected.iter().zip(content.iter()).take_while(|(a, b)| a == b).count();
@@ -68,9 +68,10 @@ fn differences(model: &Node, found: &Node, owner_known: bool) -> Option<String> 
     if (model.mode ^ found.mode) & COMPARED_MODE != 0 {
         return Some(format!("has mode {:o} after the run, {:o} by the recorded calls", found.mode, model.mode));
     }
-    if owner_known && (model.uid, model.gid) != (found.uid, found.gid) {
-        let (owner, expected) = ((found.uid, found.gid), (model.uid, model.gid));
-        return Some(format!("belongs to {owner:?} after the run, to {expected:?} by the recorded calls"));
+    let expected = (owner.0.unwrap_or(found.uid), owner.1.unwrap_or(found.gid));
+    if expected != (found.uid, found.gid) {
+        let found = (found.uid, found.gid);
+        return Some(format!("belongs to {found:?} after the run, to {expected:?} by the recorded calls"));
     }
     // Other namespaces are not always readable, and security modules write some of them by themselves.
     let user = |node: &Node| -> BTreeMap<Vec<u8>, Vec<u8>> {
@@ -85,7 +86,7 @@ mod tests {
 
     use super::*;
     use crate::testing::{op, tree};
-    use crate::{Call, Handle};
+    use crate::{Call, Handle, Target};
 
     fn trace() -> Trace {
         let write = Call::Write { handle: Handle(1), offset: 0, data: Arc::new(b"new".to_vec()), flags: 0 };
@@ -150,6 +151,18 @@ mod tests {
         assert_eq!(
             change(|node| node.uid = 7),
             ["changed from outside: g belongs to (7, 0) after the run, to (0, 0) by the recorded calls"]
+        );
+        let mut given = trace();
+        let chown = Call::Chown { target: Target::Path("made".into()), uid: u32::MAX, gid: 100 };
+        let made = Call::Open { handle: Handle(1), path: "made".into(), flags: 0o101, mode: 0o644 };
+        given.ops.extend([op(made), op(chown)]);
+        let node = Node { uid: 7, gid: 100, inode: 77, ..given.after.0[&RelPath::from("f")].clone() };
+        given.after.0.insert("made".into(), Node { kind: Kind::File(Arc::default()), ..node });
+        assert_eq!(details(&given), Vec::<String>::new(), "no call tells to whom it belongs");
+        given.after.0.get_mut(&RelPath::from("made")).unwrap().gid = 5;
+        assert_eq!(
+            details(&given),
+            ["changed from outside: made belongs to (7, 5) after the run, to (7, 100) by the recorded calls"]
         );
         assert_eq!(
             change(|node| drop(node.xattrs.insert(b"user.a".to_vec(), vec![]))),

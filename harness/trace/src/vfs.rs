@@ -47,6 +47,9 @@ const S_IFMT: u32 = 0o170000;
 const S_IFCHR: u32 = 0o020000;
 const S_IFBLK: u32 = 0o060000;
 const S_IFREG: u32 = 0o100000;
+const S_ISUID: u32 = 0o4000;
+const S_ISGID: u32 = 0o2000;
+const S_IXGRP: u32 = 0o010;
 /// path_resolution(7): at most 40 links are followed in one lookup.
 const MAX_LINKS: u32 = 40;
 /// Contents are held in memory whole; a (sparse) file beyond this many bytes is not followed.
@@ -124,8 +127,8 @@ enum Body {
 struct Inode {
     body: Body,
     mode: u32,
-    /// `None` for what the trace created: calls do not tell who made them.
-    owner: Option<(u32, u32)>,
+    /// User and group, each `None` while unknown: calls do not tell who makes what they create.
+    owner: (Option<u32>, Option<u32>),
     xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Each (directory, name) bound to it.
     names: BTreeSet<(u64, Vec<u8>)>,
@@ -175,7 +178,7 @@ impl Vfs {
             };
             let is_directory = matches!(body, Body::Directory(_));
             let full = Inode {
-                owner: Some((node.uid, node.gid)),
+                owner: (Some(node.uid), Some(node.gid)),
                 xattrs: node.xattrs.clone(),
                 ..inode(body, node.mode & 0o7777)
             };
@@ -222,7 +225,7 @@ impl Vfs {
         self.try_apply(call).map_err(|why| Divergence { what: describe(call), why })
     }
 
-    /// What is there now. Owners of what the trace made are not known and shown as the root directory's.
+    /// What is there now. Where the user or the group is not known, the root directory's is shown.
     pub fn tree(&self) -> Tree {
         let mut tree = Tree::default();
         self.collect(ROOT, RelPath::root(), &mut tree.0);
@@ -291,10 +294,10 @@ impl Vfs {
         &self.dirty
     }
 
-    /// Owner and group of what `path` stands for, if known.
-    pub(crate) fn owner(&self, path: &RelPath) -> Option<(u32, u32)> {
-        let id = self.inode_of(&Target::NoFollow(path.clone()))?;
-        self.inodes[&id].owner
+    /// User and group of what `path` stands for, each if known.
+    pub(crate) fn owner(&self, path: &RelPath) -> (Option<u32>, Option<u32>) {
+        let id = self.inode_of(&Target::NoFollow(path.clone()));
+        id.map_or((None, None), |id| self.inodes[&id].owner)
     }
 
     fn try_apply(&mut self, call: &Call) -> Result<(), Why> {
@@ -327,7 +330,8 @@ impl Vfs {
                 let id = self.open_file(*handle)?;
                 self.allocate(id, *mode, *offset, *length)
             }
-            Call::Mkdir { path, mode } => self.create(path, Body::Directory(BTreeMap::new()), *mode),
+            // Set-ID bits come from the directory above alone (`vfs_mkdir` in fs/namei.c).
+            Call::Mkdir { path, mode } => self.create(path, Body::Directory(BTreeMap::new()), *mode & 0o1777),
             Call::Mknod { path, mode, device } => match mode & S_IFMT {
                 0 | S_IFREG => self.create(path, Body::File(Content::default()), *mode),
                 kind => self.create(path, Body::Special { mode: kind, device: *device }, *mode),
@@ -366,13 +370,18 @@ impl Vfs {
             Call::Chown { target, uid, gid } => {
                 let id = self.target(target)?;
                 let node = self.node(id);
-                node.owner = match (node.owner, *uid, *gid) {
-                    (owner, u32::MAX, u32::MAX) => owner,
-                    (Some((_, old)), uid, u32::MAX) => Some((uid, old)),
-                    (Some((old, _)), u32::MAX, gid) => Some((old, gid)),
-                    (None, u32::MAX, _) | (None, _, u32::MAX) => None,
-                    (_, uid, gid) => Some((uid, gid)),
-                };
+                // Whoever calls it (`chown_common` in fs/open.c).
+                if !matches!(node.body, Body::Directory(_)) {
+                    node.mode &= !set_ids(node.mode);
+                }
+                let owner = &mut node.owner;
+                // chown(2): -1 leaves that one as it is.
+                if *uid != u32::MAX {
+                    owner.0 = Some(*uid);
+                }
+                if *gid != u32::MAX {
+                    owner.1 = Some(*gid);
+                }
                 Ok(())
             }
             Call::SetTimes { target, .. } => self.target(target).map(|_| ()),
@@ -415,8 +424,8 @@ impl Vfs {
         if flags & o::PATH == 0 && flags & o::TMPFILE != 0 {
             let dir = self.resolve(path, true)?.inode.ok_or(Why::NotFound)?;
             self.entries(dir)?;
-            let id = self
-                .add(Inode { linkable: flags & o::EXCL == 0, ..inode(Body::File(Content::default()), mode & 0o7777) });
+            let new = inode(Body::File(Content::default()), mode & 0o7777);
+            let id = self.add_in(dir, Inode { linkable: flags & o::EXCL == 0, ..new });
             self.hold(handle, id, flags);
             return Ok(());
         }
@@ -438,7 +447,7 @@ impl Vfs {
                 id
             }
             None if flags & o::CREAT != 0 && flags & o::PATH == 0 => {
-                let id = self.add(inode(Body::File(Content::default()), mode & 0o7777));
+                let id = self.add_in(place.dir, inode(Body::File(Content::default()), mode & 0o7777));
                 self.bind(place.dir, place.name, id);
                 id
             }
@@ -546,7 +555,7 @@ impl Vfs {
         if place.inode.is_some() {
             return Err(Why::Exists);
         }
-        let id = self.add(inode(body, mode & 0o7777));
+        let id = self.add_in(place.dir, inode(body, mode & 0o7777));
         self.bind(place.dir, place.name, id);
         Ok(())
     }
@@ -613,7 +622,7 @@ impl Vfs {
         self.bind(target.dir, target.name, id);
         if flags & rn::WHITEOUT != 0 {
             // rename(2): a whiteout is a character device with the number 0/0.
-            let whiteout = self.add(inode(Body::Special { mode: S_IFCHR, device: 0 }, 0));
+            let whiteout = self.add_in(source.dir, inode(Body::Special { mode: S_IFCHR, device: 0 }, 0));
             self.bind(source.dir, source.name, whiteout);
         }
         Ok(())
@@ -730,6 +739,19 @@ impl Vfs {
         id
     }
 
+    /// Adds what a call makes in `dir`: a set-gid directory hands its group on, and directories in it are such themselves
+    /// (`inode_init_owner` in fs/inode.c).
+    fn add_in(&mut self, dir: u64, mut new: Inode) -> u64 {
+        let Inode { mode, owner: (_, group), .. } = self.inodes[&dir];
+        if mode & S_ISGID != 0 {
+            new.owner.1 = group;
+            if matches!(new.body, Body::Directory(_)) {
+                new.mode |= S_ISGID;
+            }
+        }
+        self.add(new)
+    }
+
     /// Ids come from names and handles, which keep their inode alive.
     fn node(&mut self, id: u64) -> &mut Inode {
         self.inodes.get_mut(&id).expect("a name or handle keeps its inode")
@@ -805,13 +827,20 @@ impl Vfs {
                 Kind::Special { mode: mode & S_IFMT, device: if has_number { *device } else { 0 } }
             }
         };
-        let (uid, gid) = inode.owner.or(self.inodes[&ROOT].owner).unwrap_or((0, 0));
+        let root = self.inodes[&ROOT].owner;
+        let (uid, gid) = (inode.owner.0.or(root.0).unwrap_or(0), inode.owner.1.or(root.1).unwrap_or(0));
         nodes.insert(path, Node { kind, mode: inode.mode, uid, gid, inode: id, xattrs: inode.xattrs.clone() });
     }
 }
 
 fn inode(body: Body, mode: u32) -> Inode {
-    Inode { body, mode, owner: None, xattrs: BTreeMap::new(), names: BTreeSet::new(), open: 0, linkable: false }
+    Inode { body, mode, owner: (None, None), xattrs: BTreeMap::new(), names: BTreeSet::new(), open: 0, linkable: false }
+}
+
+/// The set-ID bits that a change of owner takes from a file with this mode, and so does a change of its data without
+/// privileges. Set-gid without the right of the group to execute is none (`setattr_should_drop_sgid` in fs/attr.c).
+fn set_ids(mode: u32) -> u32 {
+    mode & if mode & S_IXGRP != 0 { S_ISUID | S_ISGID } else { S_ISUID }
 }
 
 fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {

@@ -109,6 +109,73 @@ fn dirty_means_data_not_yet_synced() {
     assert!(vfs.dirty().is_empty());
 }
 
+/// User, group and mode of `path`, in a tree whose root belongs to 1000:1000, after `calls`.
+fn owner_after(edit: fn(&mut Node), calls: &[Call]) -> impl Fn(&str) -> (u32, u32, u32) {
+    let mut given = tree(&[("f", b"old"), ("d/f", b"old")]);
+    for node in given.0.values_mut() {
+        (node.uid, node.gid) = (1000, 1000);
+    }
+    edit(given.0.get_mut(&"d".into()).unwrap());
+    let mut vfs = Vfs::new(&given);
+    run(&mut vfs, calls);
+    let tree = vfs.tree();
+    move |path| {
+        let node = &tree.0[&path.into()];
+        (node.uid, node.gid, node.mode)
+    }
+}
+
+fn chown(path: &str, uid: u32, gid: u32) -> Call {
+    Call::Chown { target: Target::Path(path.into()), uid, gid }
+}
+
+#[test]
+fn chown_sets_each_half_by_itself() {
+    let keep = u32::MAX;
+    let chowned = |path: &'static str, calls: &[(u32, u32)]| {
+        let calls = calls.iter().map(|(uid, gid)| chown(path, *uid, *gid));
+        let (uid, gid, _) = owner_after(|_| (), &[vec![open("new", o::CREAT)], calls.collect()].concat())(path);
+        (uid, gid)
+    };
+    for path in ["f", "new"] {
+        assert_eq!(chowned(path, &[]), (1000, 1000));
+        assert_eq!(chowned(path, &[(keep, 100)]), (1000, 100));
+        assert_eq!(chowned(path, &[(7, keep)]), (7, 1000));
+        assert_eq!(chowned(path, &[(7, keep), (keep, 100)]), (7, 100));
+        assert_eq!(chowned(path, &[(7, 100), (keep, keep)]), (7, 100));
+    }
+}
+
+#[test]
+fn chown_clears_set_id_bits_of_files() {
+    let mode = |path: &'static str, mode| {
+        let chmod = Call::Chmod { target: Target::Path(path.into()), mode };
+        owner_after(|_| (), &[chmod, chown(path, u32::MAX, u32::MAX)])(path).2
+    };
+    assert_eq!(mode("f", 0o6755), 0o755);
+    assert_eq!(mode("f", 0o6745), 0o2745, "set-gid without group execution stays");
+    assert_eq!(mode("d", 0o6755), 0o6755);
+}
+
+#[test]
+fn a_set_gid_directory_hands_its_group_on() {
+    let mkdir = |path: &str, mode| Call::Mkdir { path: path.into(), mode };
+    let nameless =
+        Call::Open { handle: Handle(2), path: "d".into(), flags: o::TMPFILE | o::DIRECTORY | 2, mode: 0o644 };
+    let link = Call::Link { from: Target::Handle(Handle(2)), to: "d/linked".into() };
+    let calls = [mkdir("d/e", 0o755), open("d/e/f", o::CREAT), nameless, link, rename("d/f", "d/g", rn::WHITEOUT)];
+    let after = owner_after(|d| (d.gid, d.mode) = (100, 0o2775), &calls);
+    assert_eq!(after("d/e"), (1000, 100, 0o2755));
+    assert_eq!(after("d/e/f"), (1000, 100, 0o644));
+    assert_eq!(after("d/linked"), (1000, 100, 0o644));
+    assert_eq!(after("d/f"), (1000, 100, 0));
+    assert_eq!(after("d/g"), (1000, 1000, 0o644), "what was there before keeps its group");
+    let calls = [mkdir("e", 0o2755), chown("e", u32::MAX, 100), open("e/f", o::CREAT)];
+    let after = owner_after(|_| (), &calls);
+    assert_eq!(after("e"), (1000, 100, 0o755), "mkdir(2) takes no set-ID bits");
+    assert_eq!(after("e/f"), (1000, 1000, 0o644));
+}
+
 #[test]
 fn a_file_too_large_to_hold_is_refused_not_allocated() {
     let mut vfs = Vfs::new(&tree(&[("f", b"")]));
