@@ -563,6 +563,31 @@ fn mode_and_owner_stay_where_the_file_exists() {
 }
 
 #[test]
+fn metadata_that_cannot_be_looked_at_is_not_preserved() {
+    let trace = trace(&[("d/f", b"old")], vec![open(1, "d/f", TRUNCATE)]);
+    let rules = rules(&trace, &[Wanted::MetadataPreserved { path: "d/f".into() }]);
+    let judge = |entries: Vec<(&str, EntryKind)>| {
+        let entries = entries.into_iter().map(|(path, kind)| (path.into(), kind)).collect();
+        let findings = rules.judge(&observation(entries), &NEVER);
+        assert!(findings.iter().all(|finding| finding.fails));
+        let text = |it: &Finding| format!("{} {}: {}", it.invariant, it.kind, it.observed);
+        findings.iter().map(text).collect::<Vec<_>>().join("; ")
+    };
+    let directory = |error| ("d", EntryKind::Directory { error });
+    assert_eq!(
+        judge(vec![directory(None), ("d/f", EntryKind::Unreadable { errno: 117 })]),
+        "metadata-preserved read-error: the name is listed, but stat fails (errno 117, EUCLEAN, a damaged structure)"
+    );
+    assert_eq!(
+        judge(vec![directory(Some(74))]),
+        "metadata-preserved read-error: the directory d above it cannot be read (errno 74, EBADMSG, a bad checksum)"
+    );
+    let failed = EntryKind::File { size: 3, seen: Seen::Failed { candidates: vec![], offset: 0, errno: 5 } };
+    assert_eq!(judge(vec![directory(None), ("d/f", failed)]), "", "its data are for others to judge");
+    assert_eq!(judge(vec![directory(None)]), "");
+}
+
+#[test]
 fn a_mode_that_the_run_itself_changes_is_told_unasked() {
     let mut trace = trace(&[("f", b"old"), ("g", b"old")], save("new"));
     trace.after = trace.before.clone();
