@@ -192,15 +192,15 @@ impl FileRules {
     fn keeps(&self, given: &Given, found: &Found<'_>, moment: &Moment) -> bool {
         // Ops are replayed one after another: the one after the last that ended may have begun, none behind it.
         let begun = |op: usize| op <= moment.ended_latest;
-        let later = |op: Option<usize>| op.is_some_and(|op| op > given.op && begun(op));
+        let later = |op: usize| op > given.op && begun(op);
         let same = |version: &Version| match (&version.state, found) {
             (State::File(content), _) => found.is_file(content),
             (state, Found::Other(found)) => state == found,
             _ => false,
         };
         if self.is(found, &given.step.point)
-            || self.versions.iter().any(|version| later(version.from_op) && same(version))
-            || self.promised().any(|step| later(step.op) && self.is(found, &step.point))
+            || self.versions.iter().any(|it| it.from_op.iter().chain(&it.again).any(|op| later(*op)) && same(it))
+            || self.promised().any(|step| step.op.is_some_and(later) && self.is(found, &step.point))
         {
             return true;
         }

@@ -227,6 +227,24 @@ fn what_is_made_after_a_promise_was_not_promised() {
     assert_eq!(kinds(&again, Some(b"old"), &at(3)), ["durable-after \"ok\" stale"]);
 }
 
+#[test]
+fn what_is_complete_again_is_later_than_a_promise_in_between() {
+    let record = || vec![open(1, "f", CREATE), write(1, 0, b"J"), fsync(1), unlink("f"), print("ok")];
+    let journal = trace(&[], [record(), record(), vec![exit()]].concat());
+    let durable = Wanted::DurableAfter { ack: Ack::Text("ok".into()), path: Some("f".into()) };
+    let journal = rules(&journal, &[durable]);
+    let none = Vec::<String>::new();
+    assert_eq!(kinds(&journal, Some(b"J"), &at(5)), ["durable-after \"ok\" stale"]);
+    for ended in 6..=8 {
+        assert_eq!(kinds(&journal, Some(b"J"), &at(ended)), none, "{ended}");
+    }
+    assert_eq!(kinds(&journal, Some(b"J"), &at(10)), ["durable-after \"ok\" stale"]);
+    let there_and_back = [open(1, "f", 1), write(1, 0, b"P"), print("ok"), write(1, 0, b"J")].to_vec();
+    let there_and_back = rules(&trace(&[("f", b"J")], [there_and_back, save("N")].concat()), &wants_durable("ok"));
+    assert_eq!(kinds(&there_and_back, Some(b"J"), &at(2)), none, "nothing is promised yet");
+    assert_eq!(kinds(&there_and_back, Some(b"J"), &at(4)), none);
+}
+
 /// A log that writes into space which it has reserved.
 #[test]
 fn reserved_space_is_not_what_was_promised() {
