@@ -257,7 +257,7 @@ impl Rules {
         keep(trace, &needed, &mut all);
         for (path, timeline) in all {
             if let Some(file) = self.files.get_mut(&path) {
-                file.hold(timeline, trace);
+                file.hold(timeline);
             }
         }
         Ok(())

@@ -188,6 +188,30 @@ fn a_log_that_grows_keeps_its_promises() {
     assert_eq!(one(b"Xabb", 7), "", "the last write may be under way");
 }
 
+/// A log that writes whole pages, or blocks past the page cache, writes its last one again with more in it.
+#[test]
+fn a_log_that_writes_its_last_block_again_keeps_its_promises() {
+    let none = Vec::<String>::new();
+    let log = |again: Vec<Call>| {
+        let record = vec![open(1, "f", CREATE), write(1, 0, b"aa"), fsync(1), print("ok")];
+        rules(&trace(&[], [record, again, vec![fsync(1), print("ok")]].concat()), &wants_durable("ok"))
+    };
+    let at_once = log(vec![write(1, 0, b"aabb")]);
+    for content in [&b"aa"[..], b"aab", b"aa\0\0", b"aabb"] {
+        assert_eq!(kinds(&at_once, Some(content), &at(5)), none, "{content:?}");
+    }
+    assert_eq!(kinds(&at_once, Some(b"a\0bb"), &at(5)), ["durable-after \"ok\" garbage"]);
+    assert_eq!(kinds(&at_once, Some(b"aa"), &at(7)), ["durable-after \"ok\" stale"]);
+    let nothing_new = log(vec![write(1, 0, b"aa"), write(1, 2, b"bb")]);
+    assert_eq!(kinds(&nothing_new, Some(b"aab"), &at(6)), none);
+    let copied =
+        Call::CopyRange { from: trace::Handle(2), from_offset: 1, to: trace::Handle(1), to_offset: 1, length: 3 };
+    let copied = log(vec![open(2, "g", CREATE), write(2, 0, b"Xabb"), copied]);
+    assert_eq!(kinds(&copied, Some(b"aa\0\0"), &at(6)), none);
+    let changed = log(vec![write(1, 0, b"abba")]);
+    assert_eq!(kinds(&changed, Some(b"ab"), &at(5)), ["durable-after \"ok\" wrong-length"], "in place");
+}
+
 /// A database that appends a page and then points to it from its header: while the header's write is under way, none of
 /// it need have reached the disk.
 #[test]
