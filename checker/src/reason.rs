@@ -198,6 +198,7 @@ fn not_atomic(trace: &Trace, kind: Kind, path: &RelPath, begun: usize) -> Option
             Call::Link { from, to } if to == path => watch.vfs.inode_of(from).map(|inode| (inode, to.clone())),
             _ => None,
         };
+        let unchanged = unchanged_up_to(&op.call, &watch.vfs);
         watch.step(index, &op.call);
         // The last op may only have begun. A sync that is over leaves nothing to what was done in place before it.
         if watch.synced_at(index) && index + 1 < begun {
@@ -237,7 +238,11 @@ fn not_atomic(trace: &Trace, kind: Kind, path: &RelPath, begun: usize) -> Option
         }
         let Some(length) = length else { continue };
         let emptied = length > 0 && watch.vfs.length(after) == Some(0);
-        let appended = unchanged_up_to(&op.call) >= length;
+        let appended = unchanged >= length;
+        // Written over with what it held already.
+        if appended && watch.vfs.length(after) == Some(length) {
+            continue;
+        }
         let (text, ops) = match made {
             _ if emptied => (
                 format!(

@@ -257,7 +257,7 @@ impl Rules {
         keep(trace, &needed, &mut all);
         for (path, timeline) in all {
             if let Some(file) = self.files.get_mut(&path) {
-                file.hold(timeline, trace);
+                file.hold(timeline);
             }
         }
         Ok(())
@@ -330,7 +330,7 @@ impl Rules {
             group.judge(|path| look(observation, &self.guide, path), &mut findings);
         }
         for (path, old) in &self.metadata {
-            findings.extend(observation.entries.get(path).and_then(|entry| old.judge(path, entry)));
+            findings.extend(old.judge(path, observation, &self.guide));
         }
         if let Some(names) = &self.names {
             findings.extend(tree::leftovers(names, observation));

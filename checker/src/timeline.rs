@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use trace::{Call, Content, RelPath, State, Target, Trace, Vfs};
+use trace::{Call, Content, Handle, RelPath, State, Target, Trace, Vfs};
 
 /// What a name stood for at one time.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +19,8 @@ pub(crate) struct Step {
     /// The op that touched it; `None` for how it began.
     pub op: Option<usize>,
     pub point: Point,
+    /// The length up to which the op left the bytes as they were.
+    pub unchanged: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -51,9 +53,9 @@ impl Timeline {
     }
 
     /// The ops after `op` that touched it, and what the name stood for then.
-    pub fn after(&self, op: usize) -> impl Iterator<Item = (usize, &Point)> {
+    pub fn after(&self, op: usize) -> impl Iterator<Item = (usize, &Step)> {
         let after = self.steps.partition_point(|step| step.op.is_none_or(|step| step <= op));
-        self.steps[after..].iter().filter_map(|step| Some((step.op?, &step.point)))
+        self.steps[after..].iter().filter_map(|step| Some((step.op?, step)))
     }
 
     /// The content of a chain; empty if it was not kept.
@@ -77,14 +79,12 @@ impl Timeline {
         self.chains.get(chain).map_or(0, |chain| chain.length)
     }
 
-    fn push(&mut self, op: Option<usize>, call: Option<&Call>, path: &RelPath, vfs: &Vfs) {
+    fn push(&mut self, op: Option<usize>, unchanged: u64, path: &RelPath, vfs: &Vfs) {
         let inode = vfs.inode_of(&Target::NoFollow(path.clone()));
         let same = inode.is_some() && inode == self.inode;
         self.inode = inode;
         let point = match (inode.and_then(|inode| vfs.length(inode)), self.steps.last().map(|step| &step.point)) {
-            (Some(length), Some(&Point::Bytes { chain, length: before }))
-                if same && call.is_some_and(|call| unchanged_up_to(call) >= before) =>
-            {
+            (Some(length), Some(&Point::Bytes { chain, length: before })) if same && unchanged >= before => {
                 Point::Bytes { chain, length }
             }
             (Some(length), _) => Point::Bytes { chain: self.chains.len(), length },
@@ -97,21 +97,21 @@ impl Timeline {
             self.chains[chain].end = op;
             self.chains[chain].length = length;
         }
-        self.steps.push(Step { op, point });
+        self.steps.push(Step { op, point, unchanged });
     }
 }
 
 /// The timelines of these names, without contents.
 pub(crate) fn timelines(trace: &Trace, paths: &BTreeSet<RelPath>) -> BTreeMap<RelPath, Timeline> {
     let mut all: BTreeMap<RelPath, Timeline> = paths.iter().map(|path| (path.clone(), Timeline::default())).collect();
-    replay(trace, |op, call, vfs| {
+    replay(trace, |op, unchanged, vfs| {
         let touched: BTreeSet<&RelPath> = match op {
             None => paths.iter().collect(),
             Some(_) => vfs.touched().collect(),
         };
         for path in touched {
             if let Some(timeline) = all.get_mut(path) {
-                timeline.push(op, call, path, vfs);
+                timeline.push(op, unchanged, path, vfs);
             }
         }
     });
@@ -135,21 +135,28 @@ pub(crate) fn keep(trace: &Trace, wanted: &BTreeSet<(RelPath, usize)>, timelines
     });
 }
 
-fn replay(trace: &Trace, mut after: impl FnMut(Option<usize>, Option<&Call>, &Vfs)) {
+fn replay(trace: &Trace, mut after: impl FnMut(Option<usize>, u64, &Vfs)) {
     let mut vfs = Vfs::new(&trace.before);
-    after(None, None, &vfs);
+    after(None, 0, &vfs);
     for (index, op) in trace.ops.iter().enumerate().filter(|(_, op)| op.result >= 0) {
+        let unchanged = unchanged_up_to(&op.call, &vfs);
         if vfs.apply(&op.call).is_ok() {
-            after(Some(index), Some(&op.call), &vfs);
+            after(Some(index), unchanged, &vfs);
         }
     }
 }
 
-/// The length up to which a call that touched a file left its bytes as they were.
-pub(crate) fn unchanged_up_to(call: &Call) -> u64 {
+/// The length up to which a call that touches a file leaves its bytes as they are in `before`.
+pub(crate) fn unchanged_up_to(call: &Call, before: &Vfs) -> u64 {
+    let bytes = |handle: Handle| before.inode_of(&Target::Handle(handle)).and_then(|inode| before.bytes(inode));
     match call {
-        Call::Write { offset, .. } => *offset,
-        Call::CopyRange { to_offset, .. } => *to_offset,
+        Call::Write { handle, offset, data, .. } => same_up_to(bytes(*handle), *offset, data),
+        Call::CopyRange { from, from_offset, to, to_offset, length } => {
+            let source = bytes(*from).unwrap_or_default();
+            let at = |offset: u64| offset.min(source.len() as u64) as usize;
+            let data = &source[at(*from_offset)..at(from_offset.saturating_add(*length))];
+            same_up_to(bytes(*to), *to_offset, data)
+        }
         Call::Truncate { length, .. } => *length,
         // Modes without any but FALLOC_FL_KEEP_SIZE only reserve or extend; all others change bytes from `offset` on.
         Call::Allocate { mode, offset, .. } => {
@@ -163,10 +170,19 @@ pub(crate) fn unchanged_up_to(call: &Call) -> u64 {
     }
 }
 
+/// Where data written at `offset` first differ from the bytes there: a log that writes its last block again only adds to
+/// it. Without an end if they do not.
+fn same_up_to(bytes: Option<&[u8]>, offset: u64, data: &[u8]) -> u64 {
+    let there = usize::try_from(offset).ok().and_then(|offset| bytes?.get(offset..)).unwrap_or_default();
+    match there.iter().zip(data).take_while(|(old, new)| old == new).count() {
+        same if same == data.len() => u64::MAX,
+        same => offset + same as u64,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use trace::Handle;
 
     use super::*;
     use crate::testing::{CREATE, open, rename, trace, unlink, write};
@@ -206,6 +222,9 @@ mod tests {
                     length: length + 1
                 }
             ),
+            (0u32..3, 0u64..12, 0u32..3, 0u64..12, 0u64..6).prop_map(|(from, from_offset, to, to_offset, length)| {
+                Call::CopyRange { from: Handle(from), from_offset, to: Handle(to), to_offset, length }
+            }),
             Just(rename("g", "f")),
             Just(rename("f", "g")),
             Just(unlink("f")),
@@ -216,7 +235,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// However a file is changed, each step is what the model of the calls says.
+        /// However a file is changed, each step is what the model of the calls says, and keeps what it says that it keeps.
         #[test]
         fn every_step_is_what_was_there(calls in proptest::collection::vec(a_call(), 0..25)) {
             let trace = trace(&[("f", b"before")], calls);
@@ -224,8 +243,15 @@ mod tests {
             let timeline = kept(&trace, "f");
             let mut vfs = Vfs::new(&trace.before);
             for (index, op) in trace.ops.iter().enumerate() {
+                let before = vfs.state(&path);
                 let _ = vfs.apply(&op.call);
                 let step = timeline.at(index).unwrap();
+                if let (Some(before), Some(after)) = (before.content(), vfs.state(&path).content())
+                    && step.op == Some(index)
+                {
+                    let unchanged = before.len().min(usize::try_from(step.unchanged).unwrap());
+                    prop_assert_eq!(after.get(..unchanged), before.get(..unchanged));
+                }
                 match (vfs.state(&path), &step.point) {
                     (State::File(content), point) => prop_assert_eq!(timeline.bytes(point), Some(content.as_slice())),
                     (state, point) => prop_assert_eq!(&Point::Other(state), point),

@@ -22,6 +22,7 @@ fn changes(trace: &Trace, path: &RelPath, begun: usize) -> Vec<Change> {
         let before = watch.inode(path);
         let length = before.and_then(|inode| watch.vfs.length(inode));
         let known = before.and_then(|inode| watch.data.get(&inode)).copied().unwrap_or_default();
+        let unchanged = unchanged_up_to(&recorded.call, &watch.vfs);
         watch.step(op, &recorded.call);
         // The last op may only have begun. What a sync that is over made durable keeps its order.
         if watch.synced_at(op) && op + 1 < begun {
@@ -32,8 +33,12 @@ fn changes(trace: &Trace, path: &RelPath, begun: usize) -> Vec<Change> {
             && in_place
             && watch.vfs.touched().any(|touched| touched == path)
         {
+            let appends = unchanged >= length;
             let unsynced = known.written.filter(|_| known.synced.is_none());
-            changes.push(Change { op, appends: unchanged_up_to(&recorded.call) >= length, unsynced });
+            // What was written over with what it held already is no change.
+            if !appends || before.and_then(|inode| watch.vfs.length(inode)) != Some(length) {
+                changes.push(Change { op, appends, unsynced });
+            }
         }
     }
     changes

@@ -183,6 +183,21 @@ fn what_is_missing_for_a_log_and_for_a_history() {
 }
 
 #[test]
+fn a_block_that_is_written_again_is_an_append_if_it_holds_more_and_nothing_if_not() {
+    let both = |last: Vec<Call>| {
+        let calls = [vec![open(1, "f", 1)], last].concat();
+        let start = |hint: String| hint.split(" f").next().unwrap_or_default().to_owned();
+        let torn = hint(calls.clone(), &Invariant::AppendOnly, Kind::TornRecord);
+        (start(torn), start(atomic(Kind::WrongLength, calls)))
+    };
+    let appends = |op| (format!("op {op} (test) appends to"), "op 1 (test) appends to".to_owned());
+    assert_eq!(both(vec![write(1, 0, b"old more")]), appends(1));
+    assert_eq!(both(vec![write(1, 3, b" more"), write(1, 0, b"old more")]), appends(1));
+    assert_eq!(both(vec![write(1, 3, b" more"), write(1, 0, b"old more!")]), appends(2));
+    assert_eq!(both(vec![write(1, 0, b"old")]), ("-".to_owned(), "-".to_owned()));
+}
+
+#[test]
 fn what_is_missing_for_names_and_modes() {
     let temporary = Call::Open { handle: Handle(1), path: "tmp".into(), flags: CREATE, mode: 0o600 };
     let chmod = |path: &str| Call::Chmod { target: Target::Path(path.into()), mode: 0o644 };

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use trace::{RelPath, State, Trace, Version};
+use trace::{RelPath, State, Version};
 
 use super::append::Append;
 use crate::finding::describe_bytes;
 use crate::found::{Allowed, Found, Right};
-use crate::timeline::{Point, Step, Timeline, unchanged_up_to};
+use crate::timeline::{Point, Step, Timeline};
 use crate::{Ack, Finding, Invariant, Kind, Moment, Sizes, describe};
 
 /// One moment at which a promise about a file was made.
@@ -82,12 +82,12 @@ impl FileRules {
     }
 
     /// Takes what the name stood for in the course of the run.
-    pub fn hold(&mut self, timeline: Timeline, trace: &Trace) {
+    pub fn hold(&mut self, timeline: Timeline) {
         for rule in &mut self.durable {
             let give = |op: &usize| {
                 let step = timeline.at(*op)?.clone();
                 let nothing = Point::Other(State::Absent);
-                let is_made = |(later, point): (usize, &Point)| (*point != nothing).then_some(later);
+                let is_made = |(later, step): (usize, &Step)| (step.point != nothing).then_some(later);
                 let made = if step.point == nothing { timeline.after(*op).find_map(is_made) } else { None };
                 // Zeros at the end are of space that was only reserved: to write there is to go on.
                 let written = timeline
@@ -95,9 +95,9 @@ impl FileRules {
                     .map_or(0, |bytes| bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1));
                 let mut grown: Vec<(usize, u64)> = Vec::new();
                 if let Point::Bytes { length, .. } = step.point {
-                    for (later, _) in timeline.after(*op) {
+                    for (later, step) in timeline.after(*op) {
                         let before = grown.last().map(|(_, kept)| *kept);
-                        let kept = before.unwrap_or(length).min(unchanged_up_to(&trace.ops[later].call));
+                        let kept = before.unwrap_or(length).min(step.unchanged);
                         if kept < written {
                             break;
                         }
@@ -192,15 +192,15 @@ impl FileRules {
     fn keeps(&self, given: &Given, found: &Found<'_>, moment: &Moment) -> bool {
         // Ops are replayed one after another: the one after the last that ended may have begun, none behind it.
         let begun = |op: usize| op <= moment.ended_latest;
-        let later = |op: Option<usize>| op.is_some_and(|op| op > given.op && begun(op));
+        let later = |op: usize| op > given.op && begun(op);
         let same = |version: &Version| match (&version.state, found) {
             (State::File(content), _) => found.is_file(content),
             (state, Found::Other(found)) => state == found,
             _ => false,
         };
         if self.is(found, &given.step.point)
-            || self.versions.iter().any(|version| later(version.from_op) && same(version))
-            || self.promised().any(|step| later(step.op) && self.is(found, &step.point))
+            || self.versions.iter().any(|it| it.from_op.iter().chain(&it.again).any(|op| later(*op)) && same(it))
+            || self.promised().any(|step| step.op.is_some_and(later) && self.is(found, &step.point))
         {
             return true;
         }

@@ -188,6 +188,30 @@ fn a_log_that_grows_keeps_its_promises() {
     assert_eq!(one(b"Xabb", 7), "", "the last write may be under way");
 }
 
+/// A log that writes whole pages, or blocks past the page cache, writes its last one again with more in it.
+#[test]
+fn a_log_that_writes_its_last_block_again_keeps_its_promises() {
+    let none = Vec::<String>::new();
+    let log = |again: Vec<Call>| {
+        let record = vec![open(1, "f", CREATE), write(1, 0, b"aa"), fsync(1), print("ok")];
+        rules(&trace(&[], [record, again, vec![fsync(1), print("ok")]].concat()), &wants_durable("ok"))
+    };
+    let at_once = log(vec![write(1, 0, b"aabb")]);
+    for content in [&b"aa"[..], b"aab", b"aa\0\0", b"aabb"] {
+        assert_eq!(kinds(&at_once, Some(content), &at(5)), none, "{content:?}");
+    }
+    assert_eq!(kinds(&at_once, Some(b"a\0bb"), &at(5)), ["durable-after \"ok\" garbage"]);
+    assert_eq!(kinds(&at_once, Some(b"aa"), &at(7)), ["durable-after \"ok\" stale"]);
+    let nothing_new = log(vec![write(1, 0, b"aa"), write(1, 2, b"bb")]);
+    assert_eq!(kinds(&nothing_new, Some(b"aab"), &at(6)), none);
+    let copied =
+        Call::CopyRange { from: trace::Handle(2), from_offset: 1, to: trace::Handle(1), to_offset: 1, length: 3 };
+    let copied = log(vec![open(2, "g", CREATE), write(2, 0, b"Xabb"), copied]);
+    assert_eq!(kinds(&copied, Some(b"aa\0\0"), &at(6)), none);
+    let changed = log(vec![write(1, 0, b"abba")]);
+    assert_eq!(kinds(&changed, Some(b"ab"), &at(5)), ["durable-after \"ok\" wrong-length"], "in place");
+}
+
 /// A database that appends a page and then points to it from its header: while the header's write is under way, none of
 /// it need have reached the disk.
 #[test]
@@ -225,6 +249,24 @@ fn what_is_made_after_a_promise_was_not_promised() {
         assert_eq!(kinds(&again, content, &at(3)), none, "{content:?}");
     }
     assert_eq!(kinds(&again, Some(b"old"), &at(3)), ["durable-after \"ok\" stale"]);
+}
+
+#[test]
+fn what_is_complete_again_is_later_than_a_promise_in_between() {
+    let record = || vec![open(1, "f", CREATE), write(1, 0, b"J"), fsync(1), unlink("f"), print("ok")];
+    let journal = trace(&[], [record(), record(), vec![exit()]].concat());
+    let durable = Wanted::DurableAfter { ack: Ack::Text("ok".into()), path: Some("f".into()) };
+    let journal = rules(&journal, &[durable]);
+    let none = Vec::<String>::new();
+    assert_eq!(kinds(&journal, Some(b"J"), &at(5)), ["durable-after \"ok\" stale"]);
+    for ended in 6..=8 {
+        assert_eq!(kinds(&journal, Some(b"J"), &at(ended)), none, "{ended}");
+    }
+    assert_eq!(kinds(&journal, Some(b"J"), &at(10)), ["durable-after \"ok\" stale"]);
+    let there_and_back = [open(1, "f", 1), write(1, 0, b"P"), print("ok"), write(1, 0, b"J")].to_vec();
+    let there_and_back = rules(&trace(&[("f", b"J")], [there_and_back, save("N")].concat()), &wants_durable("ok"));
+    assert_eq!(kinds(&there_and_back, Some(b"J"), &at(2)), none, "nothing is promised yet");
+    assert_eq!(kinds(&there_and_back, Some(b"J"), &at(4)), none);
 }
 
 /// A log that writes into space which it has reserved.
@@ -560,6 +602,31 @@ fn mode_and_owner_stay_where_the_file_exists() {
     trace.before.0.get_mut(&"f".into()).unwrap().gid = 5;
     let foreign = rules(&trace, &[Wanted::MetadataPreserved { path: "f".into() }]);
     assert_eq!(judge(&foreign, 0o644, 1000, 0), "metadata-changed: group 0, where it was 5");
+}
+
+#[test]
+fn metadata_that_cannot_be_looked_at_is_not_preserved() {
+    let trace = trace(&[("d/f", b"old")], vec![open(1, "d/f", TRUNCATE)]);
+    let rules = rules(&trace, &[Wanted::MetadataPreserved { path: "d/f".into() }]);
+    let judge = |entries: Vec<(&str, EntryKind)>| {
+        let entries = entries.into_iter().map(|(path, kind)| (path.into(), kind)).collect();
+        let findings = rules.judge(&observation(entries), &NEVER);
+        assert!(findings.iter().all(|finding| finding.fails));
+        let text = |it: &Finding| format!("{} {}: {}", it.invariant, it.kind, it.observed);
+        findings.iter().map(text).collect::<Vec<_>>().join("; ")
+    };
+    let directory = |error| ("d", EntryKind::Directory { error });
+    assert_eq!(
+        judge(vec![directory(None), ("d/f", EntryKind::Unreadable { errno: 117 })]),
+        "metadata-preserved read-error: the name is listed, but stat fails (errno 117, EUCLEAN, a damaged structure)"
+    );
+    assert_eq!(
+        judge(vec![directory(Some(74))]),
+        "metadata-preserved read-error: the directory d above it cannot be read (errno 74, EBADMSG, a bad checksum)"
+    );
+    let failed = EntryKind::File { size: 3, seen: Seen::Failed { candidates: vec![], offset: 0, errno: 5 } };
+    assert_eq!(judge(vec![directory(None), ("d/f", failed)]), "", "its data are for others to judge");
+    assert_eq!(judge(vec![directory(None)]), "");
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use trace::{History, RelPath, State, Trace};
 
-use crate::found::{Found, Right};
-use crate::{Entry, EntryKind, Finding, Invariant, Kind, Observation};
+use crate::found::{Found, Right, look};
+use crate::{EntryKind, Finding, Guide, Invariant, Kind, Observation};
 
 /// Files that belong together: all as before the run, or all as after it.
 #[derive(Clone, Debug)]
@@ -91,10 +91,18 @@ impl Metadata {
         Some(Self { mode: node.mode, owner: (node.uid, node.gid), maker })
     }
 
-    pub fn judge(&self, path: &RelPath, entry: &Entry) -> Option<Finding> {
-        if matches!(entry.kind, EntryKind::Unreadable { .. }) {
-            return None;
-        }
+    pub fn judge(&self, path: &RelPath, observation: &Observation, guide: &Guide) -> Option<Finding> {
+        let finding = |kind, observed| {
+            Some(Finding { invariant: Invariant::MetadataPreserved, kind, path: path.clone(), observed, fails: true })
+        };
+        let entry = match observation.entries.get(path) {
+            // Also where its data cannot be read.
+            Some(entry) if !matches!(entry.kind, EntryKind::Unreadable { .. }) => entry,
+            _ => match look(observation, guide, path) {
+                Found::Unreadable(why) => return finding(Kind::ReadError, why),
+                _ => return None,
+            },
+        };
         let same = |found: u32, old: u32, maker: u32| found == old || (found == 0 && old == maker);
         let mut observed = Vec::new();
         if entry.mode != self.mode {
@@ -107,13 +115,7 @@ impl Metadata {
                 observed.push(format!("{what} {found}, where it was {old}"));
             }
         }
-        (!observed.is_empty()).then(|| Finding {
-            invariant: Invariant::MetadataPreserved,
-            kind: Kind::MetadataChanged,
-            path: path.clone(),
-            observed: observed.join("; "),
-            fails: true,
-        })
+        if observed.is_empty() { None } else { finding(Kind::MetadataChanged, observed.join("; ")) }
     }
 }
 

@@ -40,6 +40,8 @@ pub struct Version {
     /// The op that completed it: the rename that put it there, or the last write that changed it. `None` for the initial
     /// one.
     pub from_op: Option<usize>,
+    /// The later ops that completed it again, with no other version in between.
+    pub again: Vec<usize>,
 }
 
 /// The versions of every name in a run, and which files were dirty when.
@@ -47,7 +49,8 @@ pub struct Version {
 /// A version is what the name stood for before the run, and what it stood for just before (a) its binding ended (unlink,
 /// rename away, rename over it, exchange), (b) its file was truncated to nothing although it held something, or (c) the
 /// run ended. That the name is absent is a version only before and after the run: a program that unlinks the old file
-/// before it renames the new one into place means no absent file. Equal neighbours are one version, the earlier.
+/// before it renames the new one into place means no absent file. Equal neighbours are one version, the earlier, which
+/// keeps the ops of the others.
 #[derive(Clone, Debug)]
 pub struct History {
     versions: BTreeMap<RelPath, Vec<Version>>,
@@ -61,7 +64,7 @@ impl History {
         let mut vfs = Vfs::new(&trace.before);
         let mut history = Self { versions: BTreeMap::new(), touched: BTreeSet::new(), dirty: Vec::new() };
         for path in trace.before.0.keys() {
-            let initial = Version { state: vfs.state(path), from_op: None };
+            let initial = Version { state: vfs.state(path), from_op: None, again: Vec::new() };
             history.versions.insert(path.clone(), vec![initial]);
         }
         // For each name that was touched: the op from which on it stands for what it does.
@@ -79,7 +82,7 @@ impl History {
                     match event {
                         Event::Ended(path, state) => {
                             let from_op = since.get(&path).copied();
-                            history.add(path, Version { state, from_op });
+                            history.add(path, state, from_op);
                         }
                         Event::Touched(path) => {
                             history.entry(&path);
@@ -98,21 +101,22 @@ impl History {
         }
         let paths: Vec<RelPath> = history.versions.keys().cloned().collect();
         for path in paths {
-            let last = Version { state: vfs.state(&path), from_op: since.get(&path).copied() };
-            history.add(path, last);
+            let (last, from_op) = (vfs.state(&path), since.get(&path).copied());
+            history.add(path, last, from_op);
         }
         history
     }
 
     fn entry(&mut self, path: &RelPath) -> &mut Vec<Version> {
-        let absent = Version { state: State::Absent, from_op: None };
+        let absent = Version { state: State::Absent, from_op: None, again: Vec::new() };
         self.versions.entry(path.clone()).or_insert_with(|| vec![absent])
     }
 
-    fn add(&mut self, path: RelPath, version: Version) {
+    fn add(&mut self, path: RelPath, state: State, from_op: Option<usize>) {
         let versions = self.entry(&path);
-        if versions.last().is_none_or(|last| last.state != version.state) {
-            versions.push(version);
+        match versions.last_mut() {
+            Some(last) if last.state == state => last.again.extend(from_op.filter(|op| Some(*op) > last.from_op)),
+            _ => versions.push(Version { state, from_op, again: Vec::new() }),
         }
     }
 

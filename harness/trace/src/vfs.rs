@@ -249,12 +249,17 @@ impl Vfs {
         })
     }
 
-    /// The length of a regular file in bytes.
-    pub fn length(&self, inode: u64) -> Option<u64> {
+    /// The bytes of a regular file.
+    pub fn bytes(&self, inode: u64) -> Option<&[u8]> {
         match &self.inodes.get(&inode)?.body {
-            Body::File(content) => Some(content.len() as u64),
+            Body::File(content) => Some(content),
             _ => None,
         }
+    }
+
+    /// The length of a regular file in bytes.
+    pub fn length(&self, inode: u64) -> Option<u64> {
+        self.bytes(inode).map(|bytes| bytes.len() as u64)
     }
 
     /// Whether writes through `handle` are durable when they return (`O_DSYNC`, `O_SYNC`).

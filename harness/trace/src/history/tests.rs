@@ -24,7 +24,7 @@ fn rename(from: &str, to: &str) -> Call {
 const CREATE: u32 = 0o101;
 const TRUNCATE: u32 = 0o1101;
 
-/// Each version as `from_op:content`.
+/// Each version as `from_op:content`, with the ops that completed it again.
 fn versions(history: &History, path: &str) -> Vec<String> {
     let show = |version: &Version| {
         let state = match &version.state {
@@ -32,7 +32,8 @@ fn versions(history: &History, path: &str) -> Vec<String> {
             State::File(content) => String::from_utf8_lossy(content).into_owned(),
             other => format!("{other:?}"),
         };
-        version.from_op.map_or(format!("-:{state}"), |op| format!("{op}:{state}"))
+        let again: String = version.again.iter().map(|op| format!(" again {op}")).collect();
+        version.from_op.map_or(format!("-:{state}"), |op| format!("{op}:{state}")) + &again
     };
     history.versions(&path.into()).iter().map(show).collect()
 }
@@ -61,7 +62,7 @@ fn a_version_that_is_written_again_is_as_old_as_it_was() {
     let history = History::new(&trace(tree(&[("f", b"one"), ("g", b"g")]), calls));
     assert_eq!(versions(&history, "f"), ["-:one", "1:two"]);
     let same = History::new(&trace(tree(&[("f", b"one")]), vec![open(1, "f", 0o2), write(1, 0, "one")]));
-    assert_eq!(versions(&same, "f"), ["-:one"]);
+    assert_eq!(versions(&same, "f"), ["-:one again 1"]);
     assert_eq!(same.changed(), ["f".into()], "a crash can still take it away");
 }
 
@@ -133,7 +134,7 @@ fn symbolic_links_have_versions_too() {
 #[test]
 fn what_was_rewritten_with_the_same_content_counts_as_changed() {
     let history = History::new(&trace(tree(&[("f", b"a")]), vec![open(1, "f", TRUNCATE), write(1, 0, "a")]));
-    assert_eq!(versions(&history, "f"), ["-:a"]);
+    assert_eq!(versions(&history, "f"), ["-:a again 1"]);
     assert_eq!(history.changed(), ["f".into()]);
 }
 
