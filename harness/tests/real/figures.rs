@@ -63,6 +63,11 @@ async fn savers() {
         ("durable_replace", "ext4:noauto_da_alloc", HOLDS, Yes),
         ("durable_replace", "xfs", HOLDS, Yes),
         ("durable_replace", "btrfs", HOLDS, Yes),
+        // The fsync of the directory overtakes the writeback that the rename has started.
+        ("durable_replace_no_fsync", "ext4", &[ZeroFilled], No),
+        ("durable_replace_no_fsync", "ext4:noauto_da_alloc", &[Empty, WrongLength, ZeroFilled], No),
+        ("durable_replace_no_fsync", "xfs", &[Empty, WrongLength, ZeroFilled], No),
+        ("durable_replace_no_fsync", "btrfs", &[Empty], No),
     ])
     .await;
 }
