@@ -121,7 +121,7 @@ pub fn process_crash(subject: &Subject, stop: &AtomicBool) -> Option<ProcessRepo
         return None;
     }
     let failure = walked.err().map(|(op, why)| format!("op {op} cannot be followed: {why}")).or(unchecked);
-    let (violations, limits) = (found.into_values().collect(), trace.limits.clone());
+    let (violations, limits) = (found.into_values().collect(), subject.limits().to_vec());
     Some(ProcessReport { workload: name.clone(), states, violations, limits, failure, notes: notes_on(subject) })
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use checker::{Guide, RuleError, Rules, Wanted};
 use record::{RecordError, RecordSpec};
-use trace::{Ended, History, Limit, Trace};
+use trace::{Ended, History, Limit, Trace, cleared_set_ids};
 use workload::Workload;
 
 use crate::check::{CheckError, Checker, LARGEST_FILE};
@@ -98,6 +98,8 @@ pub struct Subject {
     pub wanted: Vec<Wanted>,
     /// What it did.
     pub trace: Trace,
+    /// What cannot be judged.
+    limits: Vec<Limit>,
     /// What its files went through.
     pub history: History,
     /// What must hold.
@@ -153,6 +155,12 @@ impl Subject {
         if checker.is_some() {
             rules.read_all_up_to(LARGEST_FILE);
         }
+        let mut limits = trace.limits.clone();
+        for wanted in &wanted {
+            if let Wanted::MetadataPreserved { path } = wanted {
+                limits.extend(cleared_set_ids(&trace, path));
+            }
+        }
         Ok(Self {
             name,
             wanted,
@@ -162,6 +170,7 @@ impl Subject {
             all_schedules: schedule_count(&trace, &history, bounds.injections),
             labels: Labels::new(&history),
             trace,
+            limits,
             history,
             rules,
             checker,
@@ -173,9 +182,9 @@ impl Subject {
         crate::mkfs::disk_size(data_of(&self.trace))
     }
 
-    /// What the recorder could not follow.
+    /// What the recorder could not follow, and what no guest can show of what is wanted.
     pub fn limits(&self) -> &[Limit] {
-        &self.trace.limits
+        &self.limits
     }
 }
 

@@ -116,6 +116,19 @@ fn a_group_that_the_program_sets_is_preserved() {
 }
 
 #[test]
+fn set_id_bits_that_the_kernel_clears_are_no_pass() {
+    let mut trace = trace_of(vec![open(0, "config", 1), write(0, 0, b"new"), Call::Exit { status: 0 }]);
+    trace.before.0.get_mut(&"config".into()).unwrap().mode = 0o4755;
+    trace.after = trace.before.clone();
+    trace.after.0.get_mut(&"config".into()).unwrap().mode = 0o755;
+    let judge = |wanted| judge_unless(false, trace.clone(), vec![wanted]).unwrap();
+    let preserved = judge(Wanted::MetadataPreserved { path: "config".into() });
+    assert_eq!((preserved.verdict(), preserved.limits.len()), (Verdict::Invalid, 1));
+    let other = judge(Wanted::PrefixOfHistory { path: "config".into() });
+    assert_eq!((other.verdict(), other.limits.len(), other.notes.len()), (Verdict::Pass, 0, 1));
+}
+
+#[test]
 fn a_copy_is_cut_like_a_write() {
     let source: Vec<u8> = (0..9_100u32).map(|byte| (byte % 251) as u8).collect();
     let copy = Call::CopyRange { from: Handle(0), from_offset: 100, to: Handle(1), to_offset: 0, length: 9_000 };

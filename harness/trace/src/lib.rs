@@ -25,5 +25,5 @@ pub use history::{History, State, Version};
 pub use number::thousands;
 pub use path::RelPath;
 pub use tree::{Content, Kind, Node, Tree};
-pub use unexplained::unexplained;
+pub use unexplained::{cleared_set_ids, unexplained};
 pub use vfs::{Divergence, Vfs, Why};

@@ -7,6 +7,8 @@ use crate::{Kind, Limit, Node, RelPath, Trace, Tree, Vfs};
 /// The bits of `st_mode` that are compared. The kernel drops set-uid and set-gid on writes and chown by itself, and
 /// a set-gid directory hands its bit on: that is no sign of anyone else.
 const COMPARED_MODE: u32 = 0o1777;
+/// Those that are not: [`cleared_set_ids`] looks at them where they matter.
+const SET_IDS: u32 = 0o6000;
 
 /// Replays the ops on `before` and compares with `after`: one [`Limit`] for each call that cannot be applied and for each
 /// path that differs (kind, content, permissions, owner where known, `user.*` attributes, hard links).
@@ -39,6 +41,27 @@ pub fn unexplained(trace: &Trace) -> Vec<Limit> {
         }
     }
     limits
+}
+
+/// Why nobody can say of the file at `path` whether its mode is preserved, if so: the kernel took set-ID bits from it by
+/// itself. It does so when data are changed without privileges. A guest replays as root, which keeps them, and so does
+/// [`Vfs`].
+pub fn cleared_set_ids(trace: &Trace, path: &RelPath) -> Option<Limit> {
+    let limit = |call: &str, detail| Some(Limit { call: call.to_owned(), detail, count: 1 });
+    // The directory was made for the run, by who runs the command.
+    let by_root = trace.before.0.get(&RelPath::root()).is_none_or(|root| root.uid == 0);
+    let mut vfs = Vfs::new(&trace.before);
+    for op in trace.ops.iter().filter(|op| op.result >= 0) {
+        if vfs.apply(&op.call).is_ok() && !by_root && vfs.may_lack_set_ids(path) {
+            let detail = format!("{path} lost set-ID bits when its data were changed, and would keep them in a guest");
+            return limit(&op.syscall, detail);
+        }
+    }
+    let (model, found) = (vfs.tree().0.get(path)?.mode, trace.after.0.get(path)?.mode);
+    if (model ^ found) & SET_IDS == 0 {
+        return None;
+    }
+    limit("set-ID bits", format!("{path} has mode {found:04o} after the run, {model:04o} by the recorded calls"))
 }
 
 /// For each path, the first path of its inode.
@@ -120,6 +143,38 @@ mod tests {
         let mut trace = trace();
         trace.ops.push(crate::Op { result: -5, ..op(Call::Unlink { path: "g".into() }) });
         assert_eq!(details(&trace), Vec::<String>::new());
+    }
+
+    /// What is told of f, which had set-ID bits before, where `calls` leave it with `mode`.
+    fn cleared(maker: u32, calls: Vec<Call>, mode: u32) -> Option<String> {
+        let mut trace = trace();
+        trace.ops = calls.into_iter().map(op).collect();
+        trace.before.0.get_mut(&RelPath::root()).unwrap().uid = maker;
+        trace.before.0.get_mut(&RelPath::from("f")).unwrap().mode = 0o4755;
+        trace.after.0.get_mut(&RelPath::from("f")).unwrap().mode = mode;
+        cleared_set_ids(&trace, &"f".into()).map(|limit| limit.to_string())
+    }
+
+    #[test]
+    fn set_id_bits_that_the_kernel_clears_are_told() {
+        let write = |path: &str| {
+            let open = Call::Open { handle: Handle(1), path: path.into(), flags: 0o101, mode: 0o755 };
+            vec![open, Call::Write { handle: Handle(1), offset: 0, data: Arc::new(b"new".to_vec()), flags: 0 }]
+        };
+        let chmod = |mode| vec![Call::Chmod { target: Target::Handle(Handle(1)), mode }];
+        let rename = || vec![Call::Rename { from: "tmp".into(), to: "f".into(), flags: 0 }];
+        let lost = "test, f lost set-ID bits when its data were changed, and would keep them in a guest";
+        assert_eq!(cleared(1000, write("f"), 0o755).unwrap(), lost);
+        let restored = [write("f"), chmod(0o4755)].concat();
+        assert_eq!(cleared(1000, restored, 0o4755).unwrap(), lost, "a crash can come before the chmod");
+        let early = [write("tmp"), chmod(0o4755), write("tmp"), rename(), chmod(0o4755)].concat();
+        assert_eq!(cleared(1000, early, 0o4755).unwrap(), lost);
+        let late = [write("tmp"), chmod(0o4755), rename()].concat();
+        assert_eq!(cleared(1000, late, 0o4755), None);
+        let differs = "set-ID bits, f has mode 0755 after the run, 4755 by the recorded calls";
+        assert_eq!(cleared(0, write("f"), 0o755).unwrap(), differs);
+        assert_eq!(cleared(0, write("f"), 0o4755), None, "root keeps them");
+        assert_eq!(cleared(0, [write("f"), chmod(0o755)].concat(), 0o755), None, "a guest shows that, too");
     }
 
     #[test]

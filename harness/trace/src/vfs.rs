@@ -134,6 +134,8 @@ struct Inode {
     names: BTreeSet<(u64, Vec<u8>)>,
     /// Open handles on it.
     open: u32,
+    /// Its data were changed since its mode was last set.
+    data_changed: bool,
     /// Made by `O_TMPFILE` without `O_EXCL`: may be linked although it has no name (open(2)).
     linkable: bool,
 }
@@ -305,6 +307,13 @@ impl Vfs {
         id.map_or((None, None), |id| self.inodes[&id].owner)
     }
 
+    /// Whether the kernel took set-ID bits from the file at `path`, if those who changed its data had no privileges
+    /// (`file_remove_privs` in fs/inode.c). They are kept here.
+    pub(crate) fn may_lack_set_ids(&self, path: &RelPath) -> bool {
+        let id = self.inode_of(&Target::NoFollow(path.clone()));
+        id.map(|id| &self.inodes[&id]).is_some_and(|node| node.data_changed && set_ids(node.mode) != 0)
+    }
+
     fn try_apply(&mut self, call: &Call) -> Result<(), Why> {
         match call {
             Call::Open { handle, path, flags, mode } => self.open(*handle, path, *flags, *mode),
@@ -369,7 +378,8 @@ impl Vfs {
             }
             Call::Chmod { target, mode } => {
                 let id = self.target(target)?;
-                self.node(id).mode = mode & 0o7777;
+                let node = self.node(id);
+                (node.mode, node.data_changed) = (mode & 0o7777, false);
                 Ok(())
             }
             Call::Chown { target, uid, gid } => {
@@ -475,6 +485,7 @@ impl Vfs {
             return Ok(());
         }
         let end = offset.checked_add(data.len() as u64).filter(|end| *end <= MAX_FILE).ok_or(Why::TooLarge)? as usize;
+        self.node(id).data_changed = true;
         if self.content(id)?.get(offset as usize..end) == Some(data) {
             let rewritten = self.names(id).into_iter().map(Event::Rewritten);
             self.events.extend(rewritten);
@@ -498,6 +509,7 @@ impl Vfs {
         if length > MAX_FILE {
             return Err(Why::TooLarge);
         }
+        self.node(id).data_changed = true;
         if length == old {
             return Ok(());
         }
@@ -547,6 +559,7 @@ impl Vfs {
             }
             Arc::make_mut(&mut new).resize(end as usize, 0);
         }
+        self.node(id).data_changed = true;
         if new.len() as u64 != size || mode & (zeroes | fl::COLLAPSE_RANGE | fl::INSERT_RANGE) != 0 {
             self.node(id).body = Body::File(new);
             self.changed(id);
@@ -839,7 +852,16 @@ impl Vfs {
 }
 
 fn inode(body: Body, mode: u32) -> Inode {
-    Inode { body, mode, owner: (None, None), xattrs: BTreeMap::new(), names: BTreeSet::new(), open: 0, linkable: false }
+    Inode {
+        body,
+        mode,
+        owner: (None, None),
+        xattrs: BTreeMap::new(),
+        names: BTreeSet::new(),
+        open: 0,
+        data_changed: false,
+        linkable: false,
+    }
 }
 
 /// The set-ID bits that a change of owner takes from a file with this mode, and so does a change of its data without
