@@ -205,19 +205,24 @@ impl FileRules {
             return true;
         }
         let Found::File { size, bytes } = found else { return false };
+        // What was there before can look like what was written since.
+        let is_new = || {
+            let known = self.versions.iter().any(same) || self.promised().any(|step| self.is(found, &step.point));
+            !known || self.can_be_new(given, &bytes.get(0, bytes.len()), moment)
+        };
         // Nothing was promised of a file that was made since, unless that it is gone: then it must not be an older one.
         if given.made.is_some_and(begun) {
-            return !self.versions.iter().any(same) && !self.promised().any(|step| self.is(found, &step.point));
+            return is_new();
         }
         // A file that has grown since keeps the promise as long as it begins with what was promised, also where what
         // came after that may have begun: none of it need have reached the disk.
         let grown = given.grown.iter().rev().find(|(op, _)| begun(*op));
-        let (Some((_, kept)), Some(promised)) = (grown, self.timeline.bytes(&given.step.point)) else { return false };
-        // What was there before may begin with it too.
-        let known = || self.versions.iter().any(same) || self.promised().any(|step| self.is(found, &step.point));
-        *size >= promised.len() as u64
-            && bytes.starts_with(&promised[..*kept as usize])
-            && (!known() || self.can_be_new(given, &bytes.get(0, bytes.len()), moment))
+        match (grown, self.timeline.bytes(&given.step.point)) {
+            (Some((_, kept)), Some(promised)) => {
+                *size >= promised.len() as u64 && bytes.starts_with(&promised[..*kept as usize]) && is_new()
+            }
+            _ => false,
+        }
     }
 
     /// Whether a file can hold this after a promise without anything from before it: each byte was promised, has been

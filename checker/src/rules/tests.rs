@@ -292,6 +292,22 @@ fn what_is_made_after_a_promise_was_not_promised() {
     assert_eq!(kinds(&again, Some(b"old"), &at(3)), ["durable-after \"ok\" stale"]);
 }
 
+/// The journal of each transaction may begin like that of the one before.
+#[test]
+fn what_is_made_after_a_promise_may_begin_like_the_old() {
+    let (none, stale) = (Vec::<String>::new(), ["durable-after \"ok\" stale"]);
+    let removed = |new: Vec<Call>| {
+        let calls = [vec![unlink("f"), print("ok")], new].concat();
+        rules(&trace(&[("f", b"old")], calls), &wants_durable("ok"))
+    };
+    let journal = removed(vec![open(1, "f", CREATE), write(1, 0, b"older")]);
+    assert_eq!(kinds(&journal, Some(b"old"), &at(2)), stale);
+    assert_eq!(kinds(&journal, Some(b"old"), &at(3)), none);
+    let renamed = |data| removed(vec![open(1, "tmp", CREATE), write(1, 0, data), rename("tmp", "f")]);
+    assert_eq!(kinds(&renamed(b"older"), Some(b"old"), &at(4)), none);
+    assert_eq!(kinds(&renamed(b"newer"), Some(b"old"), &at(4)), stale);
+}
+
 #[test]
 fn what_is_complete_again_is_later_than_a_promise_in_between() {
     let record = || vec![open(1, "f", CREATE), write(1, 0, b"J"), fsync(1), unlink("f"), print("ok")];
