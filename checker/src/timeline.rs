@@ -19,8 +19,28 @@ pub(crate) struct Step {
     /// The op that touched it; `None` for how it began.
     pub op: Option<usize>,
     pub point: Point,
-    /// The length up to which the op left the bytes as they were.
+    pub change: Change,
+}
+
+/// What an op does to the bytes of the file that it touches.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Change {
+    /// The length up to which they stay as they are.
     pub unchanged: u64,
+    /// Where it writes what, apart from zeros; `None` if that is not known.
+    pub written: Option<(u64, Content)>,
+}
+
+impl Change {
+    fn of(call: &Call, before: &Vfs) -> Self {
+        let written = match call {
+            Call::Write { offset, data, .. } => Some((*offset, data.clone())),
+            // FALLOC_FL_COLLAPSE_RANGE and FALLOC_FL_INSERT_RANGE move what is there; other modes leave zeros at most.
+            Call::Allocate { mode, .. } if mode & 0x28 == 0 => Some((0, Content::default())),
+            _ => None,
+        };
+        Self { unchanged: unchanged_up_to(call, before), written }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -79,12 +99,12 @@ impl Timeline {
         self.chains.get(chain).map_or(0, |chain| chain.length)
     }
 
-    fn push(&mut self, op: Option<usize>, unchanged: u64, path: &RelPath, vfs: &Vfs) {
+    fn push(&mut self, op: Option<usize>, change: Change, path: &RelPath, vfs: &Vfs) {
         let inode = vfs.inode_of(&Target::NoFollow(path.clone()));
         let same = inode.is_some() && inode == self.inode;
         self.inode = inode;
         let point = match (inode.and_then(|inode| vfs.length(inode)), self.steps.last().map(|step| &step.point)) {
-            (Some(length), Some(&Point::Bytes { chain, length: before })) if same && unchanged >= before => {
+            (Some(length), Some(&Point::Bytes { chain, length: before })) if same && change.unchanged >= before => {
                 Point::Bytes { chain, length }
             }
             (Some(length), _) => Point::Bytes { chain: self.chains.len(), length },
@@ -97,21 +117,21 @@ impl Timeline {
             self.chains[chain].end = op;
             self.chains[chain].length = length;
         }
-        self.steps.push(Step { op, point, unchanged });
+        self.steps.push(Step { op, point, change });
     }
 }
 
 /// The timelines of these names, without contents.
 pub(crate) fn timelines(trace: &Trace, paths: &BTreeSet<RelPath>) -> BTreeMap<RelPath, Timeline> {
     let mut all: BTreeMap<RelPath, Timeline> = paths.iter().map(|path| (path.clone(), Timeline::default())).collect();
-    replay(trace, |op, unchanged, vfs| {
+    replay(trace, |op, change, vfs| {
         let touched: BTreeSet<&RelPath> = match op {
             None => paths.iter().collect(),
             Some(_) => vfs.touched().collect(),
         };
         for path in touched {
             if let Some(timeline) = all.get_mut(path) {
-                timeline.push(op, unchanged, path, vfs);
+                timeline.push(op, change.clone(), path, vfs);
             }
         }
     });
@@ -135,13 +155,13 @@ pub(crate) fn keep(trace: &Trace, wanted: &BTreeSet<(RelPath, usize)>, timelines
     });
 }
 
-fn replay(trace: &Trace, mut after: impl FnMut(Option<usize>, u64, &Vfs)) {
+fn replay(trace: &Trace, mut after: impl FnMut(Option<usize>, &Change, &Vfs)) {
     let mut vfs = Vfs::new(&trace.before);
-    after(None, 0, &vfs);
+    after(None, &Change::default(), &vfs);
     for (index, op) in trace.ops.iter().enumerate().filter(|(_, op)| op.result >= 0) {
-        let unchanged = unchanged_up_to(&op.call, &vfs);
+        let change = Change::of(&op.call, &vfs);
         if vfs.apply(&op.call).is_ok() {
-            after(Some(index), unchanged, &vfs);
+            after(Some(index), &change, &vfs);
         }
     }
 }
@@ -249,7 +269,7 @@ mod tests {
                 if let (Some(before), Some(after)) = (before.content(), vfs.state(&path).content())
                     && step.op == Some(index)
                 {
-                    let unchanged = before.len().min(usize::try_from(step.unchanged).unwrap());
+                    let unchanged = before.len().min(usize::try_from(step.change.unchanged).unwrap());
                     prop_assert_eq!(after.get(..unchanged), before.get(..unchanged));
                 }
                 match (vfs.state(&path), &step.point) {

@@ -97,7 +97,7 @@ impl FileRules {
                 if let Point::Bytes { length, .. } = step.point {
                     for (later, step) in timeline.after(*op) {
                         let before = grown.last().map(|(_, kept)| *kept);
-                        let kept = before.unwrap_or(length).min(step.unchanged);
+                        let kept = before.unwrap_or(length).min(step.change.unchanged);
                         if kept < written {
                             break;
                         }
@@ -199,24 +199,58 @@ impl FileRules {
             _ => false,
         };
         if self.is(found, &given.step.point)
-            || self.versions.iter().any(|it| it.from_op.iter().chain(&it.again).any(|op| later(*op)) && same(it))
+            || self.versions.iter().any(|version| version.ops().any(later) && same(version))
             || self.promised().any(|step| step.op.is_some_and(later) && self.is(found, &step.point))
         {
             return true;
         }
         let Found::File { size, bytes } = found else { return false };
+        // What was there before can look like what was written since.
+        let is_new = || {
+            let known = self.versions.iter().any(same) || self.promised().any(|step| self.is(found, &step.point));
+            !known || self.can_be_new(given, &bytes.get(0, bytes.len()), moment)
+        };
         // Nothing was promised of a file that was made since, unless that it is gone: then it must not be an older one.
         if given.made.is_some_and(begun) {
-            return !self.versions.iter().any(same) && !self.promised().any(|step| self.is(found, &step.point));
+            return is_new();
         }
         // A file that has grown since keeps the promise as long as it begins with what was promised, also where what
         // came after that may have begun: none of it need have reached the disk.
         let grown = given.grown.iter().rev().find(|(op, _)| begun(*op));
         match (grown, self.timeline.bytes(&given.step.point)) {
             (Some((_, kept)), Some(promised)) => {
-                *size >= promised.len() as u64 && bytes.starts_with(&promised[..*kept as usize])
+                *size >= promised.len() as u64 && bytes.starts_with(&promised[..*kept as usize]) && is_new()
             }
             _ => false,
         }
+    }
+
+    /// Whether a file can hold this after a promise without anything from before it: each byte was promised, has been
+    /// written there since, or is a zero where nothing has arrived yet.
+    fn can_be_new(&self, given: &Given, content: &[u8], moment: &Moment) -> bool {
+        let promised = self.timeline.bytes(&given.step.point).unwrap_or_default();
+        let mut longest = promised.len();
+        let mut new = promised.to_vec();
+        new.resize(content.len(), 0);
+        for (op, step) in self.timeline.after(given.op).take_while(|(op, _)| *op <= moment.ended_latest) {
+            let Point::Bytes { length, .. } = step.point else { continue };
+            longest = longest.max(length as usize);
+            let written = step.change.written.as_ref().map(|(offset, data)| (*offset as usize, data.as_slice()));
+            let version = || {
+                let version = self.versions.iter().find(|version| version.ops().any(|done| done == op))?;
+                Some((0, version.state.content()?.as_slice()))
+            };
+            // Where it is not known what an op wrote, it may have been this.
+            let unknown = || {
+                let start = step.change.unchanged as usize;
+                (start, content.get(start..content.len().min(length as usize)).unwrap_or_default())
+            };
+            let (start, data) = written.or_else(version).unwrap_or_else(unknown);
+            if let (Some(new), Some(content)) = (new.get_mut(start..), content.get(start..)) {
+                let written = new.iter_mut().zip(content).zip(data).filter(|((_, byte), data)| byte == data);
+                written.for_each(|((new, _), data)| *new = *data);
+            }
+        }
+        longest >= content.len() && new == content
     }
 }

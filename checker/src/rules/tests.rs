@@ -231,6 +231,47 @@ fn what_grew_keeps_the_promise_until_what_comes_next_is_there() {
     assert_eq!(kinds(&rules, Some(b"2AAAABBBBCCCC"), &at(11)), ["durable-after \"ok\" garbage"]);
 }
 
+/// Every file begins with nothing, so also one that a promise says was emptied.
+#[test]
+fn what_was_promised_and_more_is_no_older_content() {
+    let (none, stale) = (Vec::<String>::new(), ["durable-after \"ok\" stale"]);
+    let start = |old: &[u8], calls: Vec<Call>| rules(&trace(&[("f", old)], calls), &wants_durable("ok"));
+    let shorten = |length| Call::Truncate { target: trace::Target::Path("f".into()), length };
+    let emptied =
+        |record: &[u8]| start(b"old", vec![open(1, "f", TRUNCATE), print("ok"), write(1, 0, record), fsync(1)]);
+    for ended in 2..=3 {
+        assert_eq!(kinds(&emptied(b"x"), Some(b"old"), &at(ended)), stale, "{ended}");
+        assert_eq!(kinds(&emptied(b"new"), Some(b"old"), &at(ended)), stale, "{ended}");
+        assert_eq!(kinds(&emptied(b"older"), Some(b"old"), &at(ended)), none, "the beginning of what is written");
+        for content in [&b""[..], b"\0", b"x"] {
+            assert_eq!(kinds(&emptied(b"x"), Some(content), &at(ended)), none, "{content:?}");
+        }
+    }
+    let shorter = start(b"aaabbb", vec![open(1, "f", 1), shorten(3), print("ok"), write(1, 3, b"c")]);
+    assert_eq!(kinds(&shorter, Some(b"aaabbb"), &at(3)), stale);
+    assert_eq!(kinds(&shorter, Some(b"aaac"), &at(3)), none);
+    let reserved = start(b"aa\0\0", vec![open(1, "f", 1), shorten(2), print("ok"), write(1, 2, b"bb")]);
+    assert_eq!(kinds(&reserved, Some(b"aa\0\0"), &at(3)), none, "a size without its data");
+    let again = vec![write(1, 0, b"ol"), write(1, 2, b"d"), write(1, 3, b"er")];
+    let again = start(b"old", [vec![open(1, "f", TRUNCATE), print("ok")], again].concat());
+    assert_eq!(kinds(&again, Some(b"old"), &at(2)), stale);
+    assert_eq!(kinds(&again, Some(b"old"), &at(3)), none);
+    let renamed = |data: &[u8], last: Vec<Call>| {
+        let calls = vec![open(1, "f", TRUNCATE), print("ok"), open(2, "tmp", CREATE), write(2, 0, data)];
+        start(b"old", [calls, vec![rename("tmp", "f")], last].concat())
+    };
+    assert_eq!(kinds(&renamed(b"older", vec![]), Some(b"old"), &at(4)), none);
+    assert_eq!(kinds(&renamed(b"newer", vec![]), Some(b"old"), &at(4)), stale);
+    let more = |data| renamed(data, vec![write(2, 0, b"x")]);
+    assert_eq!(kinds(&more(b"newer"), Some(b"old"), &at(5)), none, "not known what was renamed");
+    assert_eq!(kinds(&more(b"ne"), Some(b"old"), &at(5)), stale, "too little for that");
+    // What an earlier promise was about may be no version.
+    let twice = vec![open(1, "f", 1), write(1, 3, b"bbb"), print("ok"), shorten(3), print("ok"), write(1, 3, b"c")];
+    let twice = start(b"aaa", twice);
+    assert_eq!(kinds(&twice, Some(b"aaabbb"), &at(3)), none);
+    assert_eq!(kinds(&twice, Some(b"aaabbb"), &at(5)), stale);
+}
+
 /// Nothing is promised of a segment that is begun after the promise, whatever a crash makes of it; of a journal that was
 /// promised to be gone, that it is not the old one.
 #[test]
@@ -249,6 +290,22 @@ fn what_is_made_after_a_promise_was_not_promised() {
         assert_eq!(kinds(&again, content, &at(3)), none, "{content:?}");
     }
     assert_eq!(kinds(&again, Some(b"old"), &at(3)), ["durable-after \"ok\" stale"]);
+}
+
+/// The journal of each transaction may begin like that of the one before.
+#[test]
+fn what_is_made_after_a_promise_may_begin_like_the_old() {
+    let (none, stale) = (Vec::<String>::new(), ["durable-after \"ok\" stale"]);
+    let removed = |new: Vec<Call>| {
+        let calls = [vec![unlink("f"), print("ok")], new].concat();
+        rules(&trace(&[("f", b"old")], calls), &wants_durable("ok"))
+    };
+    let journal = removed(vec![open(1, "f", CREATE), write(1, 0, b"older")]);
+    assert_eq!(kinds(&journal, Some(b"old"), &at(2)), stale);
+    assert_eq!(kinds(&journal, Some(b"old"), &at(3)), none);
+    let renamed = |data| removed(vec![open(1, "tmp", CREATE), write(1, 0, data), rename("tmp", "f")]);
+    assert_eq!(kinds(&renamed(b"older"), Some(b"old"), &at(4)), none);
+    assert_eq!(kinds(&renamed(b"newer"), Some(b"old"), &at(4)), stale);
 }
 
 #[test]
@@ -693,12 +750,63 @@ fn invariants_that_do_not_fit_the_command_are_named() {
     );
 }
 
+/// Few bytes of few kinds, so that contents often begin like others.
+fn few_bytes(most: usize) -> impl Strategy<Value = Vec<u8>> {
+    proptest::collection::vec(0u8..3, 0..=most)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever was there before: a file that only grew since the promise keeps it, however little of that arrived, and
+    /// even if its last bytes are written again with the new ones.
+    #[test]
+    fn a_file_that_only_grew_is_never_accused(
+        old in few_bytes(6),
+        before in proptest::collection::vec((proptest::option::of(0u64..6), 0u64..6, few_bytes(3)), 0..4),
+        after in proptest::collection::vec((0usize..4, few_bytes(3)), 1..4),
+        under_way in any::<proptest::sample::Index>(),
+        size in any::<proptest::sample::Index>(),
+        arrived in any::<proptest::sample::Index>(),
+    ) {
+        let mut calls = vec![open(1, "f", 1)];
+        let mut vfs = trace::Vfs::new(&trace(&[("f", &old)], vec![]).before);
+        vfs.apply(&calls[0]).unwrap();
+        for (length, offset, data) in before {
+            let target = trace::Target::Path("f".into());
+            calls.extend(length.map(|length| Call::Truncate { target, length }));
+            calls.push(write(1, offset, &data));
+        }
+        calls[1..].iter().for_each(|call| vfs.apply(call).unwrap());
+        let mut content = vfs.state(&"f".into()).content().unwrap().to_vec();
+        let promised = content.len();
+        calls.push(print("ok"));
+        let first = calls.len();
+        let mut contents = vec![];
+        for (again, data) in after {
+            let start = content.len().saturating_sub(again);
+            content.extend(data);
+            calls.push(write(1, start as u64, &content[start..]));
+            contents.push(content.clone());
+        }
+        let index = under_way.index(contents.len());
+        let mut found = contents.swap_remove(index);
+        found.truncate(promised + size.index(found.len() - promised + 1));
+        let end = promised + arrived.index(found.len() - promised + 1);
+        found[end..].fill(0);
+        let durable = Wanted::DurableAfter { ack: Ack::Text("ok".into()), path: Some("f".into()) };
+        let rules = rules(&trace(&[("f", &old)], calls), &[durable]);
+        prop_assert_eq!(kinds(&rules, Some(&found), &at(first + index)), [""; 0]);
+    }
+}
+
 /// A workload that does this and that to `f`, and what it may leave.
 fn a_step() -> impl Strategy<Value = Vec<Call>> {
     prop_oneof![
         3 => a_content().prop_map(|content| vec![Call::Write { handle: trace::Handle(1), offset: u64::MAX, data: Arc::new(content), flags: 0 }]),
         1 => (0u64..3, a_content()).prop_map(|(offset, content)| vec![write(1, 512 * offset, &content)]),
         1 => Just(vec![open(1, "f", TRUNCATE)]),
+        1 => Just(vec![unlink("f"), open(1, "f", CREATE)]),
         2 => Just(vec![print("ok")]),
     ]
 }
@@ -727,7 +835,7 @@ proptest! {
                 *offset = vfs.state(&path).content().unwrap().len() as u64;
             }
             vfs.apply(&call).unwrap();
-            states.push(vfs.state(&path).content().unwrap().to_vec());
+            states.extend(vfs.state(&path).content().map(|content| content.to_vec()));
             calls.push(call);
         }
         calls.extend([print("ok"), exit()]);

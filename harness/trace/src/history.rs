@@ -44,6 +44,13 @@ pub struct Version {
     pub again: Vec<usize>,
 }
 
+impl Version {
+    /// All ops that completed it.
+    pub fn ops(&self) -> impl Iterator<Item = usize> {
+        self.from_op.iter().chain(&self.again).copied()
+    }
+}
+
 /// The versions of every name in a run, and which files were dirty when.
 ///
 /// A version is what the name stood for before the run, and what it stood for just before (a) its binding ended (unlink,
