@@ -161,6 +161,7 @@ impl Recorder<'_> {
                 _ => Plan::Pass,
             },
             libc::SYS_copy_file_range => self.copy_range(tid, &a)?,
+            libc::SYS_socketpair => free(Action::SocketPair { address: a[3] }),
             libc::SYS_sendto => self.ack(tid, fd, |_| Ok(vec![Span { address: a[1], length: a[2] }]))?,
             libc::SYS_sendmsg => self.ack(tid, fd, |tid| {
                 // `msg_iov` and `msg_iovlen` of `struct msghdr`.

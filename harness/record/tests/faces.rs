@@ -82,6 +82,13 @@ fn sockets_are_acks_and_their_names_are_files() {
 }
 
 #[test]
+fn what_a_program_tells_itself_is_no_ack() {
+    let run = face(&["socketpair"]);
+    run.expect_complete();
+    assert_eq!((acked(&run, Channel::Socket), acked(&run, Channel::Stdout)), (String::new(), "saved\n".to_owned()));
+}
+
+#[test]
 fn everything_printed_is_an_ack() {
     let run = face(&["acks"]);
     insta::assert_snapshot!(run.expect_complete().text());
