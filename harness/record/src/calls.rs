@@ -118,6 +118,7 @@ pub(crate) const TRACED: &[Traced] = &[
     always(libc::SYS_fremovexattr, "fremovexattr"),
     always(SYS_REMOVEXATTRAT, "removexattrat"),
     always(SYS_FILE_SETATTR, "file_setattr"),
+    always(libc::SYS_socketpair, "socketpair"),
     always(libc::SYS_sendto, "sendto"),
     always(libc::SYS_sendmsg, "sendmsg"),
     always(libc::SYS_sendmmsg, "sendmmsg"),

@@ -67,6 +67,7 @@ impl Recorder<'_> {
                 self.acked_unseen(tid, &name, channel, result as u64);
                 Ok(())
             }
+            Action::SocketPair { address } => self.paired(tid, address),
             Action::Limit { detail } => {
                 self.limit(&name, detail);
                 Ok(())
@@ -192,6 +193,16 @@ impl Recorder<'_> {
         }
     }
 
+    /// Remembers both sockets, whose descriptors are a `[int; 2]` in the program's memory.
+    fn paired(&mut self, tid: pid_t, address: u64) -> io::Result<()> {
+        for descriptor in 0..2 {
+            let fd = i32::from_ne_bytes(remote::array(tid, address + 4 * descriptor)?);
+            let name = remote::fd_name(tid, fd)?;
+            self.paired.extend(name.to_str().and_then(|name| inode("socket", name)));
+        }
+        Ok(())
+    }
+
     /// Finds out what a descriptor is that was not seen before.
     pub(crate) fn look_up(&mut self, tid: pid_t, fd: i32) -> Option<Entry> {
         let path = self.seen(tid, "descriptor", remote::fd_name(tid, fd))?;
@@ -200,10 +211,10 @@ impl Recorder<'_> {
         }
         let name = path.to_str().unwrap_or_default();
         if name.starts_with("socket:") {
-            return Some(Entry::Channel(Channel::Socket));
+            let paired = inode("socket", name).is_some_and(|inode| self.paired.contains(&inode));
+            return Some(if paired { Entry::Other } else { Entry::Channel(Channel::Socket) });
         }
-        let pipe = name.strip_prefix("pipe:[").and_then(|rest| rest.strip_suffix(']')?.parse::<u64>().ok());
-        Some(match pipe {
+        Some(match inode("pipe", name) {
             Some(inode) if inode == self.scene.pipes[0] => Entry::Channel(Channel::Stdout),
             Some(inode) if inode == self.scene.pipes[1] => Entry::Channel(Channel::Stderr),
             _ => Entry::Other,
@@ -409,4 +420,9 @@ impl Recorder<'_> {
         *count += length;
         before
     }
+}
+
+/// The number in the name of a descriptor that is no path: `socket:[123]` (proc(5), `/proc/pid/fd`).
+fn inode(kind: &str, name: &str) -> Option<u64> {
+    name.strip_prefix(kind)?.strip_prefix(":[")?.strip_suffix(']')?.parse().ok()
 }

@@ -16,7 +16,7 @@ use crate::calls;
 use crate::files::Entry;
 use crate::recorder::{Action, Plan, Recorder};
 use crate::remote::{self, Last, Place, Span};
-use crate::stop::{self, Asked};
+use crate::stop::Asked;
 
 const AT_FDCWD: i32 = libc::AT_FDCWD;
 /// Bits of a creation mode that the kernel keeps.
@@ -35,7 +35,8 @@ enum Spot {
     Fd(i32),
     /// Canonical.
     Outside(PathBuf),
-    Nowhere,
+    /// Nowhere that the recorder can see, as the call will find too; and what to tell if that one succeeds.
+    Nowhere(String),
 }
 
 /// A path argument.
@@ -76,8 +77,8 @@ fn beyond(detail: &str) -> Plan {
 
 /// What to do about a call with a path that leads nowhere, which will fail. It must not begin beside another one that makes
 /// what its path lacks.
-fn nowhere() -> Plan {
-    exclusive(Action::Limit { detail: "its path led nowhere when it began, and still it succeeded".to_owned() })
+fn nowhere(detail: String) -> Plan {
+    exclusive(Action::Limit { detail })
 }
 
 /// What to do about a call that changes what is at paths outside the directory.
@@ -90,7 +91,7 @@ impl Spot {
     fn elsewhere(self) -> Plan {
         match self {
             Self::Outside(path) => outside([path]),
-            Self::Nowhere => nowhere(),
+            Self::Nowhere(detail) => nowhere(detail),
             Self::Inside(_) | Self::Fd(_) => Plan::Pass,
         }
     }
@@ -160,6 +161,7 @@ impl Recorder<'_> {
                 _ => Plan::Pass,
             },
             libc::SYS_copy_file_range => self.copy_range(tid, &a)?,
+            libc::SYS_socketpair => free(Action::SocketPair { address: a[3] }),
             libc::SYS_sendto => self.ack(tid, fd, |_| Ok(vec![Span { address: a[1], length: a[2] }]))?,
             libc::SYS_sendmsg => self.ack(tid, fd, |tid| {
                 // `msg_iov` and `msg_iovlen` of `struct msghdr`.
@@ -429,22 +431,22 @@ impl Recorder<'_> {
         Plan::Pass
     }
 
-    fn spot(&mut self, tid: pid_t, path: PathAt, last: Last) -> io::Result<Spot> {
+    fn spot(&self, tid: pid_t, path: PathAt, last: Last) -> io::Result<Spot> {
         let text = remote::string(tid, path.address)?;
         self.spot_of(tid, path.dirfd, &text, last)
     }
 
-    fn spot_of(&mut self, tid: pid_t, dirfd: i32, text: &[u8], last: Last) -> io::Result<Spot> {
+    fn spot_of(&self, tid: pid_t, dirfd: i32, text: &[u8], last: Last) -> io::Result<Spot> {
         Ok(match remote::resolve(tid, self.process(tid), dirfd, text, last) {
             Ok(Place::At(path)) => self.inside(&path).map_or(Spot::Outside(path), Spot::Inside),
             Ok(Place::Fd(fd)) => Spot::Fd(fd),
-            Ok(Place::Nowhere) => Spot::Nowhere,
-            // Killed meanwhile: its descriptors and its directory are hidden.
-            Err(_) if !stop::is_stopped(tid) => Spot::Nowhere,
+            Ok(Place::Nowhere) => {
+                Spot::Nowhere("its path led nowhere when it began, and still it succeeded".to_owned())
+            }
+            // Most often the program may not look there either, and the call fails.
             Err(error) => {
-                let detail = format!("cannot see where {:?} leads ({error})", String::from_utf8_lossy(text));
-                self.limit("path lookup", detail);
-                Spot::Nowhere
+                let text = String::from_utf8_lossy(text);
+                Spot::Nowhere(format!("cannot see where {text:?} leads ({error}), and it succeeded"))
             }
         })
     }
@@ -499,7 +501,7 @@ impl Recorder<'_> {
                 beyond(&format!("{path} came from outside the recorded directory"))
             }
             (Spot::Outside(from), Spot::Outside(to)) => outside([from, to]),
-            (Spot::Nowhere, _) | (_, Spot::Nowhere) => nowhere(),
+            (Spot::Nowhere(detail), _) | (_, Spot::Nowhere(detail)) => nowhere(detail),
             (Spot::Fd(_), _) | (_, Spot::Fd(_)) => Plan::Pass,
         })
     }
@@ -517,7 +519,7 @@ impl Recorder<'_> {
             // Resolved as far as the kernel does.
             Spot::Inside(path) => Some(Target::NoFollow(path)),
             Spot::Outside(_) => None,
-            Spot::Nowhere => return Ok(nowhere()),
+            Spot::Nowhere(detail) => return Ok(nowhere(detail)),
         };
         Ok(match (from, self.spot(tid, to, Last::Name)?) {
             (Some(from), Spot::Inside(to)) => record(Call::Link { from, to }),

@@ -107,6 +107,10 @@ pub(crate) enum Action {
     UnseenAck {
         channel: Channel,
     },
+    /// It made two sockets that are connected with each other, and put their descriptors at this address.
+    SocketPair {
+        address: u64,
+    },
     /// It gave a descriptor in an unusual way.
     Look,
     /// It changed what has these canonical paths, outside the directory.
@@ -195,6 +199,8 @@ pub(crate) struct Recorder<'a> {
     replaced: HashSet<pid_t>,
     turn: Turn,
     pub(crate) files: Files,
+    /// Inode numbers of sockets that socketpair(2) made: like a pipe's, their bytes stay within the program.
+    pub(crate) paired: HashSet<u64>,
     main: pid_t,
     bell: pid_t,
     started: bool,
@@ -229,6 +235,7 @@ pub(crate) fn run(
         replaced: HashSet::new(),
         turn: Turn::default(),
         files,
+        paired: HashSet::new(),
         main: launched.pid,
         bell,
         started: false,

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -78,6 +79,13 @@ fn nameless_files_are_linked_by_their_handle() {
 #[test]
 fn sockets_are_acks_and_their_names_are_files() {
     insta::assert_snapshot!(face(&["sockets"]).expect_complete().text());
+}
+
+#[test]
+fn what_a_program_tells_itself_is_no_ack() {
+    let run = face(&["socketpair"]);
+    run.expect_complete();
+    assert_eq!((acked(&run, Channel::Socket), acked(&run, Channel::Stdout)), (String::new(), "saved\n".to_owned()));
 }
 
 #[test]
@@ -230,7 +238,7 @@ fn names_that_change_meanwhile_are_resolved_in_order() {
 #[test]
 fn a_program_that_hides_is_told() {
     let recording = std::thread::spawn(|| {
-        forgo_ptrace();
+        forgo(&[CAP_SYS_PTRACE]);
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("file"), "x").unwrap();
         (record(&spec([FIXTURE, "hidden"], directory.path())).unwrap(), directory)
@@ -243,9 +251,31 @@ fn a_program_that_hides_is_told() {
     assert_eq!(hidden.map(|limit| limit.count).sum::<u64>(), 2, "{}", run.text());
 }
 
-/// Gives up the leave to look into every process, which root has, for this thread and all that it starts.
-fn forgo_ptrace() {
-    const CAP_SYS_PTRACE: u32 = 19;
+/// A call that may not look where its path leads fails: nothing is missing.
+#[test]
+fn a_path_that_may_not_be_looked_at_is_no_limit() {
+    let locked = tempfile::tempdir().unwrap();
+    std::fs::create_dir(locked.path().join("d")).unwrap();
+    let set_mode = |mode| std::fs::set_permissions(locked.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+    set_mode(0o000);
+    let path = locked.path().join("d/x").into_os_string();
+    let recording = std::thread::spawn(|| {
+        forgo(&[CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH]);
+        common::run(["mkdir".into(), path])
+    });
+    let run = recording.join().unwrap();
+    set_mode(0o700);
+    assert_eq!(exit_status(&run.trace), Some(1), "{}", run.text());
+    run.expect_explained();
+}
+
+const CAP_DAC_OVERRIDE: u32 = 1;
+const CAP_DAC_READ_SEARCH: u32 = 2;
+const CAP_SYS_PTRACE: u32 = 19;
+
+/// Gives up capabilities, which root has, for this thread and all that it starts.
+fn forgo(capabilities: &[u32]) {
+    let kept = !capabilities.iter().fold(0, |set, capability| set | 1 << capability);
     // `struct __user_cap_header_struct` of version 3, and two of `struct __user_cap_data_struct`: effective, permitted,
     // inheritable, of the first 32 capabilities and of the others (capget(2)).
     let header = [0x2008_0522u32, 0];
@@ -253,7 +283,7 @@ fn forgo_ptrace() {
     // SAFETY: structures as the kernel expects them, which live through the calls.
     let result = unsafe {
         assert_eq!(libc::syscall(libc::SYS_capget, header.as_ptr(), data.as_mut_ptr()), 0);
-        data[..3].iter_mut().for_each(|set| *set &= !(1 << CAP_SYS_PTRACE));
+        data[..3].iter_mut().for_each(|set| *set &= kept);
         libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr())
     };
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());

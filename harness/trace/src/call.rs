@@ -39,7 +39,7 @@ pub enum Channel {
     Stdout,
     /// The standard error that the harness gave the program.
     Stderr,
-    /// A socket.
+    /// A socket, unless socketpair(2) made it.
     Socket,
 }
 
