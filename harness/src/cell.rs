@@ -56,7 +56,7 @@ pub struct Cell {
     pub budget: Budget,
     /// Whether the machine may crash again while it recovers.
     pub recovery_crashes: bool,
-    /// Set when nothing more is to be begun: the budget is spent, or the cell has failed.
+    /// Set when nothing more is to be begun: the budget is spent.
     closed: AtomicBool,
     state: Mutex<Progress>,
 }

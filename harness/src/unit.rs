@@ -26,7 +26,8 @@ pub struct Replayed {
 /// One epoch of one replay: a tree of decisions of its own.
 #[derive(Debug)]
 pub struct Unit {
-    /// Its place among the units of its cell, in the order of schedules and epochs.
+    /// Its place among the units of its cell: in the order of schedules and epochs, then, for second crashes, that in which
+    /// recoveries were found.
     pub index: usize,
     /// The replay.
     pub replayed: Arc<Replayed>,

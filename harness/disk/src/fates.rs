@@ -71,15 +71,12 @@ impl State {
 struct Known {
     survived: Option<(u32, u32)>,
     lost: Option<(u32, u32)>,
-    /// Settled units: only `any` needs the number.
-    count: u32,
 }
 
 impl Known {
     fn with(mut self, unit: u32, survived: bool) -> Self {
         let range = if survived { &mut self.survived } else { &mut self.lost };
         *range = Some(range.map_or((unit, unit), |(low, high)| (low.min(unit), high.max(unit))));
-        self.count += 1;
         self
     }
 

@@ -66,8 +66,8 @@ impl VhostUserBackend for Device {
         config[start..(start + size as usize).min(config.len())].to_vec()
     }
 
-    /// The guest may ask for a write-through cache here (`wce = 0`); it has no reason to, and the agent checks that
-    /// it took the cache for write-back.
+    /// The guest may ask for a write-through cache here (`wce = 0`); it has no reason to, and a guest whose
+    /// agent does not say that its kernel took the cache for write-back is refused.
     fn set_config(&self, _offset: u32, _buffer: &[u8]) -> io::Result<()> {
         Ok(())
     }
