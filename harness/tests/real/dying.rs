@@ -205,6 +205,35 @@ async fn a_guest_that_does_not_boot_is_started_once_more_if_another_has() {
     }
 }
 
+/// Kills the guests that this process has started.
+fn kill_guests() {
+    let own = std::process::id().to_string();
+    let stats = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+        Some((pid, std::fs::read_to_string(entry.path().join("stat")).ok()?))
+    });
+    let parent = |stat: &str| Some(stat.rsplit_once(") ")?.1.split(' ').nth(1)?.to_owned());
+    for (pid, _) in stats.filter(|(_, stat)| parent(stat).as_ref() == Some(&own)) {
+        // A guest's kernel leads a group; the others are in it.
+        let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+    }
+}
+
+/// A host that is short of memory may kill a guest while it waits for work: no state of a disk is to blame.
+#[tokio::test]
+async fn a_guest_that_has_gone_when_it_is_told_something_is_replaced() {
+    let Some(uml) = uml() else { return };
+    let initramfs = uml.initramfs(&vm::Paths::from_environment().cache, &["ext4".into()]).unwrap();
+    let boot = Boot::new(Box::new(uml), initramfs, SECTORS, vm::Limits::default(), None);
+    let mut slot = Slot::new(&boot);
+    slot.guest().await.unwrap();
+    kill_guests();
+    slot.set_guide(&Default::default());
+    slot.guest().await.unwrap();
+    kill_guests();
+    slot.player(&Arc::new(subject(durable_trace()))).await.unwrap();
+}
+
 /// Processors are claimed by names of a network: in one of this thread's own, no guest of another test has any.
 fn claim_all() -> Vec<UnixListener> {
     let allowed = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).unwrap();

@@ -318,12 +318,10 @@ impl Process {
 
     /// Kills the machine with all that it started, and collects what it leaves.
     fn kill(&mut self) {
-        // The leash keeps the group's number from being given to someone else until it is waited for.
-        if let Ok(None) = self.leash.try_wait() {
+        // Once: the group's number is its leader's, which is given to someone else once the leader has been waited for.
+        if let Some(console) = self.console.take() {
             kill_group(&mut self.child);
             let _ = self.leash.wait();
-        }
-        if let Some(console) = self.console.take() {
             let _ = console.join();
         }
     }
