@@ -11,6 +11,10 @@ use trace::{Channel, Handle, RelPath};
 
 use crate::remote::Position;
 
+/// How many positions can be asked for without opening a file each time: this process may have but few descriptors, and the
+/// program any number.
+const POSITIONS: usize = 32;
+
 /// What a descriptor is to the recorder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
@@ -44,7 +48,6 @@ pub(crate) struct OpenFile {
     pub(crate) path: RelPath,
     /// Flags of open(2); `O_APPEND` as it is now.
     pub(crate) flags: u32,
-    position: Option<Position>,
 }
 
 /// All tables and all recorded open files.
@@ -52,6 +55,7 @@ pub(crate) struct OpenFile {
 pub(crate) struct Files {
     tables: HashMap<TableId, Table>,
     files: HashMap<Handle, OpenFile>,
+    positions: HashMap<Handle, Position>,
     last_table: u32,
     next_handle: u32,
 }
@@ -148,7 +152,7 @@ impl Files {
     pub(crate) fn open(&mut self, id: TableId, fd: i32, path: RelPath, flags: u32) -> (Handle, Option<Handle>) {
         let handle = Handle(self.next_handle);
         self.next_handle += 1;
-        self.files.insert(handle, OpenFile { descriptors: 0, path, flags, position: None });
+        self.files.insert(handle, OpenFile { descriptors: 0, path, flags });
         let closed = self.set(id, fd, Entry::File(handle));
         (handle, closed)
     }
@@ -165,16 +169,22 @@ impl Files {
         }
     }
 
-    /// The file position behind descriptor `fd` of thread `tid`, which is `handle`'s. Errors: the thread is gone.
+    /// The file position behind descriptor `fd` of thread `tid`, which is `handle`'s. Errors: the thread is gone, or this process
+    /// cannot look.
     pub(crate) fn position(&mut self, tid: pid_t, fd: i32, handle: Handle) -> io::Result<u64> {
-        let file = self.files.get_mut(&handle).ok_or(io::ErrorKind::NotFound)?;
         // A number can come to stand for another thread: then the old one cannot be asked any more.
-        if let Some(position) = file.position.as_ref().filter(|position| position.is_of(tid, fd))
+        if let Some(position) = self.positions.get(&handle).filter(|position| position.is_of(tid, fd))
             && let Ok(position) = position.read()
         {
             return Ok(position);
         }
-        file.position.insert(Position::new(tid, fd)?).read()
+        if self.positions.len() >= POSITIONS {
+            self.positions.clear();
+        }
+        let position = Position::new(tid, fd)?;
+        let read = position.read();
+        self.positions.insert(handle, position);
+        read
     }
 
     /// One descriptor for each recorded open file of each table.
@@ -203,6 +213,7 @@ impl Files {
             return None;
         }
         self.files.remove(&handle);
+        self.positions.remove(&handle);
         Some(handle)
     }
 }

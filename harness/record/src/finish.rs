@@ -207,7 +207,7 @@ impl Recorder<'_> {
     pub(crate) fn look_up(&mut self, tid: pid_t, fd: i32) -> Option<Entry> {
         let path = self.seen(tid, "descriptor", remote::fd_name(tid, fd))?;
         if path.starts_with(&self.scene.root) {
-            return Some(self.look_up_inside(tid, fd, path));
+            return self.look_up_inside(tid, fd, path);
         }
         let name = path.to_str().unwrap_or_default();
         if name.starts_with("socket:") {
@@ -221,37 +221,36 @@ impl Recorder<'_> {
         })
     }
 
-    fn look_up_inside(&mut self, tid: pid_t, fd: i32, path: PathBuf) -> Entry {
-        let (Ok((_, flags)), Ok(metadata)) = (remote::fd_info(tid, fd), fs::metadata(remote::fd_link(tid, fd))) else {
-            return Entry::Other;
-        };
+    fn look_up_inside(&mut self, tid: pid_t, fd: i32, path: PathBuf) -> Option<Entry> {
+        let (_, flags) = self.seen(tid, "descriptor", remote::fd_info(tid, fd))?;
+        let metadata = self.seen(tid, "descriptor", fs::metadata(remote::fd_link(tid, fd)))?;
         if flags & libc::O_PATH as u32 != 0 {
-            return Entry::Name;
+            return Some(Entry::Name);
         }
         if !metadata.is_file() && !metadata.is_dir() {
-            return Entry::Other;
+            return Some(Entry::Other);
         }
         if flags & libc::O_ACCMODE as u32 == libc::O_RDONLY as u32 {
-            return Entry::Reader;
+            return Some(Entry::Reader);
         }
         // It came over a socket or from another process: maybe it is known there.
         if let Some(handle) = self.same_open_file(tid, fd) {
-            return Entry::File(handle);
+            return Some(Entry::File(handle));
         }
         let shown = remote::without_deleted(path.clone());
         let shown = shown.strip_prefix(&self.scene.root).unwrap_or(&shown).display().to_string();
         if metadata.nlink() == 0 {
             self.limit("descriptor", format!("{shown} was opened in a way that is not followed, and has no name"));
-            return Entry::Other;
+            return Some(Entry::Other);
         }
         self.limit("descriptor", format!("{shown} was opened for writing in a way that is not followed"));
-        match self.inside(&path) {
+        Some(match self.inside(&path) {
             Some(path) => {
                 let handle = self.open_file(tid, "open", fd, path, flags & !CREATION, 0);
                 Entry::File(handle)
             }
             None => Entry::Other,
-        }
+        })
     }
 
     fn same_open_file(&self, tid: pid_t, fd: i32) -> Option<Handle> {
@@ -269,7 +268,7 @@ impl Recorder<'_> {
                 let (_, flags) = self.seen(tid, "descriptor", remote::fd_info(tid, fd))?;
                 let path = self.seen(tid, "descriptor", remote::fd_name(tid, fd))?;
                 let path = self.inside(&path)?;
-                if fs::metadata(remote::fd_link(tid, fd)).ok()?.nlink() == 0 {
+                if self.seen(tid, "descriptor", fs::metadata(remote::fd_link(tid, fd)))?.nlink() == 0 {
                     // Nothing that is done to it can matter after a crash.
                     return None;
                 }

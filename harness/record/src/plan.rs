@@ -101,7 +101,7 @@ impl Recorder<'_> {
     /// What to do about a call.
     pub(crate) fn plan(&mut self, asked: &Asked, number: c_long) -> Plan {
         let planned = self.try_plan(asked, number);
-        // No memory, no such thread: then the call will fail as well.
+        // No such memory, no such thread: then the call will fail as well.
         self.seen(asked.tid, &calls::name(number), planned).unwrap_or(Plan::Pass)
     }
 

@@ -405,7 +405,7 @@ impl Recorder<'_> {
     /// Drops the entries of a table that the kernel does not have.
     fn drop_missing(&mut self, tid: pid_t, table: TableId, by: pid_t, syscall: &str) {
         // A thread that was killed meanwhile has no descriptors, and will be reported.
-        let Ok(open) = remote::open_fds(tid) else { return };
+        let Some(open) = self.seen(by, syscall, remote::open_fds(tid)) else { return };
         for handle in self.files.retain_only(table, |fd| open.contains(&fd)) {
             self.push_closed(by, syscall, handle);
         }
@@ -470,7 +470,7 @@ impl Recorder<'_> {
     fn adopt_orphans(&mut self) {
         let orphans: Vec<pid_t> = self.early.keys().copied().collect();
         for tid in orphans {
-            let Ok((process, parent)) = remote::family(tid) else { continue };
+            let Some((process, parent)) = self.seen(tid, "clone", remote::family(tid)) else { continue };
             let known = |process: pid_t| self.threads.values().any(|thread| thread.process == process);
             if known(process) || known(parent) {
                 continue;
@@ -519,18 +519,20 @@ impl Recorder<'_> {
         self.recorded.limits.add(call, detail);
     }
 
-    /// What was seen of a stopped thread. What this process may not look at is a limit of `call`.
+    /// What was seen of a stopped thread. What this process may not, or cannot, look at is a limit of `call`.
     pub(crate) fn seen<T>(&mut self, tid: pid_t, call: &str, looked: io::Result<T>) -> Option<T> {
         // Of a thread that was killed meanwhile nobody but root sees anything (proc(5)): its call is none any more.
         if let Err(error) = &looked
-            && remote::is_denied(error)
+            && !remote::foretells_failure(error)
             && stop::is_stopped(tid)
         {
-            let detail = format!(
-                "cannot look into the program ({error}): it must stay dumpable (see PR_SET_DUMPABLE in prctl(2)), or the \
-                 recorder needs CAP_SYS_PTRACE"
-            );
-            self.limit(call, detail);
+            let remedy = match remote::is_denied(error) {
+                true => {
+                    ": it must stay dumpable (see PR_SET_DUMPABLE in prctl(2)), or the recorder needs CAP_SYS_PTRACE"
+                }
+                false => "",
+            };
+            self.limit(call, format!("cannot look into the program ({error}){remedy}"));
         }
         looked.ok()
     }

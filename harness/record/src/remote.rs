@@ -41,7 +41,7 @@ pub(crate) fn bytes(tid: pid_t, spans: &[Span], length: usize) -> io::Result<Vec
         while done < wanted {
             let local = &mut data[filled + done..filled + wanted];
             match process_vm_readv(Pid::from_raw(tid), &mut [IoSliceMut::new(local)], &remote) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(0) => return Err(errno(libc::EFAULT)),
                 Ok(n) => {
                     done += n;
                     drop_front(&mut remote, n);
@@ -52,7 +52,7 @@ pub(crate) fn bytes(tid: pid_t, spans: &[Span], length: usize) -> io::Result<Vec
         filled += wanted;
     }
     if filled < length {
-        return Err(io::ErrorKind::UnexpectedEof.into());
+        return Err(errno(libc::EFAULT));
     }
     Ok(data)
 }
@@ -99,13 +99,13 @@ pub(crate) fn string(tid: pid_t, address: u64) -> io::Result<Vec<u8>> {
         }
         text.extend(piece);
     }
-    Err(io::ErrorKind::InvalidData.into())
+    Err(errno(libc::ENAMETOOLONG))
 }
 
 /// Reads an array of `struct iovec`.
 pub(crate) fn iovecs(tid: pid_t, address: u64, count: u64) -> io::Result<Vec<Span>> {
     if count > MAX_PIECES {
-        return Err(io::ErrorKind::InvalidInput.into());
+        return Err(errno(libc::EINVAL));
     }
     let data = bytes(tid, &[Span { address, length: 16 * count }], 16 * count as usize)?;
     let word = |piece: &[u8]| piece.iter().rev().fold(0, |n, &byte| n << 8 | u64::from(byte));
@@ -243,7 +243,7 @@ pub(crate) fn spell(tid: pid_t, process: pid_t, dirfd: i32, text: &[u8]) -> Path
     path(text)
 }
 
-/// Resolves a path the way the kernel is about to. Errors: this process may not look there.
+/// Resolves a path the way the kernel is about to. Errors: this process may or can not look there.
 pub(crate) fn resolve(tid: pid_t, process: pid_t, dirfd: i32, text: &[u8], last: Last) -> io::Result<Place> {
     if text.is_empty() {
         return Ok(Place::Nowhere);
@@ -271,9 +271,30 @@ pub(crate) fn resolve(tid: pid_t, process: pid_t, dirfd: i32, text: &[u8], last:
 fn place(path: io::Result<PathBuf>) -> io::Result<Place> {
     match path {
         Ok(path) => Ok(Place::At(path)),
-        Err(error) if is_denied(&error) => Err(error),
-        Err(_) => Ok(Place::Nowhere),
+        Err(error) if foretells_failure(&error) => Ok(Place::Nowhere),
+        Err(error) => Err(error),
     }
+}
+
+/// Whether an error of looking at what a call was given means that the call will fail as well, or that its thread is gone. Any
+/// other may be one of this process alone, which has no descriptor left, say.
+pub(crate) fn foretells_failure(error: &io::Error) -> bool {
+    let expected = [
+        libc::EBADF,
+        libc::EFAULT,
+        libc::EINVAL,
+        libc::ELOOP,
+        libc::ENAMETOOLONG,
+        libc::ENOENT,
+        libc::ENOTDIR,
+        libc::EOPNOTSUPP,
+        libc::ESRCH,
+    ];
+    error.raw_os_error().is_some_and(|number| expected.contains(&number))
+}
+
+fn errno(number: i32) -> io::Error {
+    io::Error::from_raw_os_error(number)
 }
 
 /// Whether this process may not look there. A program that is not dumpable (prctl(2), `PR_SET_DUMPABLE`) hides its memory

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
+use nix::sys::resource::{Resource, setrlimit};
 use protocol::{Hello, frame};
 
 use crate::mailbox::Mailbox;
@@ -31,6 +32,7 @@ pub fn boot() -> Result<Machine, String> {
     no_writeback_by_chance()?;
     load_modules()?;
     no_xfs_timer()?;
+    many_files()?;
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
 
     let mailbox = disk_named(frame::MAILBOX_SERIAL)?;
@@ -83,6 +85,16 @@ fn no_xfs_timer() -> Result<(), String> {
     let interval = Path::new("/proc/sys/fs/xfs/xfssyncd_centisecs");
     // There once its module is loaded.
     if interval.exists() { set(interval, "720000") } else { Ok(()) }
+}
+
+/// Lets a replay have as many files open as the recorded program had: the kernel starts with a limit of 1,024
+/// (`INR_OPEN_CUR` in `include/uapi/linux/fs.h`).
+fn many_files() -> Result<(), String> {
+    let path = Path::new("/proc/sys/fs/nr_open");
+    let most = read_line(path)?;
+    let most = most.parse().map_err(|error| format!("{} is no number but {most:?}: {error}", path.display()))?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)
+        .map_err(|error| format!("failed to allow {most} open files: {error}"))
 }
 
 /// Loads `/modules/*.ko` in the order of their names: the harness numbers them so that none comes before what it needs.
