@@ -118,7 +118,15 @@ mod tests {
         };
         let before = Tree(files.iter().enumerate().map(tree).collect());
         let after = before.clone();
-        let trace = Trace { command: vec![], before, ops: vec![], after, limits: vec![], outside: vec![] };
+        let trace = Trace {
+            command: vec![],
+            before,
+            holes: Default::default(),
+            ops: vec![],
+            after,
+            limits: vec![],
+            outside: vec![],
+        };
         Labels::new(&History::new(&trace))
     }
 

@@ -39,10 +39,11 @@ pub async fn populate(
     guest: &mut Guest,
     filesystem: &Filesystem,
     image: Image,
-    tree: &Tree,
+    trace: &Trace,
 ) -> Result<Image, GuestError> {
     guest.insert(Box::new(DirectDisk { image }));
-    let command = Command::Populate { filesystem: filesystem.clone(), tree: tree.clone() };
+    let command =
+        Command::Populate { filesystem: filesystem.clone(), tree: trace.before.clone(), holes: trace.holes.clone() };
     let outcome = guest.call(&command).await;
     let disk = guest.eject();
     outcome?;

@@ -386,7 +386,7 @@ mod tests {
         let op = |call| trace::Op { call, syscall: String::new(), result: 0, thread: 0 };
         let (before, after) = (trace::Tree::default(), trace::Tree::default());
         let ops = calls.into_iter().map(op).collect();
-        Trace { command: vec![], before, ops, after, limits: vec![], outside: vec![] }
+        Trace { command: vec![], before, holes: Default::default(), ops, after, limits: vec![], outside: vec![] }
     }
 
     /// What the schedules without injections are called, for a program that makes these calls.

@@ -255,7 +255,8 @@ mod tests {
             let open = Call::Open { handle: Handle(0), path: "f".into(), flags: 0o101, mode: 0o644 };
             let ops = vec![Op { call: open, syscall: "open".into(), result: 0, thread: 0 }];
             let (before, after) = (Tree::default(), Tree::default());
-            let trace = Trace { command: vec![], before, ops, after, limits, outside: vec![] };
+            let trace =
+                Trace { command: vec![], before, ops, after, limits, outside: vec![], holes: Default::default() };
             let subject = Subject::of("w".into(), vec![], trace, Bounds { injections: 0, seed: 0 }).unwrap();
             let filesystem = Filesystem { kind: "ext4".into(), options: String::new() };
             let cell = Cell::new(0, Arc::new(subject), filesystem, DiskModel::default(), Budget::default(), false, 0);

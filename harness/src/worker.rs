@@ -204,7 +204,7 @@ impl<'a> Worker<'a> {
         let mut died = false;
         loop {
             let guest = self.slot.guest().await?;
-            match populate(guest, &cell.filesystem, fresh.clone(), &cell.subject.trace.before).await {
+            match populate(guest, &cell.filesystem, fresh.clone(), &cell.subject.trace).await {
                 Ok(base) => {
                     cell.prepared(base, guest.machine(), guest.kernel());
                     return Ok(());

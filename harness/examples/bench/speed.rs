@@ -185,7 +185,7 @@ async fn machines(paths: &Paths) -> Vec<Box<dyn Machine>> {
 async fn prepare(guest: &mut Guest, subject: &Subject, kind: &str) -> Outcome<Course> {
     let filesystem = Filesystem { kind: kind.into(), options: String::new() };
     let fresh = mkfs(&filesystem, subject.disk_size())?;
-    let base = populate(guest, &filesystem, fresh, &subject.trace.before).await?;
+    let base = populate(guest, &filesystem, fresh, &subject.trace).await?;
     let model = DiskModel::default();
     let mut epochs = Vec::new();
     give(guest, &subject.trace, &subject.live).await?;

@@ -326,7 +326,15 @@ mod tests {
     fn trace_of(ops: Vec<Op>, after: &[&str]) -> Trace {
         let node = Node { kind: Kind::Directory, mode: 0o755, uid: 0, gid: 0, inode: 0, xattrs: BTreeMap::new() };
         let after = Tree(after.iter().map(|path| (RelPath::from(*path), node.clone())).collect());
-        Trace { command: vec![], before: Tree::default(), ops, after, limits: vec![], outside: vec![] }
+        Trace {
+            command: vec![],
+            before: Tree::default(),
+            holes: BTreeMap::new(),
+            ops,
+            after,
+            limits: vec![],
+            outside: vec![],
+        }
     }
 
     fn numbered_listing(ops: Vec<Op>, after: &[&str]) -> String {

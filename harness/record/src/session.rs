@@ -14,8 +14,9 @@ use crate::names;
 use crate::normalise::normalise;
 use crate::recorder::{self, Cut, Recorded, Scene};
 use crate::said::said;
+use crate::snapshot::{holes, snapshot};
 use crate::supervise::{Printed, Shared, supervise};
-use crate::{RecordError, RecordSpec, snapshot, stop};
+use crate::{RecordError, RecordSpec, stop};
 
 /// Runs the command of `spec` and writes down what it, and all that it starts, does to the files below the directory.
 ///
@@ -35,6 +36,7 @@ pub fn record(spec: &RecordSpec) -> Result<Trace, RecordError> {
         return Err(directory(io::ErrorKind::NotADirectory.into()));
     }
     let before = snapshot(&root)?;
+    let holes = holes(&root, &before)?;
     let (mut recorded, printed) = run(spec, &root, metadata.dev())?;
     account(&mut recorded, &printed);
     match recorded.cut {
@@ -50,6 +52,7 @@ pub fn record(spec: &RecordSpec) -> Result<Trace, RecordError> {
     let mut trace = Trace {
         command: spec.command.iter().map(|part| part.to_string_lossy().into_owned()).collect(),
         before,
+        holes,
         ops: normalise(recorded.ops),
         after,
         limits: Vec::new(),

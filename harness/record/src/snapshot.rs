@@ -2,15 +2,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
-use std::fs::{self, Metadata, Permissions};
+use std::fs::{self, File, Metadata, Permissions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, mknod};
-use trace::{Kind, Node, RelPath, Tree};
+use nix::unistd::{Whence, lseek};
+use trace::{Holes, Kind, Node, RelPath, Tree};
 
 /// Trees are held in memory whole: a larger (sparse) file is refused.
 const LARGEST_FILE: u64 = 1 << 30;
@@ -46,6 +49,41 @@ pub fn snapshot(directory: &Path) -> Result<Tree, SnapshotError> {
         node.inode = *numbers.entry(node.inode).or_insert(next);
     }
     Ok(tree)
+}
+
+/// Where the regular files of `tree`, which was read from `directory`, hold no data. A file system that cannot tell has no holes.
+pub(crate) fn holes(directory: &Path, tree: &Tree) -> Result<Holes, SnapshotError> {
+    let mut found = Holes::new();
+    for (name, node) in &tree.0 {
+        let Kind::File(content) = &node.kind else { continue };
+        let path = name.under(directory);
+        let file = File::open(&path).map_err(failed("read", &path))?;
+        let holes = holes_of(&file, content.len() as u64);
+        if !holes.is_empty() {
+            found.insert(name.clone(), holes);
+        }
+    }
+    Ok(found)
+}
+
+fn holes_of(file: &File, length: u64) -> Vec<Range<u64>> {
+    let seek = |from: u64, whence| lseek(file, from as i64, whence).map(|at| (at as u64).min(length));
+    let mut holes = Vec::new();
+    let mut from = 0;
+    while from < length {
+        let Ok(start) = seek(from, Whence::SeekHole) else { break };
+        from = match seek(start, Whence::SeekData) {
+            Ok(data) => data,
+            // No data beyond it.
+            Err(Errno::ENXIO) => length,
+            Err(_) => break,
+        };
+        if from <= start {
+            break;
+        }
+        holes.push(start..from);
+    }
+    holes
 }
 
 fn read_node(

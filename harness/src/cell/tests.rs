@@ -12,7 +12,8 @@ fn prepared(recovery_crashes: bool) -> Cell {
     let open = Call::Open { handle: Handle(0), path: "f".into(), flags: 0o101, mode: 0o644 };
     let ops = vec![Op { call: open, syscall: "open".into(), result: 0, thread: 0 }];
     let (before, after) = (Tree::default(), Tree::default());
-    let trace = Trace { command: vec![], before, ops, after, limits: vec![], outside: vec![] };
+    let trace =
+        Trace { command: vec![], before, holes: Default::default(), ops, after, limits: vec![], outside: vec![] };
     let subject = Subject::of("w".into(), vec![], trace, Bounds { injections: 0, seed: 0 }).unwrap();
     assert_eq!(subject.schedules.len(), 1);
     let filesystem = Filesystem { kind: "ext4".into(), options: String::new() };

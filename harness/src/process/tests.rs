@@ -33,7 +33,15 @@ fn trace_of(calls: Vec<Call>) -> Trace {
     before.0.insert("config".into(), node(trace::Kind::File(Arc::new(b"old".to_vec())), 2));
     let op = |call| Op { call, syscall: "test".into(), result: 0, thread: 0 };
     let ops = calls.into_iter().map(op).collect();
-    Trace { command: vec![], before, ops, after: Tree::default(), limits: vec![], outside: vec![] }
+    Trace {
+        command: vec![],
+        before,
+        holes: Default::default(),
+        ops,
+        after: Tree::default(),
+        limits: vec![],
+        outside: vec![],
+    }
 }
 
 fn judge_unless(stop: bool, trace: Trace, wanted: Vec<Wanted>) -> Option<ProcessReport> {

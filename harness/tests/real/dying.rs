@@ -13,7 +13,6 @@ use harness::guests::{Boot, Slot};
 use harness::mkfs::mkfs;
 use harness::replay::{populate, replay};
 use protocol::{Command, Reply};
-use trace::Tree;
 use vm::{GuestError, Machine};
 
 use crate::support::{OneGuest, SECTORS, durable_trace, filesystem, subject, uml};
@@ -72,7 +71,7 @@ async fn a_guest_that_hangs_is_given_up_and_replaced() {
     guests.lost();
     guests.limits.command = Duration::from_secs(20);
     let guest = guests.guest().await.unwrap();
-    populate(guest, &filesystem("ext4"), healthy(), &Tree::default()).await.unwrap();
+    populate(guest, &filesystem("ext4"), healthy(), &durable_trace()).await.unwrap();
 }
 
 #[tokio::test]
@@ -95,7 +94,7 @@ async fn a_state_that_panics_its_guests_is_a_finding_and_the_other_is_still_expl
     let subject = subject(durable_trace());
     let mut guests = OneGuest::new(uml, subject.guide.clone());
     let guest = guests.guest().await.unwrap();
-    let base = populate(guest, &filesystem, healthy(), &subject.trace.before).await.unwrap();
+    let base = populate(guest, &filesystem, healthy(), &subject.trace).await.unwrap();
     let garbage = WriteEntry { sector: 16, data: Arc::new(vec![0xa5; 4 << 20]), step: 0 };
     let queueing = vec![Queueing::default()];
     let log = BlockLog { writes: vec![garbage], queueing, entries: vec![Entry::Write(0)] };
@@ -265,7 +264,7 @@ async fn a_guest_moves_once_a_processor_is_free() {
         for (expected, leave) in [(1, false), (1, true), (then, false), (then, false)] {
             let guest = slot.player(&subject).await.unwrap();
             assert_eq!(started.load(std::sync::atomic::Ordering::Relaxed), expected, "{fails:?}");
-            let base = populate(guest, &filesystem, healthy(), &subject.trace.before).await.unwrap();
+            let base = populate(guest, &filesystem, healthy(), &subject.trace).await.unwrap();
             replay(guest, &filesystem, &base, &plan, &subject.trace, &subject.live).await.unwrap();
             if leave {
                 others = None;

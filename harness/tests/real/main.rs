@@ -9,6 +9,7 @@ mod dying;
 mod events;
 mod failing;
 mod figures;
+mod holes;
 mod killed;
 mod machines;
 mod names;

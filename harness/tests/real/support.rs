@@ -102,7 +102,7 @@ impl Guests for OneGuest {
 pub async fn replay_on(guests: &mut OneGuest, filesystem: &Filesystem, subject: &Subject, schedule: usize) -> Replay {
     let fresh = harness::mkfs::mkfs(filesystem, SECTORS * disk::SECTOR as u64).unwrap();
     let guest = guests.guest().await.unwrap();
-    let base = populate(guest, filesystem, fresh, &subject.trace.before).await.unwrap();
+    let base = populate(guest, filesystem, fresh, &subject.trace).await.unwrap();
     let plan = subject.schedules[schedule].plan(&subject.trace, &subject.history);
     give(guest, &subject.trace, &subject.live).await.unwrap();
     replay(guest, filesystem, &base, &plan, &subject.trace, &subject.live).await.unwrap()

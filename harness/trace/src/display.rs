@@ -345,6 +345,7 @@ mod tests {
         let trace = Trace {
             command: vec![],
             before: Default::default(),
+            holes: Default::default(),
             ops,
             after: Default::default(),
             limits: vec![],

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Op, Tree, thousands};
+use crate::{Holes, Op, Tree, thousands};
 
 /// Something the recorder met and could not put into the trace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +32,8 @@ pub struct Trace {
     pub command: Vec<String>,
     /// The directory before the run: the durable start state.
     pub before: Tree,
+    /// The holes of its files.
+    pub holes: Holes,
     /// What the program did.
     pub ops: Vec<Op>,
     /// The directory after the run, read from the host: replaying `ops` on `before` must give this.
@@ -44,7 +46,7 @@ pub struct Trace {
 
 const MAGIC: &[u8; 8] = b"CCTRACE\n";
 /// Raised with every change of the types in this crate that are written to files.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Why bytes are not a trace.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

@@ -24,6 +24,6 @@ pub use file::{Limit, ReadError, Trace};
 pub use history::{History, State, Version};
 pub use number::thousands;
 pub use path::RelPath;
-pub use tree::{Content, Kind, Node, Tree};
+pub use tree::{Content, Holes, Kind, Node, Tree};
 pub use unexplained::{cleared_set_ids, unexplained};
 pub use vfs::{Divergence, Vfs, Why};

@@ -1,6 +1,7 @@
 //! A directory tree at one moment, as a person would see it.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,10 @@ use crate::RelPath;
 
 /// The bytes of a file, shared: a tree is copied often and its files can be large.
 pub type Content = Arc<Vec<u8>>;
+
+/// Where regular files hold no data (lseek(2), `SEEK_HOLE`), ascending: such bytes are read as zeros, and what is written there
+/// goes to blocks that held nothing of the file before. Under each name of a file that has any.
+pub type Holes = BTreeMap<RelPath, Vec<Range<u64>>>;
 
 /// What kind of thing a name stands for.
 #[expect(missing_docs, reason = "each variant's doc explains its fields")]

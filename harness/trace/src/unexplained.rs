@@ -122,6 +122,7 @@ mod tests {
         Trace {
             command: vec![],
             before: tree(&[("f", b"old"), ("g", b"kept")]),
+            holes: Default::default(),
             ops,
             after,
             limits: vec![],

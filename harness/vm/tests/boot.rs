@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use checker::{EntryKind, Mount};
 use disk::{Backing, DirectDisk, Image, Queueing, Refused};
 use protocol::{Command, Filesystem, Reply};
-use trace::{Kind, Node, RelPath, Tree};
+use trace::{Holes, Kind, Node, RelPath, Tree};
 use vm::{Guest, GuestError, Limits, Machine, Paths, Uml, program};
 
 fn mkfs(kind: &str) -> Option<Image> {
@@ -33,7 +33,7 @@ async fn a_fresh_file_system_mounts(kind: &str) {
     let mut guest = booted.expect("a guest");
     guest.insert(Box::new(DirectDisk { image }));
     let filesystem = Filesystem { kind: kind.into(), options: String::new() };
-    let populate = Command::Populate { filesystem: filesystem.clone(), tree: Tree::default() };
+    let populate = Command::Populate { filesystem: filesystem.clone(), tree: Tree::default(), holes: Holes::new() };
     assert_eq!(guest.call(&populate).await.expect("an answer"), Reply::Done);
     for _ in 0..3 {
         let observe = Command::Observe { filesystem: filesystem.clone(), mark: false };
@@ -93,7 +93,7 @@ async fn flushes_reach_the_disk() {
     let mut guest = booted.expect("a guest");
     guest.insert(Box::new(Counting { disk: DirectDisk { image }, flushes: 0 }));
     let filesystem = Filesystem { kind: "ext4".into(), options: String::new() };
-    guest.call(&Command::Populate { filesystem, tree: Tree::default() }).await.expect("an answer");
+    guest.call(&Command::Populate { filesystem, tree: Tree::default(), holes: Holes::new() }).await.expect("an answer");
     let disk: Box<dyn Any> = guest.eject();
     assert!(disk.downcast::<Counting>().expect("the disk that was put in").flushes > 0);
 }
@@ -113,7 +113,7 @@ async fn guest_with_ext4() -> Option<Guest> {
 
 fn populate(options: &str, tree: &Tree) -> Command {
     let filesystem = Filesystem { kind: "ext4".into(), options: options.into() };
-    Command::Populate { filesystem, tree: tree.clone() }
+    Command::Populate { filesystem, tree: tree.clone(), holes: Holes::new() }
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ fn main() -> ExitCode {
             }
         };
         let outcome = match command {
-            Command::Populate { filesystem, tree } => populate::populate(&disk, &filesystem, &tree),
+            Command::Populate { filesystem, tree, holes } => populate::populate(&disk, &filesystem, &tree, &holes),
             Command::Trace { calls, live } => {
                 trace = replay::Recorded { calls, live };
                 Ok(Reply::Done)

@@ -2,21 +2,21 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::Write;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, lchown, symlink};
+use std::os::unix::fs::{FileExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::FsFlags;
 use protocol::{Filesystem, Reply};
-use trace::{Kind, Node, RelPath, Tree};
+use trace::{Holes, Kind, Node, RelPath, Tree};
 
 use crate::commit::{COMMIT_FILE, Commit};
 use crate::{MOUNT, WORK, calls, observe, rest};
 
 /// Mounts, builds `tree`, unmounts cleanly.
-pub fn populate(disk: &Path, filesystem: &Filesystem, tree: &Tree) -> Result<Reply, String> {
+pub fn populate(disk: &Path, filesystem: &Filesystem, tree: &Tree, holes: &Holes) -> Result<Reply, String> {
     calls::set_clock(calls::Phase::Populate);
     let Filesystem { kind, options } = filesystem;
     let not =
@@ -29,7 +29,7 @@ pub fn populate(disk: &Path, filesystem: &Filesystem, tree: &Tree) -> Result<Rep
         observe::unmount(filesystem, disk)?;
         return not("then nothing can be written to it".to_owned());
     }
-    let built = settle(disk, filesystem).and_then(|()| build(tree)).and_then(|()| store(disk, filesystem, tree));
+    let built = settle(disk, filesystem).and_then(|()| build(tree, holes)).and_then(|()| store(disk, filesystem, tree));
     // Whatever happened, the disk must be free for the next command.
     let unmounted = observe::unmount(filesystem, disk);
     built.and(unmounted).map(|()| Reply::Done)
@@ -60,7 +60,7 @@ fn store(disk: &Path, filesystem: &Filesystem, tree: &Tree) -> Result<(), String
     Ok(())
 }
 
-fn build(tree: &Tree) -> Result<(), String> {
+fn build(tree: &Tree, holes: &Holes) -> Result<(), String> {
     let fail = |what: &RelPath, error: std::io::Error| {
         format!("failed to build {what} of the start state in the guest: {error}")
     };
@@ -76,20 +76,36 @@ fn build(tree: &Tree) -> Result<(), String> {
             }
             inodes.insert(node.inode, full.clone());
         }
-        make(&full, node).map_err(|error| fail(path, error))?;
+        let holes = holes.get(path).map_or(&[][..], Vec::as_slice);
+        make(&full, node, holes).map_err(|error| fail(path, error))?;
         dress(&full, node).map_err(|error| fail(path, error))?;
     }
     Ok(())
 }
 
-fn make(full: &Path, node: &Node) -> std::io::Result<()> {
+fn make(full: &Path, node: &Node, holes: &[Range<u64>]) -> std::io::Result<()> {
     match &node.kind {
         Kind::Directory if full == Path::new(WORK) => Ok(()),
         Kind::Directory => fs::create_dir(full),
-        Kind::File(content) => File::create(full)?.write_all(content),
+        Kind::File(content) => write(&File::create(full)?, content, holes),
         Kind::Symlink(target) => symlink(std::ffi::OsStr::from_bytes(target), full),
         Kind::Special { mode, device } => calls::mknod(full, mode | node.mode, *device).map_err(std::io::Error::from),
     }
+}
+
+/// Writes what is data. Zeros in the place of a hole would be blocks that the workload overwrites in place, where a write may
+/// be torn; what is written into a hole goes to new ones.
+fn write(file: &File, content: &[u8], holes: &[Range<u64>]) -> std::io::Result<()> {
+    let mut from = 0;
+    for hole in holes {
+        let data = content.get(from..hole.start as usize).ok_or(std::io::ErrorKind::InvalidInput)?;
+        file.write_all_at(data, from as u64)?;
+        from = hole.end as usize;
+    }
+    let data = content.get(from..).ok_or(std::io::ErrorKind::InvalidInput)?;
+    file.write_all_at(data, from as u64)?;
+    // Not where there is no hole: it could free what was allocated ahead.
+    if data.is_empty() && !holes.is_empty() { file.set_len(content.len() as u64) } else { Ok(()) }
 }
 
 /// Owner before mode: chown(2) clears the set-user-ID bits.

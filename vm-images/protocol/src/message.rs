@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use checker::{Guide, Observation};
 use serde::{Deserialize, Serialize};
-use trace::{Call, Target, Tree};
+use trace::{Call, Holes, Target, Tree};
 
 /// A file system and how it is mounted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -48,6 +48,8 @@ pub enum Command {
         filesystem: Filesystem,
         /// What to build.
         tree: Tree,
+        /// Where its files hold no data.
+        holes: Holes,
     },
     /// From now on, this is what is replayed. Given once, by itself: its data can be large, and each schedule replays
     /// them anew.

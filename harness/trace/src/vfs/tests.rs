@@ -398,6 +398,7 @@ proptest! {
             let trace = crate::Trace {
                 command: vec![],
                 before: before.clone(),
+                holes: Default::default(),
                 ops: ops.clone(),
                 after: read_tree(&directory),
                 limits: vec![],
