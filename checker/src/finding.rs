@@ -61,7 +61,7 @@ impl fmt::Display for Invariant {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Kind {
-    /// The name is absent, and absence is no version.
+    /// The name is absent, and absence is no version; or a promised file is absent that was not there before the run.
     Missing,
     /// The size is 0, and no version is empty.
     Empty,
@@ -77,7 +77,7 @@ pub enum Kind {
     NotAFile,
     /// The file, its attributes or a directory above it cannot be read.
     ReadError,
-    /// Exactly a version, but an older one than what had been current when a promise was made.
+    /// Exactly a version, but an older one than what had been current when a promise was made; not `Missing`.
     Stale,
     /// A log is shorter than before the run, and not empty (the content is not read).
     Truncated,

@@ -45,7 +45,9 @@ pub fn reason(trace: &Trace, invariant: &Invariant, kind: Kind, path: &RelPath, 
         (Invariant::Check, _) => unsynced::unsynced(trace, moment),
         (Invariant::DurableAfter(ack), kind) => {
             let ack = last_ack(trace, ack, moment.ended_latest)?;
-            let other = || not_atomic(trace, kind, path, moment.begun_earliest).filter(|_| kind != Kind::Stale);
+            // To lack a file that was not there before is to be as before: nothing of it was replaced by halves.
+            let as_before = kind == Kind::Stale || (kind == Kind::Missing && !trace.before.0.contains_key(path));
+            let other = || not_atomic(trace, kind, path, moment.begun_earliest).filter(|_| !as_before);
             durable::not_durable(trace, kind, path, ack).or_else(other)
         }
         (Invariant::AppendOnly, Kind::TornRecord | Kind::ZeroFilled | Kind::Garbage | Kind::Mixed) => {
@@ -143,6 +145,14 @@ impl<'a> Watch<'a> {
     fn synced_at(&self, index: usize) -> bool {
         let data = self.inode(self.path).and_then(|inode| self.data.get(&inode));
         data.is_some_and(|data| data.synced == Some(index))
+    }
+}
+
+/// The call of an op, by its name; the end of the command as reports show it.
+fn call_of(op: &trace::Op) -> String {
+    match op.call {
+        Call::Exit { .. } => op.to_string(),
+        _ => op.syscall.clone(),
     }
 }
 

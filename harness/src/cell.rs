@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::front::{Entry, Front};
 use crate::subject::Subject;
-use crate::tally::{Key, Tally, Violation};
+use crate::tally::{self, Key, Tally, Violation};
 use crate::unit::{self, Again, Replayed, Unit};
 
 /// How much work a cell may take. Without any limit, it is explored whole.
@@ -385,6 +385,7 @@ impl Cell {
             failure: state.failure.clone(),
             spent: self.closed.load(Ordering::Relaxed),
             explored: state.explored(),
+            replayed: state.replays.admitted as u64,
             ..std::mem::take(&mut state.result)
         }
     }
@@ -433,6 +434,7 @@ impl Progress {
             None => Fates::open(model, unit.replayed.epochs[unit.epoch].volatile_writes(&unit.replayed.log)),
             Some(Again { class, log, epoch, .. }) => class.clone().crashed(epoch.volatile_writes(log)),
         };
+        tally::add(&mut self.result.tally.allowed_by_losses, allowed.count_by_losses());
         let allowed = allowed.count();
         self.result.tally.allowed += &allowed;
         *self.open.entry(unit.replayed.schedule).or_default() += 1;
@@ -477,6 +479,8 @@ pub struct CellResult {
     pub machine: Option<(String, String)>,
     /// Schedules explored to their end.
     pub explored: u64,
+    /// Schedules replayed, whose states are known.
+    pub replayed: u64,
     /// Schedules that showed anything which those before them had not.
     pub new: u64,
     /// All that was found.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 use protocol::Filesystem;
@@ -23,8 +24,10 @@ Exit status:
   3    this machine lacks something, or its disk is full
   4    the workload's own build, setup, command or check fails without any crash,
        or its check cannot be run
-  5    nothing is violated, but not all was covered, and --exhaustive was given
-  70   something could not be judged, or the harness has a defect
+  5    nothing is violated, but nothing of a cell was looked at; or not all was
+       covered, and --exhaustive was given
+  70   something could not be judged (and nothing is violated), or the harness
+       has a defect
   129, 130, 143   ended by SIGHUP, SIGINT (Ctrl-C), SIGTERM; results so far are kept
 
 Results go to standard output, progress and messages to standard error.";
@@ -90,10 +93,16 @@ pub struct Run {
     /// The directory whose content the COMMAND starts from [default: an empty one]
     #[arg(long, value_name = "DIR", conflicts_with = "workloads", requires = "command", help_heading = OF_COMMAND)]
     pub from: Option<PathBuf>,
+    /// What reports call it [default: the name of its program]
+    #[arg(
+        long, value_name = "NAME", conflicts_with = "workloads", requires = "command", help_heading = OF_COMMAND,
+        value_parser = NonEmptyStringValueParser::new()
+    )]
+    pub name: Option<String>,
     /// How long the COMMAND may take [default: 60]
     #[arg(
         long, value_name = "SECONDS", conflicts_with = "workloads", requires = "command", help_heading = OF_COMMAND,
-        value_parser = value_parser!(u64).range(1..)
+        value_parser = value_parser!(u64).range(1..), allow_negative_numbers = true
     )]
     pub time_limit: Option<u64>,
 
@@ -113,20 +122,23 @@ pub struct Run {
     #[arg(long, value_enum, default_value_t, help_heading = EXPLORED)]
     pub sector: Sector,
     /// In how many places at once background work (commit, writeback) is forced, at most
-    #[arg(long, value_name = "K", default_value_t = 1, help_heading = EXPLORED)]
+    #[arg(long, value_name = "K", default_value_t = 1, allow_negative_numbers = true, help_heading = EXPLORED)]
     pub schedules: u32,
     /// The most work for one workload on one file system: 90s, 10m, 2h, 5000mounts, or none
-    #[arg(long, default_value = "10m", value_parser = budget, help_heading = EXPLORED)]
+    #[arg(long, default_value = "10m", value_parser = budget, allow_hyphen_values = true, help_heading = EXPLORED)]
     pub budget: Budget,
     /// Let the machine crash a second time, while it recovers from the first crash
     #[arg(long, help_heading = EXPLORED)]
     pub recovery_crashes: bool,
     /// What is left to chance, where not everything can be explored, depends on this number
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = EXPLORED)]
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true, help_heading = EXPLORED)]
     pub seed: u64,
     /// Exit with 5 if nothing is violated but something was left uncovered
     #[arg(long, help_heading = EXPLORED)]
     pub exhaustive: bool,
+    /// Explore what is known not to be judged, too, to see what it shows
+    #[arg(long, help_heading = EXPLORED)]
+    pub explore_invalid: bool,
 
     /// The machine that mounts the crash states
     #[arg(long, value_enum, default_value_t, help_heading = MACHINES)]
@@ -135,7 +147,7 @@ pub struct Run {
     #[arg(long, value_name = "FILE", help_heading = MACHINES)]
     pub kernel: Option<PathBuf>,
     /// Guests at once [default: the number of processors]
-    #[arg(short, long, value_name = "N", value_parser = jobs, help_heading = MACHINES)]
+    #[arg(short, long, value_name = "N", value_parser = jobs, allow_negative_numbers = true, help_heading = MACHINES)]
     pub jobs: Option<usize>,
 
     /// The directory for results [default: a new one below results/runs]
@@ -144,7 +156,7 @@ pub struct Run {
     /// Go on with the run in this results directory, which was cut short; its own options hold
     #[arg(
         long, value_name = "DIR", help_heading = RESULTS,
-        conflicts_with_all = ["workloads", "command", "filesystems", "disk", "tear", "schedules", "budget", "seed", "crash", "sector", "recovery_crashes", "vm", "kernel", "out"]
+        conflicts_with_all = ["workloads", "command", "filesystems", "disk", "tear", "schedules", "budget", "seed", "crash", "sector", "recovery_crashes", "explore_invalid", "vm", "kernel", "out"]
     )]
     pub resume: Option<PathBuf>,
     /// What is printed at the end
@@ -351,7 +363,7 @@ fn filesystem(text: &str) -> Result<Filesystem, String> {
 
 /// `90s`, `10m`, `2h`, `5000mounts`, `none`.
 fn budget(text: &str) -> Result<Budget, String> {
-    let wrong = || format!("{text:?} is no budget: write 90s, 10m, 2h, 5000mounts or none");
+    let wrong = || "not a budget; write one as 90s, 10m, 2h, 5000mounts or none".to_owned();
     if text == "none" {
         return Ok(Budget::default());
     }
@@ -375,7 +387,10 @@ fn budget(text: &str) -> Result<Budget, String> {
 
 /// At least 1.
 fn jobs(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|&number| number > 0).ok_or_else(|| format!("{text:?} is no number of guests: at least 1"))
+    text.parse()
+        .ok()
+        .filter(|&number| number > 0)
+        .ok_or_else(|| "not a number of guests; it takes at least 1".to_owned())
 }
 
 #[cfg(test)]

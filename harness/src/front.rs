@@ -35,7 +35,7 @@ struct Order {
 }
 
 /// All pairs are entered before anything is left to chance.
-const SYSTEMATIC: u32 = 2;
+pub const SYSTEMATIC: u32 = 2;
 
 /// How many branches are given at once: enough that to ask costs little, few enough that no worker waits long.
 const MOST: usize = 16;

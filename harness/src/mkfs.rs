@@ -19,7 +19,7 @@ const SMALLEST: u64 = 512 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum MkfsError {
     /// Not one of [`KINDS`].
-    #[error("unknown file system {name:?}: this harness makes {}", KINDS.join(", "))]
+    #[error("unknown file system {name:?}: supported: {}", KINDS.join(", "))]
     Unknown {
         /// What was asked for.
         name: String,

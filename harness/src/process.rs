@@ -69,11 +69,23 @@ impl Point {
     }
 }
 
-/// Judges every point at which a recorded program can be killed; `None` once `stop` is set.
+/// Judges every point at which a recorded program can be killed; `None` once `stop` is set. What cannot be judged is
+/// looked at only if `explore_invalid` says so.
 ///
 /// Where the workload has a check, to be called within a tokio runtime, where blocking is allowed.
-pub fn process_crash(subject: &Subject, stop: &AtomicBool) -> Option<ProcessReport> {
+pub fn process_crash(subject: &Subject, explore_invalid: bool, stop: &AtomicBool) -> Option<ProcessReport> {
     let Subject { name, trace, history, rules, .. } = subject;
+    if !subject.is_explored(explore_invalid) {
+        let (limits, notes) = (subject.limits().to_vec(), notes_on(subject));
+        return Some(ProcessReport {
+            workload: name.clone(),
+            states: 0,
+            violations: vec![],
+            limits,
+            failure: None,
+            notes,
+        });
+    }
     let mut states = 0;
     let mut unchecked = None;
     let mut found: BTreeMap<(RelPath, Invariant, Kind), ProcessViolation> = BTreeMap::new();

@@ -48,6 +48,8 @@ pub struct Options {
     pub budget: Budget,
     /// Whether the machine may crash again while it recovers.
     pub recovery_crashes: bool,
+    /// Whether what is known not to be judged is explored all the same.
+    pub explore_invalid: bool,
     /// What all that is left to chance depends on.
     pub seed: u64,
     /// Guests at once.
@@ -155,6 +157,8 @@ struct Identity<'a> {
     schedules: u32,
     budget: Budget,
     recovery_crashes: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    explore_invalid: bool,
     seed: u64,
 }
 
@@ -175,6 +179,7 @@ fn hash(subjects: &[Arc<Subject>], options: &Options, machine: &str) -> String {
         schedules: options.schedules,
         budget: options.budget,
         recovery_crashes: options.recovery_crashes,
+        explore_invalid: options.explore_invalid,
         seed: options.seed,
     };
     let mut hasher = Sha256::new();
@@ -215,20 +220,37 @@ pub async fn run(
         if stop.load(Ordering::Relaxed) {
             return Err(RunError::Interrupted);
         }
-        subjects.push(Arc::new(subject?));
+        let subject = subject?;
+        if !subject.limits().is_empty() {
+            let _ =
+                events.send(Event::Warning { cell: None, text: cannot_be_judged(&subject, options.explore_invalid) });
+        }
+        subjects.push(Arc::new(subject));
     }
-    if !options.crash.power() {
-        let (store, _lock) = Store::create(&directory(&hash(&subjects, options, "none")))?;
+    let is_explored = |subject: &Arc<Subject>| subject.is_explored(options.explore_invalid);
+    if !options.crash.power() || !subjects.iter().any(is_explored) {
+        let id = hash(&subjects, options, "none");
+        let (store, _lock) = Store::create(&directory(&id))?;
         for (workload, subject) in subjects.iter().enumerate() {
             store.keep_trace(workload, &subject.trace)?;
         }
-        let killed = killed(&subjects, options.crash, stop);
-        let whole = killed.len() == subjects.len();
-        if killed.is_empty() {
+        let killed = killed(&subjects, options.crash, options.explore_invalid, stop);
+        let whole = !options.crash.process() || killed.len() == subjects.len();
+        if killed.is_empty() && !whole {
             return Err(RunError::Interrupted);
         }
-        let report = Report { asked: asked(&subjects), ..Report::with_process_crashes(Vec::new(), killed) };
-        let written = report::write_results(&report, store.directory());
+        let filesystems = if options.crash.power() { options.filesystems.as_slice() } else { &[] };
+        let pairs = subjects.iter().flat_map(|subject| filesystems.iter().map(move |fs| (subject, fs)));
+        let cells = pairs.zip(0..).map(|((subject, fs), index)| {
+            let Options { model, budget, recovery_crashes, seed, .. } = *options;
+            let cell = Cell::new(index, subject.clone(), fs.clone(), model, budget, recovery_crashes, seed);
+            cell_report(&cell, &cell.result(), &id)
+        });
+        let report = Report::with_process_crashes(cells.collect(), killed);
+        let explored =
+            options.crash.power().then(|| explored(options.model, options.schedules, options.recovery_crashes));
+        let report = Report { explored, asked: asked(&subjects), ..report };
+        let written = report::write_results(&report, store.directory(), elsewhere(store.directory()));
         let cut = (!whole).then_some(RunError::Interrupted);
         return Ok(Finished { report, store, cut: cut.or(written.err().map(RunError::from)) });
     }
@@ -253,6 +275,7 @@ pub async fn run(
         schedules: options.schedules,
         budget: options.budget,
         recovery_crashes: options.recovery_crashes,
+        explore_invalid: options.explore_invalid,
         seed: options.seed,
         cells: kept,
         workloads: subjects.iter().map(keep).collect(),
@@ -392,12 +415,21 @@ async fn explore(
     })?;
 
     let _ = events.send(Event::RunStarted { cells: cells.iter().map(|cell| cell.id.clone()).collect() });
+    // Those of which it is known that they cannot be judged have a report already.
+    let is_explored = |cell: &&Arc<Cell>| cell.subject.is_explored(kept.explore_invalid);
+    let at_work: Vec<Arc<Cell>> = cells.iter().filter(is_explored).cloned().collect();
+    let mut done: BTreeMap<usize, CellReport> = BTreeMap::new();
+    for cell in cells.iter().filter(|cell| !is_explored(cell)) {
+        let report = cell_report(cell, &cell.result(), &id);
+        let _ = events.send(Event::CellFinished(Box::new(report.clone())));
+        done.insert(cell.index, report);
+    }
     let finish = Arc::new(finisher(store.clone(), id.clone(), events.clone()));
-    let reports = Arc::new(std::sync::Mutex::new(BTreeMap::<usize, CellReport>::new()));
+    let reports = Arc::new(std::sync::Mutex::new(done));
     let shared = Shared {
         run: id,
         boot: Boot::new(machine, initramfs, sectors, limits, Some(store.clone())).telling(events.clone()),
-        cells: cells.clone(),
+        cells: at_work,
         journal,
         stop: stop.clone(),
         news: Notify::new(),
@@ -413,7 +445,7 @@ async fn explore(
         }),
     };
     // Before what takes its time, so that a run that is cut short has it.
-    let killed = killed(&subjects, kept.crash, stop);
+    let killed = killed(&subjects, kept.crash, kept.explore_invalid, stop);
     let outcome = workers(Arc::new(shared), count, stop).await;
     let mut cut = outcome.err().map(RunError::from);
     if stop.load(Ordering::Relaxed) {
@@ -433,7 +465,7 @@ async fn explore(
     let cells = cells.iter().map(report).collect();
     let explored = Some(explored(kept.model, kept.schedules, kept.recovery_crashes));
     let report = Report { explored, asked: asked(&subjects), ..Report::with_process_crashes(cells, killed) };
-    let written = report::write_results(&report, store.directory());
+    let written = report::write_results(&report, store.directory(), elsewhere(store.directory()));
     let nothing = report.process_crashes.is_empty() && report.cells.iter().all(|cell| cell.crash_states.mounts == 0);
     if let Some(error) = cut.take_if(|_| nothing) {
         return Err(error);
@@ -456,14 +488,39 @@ fn cut_short(cell: &CellReport, cut: &RunError) -> Vec<String> {
     let CellReport { violations, not_durable, weaknesses, warnings, .. } = cell;
     let shown = [violations, not_durable, weaknesses, warnings];
     let unconfirmed = shown.iter().any(|shown| !shown.is_empty());
-    let unconfirmed = unconfirmed.then(|| "what it shows was not looked at a second time".to_owned());
+    let unconfirmed = unconfirmed.then(|| "what it shows is not re-verified".to_owned());
     std::iter::once(format!("the run was cut short: {cut}")).chain(unconfirmed).collect()
 }
 
 /// What becomes of the programs' files if they are killed, if that was asked: of each of them, or of those before a stop.
-fn killed(subjects: &[Arc<Subject>], crash: Crash, stop: &AtomicBool) -> Vec<ProcessReport> {
+fn killed(subjects: &[Arc<Subject>], crash: Crash, explore_invalid: bool, stop: &AtomicBool) -> Vec<ProcessReport> {
     let asked = if crash.process() { subjects } else { &[] };
-    tokio::task::block_in_place(|| asked.iter().map_while(|subject| process_crash(subject, stop)).collect())
+    let killed = |subject: &Arc<Subject>| process_crash(subject, explore_invalid, stop);
+    tokio::task::block_in_place(|| asked.iter().map_while(killed).collect())
+}
+
+/// What is known as soon as a workload has been recorded: that it cannot be judged, and why.
+fn cannot_be_judged(subject: &Subject, explore_invalid: bool) -> String {
+    /// Enough to see what it is about; the report has all.
+    const SHOWN: usize = 3;
+    let limits = subject.limits();
+    let mut reasons: Vec<String> = limits.iter().take(SHOWN).map(ToString::to_string).collect();
+    if limits.len() > SHOWN {
+        reasons.push(format!("… and {} more", limits.len() - SHOWN));
+    }
+    let explored = if explore_invalid { "explored all the same" } else { "not explored (--explore-invalid does)" };
+    format!(
+        "{} cannot be judged, since its files were changed in a way that the recorder does not follow: {}; {explored}",
+        subject.name,
+        reasons.join("; ")
+    )
+}
+
+/// The directory of a run, if `harness replay` does not look there by itself.
+fn elsewhere(directory: &Path) -> Option<&Path> {
+    let parent = directory.parent().map(std::path::absolute)?.ok()?;
+    let usual = std::path::absolute(crate::commands::run::default_results()).ok()?;
+    (parent != usual).then_some(directory)
 }
 
 /// Finds a machine, for which it may boot a guest.
@@ -594,7 +651,7 @@ mod tests {
             "after_op_latest": null, "lost": [], "kept": [], "observed": "0 bytes", "schedule": "none",
         });
         cell.not_durable.push(serde_json::from_value(shown).unwrap());
-        let unconfirmed = "what it shows was not looked at a second time";
+        let unconfirmed = "what it shows is not re-verified";
         assert_eq!(cut_short(&cell, &RunError::Interrupted), [cut, unconfirmed]);
     }
 
@@ -610,6 +667,7 @@ mod tests {
             schedules: 1,
             budget: Budget::default(),
             recovery_crashes: false,
+            explore_invalid: false,
             seed: 0,
             workers: 2,
             limits: Limits::default(),
@@ -633,6 +691,7 @@ mod tests {
             name(&["a"], &Options { model: lying, ..options.clone() }, "uml"),
             name(&["a"], &Options { schedules: 2, ..options.clone() }, "uml"),
             name(&["a"], &Options { recovery_crashes: true, ..options.clone() }, "uml"),
+            name(&["a"], &Options { explore_invalid: true, ..options.clone() }, "uml"),
             name(&["a"], &Options { seed: 1, ..options.clone() }, "uml"),
             name(&["a"], &Options { budget: Budget { mounts: Some(9), time: None }, ..options.clone() }, "uml"),
         ];

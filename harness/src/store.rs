@@ -43,6 +43,9 @@ pub struct Kept {
     pub recovery_crashes: bool,
     /// What is left to chance depends on it.
     pub seed: u64,
+    /// Whether what is known not to be judged is explored all the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub explore_invalid: bool,
     /// For each cell of the report: which trace, which file system.
     pub cells: Vec<KeptCell>,
     /// The workloads.
@@ -228,10 +231,19 @@ pub enum StoreError {
         /// Where.
         directory: PathBuf,
     },
-    /// Files of somebody else would have to go.
+    /// Another run works there.
     #[error(
-        "cannot put results into {}: there is {name} in it, which a run would remove, and nothing says that a run of the \
-         harness has left it there; name another directory, or remove it yourself",
+        "another run is at work in {}: wait until it has ended, or name another directory",
+        directory.display()
+    )]
+    Busy {
+        /// Where.
+        directory: PathBuf,
+    },
+    /// There are files of somebody else.
+    #[error(
+        "cannot put results into {}: there is {name} in it, and nothing says that a run of the harness has left that \
+         there; name another directory, a new or an empty one",
         directory.display()
     )]
     Foreign {
@@ -300,18 +312,20 @@ impl Store {
         Ok((store, lock))
     }
 
-    /// Finds out whether a new run may remove what there is of its names in a directory, which need not be there.
+    /// Finds out whether a new run may use a directory, which need not be there: one that is empty, or that a run has
+    /// been at work in. What such a run has left is removed, and nobody finds his own files among results.
     ///
     /// # Errors
-    /// No run has left that there.
+    /// There is something else in it.
     pub fn check(directory: &Path) -> Result<(), StoreError> {
         let is_there = |name: &&str| fs::symlink_metadata(directory.join(name)).is_ok();
         if SIGNS.iter().any(is_there) {
             return Ok(());
         }
+        // What a run would remove is named first.
         let left = LEFT.into_iter().find(is_there).map(str::to_owned);
         let entries = || fs::read_dir(directory).into_iter().flatten().flatten();
-        let kept = || entries().find(|entry| is_kept(&entry.path()));
+        let kept = || entries().find(|entry| is_kept(&entry.path())).or_else(|| entries().next());
         let name = left.or_else(|| kept().map(|entry| entry.file_name().to_string_lossy().into_owned()));
         name.map_or(Ok(()), |name| Err(StoreError::Foreign { directory: directory.into(), name }))
     }
@@ -327,7 +341,7 @@ impl Store {
         let file = OpenOptions::new().create(true).append(true).open(&path).map_err(fail)?;
         match file.try_lock() {
             Ok(()) => Ok(Lock { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(fail(io::Error::other("another run is at work in this directory"))),
+            Err(TryLockError::WouldBlock) => Err(StoreError::Busy { directory: self.directory.clone() }),
             Err(TryLockError::Error(error)) => Err(fail(error)),
         }
     }

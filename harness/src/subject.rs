@@ -150,8 +150,11 @@ impl Subject {
     ) -> Result<Self, SubjectError> {
         let history = History::new(&trace);
         let make = if checker.is_some() { Rules::asked_for } else { Rules::new };
-        let mut rules =
-            make(&trace, &history, &wanted).map_err(|source| SubjectError::Rules { name: name.clone(), source })?;
+        let mut rules = match make(&trace, &history, &wanted) {
+            // What the recorder did not follow may be what the rules are about: that is the reason then.
+            Err(error) if is_doubtful(&error, &trace) => Rules::default(),
+            made => made.map_err(|source| SubjectError::Rules { name: name.clone(), source })?,
+        };
         if checker.is_some() {
             rules.read_all_up_to(LARGEST_FILE);
         }
@@ -182,10 +185,33 @@ impl Subject {
         crate::mkfs::disk_size(data_of(&self.trace))
     }
 
+    /// Whether there is any use in exploring it: not where it is known that it cannot be judged, unless that is asked for.
+    pub fn is_explored(&self, explore_invalid: bool) -> bool {
+        explore_invalid || self.limits.is_empty()
+    }
+
     /// What the recorder could not follow, and what no guest can show of what is wanted.
     pub fn limits(&self) -> &[Limit] {
         &self.limits
     }
+}
+
+/// Whether an error of the rules may be wrong, since it speaks of what the command did, and not all of that is known.
+fn is_doubtful(error: &RuleError, trace: &Trace) -> bool {
+    let speaks_of_changes = match error {
+        RuleError::NothingChanged
+        | RuleError::NotAFile { .. }
+        | RuleError::NotAppended { .. }
+        | RuleError::OpenRecord { .. } => true,
+        // A name that nobody ever saw is a misspelt one.
+        RuleError::UnknownPath { path, .. } => trace.after.0.contains_key(path),
+        RuleError::NoAck { .. }
+        | RuleError::NoExit
+        | RuleError::Contradiction { .. }
+        | RuleError::NoOldFile { .. }
+        | RuleError::TooMuchHistory { .. } => false,
+    };
+    speaks_of_changes && !trace.limits.is_empty()
 }
 
 fn record_in(workload: &Workload, directory: &std::path::Path, stop: &Arc<AtomicBool>) -> Result<Trace, SubjectError> {
@@ -218,4 +244,42 @@ fn size(trace: &Trace) -> u64 {
         _ => 0,
     });
     written.chain(left).sum::<usize>() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use trace::{Call, Handle, Kind, Node, Op, Tree};
+
+    use super::*;
+
+    fn subject(limits: Vec<Limit>, wanted: &[Wanted]) -> Result<Subject, SubjectError> {
+        let node = Node {
+            kind: Kind::File(Arc::new(b"new".to_vec())),
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            inode: 2,
+            xattrs: Default::default(),
+        };
+        let mut after = Tree::default();
+        after.0.insert("f".into(), node);
+        let close = Op { call: Call::Close { handle: Handle(0) }, syscall: "close".into(), result: 0, thread: 0 };
+        let (before, holes) = (Tree::default(), Default::default());
+        let trace = Trace { command: vec![], before, holes, ops: vec![close], after, limits, outside: vec![] };
+        Subject::of("w".into(), wanted.to_vec(), trace, Bounds::default())
+    }
+
+    /// "Changed no file" is false where the change is what the recorder could not follow.
+    #[test]
+    fn what_was_not_followed_is_the_reason() {
+        let limit = || vec![Limit { call: "mmap".into(), detail: "shared mapping of f".into(), count: 1 }];
+        let known = subject(limit(), &[]).unwrap();
+        assert!(!known.is_explored(false) && known.is_explored(true));
+        assert_eq!(known.limits(), limit());
+        let atomic = |path: &str| [Wanted::AtomicReplace { path: path.into() }];
+        assert!(subject(limit(), &atomic("f")).is_ok());
+        let error = |made: Result<Subject, SubjectError>| made.err().unwrap().to_string();
+        assert!(error(subject(limit(), &atomic("g"))).contains("names g, which never exists"));
+        assert!(error(subject(vec![], &[])).contains("the command changed no file"));
+    }
 }

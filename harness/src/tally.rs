@@ -7,6 +7,7 @@ use disk::{Fates, State};
 use num_bigint::BigUint;
 use trace::RelPath;
 
+use crate::front::SYSTEMATIC;
 use crate::unit;
 
 /// One way in which an invariant is broken.
@@ -59,6 +60,15 @@ pub struct Violation {
     pub example: Example,
 }
 
+/// How many states there are in which no write lost anything, one did, two did: what is tried in this order, before
+/// anything is left to chance ([`crate::front`]).
+pub type ByLosses = [BigUint; SYSTEMATIC as usize + 1];
+
+/// Adds in each place.
+pub fn add(sums: &mut ByLosses, more: ByLosses) {
+    sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+}
+
 /// What was found in some part of the work.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -66,6 +76,10 @@ pub struct Tally {
     pub allowed: BigUint,
     /// States that a mount decided.
     pub covered: BigUint,
+    /// Of `allowed`: in how many no write lost anything, in how many one, two.
+    pub allowed_by_losses: ByLosses,
+    /// Of `covered`, likewise.
+    pub covered_by_losses: ByLosses,
     /// Mounts.
     pub mounts: u64,
     /// What is wrong, by what.
@@ -83,6 +97,7 @@ impl Tally {
             self.add(Key { told_only: !fails, path, invariant, kind }, Violation { states: count.clone(), example });
         }
         self.covered += count;
+        add(&mut self.covered_by_losses, fates.count_by_losses());
         self.mounts += 1;
     }
 
@@ -90,6 +105,8 @@ impl Tally {
     pub fn merge(&mut self, other: Tally) {
         self.allowed += other.allowed;
         self.covered += other.covered;
+        add(&mut self.allowed_by_losses, other.allowed_by_losses);
+        add(&mut self.covered_by_losses, other.covered_by_losses);
         self.mounts += other.mounts;
         for (key, violation) in other.violations {
             self.add(key, violation);

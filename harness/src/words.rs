@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use checker::{Invariant, describe, reason};
+use checker::{Ack, Invariant, Moment, describe, reason};
 use disk::{CacheKind, DiskModel, State, TearKind, WriteEntry};
+use num_bigint::BigUint;
 use report::{
-    CellReport, CrashStates, Explored, OpRef, Schedules, Tear, ViolationReport, WriteRef, durable_after_exit,
+    CellReport, CrashStates, Explored, Losses, OpRef, Reach, Schedules, Tear, ViolationReport, WriteRef,
+    durable_after_exit,
 };
 use trace::{Call, RelPath, Trace, thousands};
 
@@ -40,6 +42,7 @@ pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
             covered: result.tally.covered.clone(),
             mounts: result.tally.mounts,
         },
+        reach: None,
         durable_after_exit: durable_after_exit(lost, complete && subject.rules.has_exit()),
         violations: Vec::new(),
         not_durable: Vec::new(),
@@ -49,6 +52,9 @@ pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
         failure: result.failure.clone(),
         notes: notes(cell, result),
     };
+    if report.crash_states.allowed != BigUint::ZERO && !report.exhaustive() {
+        report.reach = Some(reach(result));
+    }
     for (key, violation) in &result.tally.violations {
         let unit = result.units.get(&violation.example.place.unit);
         let text = violation_report(cell, unit.map(Arc::as_ref), key, violation, run);
@@ -60,6 +66,16 @@ pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
         }
     }
     report
+}
+
+fn reach(result: &CellResult) -> Reach {
+    let counts = result.tally.allowed_by_losses.iter().zip(&result.tally.covered_by_losses);
+    let losses = |(writes, (allowed, covered)): (u32, (&BigUint, &BigUint))| Losses {
+        writes,
+        allowed: allowed.clone(),
+        covered: covered.clone(),
+    };
+    Reach { replayed: result.replayed, by_losses: (0..).zip(counts).map(losses).collect() }
 }
 
 fn notes(cell: &Cell, result: &CellResult) -> Vec<String> {
@@ -116,7 +132,7 @@ pub fn violation_report(
         path: path.to_string(),
         states: violation.states.clone(),
         token: token.to_string(),
-        after_op: example.moment.begun_earliest.checked_sub(1).map(|index| op_ref(trace, index)),
+        after_op: broken_from(trace, invariant, &example.moment).map(|index| op_ref(trace, index)),
         after_op_latest: writes.begun_latest.checked_sub(1).map(|index| op_ref(trace, index)),
         lost: writes.lost,
         kept: writes.kept,
@@ -128,6 +144,19 @@ pub fn violation_report(
         old: versions.first().map(|version| describe(&version.state)),
         new: versions.last().map(|version| describe(&version.state)),
     }
+}
+
+/// The last op that had begun at the earliest point at which a state breaks an invariant. One that asks for what was
+/// promised is not broken before the promise, however early the state can occur.
+fn broken_from(trace: &Trace, invariant: &Invariant, moment: &Moment) -> Option<usize> {
+    let promise = match invariant {
+        Invariant::DurableAfter(Ack::Exit) => {
+            let ended = trace.ops.iter().enumerate().take(moment.ended_latest);
+            ended.rev().find(|(_, op)| matches!(op.call, Call::Exit { .. })).map(|(index, _)| index)
+        }
+        _ => None,
+    };
+    moment.begun_earliest.checked_sub(1).max(promise)
 }
 
 /// Which crash states a run is about.
@@ -237,7 +266,7 @@ fn cause(subject: &Subject, plan: &Plan, step: usize) -> (Option<OpRef>, Option<
 mod tests {
     use std::collections::BTreeMap;
 
-    use checker::{Ack, Kind, Moment};
+    use checker::Kind;
     use protocol::Filesystem;
     use report::Durable;
     use trace::{Handle, Limit, Op, Tree};
@@ -246,6 +275,23 @@ mod tests {
     use crate::cell::Budget;
     use crate::subject::Bounds;
     use crate::tally::Tally;
+
+    /// A state that lacks everything can occur before the first op, and is as it should be until the end is promised.
+    #[test]
+    fn a_promise_is_not_broken_before_it_was_given() {
+        let open = Call::Open { handle: Handle(0), path: "f".into(), flags: 0o101, mode: 0o644 };
+        let ops = [open, Call::Exit { status: 0 }];
+        let ops = ops.map(|call| Op { call, syscall: "test".into(), result: 0, thread: 0 }).to_vec();
+        let (before, after) = (Tree::default(), Tree::default());
+        let trace =
+            Trace { command: vec![], before, ops, after, limits: vec![], outside: vec![], holes: Default::default() };
+        let moment = |begun_earliest, ended_latest| Moment { begun_earliest, ended_latest };
+        let exit = Invariant::DurableAfter(Ack::Exit);
+        assert_eq!(broken_from(&trace, &exit, &moment(0, 2)), Some(1));
+        assert_eq!(broken_from(&trace, &exit, &moment(0, 1)), None);
+        assert_eq!(broken_from(&trace, &Invariant::AtomicReplace, &moment(0, 2)), None);
+        assert_eq!(broken_from(&trace, &Invariant::AtomicReplace, &moment(1, 2)), Some(0));
+    }
 
     /// What the recorder missed may be the very call that makes it durable.
     #[test]

@@ -224,6 +224,14 @@ fn wrong_usage() {
             &["run", "--budget", "50", "set/one"],
             &["run", "--budget", "0s", "set/one"],
             &["run", "--budget", "0mounts", "set/one"],
+            &["run", "--budget", "-5m", "set/one"],
+            &["run", "--schedules", "-1", "set/one"],
+            &["run", "--seed", "-1", "set/one"],
+            &["run", "--jobs", "-1", "set/one"],
+            &["run", "--time-limit", "-1", "--", "true"],
+            &["run", "--name", "", "--", "true"],
+            &["run", "--name", "two", "set/one"],
+            &["run", "sh", "save me.sh"],
             &["run", "--jobs", "0", "set/one"],
             &["run", "--vm", "uml", "--kernel", "plain", "set/one"],
             &["run", "--kernel", "nowhere", "set/one"],
@@ -232,6 +240,7 @@ fn wrong_usage() {
             &["run", "--out", "plain", "set/one"],
             &["run", "--out", "plain/below", "set/one"],
             &["run", "--out", "boot", "set/one"],
+            &["run", "--out", "set", "set/one"],
             &["run", "--", ""],
             &["record", "-o", "trace"],
             &["record", "-o", "nowhere/trace", "--", "true"],
@@ -250,6 +259,10 @@ fn malformed_workloads() {
     place.workload("misspelt", "comand = ['true']");
     place.workload("nothing", "");
     place.workload("kind", "command = ['true']\n[[invariant]]\nkind = 'atomic'\npath = 'f'\n");
+    place.workload("key", "command = ['true']\n[[invariant]]\nkind = 'atomic-replace'\npaht = 'f'\n");
+    place.workload("underscore", "command = ['true']\ntime_limit = 3\n");
+    place.workload("unlike", "command = ['true']\nfrobnicate = 3\n");
+    place.workload("early", "command = ['true']\nbuild = ['cc', '-o', '{run}/save', 'save.c']\n");
     place.workload("check", "command = ['true']\ncheck = ['no-such-checker']\n");
     assert_tells!(
         place,
@@ -258,6 +271,10 @@ fn malformed_workloads() {
             &["run", "misspelt"],
             &["run", "nothing"],
             &["run", "kind"],
+            &["run", "key"],
+            &["run", "underscore"],
+            &["run", "unlike"],
+            &["run", "early"],
             &["run", "check"],
         ])
     );
@@ -294,6 +311,74 @@ fn commands_that_do_not_do() {
     );
     wait("the killed command's children to be gone", || !sleeping(&long));
     assert_eq!(place.left(), Vec::<String>::new());
+}
+
+/// What is known after recording is said, and needs no guest; the command did change its file, and nobody says that it
+/// did not.
+#[test]
+fn what_cannot_be_judged_is_not_explored() {
+    let place = Place::new();
+    let manifest = "setup = ['sh', '-c', 'echo old > data']\n\
+                    command = ['sh', '-c', 't=$(mktemp {run}.XXXXXX) && echo new > $t && mv $t data']\n";
+    place.workload("renamed", manifest);
+    for crash in ["power", "both"] {
+        let ended = place.run(&["run", "--crash", crash, "renamed"]);
+        let said = "data came from outside the recorded directory";
+        assert_eq!(ended.status, 70, "{}", ended.stderr);
+        assert!(ended.stderr.contains("warning: renamed cannot be judged"), "{}", ended.stderr);
+        assert!(ended.stderr.contains(said) && ended.stdout.contains(said), "{}{}", ended.stderr, ended.stdout);
+        assert!(!(ended.stderr + &ended.stdout).contains("changed no file"));
+        let report = place.report();
+        for cell in report["cells"].as_array().unwrap() {
+            let found = (&cell["verdict"], &cell["vm"], &cell["crash_states"]["mounts"]);
+            assert_eq!(found, (&"invalid".into(), &"".into(), &0.into()), "{cell}");
+        }
+        assert_eq!(report["cells"].as_array().unwrap().len(), 3);
+        fs::remove_dir_all(place.path("results")).unwrap();
+    }
+    assert_eq!(place.left(), Vec::<String>::new());
+}
+
+/// Other workloads go on; and whoever asks for it sees what there is.
+#[test]
+fn what_cannot_be_judged_keeps_nothing_else_from_it() {
+    if !uml() {
+        return;
+    }
+    let place = Place::new();
+    // Nothing is written through the mapping, but nobody can know.
+    let script = "import mmap, os; fd = os.open('f', os.O_RDWR | os.O_CREAT); os.write(fd, b'new'); mmap.mmap(fd, 3)";
+    place.workload("mapped", &format!("command = ['python3', '-c', \"{script}\"]\n"));
+    place.workload("plain", "command = ['sh', '-c', 'echo x > f']\n");
+    let ended = place.run(&on_uml(&["--budget=1mount", "mapped", "plain"]));
+    assert_eq!(ended.status, 70, "{}", ended.stderr);
+    let mounts = |place: &Place| {
+        let report = place.report();
+        let cells = report["cells"].as_array().unwrap().clone();
+        cells.iter().map(|cell| cell["crash_states"]["mounts"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(mounts(&place), [0, 1]);
+    fs::remove_dir_all(place.path("results")).unwrap();
+    let ended = place.run(&on_uml(&["--budget=1mount", "--explore-invalid", "mapped"]));
+    assert_eq!((ended.status, mounts(&place)), (70, vec![1]), "{}", ended.stderr);
+}
+
+/// Two bare commands of one interpreter can be told apart; two runs do not share a directory, and that is the user's to mend.
+#[test]
+fn a_name_of_ones_own_and_a_busy_directory() {
+    let place = Place::new();
+    let run = |arguments: &[&str]| {
+        let command = ["--", "sh", "-c", "echo x > f.new; mv f.new f"];
+        place.run(&[&["run", "--crash=process", "--out", "here"], arguments, &command].concat())
+    };
+    let ended = run(&["--name", "my save"]);
+    assert_eq!(ended.status, 0, "{}", ended.stderr);
+    assert!(ended.stdout.contains("| my save |"), "{}", ended.stdout);
+    let lock = fs::File::open(place.path("here/lock")).unwrap();
+    lock.lock().unwrap();
+    let ended = run(&[]);
+    assert_eq!(ended.status, 2, "{}", ended.stderr);
+    assert!(ended.stderr.contains("error: another run is at work in here:"), "{}", ended.stderr);
 }
 
 /// What has no effect is said, and nothing is said of what has.
@@ -654,6 +739,10 @@ fn long_run(place: &Place) -> Child {
     place.command(&arguments).spawn().unwrap()
 }
 
+fn run_name(place: &Place) -> String {
+    place.results().file_name().unwrap().to_string_lossy().into_owned()
+}
+
 #[test]
 fn interrupted_at_work() {
     if !uml() {
@@ -669,12 +758,17 @@ fn interrupted_at_work() {
     fs::remove_dir_all(place.path("results")).unwrap();
 
     // While they explore: what was found is kept and printed.
-    let mut child = long_run(&place);
-    wait_for_line(&mut child, " schedules, ");
+    let child = long_run(&place);
+    // What it says is read at the end.
+    let found = |run: fs::DirEntry| fs::metadata(run.path().join("journal.jsonl")).is_ok_and(|file| file.len() > 0);
+    let runs = || fs::read_dir(place.path("results/runs")).into_iter().flatten().flatten();
+    wait("something to be found", || runs().any(found));
     signal(&child, "INT");
     let ended = Ended::of(child);
     assert_eq!(ended.status, 130);
     assert!(ended.stdout.contains("note: the run was cut short: interrupted"), "{}", ended.stdout);
+    let go_on = format!("to go on with it: harness run --resume results/runs/{}", run_name(&place));
+    assert!(ended.stderr.ends_with(&(go_on + "\n")), "{}", ended.stderr);
     assert_eq!(place.left(), Vec::<String>::new());
     let report = place.report();
     let cells = report["cells"].as_array().unwrap();

@@ -3,9 +3,9 @@
 
 use trace::{Call, RelPath, Trace};
 
-use super::Reason;
 use super::names::{Change, directory_text};
 use super::pending::{before, no_fsync};
+use super::{Reason, call_of};
 use crate::Moment;
 
 /// Whether a call leaves something else than it found: what comes too early if something was not synced.
@@ -51,7 +51,7 @@ pub(super) fn unsynced(trace: &Trace, moment: &Moment) -> Option<Reason> {
         pending.push((first.op, format!("{} since {}{}", directory_text(&directory), first.what, and(last))));
     }
     pending.sort();
-    let mut reason = no_fsync(pending, format!("before op {last} ({})", trace.ops[last].syscall))?;
+    let mut reason = no_fsync(pending, format!("before op {last} ({})", call_of(&trace.ops[last])))?;
     reason.text.push_str(": a crash can keep what comes later without that");
     reason.ops.push(last);
     reason.ops.dedup();

@@ -161,12 +161,16 @@ impl FileRules {
             }
             let broken = self.right.judge(found).filter(|_| !self.promised().any(|step| self.is(found, &step.point)));
             let stale = || {
+                // What never was there before has no older version that could have come back.
+                let nothing = |state: &State| *state == State::Absent;
+                let missing = matches!(found, Found::Other(state) if nothing(state)) && self.old().is_none_or(nothing);
+                let kind = if missing { Kind::Missing } else { Kind::Stale };
                 let promised = match &given.step.point {
                     Point::Other(state) => describe(state),
                     point => describe_bytes(self.timeline.bytes(point).unwrap_or_default()),
                 };
                 let observed = format!("{}, where op {} promised {promised}", found.describe(), given.op);
-                (Kind::Stale, observed)
+                (kind, observed)
             };
             add(Invariant::DurableAfter(rule.ack.clone()), Some(broken.unwrap_or_else(stale)), rule.fails);
         }

@@ -131,6 +131,15 @@ fn durability_after_exit_is_told_but_fails_only_if_wanted() {
     assert_eq!(fails(&wanted), [true]);
 }
 
+/// It has no older version that could have come back.
+#[test]
+fn a_promised_file_that_never_was_there_is_missing() {
+    let new = trace(&[], [save("new"), vec![exit()]].concat());
+    assert_eq!(kinds(&rules(&new, &[]), None, &at(4)), ["durable-after exit missing"]);
+    let again = trace(&[("f", b"old")], [save("new"), vec![exit()]].concat());
+    assert_eq!(kinds(&rules(&again, &[]), Some(b"old"), &at(4)), ["durable-after exit stale"]);
+}
+
 #[test]
 fn only_promises_that_were_given_count_and_the_last_of_them() {
     let calls = [save("v1"), vec![print("sa"), print("ved\n")], save("v2"), vec![print("saved\n"), exit()]].concat();

@@ -57,6 +57,7 @@ async fn rate(workload: &Workload, workers: usize, mounts: u64) -> Outcome<f64> 
         schedules: 1,
         budget: Budget { time: None, mounts: Some(mounts) },
         recovery_crashes: false,
+        explore_invalid: false,
         seed: 0,
         workers,
         limits: Limits::default(),

@@ -114,6 +114,30 @@ pub struct CrashStates {
     pub mounts: u64,
 }
 
+/// How far a cell got that is not covered whole. States are looked at by how many writes lost something, as a whole or
+/// in part: fewer first, in all schedules that were replayed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reach {
+    /// How many schedules were replayed. States of others are not known, and not counted.
+    pub replayed: u64,
+    /// Exact counts: of the states in which no write lost anything, those in which one did, and so on. What more writes
+    /// lose is not told apart.
+    pub by_losses: Vec<Losses>,
+}
+
+/// The states in which so many writes lost something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Losses {
+    /// How many writes.
+    pub writes: u32,
+    /// How many such states there are.
+    #[serde(with = "decimal")]
+    pub allowed: BigUint,
+    /// How many of them some mount decided.
+    #[serde(with = "decimal")]
+    pub covered: BigUint,
+}
+
 /// One workload on one file system with one set of mount options on one kernel.
 ///
 /// The verdict is no field: it follows from the others ([`verdict`](crate::verdict())), so none can be claimed. `report.json` holds it, with
@@ -131,6 +155,8 @@ pub struct CellReport {
     pub schedules: Schedules,
     /// See [`CrashStates`].
     pub crash_states: CrashStates,
+    /// What is whole of it, if not all is; missing in reports of older versions.
+    pub reach: Option<Reach>,
     /// See [`crate::durable_after_exit`].
     pub durable_after_exit: Durable,
     /// What breaks an invariant that was asked for, each kind of it once.
@@ -179,6 +205,8 @@ struct Stored {
     exhaustive: bool,
     schedules: Schedules,
     crash_states: CrashStates,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reach: Option<Reach>,
     durable_after_exit: Durable,
     violations: Vec<ViolationReport>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -205,6 +233,7 @@ impl From<CellReport> for Stored {
             kernel: cell.kernel,
             schedules: cell.schedules,
             crash_states: cell.crash_states,
+            reach: cell.reach,
             durable_after_exit: cell.durable_after_exit,
             violations: cell.violations,
             not_durable: cell.not_durable,
@@ -227,6 +256,7 @@ impl TryFrom<Stored> for CellReport {
             kernel: stored.kernel,
             schedules: stored.schedules,
             crash_states: stored.crash_states,
+            reach: stored.reach,
             durable_after_exit: stored.durable_after_exit,
             violations: stored.violations,
             not_durable: stored.not_durable,
@@ -266,7 +296,8 @@ pub struct ViolationReport {
     pub states: BigUint,
     /// Rebuilds the state that is shown: `harness replay TOKEN`.
     pub token: String,
-    /// The last op that had begun at the earliest point at which the state can occur; none if that is before the first.
+    /// The last op that had begun at the earliest point at which the state can occur and breaks the invariant: what was
+    /// promised at the end is not broken before. None if that is before the first.
     pub after_op: Option<OpRef>,
     /// The same at the latest point.
     #[serde(default, skip_serializing_if = "Option::is_none")]

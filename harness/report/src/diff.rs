@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::human::replay;
 use crate::text::{headline, many, tame};
-use crate::{CellId, CellReport, ExitStatus, Explored, ProcessReport, Report, Verdict, ViolationReport};
+use crate::{CellId, CellReport, Durable, ExitStatus, Explored, ProcessReport, Report, Verdict, ViolationReport};
 
 /// What was tested, and how.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,6 +95,11 @@ pub struct Diff {
     pub no_longer_exhaustive: Vec<Subject>,
     /// What could be judged, and no longer can.
     pub no_longer_judged: Vec<Subject>,
+    /// Where what the command wrote is durable once it has ended, and was not; nobody asked for that, so that no
+    /// violation tells.
+    pub now_durable: Vec<Subject>,
+    /// Where it was durable and no longer is: told, and no violation.
+    pub no_longer_durable: Vec<Subject>,
     /// If the later run is not about all the crash states of file systems that the earlier one was about, or if a report
     /// of an older version does not tell: with which options they were explored, the earlier one first.
     pub narrower: Option<[Option<Explored>; 2]>,
@@ -124,6 +129,15 @@ pub fn diff(before: &Report, after: &Report) -> Diff {
         }
         if was.judged && !is.judged {
             diff.no_longer_judged.push(subject.clone());
+        }
+        // What is asked for shows as a violation, below.
+        if !was.asks_for_durability() && !is.asks_for_durability() {
+            match (was.durable, is.durable) {
+                // That it is in fewer states proves nothing.
+                (Durable::No, Durable::Yes) if diff.narrower.is_none() => diff.now_durable.push(subject.clone()),
+                (Durable::Yes, Durable::No) => diff.no_longer_durable.push(subject.clone()),
+                _ => {}
+            }
         }
         for (key, token) in is.found() {
             if was.judged && was.violations.contains_key(key) {
@@ -179,6 +193,8 @@ struct Outcome {
     exhaustive: bool,
     /// Whether it could be judged.
     judged: bool,
+    /// Whether what the command wrote is durable once it has ended.
+    durable: Durable,
     /// With their tokens.
     violations: BTreeMap<Key, Option<String>>,
     /// What is wrong and fails nothing, since nobody asked for it.
@@ -191,12 +207,19 @@ impl Outcome {
         self.violations.iter().filter(|_| self.judged)
     }
 
+    /// Whether a violation says that something is not durable after the exit.
+    fn asks_for_durability(&self) -> bool {
+        let exit = checker::Invariant::DurableAfter(checker::Ack::Exit).to_string();
+        self.violations.keys().any(|key| key.invariant == exit)
+    }
+
     fn of_cell(cell: &CellReport) -> Self {
         let subject = Subject::Power(cell.id.clone());
         let key = |shown: &ViolationReport| subject.key(&shown.invariant, shown.kind, &shown.path);
         Self {
             exhaustive: cell.exhaustive(),
             judged: cell.verdict() != Verdict::Invalid,
+            durable: cell.durable_after_exit,
             violations: cell.violations.iter().map(|shown| (key(shown), Some(shown.token.clone()))).collect(),
             told: cell.not_durable.iter().chain(&cell.warnings).map(key).collect(),
         }
@@ -210,7 +233,9 @@ impl Outcome {
             .map(|violation| (subject.key(&violation.invariant, violation.kind, &violation.path), None));
         // There is no budget: what can be judged was killed at every point.
         let judged = killed.verdict() != Verdict::Invalid;
-        Self { exhaustive: judged, judged, violations: violations.collect(), told: BTreeSet::new() }
+        // What the kernel holds is not lost: that says nothing of disks.
+        let durable = Durable::Unknown;
+        Self { exhaustive: judged, judged, durable, violations: violations.collect(), told: BTreeSet::new() }
     }
 }
 
@@ -227,6 +252,11 @@ fn outcomes(report: &Report) -> BTreeMap<Subject, Outcome> {
             Some(known) => {
                 known.exhaustive &= outcome.exhaustive;
                 known.judged &= outcome.judged;
+                known.durable = match (known.durable, outcome.durable) {
+                    (Durable::No, _) | (_, Durable::No) => Durable::No,
+                    (Durable::Yes, Durable::Yes) => Durable::Yes,
+                    _ => Durable::Unknown,
+                };
                 known.violations.extend(outcome.violations);
                 known.told.extend(outcome.told);
             }
@@ -251,7 +281,10 @@ impl Diff {
             let replay = token.as_ref().map_or_else(String::new, |token| format!(": {}", replay(token, results)));
             format!("new        {}{replay}", show(key))
         }));
+        let lost = self.no_longer_durable.iter();
+        lines.extend(lost.map(|cell| format!("new        {cell}: no longer durable after exit (which fails nothing)")));
         lines.extend(self.fixed.iter().map(|key| format!("fixed      {}", show(key))));
+        lines.extend(self.now_durable.iter().map(|cell| format!("fixed      {cell}: now durable after exit")));
         lines.extend(self.not_seen.iter().map(|(key, why)| format!("not seen   {}; {why}", show(key))));
         if let Some([before, after]) = &self.narrower {
             let told = |run: &Option<Explored>| {
@@ -277,6 +310,11 @@ impl Diff {
         );
         if !self.not_seen.is_empty() {
             sum.push_str(&format!(", {} not seen", self.not_seen.len()));
+        }
+        for (cells, what) in [(&self.now_durable, "now durable"), (&self.no_longer_durable, "no longer durable")] {
+            if !cells.is_empty() {
+                sum.push_str(&format!(", {} {what}", cells.len()));
+            }
         }
         lines.push(sum);
         lines.iter().map(|line| tame(line) + "\n").collect()
@@ -382,6 +420,36 @@ mod tests {
             let diff = compare(std::slice::from_ref(&before), &[after]);
             assert_eq!((diff.fixed, diff.not_seen[0].1), (vec![], Unseen::NotAsked));
         }
+    }
+
+    /// The second mend, an fsync of the directory, mends no violation that anyone asked for.
+    #[test]
+    fn durability_counts_and_fails_nothing() {
+        let with = |durable_after_exit| CellReport { durable_after_exit, ..cell("ext4") };
+        let [no, yes, unknown] = [Durable::No, Durable::Yes, Durable::Unknown].map(with);
+        let [one, other] = [&no, &yes].map(std::slice::from_ref);
+        let (better, worse) = (compare(one, other), compare(other, one));
+        assert_eq!((better.exit_status(), worse.exit_status()), (ExitStatus::Holds, ExitStatus::Holds));
+        let sum = "0 violations new, 0 fixed, 0 unchanged";
+        let fixed = format!("fixed      naive_config on ext4: now durable after exit\n{sum}, 1 now durable\n");
+        assert_eq!(better.text(None), fixed);
+        let new = "new        naive_config on ext4: no longer durable after exit (which fails nothing)";
+        assert_eq!(worse.text(None), format!("{new}\n{sum}, 1 no longer durable\n"));
+        for other in [&unknown, &no] {
+            assert_eq!(compare(one, std::slice::from_ref(other)), Diff::default());
+        }
+        assert_eq!(compare(other, std::slice::from_ref(&unknown)), Diff::default());
+        // Fewer states prove nothing.
+        let run = |cell: &CellReport, tear| Report {
+            explored: Some(Explored { tear, ..explored() }),
+            ..Report::new(vec![cell.clone()])
+        };
+        assert_eq!(diff(&run(&no, Tear::One), &run(&yes, Tear::None)).now_durable, []);
+        assert_eq!(diff(&run(&no, Tear::One), &run(&yes, Tear::Any)).now_durable.len(), 1);
+        // What is asked for is a violation, and told once.
+        let asked = CellReport { violations: vec![bare_violation()], ..no.clone() };
+        assert_eq!(compare(&[asked.clone()], &[yes.clone()]).text(None).lines().count(), 2);
+        assert_eq!(compare(&[yes], &[asked]).text(None).lines().count(), 2);
     }
 
     /// It is neither a pass nor a violation.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::{Report, Verdict};
+use crate::{CellReport, Report, Verdict};
 
 /// What the harness exits with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum ExitStatus {
     Machine = 3,
     /// The workload's own build, setup, command or check failed.
     Command = 4,
-    /// Nothing is violated, but not all was covered and `--exhaustive` was asked.
+    /// Nothing is violated, but a cell had not a single mount; or not all was covered, and `--exhaustive` was asked.
     Budget = 5,
     /// The harness could not judge, or has a defect.
     Defect = 70,
@@ -38,7 +38,8 @@ impl From<ExitStatus> for ExitCode {
 
 /// The exit status of a run: the worst of its cells and process crashes. `exhaustive` is whether `--exhaustive` was asked.
 ///
-/// A cell that could not be judged never counts as holding, and neither does a run without any.
+/// In this order: a violation, a cell that could not be judged, one that nobody has looked at or that is not whole
+/// although `exhaustive` asks for that. Neither does a run without any cell count as holding.
 pub fn exit_status(report: &Report, exhaustive: bool) -> ExitStatus {
     let cells = report.cells.iter().map(|cell| cell.verdict());
     let verdicts: Vec<Verdict> = cells.chain(report.process_crashes.iter().map(|killed| killed.verdict())).collect();
@@ -47,11 +48,16 @@ pub fn exit_status(report: &Report, exhaustive: bool) -> ExitStatus {
         ExitStatus::Violation
     } else if any(Verdict::Invalid) || verdicts.is_empty() {
         ExitStatus::Defect
-    } else if exhaustive && any(Verdict::Incomplete) {
+    } else if report.cells.iter().any(unseen) || (exhaustive && any(Verdict::Incomplete)) {
         ExitStatus::Budget
     } else {
         ExitStatus::Holds
     }
+}
+
+/// Whether nothing can be said of a cell, though nothing is wrong with it: no state of it was looked at.
+fn unseen(cell: &CellReport) -> bool {
+    cell.verdict() == Verdict::Incomplete && cell.crash_states.mounts == 0
 }
 
 #[cfg(test)]
@@ -72,6 +78,22 @@ mod tests {
         assert_eq!(status(&[pass.clone(), incomplete.clone(), invalid.clone()], true), 70);
         assert_eq!(status(&[pass, incomplete, invalid, violated], true), 1);
         assert_eq!(status(&[], false), 70);
+    }
+
+    /// `--exhaustive` asks for all of it, and nobody has to ask for some of it.
+    #[test]
+    fn a_cell_that_nobody_has_looked_at_does_not_hold() {
+        let status = |cells: &[CellReport]| exit_status(&Report::new(cells.to_vec()), false) as u8;
+        let begun = incomplete("btrfs");
+        let unseen =
+            CellReport { crash_states: crate::CrashStates { mounts: 0, ..begun.crash_states.clone() }, ..begun };
+        let fresh = CellReport { crash_states: crate::CrashStates::default(), ..incomplete("xfs") };
+        for none in [unseen, fresh] {
+            assert_eq!(status(std::slice::from_ref(&none)), 5);
+            assert_eq!(status(&[cell("ext4"), none.clone()]), 5);
+            assert_eq!(status(&[none.clone(), invalid("ext4")]), 70);
+            assert_eq!(status(&[none, violated("ext4")]), 1);
+        }
     }
 
     #[test]

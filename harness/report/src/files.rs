@@ -40,13 +40,14 @@ pub enum FileErrorKind {
 }
 
 /// Writes `report.json` and `matrix.md` into a directory, which is made if need be. Each file is replaced atomically.
-pub fn write_results(report: &Report, directory: &Path) -> Result<(), FileError> {
+/// `results` is where tokens have to be looked for, if it is not where they are looked for by themselves.
+pub fn write_results(report: &Report, directory: &Path, results: Option<&Path>) -> Result<(), FileError> {
     let error = |what, path: &Path| {
         let path = path.to_owned();
         move |error: io::Error| FileError { what, path, kind: error.into() }
     };
     fs::create_dir_all(directory).map_err(error("make the results directory", directory))?;
-    for (name, text) in [(MATRIX, matrix(report)), (REPORT, to_json(report))] {
+    for (name, text) in [(MATRIX, matrix(report, results)), (REPORT, to_json(report))] {
         let path = directory.join(name);
         replace(&path, text.as_bytes()).map_err(error("write", &path))?;
     }
@@ -95,11 +96,11 @@ mod tests {
     fn what_is_written_is_read_back() {
         let directory = tempfile::tempdir().unwrap();
         let results = directory.path().join("runs/1");
-        write_results(&testing::report(), &results).unwrap();
-        write_results(&testing::report(), &results).unwrap();
+        write_results(&testing::report(), &results, None).unwrap();
+        write_results(&testing::report(), &results, None).unwrap();
         assert_eq!(read_report(&results).unwrap(), testing::report());
         assert_eq!(read_report(&results.join(REPORT)).unwrap(), testing::report());
-        assert_eq!(fs::read_to_string(results.join(MATRIX)).unwrap(), matrix(&testing::report()));
+        assert_eq!(fs::read_to_string(results.join(MATRIX)).unwrap(), matrix(&testing::report(), None));
         assert_eq!(fs::read_dir(&results).unwrap().count(), 2, "no temporary file is left");
     }
 

@@ -8,9 +8,9 @@ use comfy_table::{Cell, Color, Table, TableStyle, presets};
 use num_bigint::BigUint;
 use trace::thousands;
 
-use crate::text::{count, covered, headline, many, percent, tame, word};
+use crate::text::{count, covered, headline, many, percent, reached, tame, word};
 use crate::{
-    CellReport, Durable, Event, OpRef, ProcessReport, ProcessViolation, Report, Reporter, Schedules, Verdict,
+    CellReport, Durable, Event, OpRef, ProcessReport, ProcessViolation, Reach, Report, Reporter, Schedules, Verdict,
     ViolationReport, WriteRef,
 };
 
@@ -188,7 +188,15 @@ fn block(cell: &CellReport, violation: &ViolationReport, colour: bool, results: 
     let mut text = String::new();
     let (red, plain) = if colour { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
     let headline = format!("{}: {}", cell.id, headline(&violation.path, violation.kind, &violation.invariant));
-    let _ = write!(text, "{red}violation{plain} in {}", tame(&headline));
+    // What could not be judged has no violations. It was asked for all the same, or found before the cell failed.
+    match cell.verdict() {
+        Verdict::Invalid => {
+            let _ = write!(text, "seen, not judged, in {}", tame(&headline));
+        }
+        _ => {
+            let _ = write!(text, "{red}violation{plain} in {}", tame(&headline));
+        }
+    }
     let mut line = |name: &str, value: &str| {
         let _ = write!(text, "\n  {name:<9} {}", tame(value));
     };
@@ -283,21 +291,40 @@ fn remarks(cell: &CellReport, results: Option<&Path>) -> Vec<String> {
         lines.push(format!("could not be judged: {failure}"));
     }
     lines.extend(cell.limits.iter().map(|limit| format!("not followed: {limit}")));
-    if cell.untouched() && cell.failure.is_none() {
+    if cell.untouched() && !cell.limits.is_empty() {
+        lines.push(
+            "nothing was explored, since what is missing may matter (--explore-invalid does all the same)".into(),
+        );
+    } else if cell.untouched() && cell.failure.is_none() {
         lines.push(covered(cell));
     } else if !cell.exhaustive() && cell.failure.is_none() {
         let Schedules { explored, total, .. } = cell.schedules;
-        lines.push(format!(
-            "not exhaustive: {} of {} of {} schedules",
-            covered(cell),
-            thousands(explored),
-            thousands(total)
-        ));
+        lines.push(match &cell.reach {
+            Some(reach) => {
+                format!("not exhaustive: {} of {}: {}", covered(cell), replayed(cell, reach), reached(reach))
+            }
+            None => {
+                format!(
+                    "not exhaustive: {} of {} of {} schedules",
+                    covered(cell),
+                    thousands(explored),
+                    thousands(total)
+                )
+            }
+        });
     }
     for lost in &cell.not_durable {
         let headline = headline(&lost.path, lost.kind, &lost.invariant);
         lines.push(format!("not durable: {headline}: {}", replay(lost)));
     }
+    // One thing that is missing can show in many ways.
+    let mut hints: Vec<&str> = Vec::new();
+    for hint in cell.not_durable.iter().filter_map(|lost| lost.reason.as_deref()) {
+        if !hints.contains(&hint) {
+            hints.push(hint);
+        }
+    }
+    lines.extend(hints.into_iter().map(|hint| format!("not durable, hint: {hint}")));
     for weak in &cell.weaknesses {
         let plural = if weak.states == BigUint::from(1u32) { "" } else { "s" };
         let states = format!("{} state{plural}", count(&weak.states));
@@ -310,6 +337,13 @@ fn remarks(cell: &CellReport, results: Option<&Path>) -> Vec<String> {
     }
     lines.extend(cell.notes.iter().map(|note| format!("note: {note}")));
     lines.into_iter().map(|line| tame(&format!("{}: {line}", cell.id))).collect()
+}
+
+/// `all 974 schedules`, `the 900 schedules replayed of 974`.
+pub(crate) fn replayed(cell: &CellReport, reach: &Reach) -> String {
+    let total = cell.schedules.total;
+    let all = many(usize::try_from(reach.replayed).unwrap_or(usize::MAX), "schedule");
+    if reach.replayed == total { format!("all {all}") } else { format!("the {all} replayed of {}", thousands(total)) }
 }
 
 fn summary(report: &Report) -> String {
@@ -394,6 +428,68 @@ mod tests {
     fn a_cell_that_was_not_begun_says_so() {
         let cell = CellReport { crash_states: Default::default(), notes: vec![], ..testing::incomplete("xfs") };
         insta::assert_snapshot!(final_text(&Report::new(vec![cell]), false, None));
+    }
+
+    #[test]
+    fn a_cell_that_is_not_whole_says_what_is() {
+        let line = |cell: CellReport| {
+            let text = final_text(&Report::new(vec![cell]), false, None);
+            let line = text.lines().find(|line| line.contains("not exhaustive")).unwrap().to_owned();
+            line.replacen(
+                "naive_config on xfs: not exhaustive: about 3.85 × 10^76 of about 1.15 × 10^77 states ",
+                "",
+                1,
+            )
+        };
+        let known = testing::incomplete("xfs");
+        let whole = "all 24 with no loss, all 3,072 with one loss or tear, 12 % of 196,608 with two";
+        assert_eq!(line(known.clone()), format!("of all 12 schedules: {whole}"));
+        let some = known.reach.clone().map(|reach| Reach { replayed: 9, ..reach });
+        let some = CellReport { reach: some, ..known.clone() };
+        assert_eq!(line(some), format!("of the 9 schedules replayed of 12: {whole}"));
+        // Of an older version.
+        assert_eq!(line(CellReport { reach: None, ..known }), "of 3 of 12 schedules");
+    }
+
+    /// Whoever asks for it sees it, and it is no violation.
+    #[test]
+    fn what_could_not_be_judged_is_no_violation() {
+        let seen = CellReport { violations: vec![testing::violation()], ..testing::invalid("xfs") };
+        let text = final_text(&Report::new(vec![seen]), true, None);
+        assert!(text.contains("\nseen, not judged, in naive_config on xfs: config.json is empty"), "{text}");
+        assert!(!text.contains("violation"), "{text}");
+    }
+
+    #[test]
+    fn what_was_not_explored_says_how_to() {
+        let CellReport { schedules, .. } = testing::invalid("xfs");
+        let schedules = Schedules { explored: 0, new: 0, ..schedules };
+        let cell = CellReport { schedules, crash_states: Default::default(), ..testing::invalid("xfs") };
+        let text = final_text(&Report::new(vec![cell]), false, None);
+        let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("naive_config on xfs: ")).collect();
+        assert!(lines[0].ends_with("not followed: mmap, shared mapping of data.db (2 times)"), "{text}");
+        assert!(lines[1].contains("nothing was explored") && lines[1].contains("--explore-invalid"), "{text}");
+        assert_eq!(lines.len(), 2, "{text}");
+    }
+
+    /// As in `matrix.md`; what one missing call shows in many ways is said once.
+    #[test]
+    fn what_is_not_durable_has_its_hint() {
+        let lost = |path: &str, hint: Option<&str>| ViolationReport {
+            path: path.into(),
+            reason: hint.map(str::to_owned),
+            ..testing::bare_violation()
+        };
+        let hint = Some("no fsync of the directory");
+        let not_durable = vec![lost("a", hint), lost("b", hint), lost("c", None)];
+        let cell = CellReport { not_durable, durable_after_exit: Durable::No, ..testing::cell("xfs") };
+        let text = final_text(&Report::new(vec![cell]), false, None);
+        let lines: Vec<&str> =
+            text.lines().filter(|line| line.contains("not durable") && !line.contains('|')).collect();
+        let found = ["a", "b", "c"].map(|path| format!("{path} is stale (durable-after exit): harness replay cc1-2"));
+        let expected = found.map(|found| format!("naive_config on xfs: not durable: {found}"));
+        assert_eq!(lines[..3], expected);
+        assert_eq!(lines[3..], ["naive_config on xfs: not durable, hint: no fsync of the directory"]);
     }
 
     #[test]

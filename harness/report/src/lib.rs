@@ -24,7 +24,7 @@ mod text;
 mod verdict;
 
 pub use asked::Asked;
-pub use cell::{CellId, CellReport, CrashStates, Report, SCHEMA, Schedules};
+pub use cell::{CellId, CellReport, CrashStates, Losses, Reach, Report, SCHEMA, Schedules};
 pub use cell::{OpRef, ViolationReport, WriteRef};
 pub use diff::{Diff, Key, Unseen, diff};
 pub use event::{All, Event, ProgressReport, Reporter};
@@ -36,5 +36,5 @@ pub use json::Json;
 pub use matrix::matrix;
 pub use process::{Killed, ProcessReport, ProcessViolation};
 pub use progress::Progress;
-pub use text::{count, headline, tame};
+pub use text::{count, headline, tame, word};
 pub use verdict::{Durable, Verdict, durable_after_exit, verdict};

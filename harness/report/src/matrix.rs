@@ -1,13 +1,16 @@
 //! `matrix.md`: workloads by file systems, to commit and to read on a web page.
 
+use std::path::Path;
+
 use trace::thousands;
 
-use crate::human::{PROCESS_CRASH, distinct, in_table, killed_in_table, replay, share};
-use crate::text::{count, tame};
+use crate::human::{PROCESS_CRASH, distinct, in_table, killed_in_table, replay, replayed, share};
+use crate::text::{count, reached, tame};
 use crate::{ProcessReport, ProcessViolation, Report, ViolationReport};
 
-/// The text of `matrix.md`.
-pub fn matrix(report: &Report) -> String {
+/// The text of `matrix.md`. `results` is where tokens have to be looked for, if it is not where they are looked for by
+/// themselves.
+pub fn matrix(report: &Report, results: Option<&Path>) -> String {
     let systems = distinct(report, |cell| cell.id.file_system());
     let mut lines = vec!["# Crash consistency by workload and file system".to_owned(), String::new()];
     let process = (!report.process_crashes.is_empty()).then(|| PROCESS_CRASH.to_owned());
@@ -51,7 +54,7 @@ pub fn matrix(report: &Report) -> String {
                     violation.invariant.clone(),
                     share(cell, violation),
                     violation.reason.clone().unwrap_or_default(),
-                    format!("`{}`", replay(&violation.token, None)),
+                    format!("`{}`", replay(&violation.token, results)),
                 ]));
             }
         }
@@ -83,8 +86,9 @@ pub fn matrix(report: &Report) -> String {
     lines.push(row(std::iter::repeat_n("---".to_owned(), header.len())));
     for cell in &report.cells {
         let limits = cell.limits.iter().map(|limit| format!("not followed: {limit}"));
+        let reach = cell.reach.iter().map(|reach| format!("of {}: {}", replayed(cell, reach), reached(reach)));
         let remarks: Vec<String> =
-            cell.failure.iter().cloned().chain(limits).chain(cell.notes.iter().cloned()).collect();
+            cell.failure.iter().cloned().chain(reach).chain(limits).chain(cell.notes.iter().cloned()).collect();
         let states = &cell.crash_states;
         let covered = match cell.untouched() {
             true => "none".to_owned(),
@@ -131,12 +135,19 @@ mod tests {
     fn every_kind_of_line_side_by_side() {
         let mut report = testing::report();
         report.cells[0].id.workload = "a|b <c>".into();
-        insta::assert_snapshot!(matrix(&report));
+        insta::assert_snapshot!(matrix(&report, None));
+    }
+
+    #[test]
+    fn commands_find_results_that_are_elsewhere() {
+        let text = matrix(&testing::report(), Some(Path::new("my results")));
+        let commands = || text.lines().filter(|line| line.contains("harness replay "));
+        assert!(commands().count() > 2 && commands().all(|line| line.contains(" --results 'my results'`")), "{text}");
     }
 
     #[test]
     fn process_crashes_have_a_column() {
         let report = Report { cells: vec![testing::cell("ext4")], ..testing::with_process_crashes() };
-        insta::assert_snapshot!(matrix(&report));
+        insta::assert_snapshot!(matrix(&report, None));
     }
 }

@@ -5,8 +5,8 @@ use num_bigint::BigUint;
 use trace::Limit;
 
 use crate::{
-    Asked, CellId, CellReport, CrashStates, Durable, Event, Explored, Killed, OpRef, ProcessReport, ProcessViolation,
-    ProgressReport, Report, Schedules, Tear, ViolationReport, WriteRef,
+    Asked, CellId, CellReport, CrashStates, Durable, Event, Explored, Killed, Losses, OpRef, ProcessReport,
+    ProcessViolation, ProgressReport, Reach, Report, Schedules, Tear, ViolationReport, WriteRef,
 };
 
 pub fn id(fs: &str) -> CellId {
@@ -22,6 +22,7 @@ pub fn cell(fs: &str) -> CellReport {
         kernel: "6.1.0".into(),
         schedules: Schedules { explored: 3, new: 2, total: 3 },
         crash_states: CrashStates { allowed: 1204u32.into(), covered: 1204u32.into(), mounts: 96 },
+        reach: None,
         durable_after_exit: Durable::Yes,
         violations: vec![],
         not_durable: vec![],
@@ -89,6 +90,18 @@ pub fn incomplete(fs: &str) -> CellReport {
     CellReport {
         crash_states: CrashStates { covered: &allowed / 3u32, allowed, mounts: 5000 },
         schedules: Schedules { explored: 3, new: 3, total: 12 },
+        reach: Some(Reach {
+            replayed: 12,
+            by_losses: [(24, 24), (3072, 3072), (196_608, 25_000)]
+                .into_iter()
+                .zip(0..)
+                .map(|((allowed, covered), writes): ((u32, u32), u32)| Losses {
+                    writes,
+                    allowed: allowed.into(),
+                    covered: covered.into(),
+                })
+                .collect(),
+        }),
         durable_after_exit: Durable::Unknown,
         notes: vec!["the budget of 5000 mounts ran out".into()],
         ..cell(fs)

@@ -5,7 +5,7 @@ use std::fmt;
 use num_bigint::BigUint;
 use trace::thousands;
 
-use crate::CellReport;
+use crate::{CellReport, Losses, Reach};
 
 /// Up to this many digits a number is written out.
 const WRITTEN_OUT: usize = 15;
@@ -43,6 +43,28 @@ pub(crate) fn covered(cell: &CellReport) -> String {
     }
 }
 
+/// What of a cell is whole, if not all is, by how many writes lost something.
+pub(crate) fn reached(reach: &Reach) -> String {
+    let shown = |losses: &Losses| {
+        let Losses { writes, allowed, covered } = losses;
+        let which = match writes {
+            0 => "with no loss".to_owned(),
+            1 => "with one loss or tear".to_owned(),
+            2 => "with two".to_owned(),
+            more => format!("with {more}"),
+        };
+        if covered == allowed {
+            format!("all {} {which}", count(allowed))
+        } else {
+            format!("{} of {} {which}", percent(covered, allowed), count(allowed))
+        }
+    };
+    // What is not there says nothing.
+    let there = reach.by_losses.iter().filter(|losses| losses.allowed != BigUint::ZERO);
+    let shown: Vec<String> = there.map(shown).collect();
+    if shown.is_empty() { "none".to_owned() } else { shown.join(", ") }
+}
+
 /// `config.json is empty (atomic-replace)`. The path `.` stands for all that is there.
 pub fn headline(path: &str, kind: impl fmt::Display, invariant: impl fmt::Display) -> String {
     let what = if path == "." { "the whole tree" } else { path };
@@ -50,7 +72,7 @@ pub fn headline(path: &str, kind: impl fmt::Display, invariant: impl fmt::Displa
 }
 
 /// A word of a command for a shell, quoted if need be.
-pub(crate) fn word(text: &str) -> String {
+pub fn word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "%+,-./:=@_".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         text.to_owned()
@@ -99,6 +121,24 @@ mod tests {
         assert_eq!(covered(&fresh), "not begun");
         assert_eq!(covered(&testing::failed("xfs")), "no states");
         assert_eq!(covered(&testing::violated("xfs")), "1,204 of 1,204 states");
+    }
+
+    #[test]
+    fn what_is_whole_is_told_by_losses() {
+        let reach = |by_losses: &[(u32, u32)]| {
+            let losses = |(writes, &(covered, allowed)): (u32, &(u32, u32))| Losses {
+                writes,
+                allowed: allowed.into(),
+                covered: covered.into(),
+            };
+            reached(&Reach { replayed: 9, by_losses: (0..).zip(by_losses).map(losses).collect() })
+        };
+        assert_eq!(
+            reach(&[(9, 9), (1234, 1234), (1100, 9000)]),
+            "all 9 with no loss, all 1,234 with one loss or tear, 12 % of 9,000 with two"
+        );
+        assert_eq!(reach(&[(3, 9), (0, 36), (0, 0)]), "33 % of 9 with no loss, 0 % of 36 with one loss or tear");
+        assert_eq!(reach(&[(9, 9), (8999, 9000)]), "all 9 with no loss, 99 % of 9,000 with one loss or tear");
     }
 
     #[test]

@@ -8,6 +8,10 @@ use crate::subject::Bounds;
 
 /// A cell of one schedule, whose start state is there.
 fn prepared(recovery_crashes: bool) -> Cell {
+    prepared_with(recovery_crashes, Budget::default())
+}
+
+fn prepared_with(recovery_crashes: bool, budget: Budget) -> Cell {
     // O_WRONLY | O_CREAT: rules want something to change.
     let open = Call::Open { handle: Handle(0), path: "f".into(), flags: 0o101, mode: 0o644 };
     let ops = vec![Op { call: open, syscall: "open".into(), result: 0, thread: 0 }];
@@ -17,7 +21,7 @@ fn prepared(recovery_crashes: bool) -> Cell {
     let subject = Subject::of("w".into(), vec![], trace, Bounds { injections: 0, seed: 0 }).unwrap();
     assert_eq!(subject.schedules.len(), 1);
     let filesystem = Filesystem { kind: "ext4".into(), options: String::new() };
-    let (model, budget) = (DiskModel::default(), Budget::default());
+    let model = DiskModel::default();
     let cell = Cell::new(0, Arc::new(subject), filesystem, model, budget, recovery_crashes, 0);
     assert!(matches!(cell.ask(), Ask::Job(Job::Prepare)));
     cell.prepared(Image::zeroed(1 << 16), "uml", "6.1");
@@ -70,4 +74,62 @@ fn what_recoveries_wrote_is_held_once() {
     assert_eq!(cell.result().failure, None);
     assert!(held.len() > 1, "{}", held.len());
     assert!(held.iter().all(|data| Arc::ptr_eq(data, &held[0])));
+}
+
+/// Of four writes of a sector each, none of them flushed, a crash leaves 16 states: 1 without a loss, 4 with one, 6 with two.
+#[test]
+fn what_is_whole_is_counted_by_losses() {
+    let covered = |mounts: u64| {
+        let cell = prepared_with(false, Budget { time: None, mounts: Some(mounts) });
+        loop {
+            match cell.ask() {
+                Ask::Job(Job::Replay(schedule, base)) => {
+                    let mut log = log(4);
+                    log.entries.retain(|entry| matches!(entry, disk::Entry::Write(_)));
+                    let plan = Plan { steps: Vec::new(), origins: Vec::new() };
+                    let replay = Replay { start: (*base).clone(), log };
+                    cell.replayed(Replayed::new(schedule, plan, replay, &cell.model));
+                }
+                Ask::Job(Job::Enter(entries)) => {
+                    let mut tally = Tally::default();
+                    let mut entered = Vec::new();
+                    for entry in entries {
+                        let unit = &entry.unit;
+                        let mut fates = unit.replayed.layers(unit.epoch, cell.model).fates();
+                        assert!(fates.settle_these(&entry.branch.prefix()));
+                        // Recovery that reads all of them.
+                        for write in 0..4 {
+                            if fates.forced(write, 0).is_none() {
+                                fates.settle(disk::Decision { write, unit: 0, survived: true });
+                            }
+                        }
+                        let (schedule, epoch) = (unit.replayed.schedule, unit.epoch);
+                        let place =
+                            crate::tally::Place { unit: unit.key, again: false, injections: 0, schedule, epoch };
+                        let moment = checker::Moment { begun_earliest: 0, ended_latest: 1 };
+                        tally.class(&fates, vec![], place, moment);
+                        let (rest, states) = (entry.branch.rest(fates.decisions(), 0), fates.count());
+                        entered.push(Entered { rest, violates: false, states, recovery: None, entry });
+                    }
+                    cell.entered(entered, tally);
+                }
+                Ask::Nothing => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        let report = crate::words::cell_report(&cell, &cell.result(), "run");
+        let numbers = |reach: report::Reach| {
+            assert_eq!(reach.replayed, 1);
+            let both = |losses: &report::Losses| (losses.covered.clone(), losses.allowed.clone());
+            reach.by_losses.iter().map(both).collect::<Vec<_>>()
+        };
+        report.reach.map(numbers)
+    };
+    let expected =
+        |counts: [u32; 3]| Some(counts.into_iter().zip([1u32, 4, 6]).map(|(a, b)| (a.into(), b.into())).collect());
+    assert_eq!(covered(1), expected([1, 0, 0]));
+    assert_eq!(covered(4), expected([1, 3, 0]));
+    assert_eq!(covered(5), expected([1, 4, 0]));
+    assert_eq!(covered(13), expected([1, 4, 6]));
+    assert_eq!(covered(99), None, "all are covered");
 }

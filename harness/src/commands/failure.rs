@@ -183,6 +183,7 @@ impl From<StoreError> for Failure {
             | StoreError::Nothing { .. }
             | StoreError::NoRun { .. }
             | StoreError::CutShort { .. }
+            | StoreError::Busy { .. }
             | StoreError::Foreign { .. }
             | StoreError::NoSuch { .. } => Self::usage(error),
         }

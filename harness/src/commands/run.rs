@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind, IsTerminal, stderr, stdout};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,9 +31,13 @@ pub fn run(arguments: cli::Run) -> Result<ExitStatus, Failure> {
         Store::open(directory)?;
     }
     let workloads: Vec<Workload> = if arguments.command.is_empty() {
-        load(&arguments.workloads)?
+        load(&arguments.workloads).map_err(|failure| match is_command(&arguments.workloads) {
+            Some(line) => failure.and(format!("to test a command, write -- before it: harness run -- {line}")),
+            None => failure,
+        })?
     } else {
         let mut workload = Workload::bare(arguments.command.clone(), arguments.from.as_deref())?;
+        workload.name = arguments.name.clone().unwrap_or(workload.name);
         workload.time_limit = arguments.time_limit.map_or(workload.time_limit, Duration::from_secs);
         vec![workload]
     };
@@ -63,6 +68,21 @@ pub fn check_kernel(kernel: Option<&Path>, vm: cli::Vm) -> Result<(), Failure> {
     }
     let failed = |error| Failure::io(&error, format!("cannot read the kernel {}: {error}", kernel.display()));
     fs::File::open(kernel).map(drop).map_err(failed)
+}
+
+/// The command line that somebody seems to have meant who named workloads: the first of them is no directory, but a program
+/// that a shell would find.
+fn is_command(words: &[PathBuf]) -> Option<String> {
+    let executable =
+        |path: &Path| fs::metadata(path).is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0);
+    let first = words.first().filter(|first| !first.is_dir())?;
+    let in_path = |first: &Path| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|directory| executable(&directory.join(first)))
+    };
+    let found = if first.components().count() > 1 { executable(first) } else { in_path(first) || executable(first) };
+    let shown = |word: &PathBuf| report::word(&word.to_string_lossy());
+    found.then(|| words.iter().map(shown).collect::<Vec<_>>().join(" "))
 }
 
 /// One that is named twice is run once.
@@ -120,6 +140,7 @@ fn options(arguments: &cli::Run) -> Options {
         schedules: arguments.schedules,
         budget: arguments.budget,
         recovery_crashes: arguments.recovery_crashes,
+        explore_invalid: arguments.explore_invalid,
         seed: arguments.seed,
         workers: arguments.jobs.unwrap_or_else(processors),
         limits: Limits::default(),
@@ -172,7 +193,16 @@ async fn run_async(arguments: &cli::Run, workloads: &[Workload], signals: &Signa
     match finished.cut {
         None => {}
         Some(RunError::Interrupted) => {
-            return Err(Failure::new(signals.status(), "interrupted: the report holds what was found before that"));
+            let failure = Failure::new(signals.status(), "interrupted: the report holds what was found before that");
+            let directory = finished.store.directory();
+            // A run without machines has nothing to go on with.
+            return Err(match Store::open(directory) {
+                Ok(_) => {
+                    let directory = report::word(&directory.to_string_lossy());
+                    failure.and(format!("to go on with it: harness run --resume {directory}"))
+                }
+                Err(_) => failure,
+            });
         }
         Some(error @ RunError::Report(_)) => {
             return Err(Failure::from(error).and("the report was printed, but could not be kept"));

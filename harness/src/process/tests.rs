@@ -45,7 +45,7 @@ fn trace_of(calls: Vec<Call>) -> Trace {
 }
 
 fn judge_unless(stop: bool, trace: Trace, wanted: Vec<Wanted>) -> Option<ProcessReport> {
-    process_crash(&Subject::of("test".into(), wanted, trace, Bounds::default()).unwrap(), &AtomicBool::new(stop))
+    process_crash(&Subject::of("test".into(), wanted, trace, Bounds::default()).unwrap(), false, &AtomicBool::new(stop))
 }
 
 fn judge(trace: Trace) -> ProcessReport {

@@ -15,6 +15,7 @@ pub(crate) fn kept() -> Kept {
         schedules: 1,
         budget: Budget::default(),
         recovery_crashes: false,
+        explore_invalid: false,
         seed: 0,
         cells: vec![],
         workloads: vec![],
@@ -153,8 +154,10 @@ fn what_no_run_has_left_is_not_removed() {
         let place = tempfile::tempdir().unwrap();
         let directory = place.path().join("project");
         fs::create_dir(&directory).unwrap();
-        fs::write(directory.join("notes"), "").unwrap();
         Store::check(&directory).unwrap();
+        fs::write(directory.join("notes"), "").unwrap();
+        let error = Store::check(&directory).unwrap_err().to_string();
+        assert!(error.contains("project: there is notes in it"), "{error}");
         fs::write(directory.join(name), "mine").unwrap();
         let error = Store::create(&directory).err().unwrap().to_string();
         assert!(error.contains(&format!("project: there is {name} in it")), "{error}");
@@ -195,7 +198,8 @@ fn a_directory_in_which_a_run_is_at_work_is_left_alone() {
     let _lock = store.lock().unwrap();
     let here = runs.path().display().to_string();
     let refused = |error: StoreError| error.to_string().replace(&here, "[RUNS]");
-    let expected = format!("failed to lock [RUNS]/10-{RUN}/lock: another run is at work in this directory");
+    let expected =
+        format!("another run is at work in [RUNS]/10-{RUN}: wait until it has ended, or name another directory");
     assert_eq!(refused(Store::create(store.directory()).err().unwrap()), expected);
     assert_eq!(refused(store.lock().err().unwrap()), expected);
     assert_eq!(store.id().unwrap(), RUN);

@@ -124,6 +124,7 @@ pub fn options(filesystems: &[&str]) -> Options {
         schedules: 1,
         budget: Budget::default(),
         recovery_crashes: false,
+        explore_invalid: false,
         seed: 0,
         workers: 2,
         limits: Limits::default(),

@@ -1,7 +1,7 @@
 //! Recipes that survive a crash, each in its right form and in forms with something left out, on User Mode Linux with
 //! all single injections: the right ones hold everywhere, the others are caught, and the report names the place.
 
-use checker::Kind::{self, CheckFailed, Empty, Garbage, Stale, WrongLength, ZeroFilled};
+use checker::Kind::{self, CheckFailed, Empty, Garbage, Missing, Stale, WrongLength, ZeroFilled};
 use disk::TearKind;
 use harness::run::Options;
 use num_bigint::BigUint;
@@ -122,7 +122,7 @@ async fn one_thing_left_out() {
             ),
             ("checksummed_log_no_fsync", CHECK, "no fsync of log since its last write (op 5)"),
             ("link_unlink_swap_no_backup", CHECK, "before op 4 (unlink)"),
-            ("mkdir_tree_no_directory_fsync", [&[Stale]; 3], "nor of the directory albums/lantern since op 6"),
+            ("mkdir_tree_no_directory_fsync", [&[Missing]; 3], "nor of the directory albums/lantern since op 6"),
             (
                 "o_tmpfile_linkat_no_fsync",
                 [&[ZeroFilled], TORN, &[Empty]],

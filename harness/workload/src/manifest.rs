@@ -8,7 +8,7 @@ use checker::Wanted;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::Error;
+use crate::{Error, near};
 
 /// `workload.toml` as it is written.
 #[derive(Debug, Deserialize)]
@@ -32,8 +32,11 @@ impl Manifest {
     /// for `from`, which must be a directory in the workload's `directory`.
     pub(crate) fn parse(path: &Path, text: &str, directory: &Path) -> Result<Self, Error> {
         let wrong = |span: Range<usize>, message: String| at(path, text, span.start, message);
-        let manifest: Self =
-            toml::from_str(text).map_err(|error| wrong(error.span().unwrap_or(0..0), one_line(error.message())))?;
+        let manifest: Self = toml::from_str(text).map_err(|error| {
+            let message = one_line(error.message());
+            let hint = meant(&message).map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
+            wrong(error.span().unwrap_or(0..0), message + &hint)
+        })?;
 
         let lists = [
             ("build", manifest.build.as_ref()),
@@ -49,6 +52,13 @@ impl Manifest {
             if list.get_ref().iter().any(|word| word.contains('\0')) {
                 return Err(wrong(list.span(), format!("`{key}` holds a NUL character, which no argument can")));
             }
+        }
+        if let Some(build) =
+            manifest.build.as_ref().filter(|build| build.get_ref().iter().any(|it| it.contains("{run}")))
+        {
+            let message =
+                "`build` holds {run}, and there is no such directory yet: it is made anew for setup and command";
+            return Err(wrong(build.span(), message.into()));
         }
         if let Some(limit) = &manifest.time_limit
             && *limit.get_ref() == 0
@@ -68,6 +78,19 @@ impl Manifest {
         }
         Ok(manifest)
     }
+}
+
+/// The name that a misspelt one is most like, from a message that lists all that there are: serde's, of an unknown field
+/// or variant, which has them in backquotes, the wrong one first.
+fn meant(message: &str) -> Option<&str> {
+    let mut names = message.split('`').skip(1).step_by(2);
+    let wrong = names.next().filter(|_| message.starts_with("unknown "))?;
+    let typed = wrong.to_lowercase().replace('_', "-");
+    // The beginning of a name is meant for the whole.
+    let begins = |name: &str| typed.len() > 2 && name.starts_with(&typed);
+    let distance = |name: &str| if begins(name) { 0 } else { strsim::damerau_levenshtein(&typed, name) };
+    let nearest = names.map(|name| (distance(name), name)).min_by_key(|(distance, _)| *distance);
+    nearest.filter(|(distance, _)| *distance <= near::most_wrong(wrong)).map(|(_, name)| name)
 }
 
 /// `from` must mean the same wherever the workload lies: a directory below its own.

@@ -20,6 +20,12 @@ pub struct Near {
 /// No more names than fit a few lines.
 const MOST: usize = 20;
 
+/// How many letters of a name may be wrong for another to be offered: a third. Enough for a typo, too little to offer just
+/// anything.
+pub(crate) fn most_wrong(name: &str) -> usize {
+    name.chars().count().div_ceil(3)
+}
+
 impl Near {
     /// Workloads beside the missing `path`, or in a directory `workloads` there.
     pub(crate) fn beside(path: &Path) -> Self {
@@ -31,9 +37,8 @@ impl Near {
             let other = other.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
             strsim::damerau_levenshtein(&name, &other)
         };
-        // A third of the letters may be wrong: enough for a typo, too little to offer just anything.
         let mut alike: Vec<PathBuf> =
-            all.iter().filter(|other| distance(other) <= name.chars().count().div_ceil(3)).cloned().collect();
+            all.iter().filter(|other| distance(other) <= most_wrong(&name)).cloned().collect();
         let least = alike.iter().map(distance).min();
         alike.retain(|other| Some(distance(other)) == least);
         Self { alike, all: all.into_iter().collect() }
