@@ -54,9 +54,9 @@ impl fmt::Display for Invariant {
 ///
 /// The kinds from `Empty` to `Garbage` speak about a regular file that is none of the file's versions, and are tried in
 /// that order. Contents are looked at in chunks of [`crate::CHUNK`] bytes from the start, up to the first chunk after
-/// which no version of the same size is left; only that chunk decides, in pieces of 512 bytes (a sector), each compared
-/// with the same place of every version of whatever size. For `prefix-of-history` every state counts as a version; for
-/// `append-only` all that the log may be, and zero-filled and garbage are told apart from the first wrong byte on.
+/// which no version of the same size is left; only that chunk decides, each byte of it compared with that at the same
+/// place of every version of whatever size. For `prefix-of-history` every state counts as a version; for `append-only`
+/// all that the log may be, and zero-filled and garbage are told apart from the first wrong byte on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -67,9 +67,9 @@ pub enum Kind {
     Empty,
     /// The size is that of no version (the content is not read), or the file ends before its size.
     WrongLength,
-    /// Each piece of the deciding chunk equals some version's.
+    /// Each byte of the deciding chunk is some version's.
     Mixed,
-    /// Not mixed, and each piece that equals no version's is all zeros.
+    /// Not mixed, and each byte that is no version's is zero.
     ZeroFilled,
     /// Anything else that can be read.
     Garbage,

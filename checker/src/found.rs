@@ -5,10 +5,8 @@ use std::borrow::Cow;
 use trace::{Content, RelPath, State, thousands};
 
 use crate::finding::describe_bytes;
+use crate::ranges::in_words;
 use crate::{CHUNK, Entry, EntryKind, Guide, Kind, Observation, Seen, Sizes, describe};
-
-/// The unit in which a disk tears, bytes.
-const SECTOR: usize = 512;
 
 /// What an observation says about one name.
 pub(crate) enum Found<'a> {
@@ -44,8 +42,8 @@ impl Found<'_> {
 
 /// The beginning of a file, in two parts: what equals a candidate, and what was read after that.
 pub(crate) struct Bytes<'a> {
-    head: &'a [u8],
-    tail: &'a [u8],
+    pub head: &'a [u8],
+    pub tail: &'a [u8],
 }
 
 impl<'a> Bytes<'a> {
@@ -53,17 +51,32 @@ impl<'a> Bytes<'a> {
         self.head.len() + self.tail.len()
     }
 
-    /// How many bytes from the start on are those of `content`.
-    pub fn common(&self, content: &[u8]) -> usize {
-        self.head.iter().chain(self.tail).zip(content).take_while(|(a, b)| a == b).count()
+    /// The bytes of `start..end` in the two parts, fewer where not so many are known.
+    fn parts(&self, start: usize, end: usize) -> [&'a [u8]; 2] {
+        let part = |bytes: &'a [u8], start: usize, end: usize| {
+            let end = end.min(bytes.len());
+            &bytes[start.min(end)..end]
+        };
+        let cut = self.head.len();
+        [part(self.head, start, end), part(self.tail, start.saturating_sub(cut), end.saturating_sub(cut))]
+    }
+
+    /// How many of the bytes of `start..end` are, from `start` on, those of `content` at the same place.
+    pub fn common(&self, start: usize, end: usize, content: &[u8]) -> usize {
+        let content = content.get(start..).unwrap_or_default();
+        let [head, tail] = self.parts(start, end);
+        let common = common(head, content);
+        if common < head.len() { common } else { common + self::common(tail, &content[common..]) }
+    }
+
+    /// How many of the bytes of `start..end` are, from `start` on, zeros.
+    pub fn zeros(&self, start: usize, end: usize) -> usize {
+        self.parts(start, end).into_iter().flatten().take_while(|byte| **byte == 0).count()
     }
 
     /// The bytes of `start..end`, fewer where not so many are known.
     pub fn get(&self, start: usize, end: usize) -> Cow<'a, [u8]> {
-        let part = |bytes: &'a [u8], start: usize, end: usize| &bytes[start.min(bytes.len())..end.min(bytes.len())];
-        let cut = self.head.len();
-        let head = part(self.head, start, end);
-        let tail = part(self.tail, start.saturating_sub(cut), end.saturating_sub(cut));
+        let [head, tail] = self.parts(start, end);
         match (head.is_empty(), tail.is_empty()) {
             (_, true) => Cow::Borrowed(head),
             (true, false) => Cow::Borrowed(tail),
@@ -74,6 +87,15 @@ impl<'a> Bytes<'a> {
     pub fn starts_with(&self, prefix: &[u8]) -> bool {
         *self.get(0, prefix.len()) == *prefix
     }
+}
+
+/// How many bytes two pieces have in common from their beginnings on.
+fn common(one: &[u8], other: &[u8]) -> usize {
+    let length = one.len().min(other.len());
+    let (one, other) = (&one[..length], &other[..length]);
+    let whole = one.chunks(CHUNK).zip(other.chunks(CHUNK)).take_while(|(one, other)| same(one, other)).count();
+    let start = (whole * CHUNK).min(length);
+    start + one[start..].iter().zip(&other[start..]).take_while(|(one, other)| one == other).count()
 }
 
 /// Looks a name up in an observation of a mounted file system.
@@ -144,11 +166,25 @@ fn look_at_file<'a>(size: u64, seen: &'a Seen, guide: &'a Guide, path: &RelPath)
     }
 }
 
+/// Whose content it is that a file is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// What was there before the run.
+    Old,
+    /// What was there after it.
+    New,
+    /// A version in between.
+    Between,
+    /// All that a log was in the course of time.
+    Log,
+}
+
 /// One content, and of what size a file must be that is right if it equals it as far as both go.
 #[derive(Clone, Debug)]
 pub(crate) struct Allowed {
     pub content: Content,
     pub sizes: Sizes,
+    pub origin: Origin,
 }
 
 /// What a name may stand for.
@@ -161,15 +197,22 @@ pub(crate) struct Right {
 }
 
 impl<'s> FromIterator<&'s State> for Right {
+    /// The states of a name in the order of time, the first that from before the run.
     fn from_iter<T: IntoIterator<Item = &'s State>>(states: T) -> Self {
+        let states: Vec<&State> = states.into_iter().collect();
         let mut right = Self::default();
-        for state in states {
+        for (index, state) in states.iter().enumerate() {
+            let origin = match index {
+                0 => Origin::Old,
+                _ if index + 1 == states.len() => Origin::New,
+                _ => Origin::Between,
+            };
             match state {
                 State::File(content) => {
                     let sizes = Sizes::only(content.len() as u64);
-                    right.files.push(Allowed { content: content.clone(), sizes });
+                    right.files.push(Allowed { content: content.clone(), sizes, origin });
                 }
-                other => right.others.push(other.clone()),
+                other => right.others.push((*other).clone()),
             }
         }
         right
@@ -224,11 +267,34 @@ impl Right {
                 return Some((Kind::WrongLength, observed));
             }
             if left.is_empty() {
-                return Some(judge_chunk(size, offset, &chunk[..chunk.len().min(reach)], &self.files));
+                let chunk = &chunk[..chunk.len().min(reach)];
+                return Some((self.kind(offset, chunk), in_words(size, bytes, offset + chunk.len(), &self.files)));
             }
             offset = end;
         }
         None
+    }
+
+    /// What kind of content has these bytes at `offset`, where it stops being any that is right.
+    fn kind(&self, offset: usize, chunk: &[u8]) -> Kind {
+        let known = |at: usize, byte: u8| self.files.iter().any(|allowed| allowed.content.get(at) == Some(&byte));
+        let strange = || chunk.iter().enumerate().filter(|(at, byte)| !known(offset + at, **byte));
+        if strange().next().is_none() {
+            Kind::Mixed
+        } else if strange().all(|(_, byte)| *byte == 0) {
+            Kind::ZeroFilled
+        } else {
+            Kind::Garbage
+        }
+    }
+
+    /// What a file that was read whole holds, in ranges of bytes; `None` of anything else.
+    pub fn describe(&self, found: &Found<'_>) -> Option<String> {
+        let Found::File { size, bytes } = found else { return None };
+        // What follows the longest of them is nobody's business.
+        let reach = self.files.iter().map(|allowed| allowed.content.len()).max()?;
+        let size = usize::try_from(*size).ok().filter(|size| *size == bytes.len())?;
+        Some(in_words(size as u64, bytes, size.min(reach), &self.files))
     }
 }
 
@@ -236,30 +302,6 @@ impl Right {
 /// with.
 fn same(one: &[u8], other: &[u8]) -> bool {
     std::ptr::eq(one, other) || one == other
-}
-
-fn judge_chunk(size: u64, offset: usize, chunk: &[u8], versions: &[Allowed]) -> (Kind, String) {
-    let mut strange = Vec::new();
-    for (index, piece) in chunk.chunks(SECTOR).enumerate() {
-        let at = offset + index * SECTOR;
-        if !versions.iter().any(|version| version.content.get(at..at + piece.len()) == Some(piece)) {
-            strange.push((at, piece));
-        }
-    }
-    let size = thousands(size);
-    match strange.first() {
-        None => {
-            let at = thousands(offset as u64);
-            (Kind::Mixed, format!("{size} bytes: from byte {at} on, parts of different versions"))
-        }
-        Some((at, _)) if strange.iter().all(|(_, piece)| piece.iter().all(|&b| b == 0)) => {
-            (Kind::ZeroFilled, format!("{size} bytes: zeros from byte {} on", thousands(*at as u64)))
-        }
-        Some((at, _)) => (
-            Kind::Garbage,
-            format!("{size} bytes: from byte {} on, what was never written there", thousands(*at as u64)),
-        ),
-    }
 }
 
 /// An errno with the name of those that crash states show.

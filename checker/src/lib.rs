@@ -5,10 +5,12 @@
 #![forbid(unsafe_code)]
 
 mod acks;
+mod ends;
 mod finding;
 mod found;
 mod guide;
 mod observation;
+mod ranges;
 mod reason;
 mod rules;
 mod sizes;
@@ -20,7 +22,7 @@ mod wanted;
 pub use finding::{Finding, Invariant, Kind, describe};
 pub use guide::{CHUNK, Candidate, Guide, Reading, Seen};
 pub use observation::{Entry, EntryKind, Mount, Observation};
-pub use reason::{Reason, reason};
+pub use reason::{Reason, check_reason, reason};
 pub use rules::{Moment, RuleError, Rules};
 pub use sizes::Sizes;
 pub use wanted::{Ack, GarbageTail, Record, Wanted};

@@ -65,6 +65,19 @@ pub fn reason(trace: &Trace, invariant: &Invariant, kind: Kind, path: &RelPath, 
     }
 }
 
+/// The same for a failed check of the workload's own, where it is seen which files are none of their versions, and how
+/// ([`crate::Rules::not_versions`]): what an invariant about the first of them would advise, if no sync is missing.
+pub fn check_reason(trace: &Trace, wrong: &[(RelPath, Kind)], moment: &Moment) -> Option<Reason> {
+    let of_file = |(path, kind): &(RelPath, Kind)| {
+        let begun = moment.begun_earliest;
+        let of_log =
+            || order::only_appended(trace, path, begun).then(|| order::torn_append(trace, path, begun)).flatten();
+        of_log().or_else(|| reason(trace, &Invariant::AtomicReplace, *kind, path, moment))
+    };
+    reason(trace, &Invariant::Check, Kind::CheckFailed, &RelPath::root(), moment)
+        .or_else(|| wrong.iter().find_map(of_file))
+}
+
 /// The op of the last ack before `ended`; for a text, the op that printed the end of it.
 fn last_ack(trace: &Trace, ack: &Ack, ended: usize) -> Option<usize> {
     let ops = ack_ops(trace, ack).ok()?;
@@ -141,6 +154,15 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// Takes an op that had not begun, and says whether it gives the file data.
+    fn fills(&mut self, trace: &Trace, index: usize) -> bool {
+        let op = &trace.ops[index];
+        if op.result >= 0 {
+            self.step(index, &op.call);
+        }
+        self.inode(self.path).and_then(|inode| self.vfs.length(inode)).is_some_and(|length| length > 0)
+    }
+
     /// Whether this op made the data durable that the name stands for.
     fn synced_at(&self, index: usize) -> bool {
         let data = self.inode(self.path).and_then(|inode| self.data.get(&inode));
@@ -190,9 +212,11 @@ fn renamed_from(rename: &Call, path: &RelPath) -> Option<RelPath> {
     below(to, from).or_else(|| (flags & EXCHANGE != 0).then(|| below(from, to)).flatten())
 }
 
+/// How to replace a file.
+const ADVICE: &str = "write a temporary file, fsync it, and rename it over the target";
+
 /// Looks for what lets a crash show something between the versions; the last such thing counts.
 fn not_atomic(trace: &Trace, kind: Kind, path: &RelPath, begun: usize) -> Option<Reason> {
-    const ADVICE: &str = "write a temporary file, fsync it, and rename it over the target";
     let mut watch = Watch::new(trace, path);
     let mut reason: Option<Reason> = None;
     // The op since which the name is bound to a file that was made under it, not renamed to it.
@@ -278,7 +302,23 @@ fn not_atomic(trace: &Trace, kind: Kind, path: &RelPath, begun: usize) -> Option
         };
         reason = Some(Reason { text, ops });
     }
-    reason
+    let is_empty = watch.inode(path).and_then(|inode| watch.vfs.length(inode)) == Some(0);
+    match made {
+        // It has not been filled yet, but it is going to be.
+        Some(made) if kind == Kind::Empty && is_empty && reason.is_none() => {
+            let filled = (begun..trace.ops.len()).find(|op| watch.fills(trace, *op))?;
+            Some(filled_later(trace, path, made, filled))
+        }
+        _ => reason,
+    }
+}
+
+fn filled_later(trace: &Trace, path: &RelPath, made: usize, filled: usize) -> Reason {
+    let syscall = &trace.ops[made].syscall;
+    let text = format!(
+        "{path} is made under its final name (op {made}, {syscall}), and stays empty until op {filled}: {ADVICE}"
+    );
+    Reason { text, ops: vec![made, filled] }
 }
 
 fn unsynced(from: &RelPath, written: usize, range: Option<usize>, index: usize, call: &Call, path: &RelPath) -> Reason {

@@ -9,6 +9,7 @@ use self::append::Append;
 use self::file::FileRules;
 use self::tree::{Group, Metadata};
 use crate::acks::Acks;
+use crate::ends::ends;
 use crate::found::{Allowed, Found, error, look};
 use crate::timeline::{keep, timelines};
 use crate::{Ack, Candidate, Finding, Guide, Invariant, Kind, Mount, Observation, Record, Sizes, Wanted};
@@ -240,12 +241,18 @@ impl Rules {
     /// Learns what stood where after each op, and holds as much of it as the rules ask for.
     fn hold_contents(&mut self, trace: &Trace, logs: &BTreeSet<&RelPath>) -> Result<(), RuleError> {
         let mut all = timelines(trace, &self.files.keys().cloned().collect());
+        let in_place = self.files.iter().filter_map(|(path, file)| Some((path.clone(), file.named_acks()?))).collect();
+        for (path, ends) in ends(trace, &in_place) {
+            if let (Some(file), Some(timeline)) = (self.files.get_mut(&path), all.get(&path)) {
+                file.end_versions(&ends, timeline);
+            }
+        }
         let mut needed = BTreeSet::new();
         let mut bytes = 0;
         for (path, file) in &mut self.files {
             let Some(timeline) = all.get(path) else { continue };
             let every = file.in_history || logs.contains(path);
-            let chains = if every { (0..timeline.chains()).collect() } else { file.promised_chains(timeline) };
+            let chains = if every { (0..timeline.chains()).collect() } else { file.needed_chains(timeline) };
             // The first and the last are held as versions anyway.
             let more = chains.iter().filter(|chain| **chain > 0 && **chain + 1 < timeline.chains());
             bytes += more.map(|chain| timeline.length(*chain)).sum::<u64>();
@@ -267,7 +274,7 @@ impl Rules {
         let mut known: HashMap<Content, u32> = HashMap::new();
         for (path, file) in &self.files {
             let mut sizes: BTreeMap<u32, Sizes> = BTreeMap::new();
-            for Allowed { content, sizes: more } in file.candidates() {
+            for Allowed { content, sizes: more, .. } in file.candidates() {
                 let index = *known.entry(content.clone()).or_insert_with(|| {
                     self.guide.contents.push(content.clone());
                     self.guide.contents.len() as u32 - 1
@@ -283,6 +290,31 @@ impl Rules {
     /// Has every file of up to `limit` bytes read whole: for who judges whole trees.
     pub fn read_all_up_to(&mut self, limit: u64) {
         self.guide.read_all_up_to = limit;
+    }
+
+    /// What the file of a finding holds, in ranges of bytes, if it was read whole and is neither one of its versions nor
+    /// of a wrong size: the finding itself tells no more than what had to be read for it.
+    pub fn in_ranges(&self, finding: &Finding, observation: &Observation) -> Option<String> {
+        if !matches!(finding.kind, Kind::Mixed | Kind::ZeroFilled | Kind::Garbage) {
+            return None;
+        }
+        let found = look(observation, &self.guide, &finding.path);
+        if let Invariant::AllOrNothing(_) = finding.invariant {
+            let group = self.groups.iter().find(|group| group.invariant == finding.invariant)?;
+            return group.describe(&finding.path, &found);
+        }
+        self.files.get(&finding.path)?.describe(&finding.invariant, &found)
+    }
+
+    /// The files that are none of their versions, and how: for a failure of which it is not known what it is about.
+    pub fn not_versions(&self, observation: &Observation) -> Vec<(RelPath, Kind)> {
+        if observation.mount != Mount::Mounted {
+            return Vec::new();
+        }
+        let kind = |(path, file): (&RelPath, &FileRules)| {
+            Some((path.clone(), file.is_no_version(&look(observation, &self.guide, path))?))
+        };
+        self.files.iter().filter_map(kind).collect()
     }
 
     /// How far the guest must read.

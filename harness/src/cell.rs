@@ -331,12 +331,16 @@ impl Cell {
         state.result.forget();
     }
 
-    /// The states that are shown were looked at again; these do not show what they should.
-    pub fn confirmed(&self, wrong: &[String]) {
+    /// The states that are shown were looked at again: what there is to say of each, or why it does not show what it
+    /// should.
+    pub fn confirmed(&self, looked: Vec<(Key, Result<Seen, String>)>) {
         let mut state = self.state();
         state.clock.end();
-        if let Some(first) = wrong.first() {
-            state.failure.get_or_insert_with(|| format!("a defect of the harness: {first}"));
+        for (key, looked) in looked {
+            match looked {
+                Ok(seen) => drop(state.result.seen.insert(key, seen)),
+                Err(wrong) => drop(state.failure.get_or_insert_with(|| format!("a defect of the harness: {wrong}"))),
+            }
         }
     }
 
@@ -472,6 +476,15 @@ impl Progress {
     }
 }
 
+/// What the confirming look at a shown state has to say beyond what its class showed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// What the file holds, read whole: in the words of the report in place of those of the class.
+    pub observed: Option<String>,
+    /// What to advise, where it takes a look at all files to know.
+    pub reason: Option<String>,
+}
+
 /// What a cell came to, before it is put into words.
 #[derive(Debug, Default)]
 pub struct CellResult {
@@ -485,6 +498,8 @@ pub struct CellResult {
     pub new: u64,
     /// All that was found.
     pub tally: Tally,
+    /// What was seen when the shown states were looked at once more.
+    pub seen: BTreeMap<Key, Seen>,
     /// The units that violations are shown from.
     pub units: BTreeMap<unit::Key, Arc<Unit>>,
     /// Why it cannot be judged.

@@ -11,7 +11,7 @@ use report::{
 };
 use trace::{Call, RelPath, Trace, thousands};
 
-use crate::cell::{Cell, CellResult};
+use crate::cell::{Cell, CellResult, Seen};
 use crate::label::Data;
 use crate::moment::begun_latest;
 use crate::schedule::{Origin, Plan};
@@ -57,7 +57,8 @@ pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
     }
     for (key, violation) in &result.tally.violations {
         let unit = result.units.get(&violation.example.place.unit);
-        let text = violation_report(cell, unit.map(Arc::as_ref), key, violation, run);
+        let seen = result.seen.get(key);
+        let text = violation_report(cell, unit.map(Arc::as_ref), key, violation, seen, run);
         match (key.told_only, &key.invariant) {
             (false, _) => report.violations.push(text),
             (true, Invariant::Mountable) => report.weaknesses.push(text),
@@ -107,12 +108,14 @@ pub fn notes_on(Subject { rules, trace, .. }: &Subject) -> Vec<String> {
     notes
 }
 
-/// One violation; `unit` is what its example was found in, and `run` is the run's hash.
+/// One violation; `unit` is what its example was found in, `seen` what the confirming look at it showed, and `run` the
+/// run's hash.
 pub fn violation_report(
     cell: &Cell,
     unit: Option<&Unit>,
     key: &Key,
     violation: &Violation,
+    seen: Option<&Seen>,
     run: &str,
 ) -> ViolationReport {
     let Key { path, invariant, kind, .. } = key;
@@ -126,6 +129,9 @@ pub fn violation_report(
     let crash = if again { "; and a second crash, during recovery" } else { "" };
     // The root stands for the whole file system.
     let versions = if path.is_root() { &[] } else { subject.history.versions(path) };
+    let observed = seen.and_then(|seen| seen.observed.clone()).unwrap_or_else(|| example.observed.clone());
+    let known = reason(trace, invariant, *kind, path, &example.moment).map(|reason| reason.text);
+    let reason = known.or_else(|| seen.and_then(|seen| seen.reason.clone()));
     ViolationReport {
         invariant: invariant.to_string(),
         kind: *kind,
@@ -137,9 +143,9 @@ pub fn violation_report(
         lost: writes.lost,
         kept: writes.kept,
         unwritten: writes.unwritten,
-        observed: example.observed.clone(),
+        observed,
         schedule: format!("{}{crash}", subject.schedules[schedule].text()),
-        reason: reason(trace, invariant, *kind, path, &example.moment).map(|reason| reason.text),
+        reason,
         acks: acks(trace, example.moment.ended_latest),
         old: versions.first().map(|version| describe(&version.state)),
         new: versions.last().map(|version| describe(&version.state)),

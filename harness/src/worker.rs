@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use checker::{Finding, Moment, Observation};
+use checker::{Finding, Invariant, Kind, Moment, Observation};
 use disk::{Decision, Fates, Image, Layers};
 use report::{CellReport, Event};
 use tokio::sync::{Notify, mpsc};
 use vm::GuestError;
 
-use crate::cell::{Ask, Cell, Entered, Job};
+use crate::cell::{Ask, Cell, Entered, Job, Seen};
 use crate::explore::{Class, Guests, enter, is_weakness, observe_image};
 use crate::front::Entry;
 use crate::guests::{Boot, Slot};
@@ -332,40 +332,75 @@ impl<'a> Worker<'a> {
     fn tell_new(&self, cell: &Cell, unit: Option<&Unit>, tally: &Tally) {
         for (key, violation) in &tally.violations {
             if !key.told_only && cell.is_news(key) {
-                let violation = Box::new(violation_report(cell, unit, key, violation, &self.shared.run));
+                let violation = Box::new(violation_report(cell, unit, key, violation, None, &self.shared.run));
                 let _ = self.shared.events.send(Event::ViolationFound { cell: cell.id.clone(), violation });
             }
         }
     }
 
     /// Builds each state that is to be shown as a whole, without any late decision, and looks whether it shows what the
-    /// class did that it was taken from.
+    /// class did that it was taken from. Then files that the class was not read to the end of are read whole, so that
+    /// the report says all that is there.
+    ///
+    /// Two looks, for what is read further on may fail to be read, and that would be another finding than the class's.
     async fn confirm(&mut self, cell: &Cell, shown: Vec<(Key, Violation, Arc<Unit>)>) -> Result<(), ReplayError> {
-        let mut wrong = Vec::new();
+        let mut looked = Vec::new();
+        let mut in_part = Vec::new();
+        let rules = &cell.subject.rules;
         for (key, violation, unit) in shown {
             let example = &violation.example;
             let layers = self.at(cell, &unit).layers.clone();
             self.slot.set_guide(&cell.subject.guide);
             let image = layers.image(&example.state);
-            let observation = observe_image(&mut self.slot, &cell.filesystem, image).await?;
+            let observation = observe_image(&mut self.slot, &cell.filesystem, image.clone()).await?;
             let mut fates = layers.fates();
             fates.settle_all(&example.state);
             let findings = judge(cell, &fates, &observation, &example.moment).await?;
-            let same = |finding: &Finding| {
+            let same = |finding: &&Finding| {
                 (&finding.path, &finding.invariant, finding.kind, !finding.fails)
                     == (&key.path, &key.invariant, key.kind, key.told_only)
             };
-            if !findings.iter().any(same) {
+            let Some(finding) = findings.iter().find(same) else {
                 let Key { path, invariant, kind, .. } = &key;
                 let Place { schedule, epoch, .. } = example.place;
                 let place = format!("schedule {schedule}, epoch {epoch}, {:?}", example.state);
-                wrong
-                    .push(format!("{path} was {kind} ({invariant}) in a class, but not in the state itself ({place})"));
+                let wrong =
+                    format!("{path} was {kind} ({invariant}) in a class, but not in the state itself ({place})");
+                looked.push((key, Err(wrong)));
+                continue;
+            };
+            let observed = rules.in_ranges(finding, &observation);
+            if observed.is_none() && is_mixture(finding.kind) {
+                in_part.push((key, finding.clone(), image));
+                continue;
             }
+            let of_check = key.invariant == Invariant::Check;
+            let reason = of_check.then(|| rules.not_versions(&observation)).and_then(|wrong| {
+                checker::check_reason(&cell.subject.trace, &wrong, &example.moment).map(|reason| reason.text)
+            });
+            looked.push((key, Ok(Seen { observed, reason })));
         }
-        cell.confirmed(&wrong);
+        if !in_part.is_empty() {
+            let mut guide = (*cell.subject.guide).clone();
+            guide.read_all_up_to = guide.read_all_up_to.max(WHOLE);
+            self.slot.set_guide(&Arc::new(guide));
+        }
+        for (key, finding, image) in in_part {
+            let observation = observe_image(&mut self.slot, &cell.filesystem, image).await?;
+            let observed = rules.in_ranges(&finding, &observation);
+            looked.push((key, Ok(Seen { observed, reason: None })));
+        }
+        cell.confirmed(looked);
         Ok(())
     }
+}
+
+/// Files up to this size, bytes, are read whole where a report shows what they hold.
+const WHOLE: u64 = 4 << 20;
+
+/// Whether a file of this kind may hold more than its first wrong piece shows.
+fn is_mixture(kind: Kind) -> bool {
+    matches!(kind, Kind::Mixed | Kind::ZeroFilled | Kind::Garbage)
 }
 
 /// What was being done, for an error.

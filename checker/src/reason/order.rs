@@ -44,6 +44,13 @@ fn changes(trace: &Trace, path: &RelPath, begun: usize) -> Vec<Change> {
     changes
 }
 
+/// Whether the file was there before, is still the same one, and nothing was done to it since its last sync but to append.
+pub(super) fn only_appended(trace: &Trace, path: &RelPath, begun: usize) -> bool {
+    let was_there = trace.before.file(path).is_some_and(|content| !content.is_empty());
+    let changes = changes(trace, path, begun);
+    was_there && !changes.is_empty() && changes.iter().all(|change| change.appends)
+}
+
 /// Why a log can end in something else than whole records: `None` if its last change was no append.
 pub(super) fn torn_append(trace: &Trace, path: &RelPath, begun: usize) -> Option<Reason> {
     let Change { op, appends: true, unsynced } = changes(trace, path, begun).pop()? else { return None };

@@ -266,3 +266,38 @@ fn what_was_not_durable_when_a_check_fails() {
         .join("\n")
     );
 }
+
+#[test]
+fn a_file_that_is_made_under_its_final_name_is_told_before_it_is_filled() {
+    let calls = vec![open(1, "new", CREATE), print("making it"), write(1, 0, b"new"), fsync(1), exit()];
+    let trace = trace(&[("f", b"old")], calls);
+    let hint = |kind, begun| {
+        let moment = Moment { begun_earliest: begun, ended_latest: begun };
+        reason(&trace, &Invariant::AtomicReplace, kind, &"new".into(), &moment).map(|reason| (reason.text, reason.ops))
+    };
+    let text = "new is made under its final name (op 0, test), and stays empty until op 2: write a temporary file, fsync \
+                it, and rename it over the target";
+    assert_eq!(hint(Kind::Empty, 1), Some((text.to_owned(), vec![0, 2])));
+    assert_eq!(hint(Kind::Empty, 2), Some((text.to_owned(), vec![0, 2])));
+    assert!(hint(Kind::Empty, 3).unwrap().0.contains("filled afterwards (op 2)"));
+    assert_eq!(hint(Kind::Garbage, 1), None);
+    assert_eq!(hint(Kind::Empty, 5), None, "a sync is over");
+}
+
+#[test]
+fn a_failed_check_is_told_what_an_invariant_would_be() {
+    let hint = |calls: Vec<Call>, kind, begun| {
+        let trace = trace(&[("f", b"old")], calls);
+        let moment = Moment { begun_earliest: begun, ended_latest: begun };
+        check_reason(&trace, &[("f".into(), kind)], &moment).map_or("-".to_owned(), |reason| reason.text)
+    };
+    let naive = vec![open(1, "f", TRUNCATE), write(1, 0, b"new"), fsync(1)];
+    assert!(hint(naive.clone(), Kind::Empty, 1).starts_with("op 0 (test) empties f in place"));
+    assert!(hint(naive, Kind::Empty, 0).starts_with('-'), "nothing had begun");
+    let appended = vec![open(1, "f", 1), write(1, 3, b"er"), fsync(1)];
+    assert!(hint(appended, Kind::ZeroFilled, 2).contains("appends to f, and a crash can keep any part of that"));
+    let overwritten = vec![open(1, "f", 1), write(1, 0, b"new"), fsync(1)];
+    assert!(hint(overwritten, Kind::Mixed, 2).starts_with("op 1 (test) overwrites f in place"));
+    // What the check's own hint says comes first.
+    assert!(hint(save(vec![]), Kind::Empty, 4).contains("tmp since its last write (op 1)"));
+}

@@ -4,7 +4,7 @@ use trace::{Content, RelPath, State, thousands};
 
 use super::RuleError;
 use super::file::FileRules;
-use crate::found::{Allowed, Bytes, Found, Right};
+use crate::found::{Allowed, Bytes, Found, Origin, Right};
 use crate::{CHUNK, GarbageTail, Invariant, Kind, Record, Sizes};
 
 /// What a log may be after a crash.
@@ -36,7 +36,7 @@ impl Append {
         let last = last.ok_or_else(|| RuleError::NotAppended { path: path.clone() })?;
         let files = match (tail, record) {
             (Some(GarbageTail::Dropped), _) => {
-                vec![Allowed { content: old.clone(), sizes: Sizes::from(old.len() as u64) }]
+                vec![Allowed { content: old.clone(), sizes: Sizes::from(old.len() as u64), origin: Origin::Log }]
             }
             (None, record) => {
                 if let Some(record) = record
@@ -46,7 +46,12 @@ impl Append {
                 }
                 let contents = (0..file.timeline.chains()).map(|chain| file.timeline.content(chain));
                 let grown = contents.filter(|content| content.starts_with(&old));
-                grown.map(|content| Allowed { sizes: ends(&content, old.len(), record), content }).collect()
+                let allowed = |content: Content| Allowed {
+                    sizes: ends(&content, old.len(), record),
+                    content,
+                    origin: Origin::Log,
+                };
+                grown.map(allowed).collect()
             }
         };
         let sizes = files.iter().fold(Sizes::default(), |all, allowed: &Allowed| all.union(&allowed.sizes));
@@ -56,7 +61,7 @@ impl Append {
     pub fn judge(&self, found: &Found<'_>) -> Option<(Kind, String)> {
         let wrong = self.right.judge(found)?;
         let Found::File { size, ref bytes } = *found else { return Some(wrong) };
-        if wrong.0 == Kind::Garbage {
+        if matches!(wrong.0, Kind::ZeroFilled | Kind::Garbage) {
             return Some(self.damage(size, bytes));
         }
         let (observed, old) = (thousands(size), thousands(self.old));
@@ -77,10 +82,10 @@ impl Append {
 }
 
 impl Append {
-    /// Where a log goes wrong is known to the byte: records are smaller than the sectors that tell versions apart.
+    /// A log is told apart from the first wrong byte on: what follows it is wrong too, whatever it looks like.
     fn damage(&self, size: u64, bytes: &Bytes<'_>) -> (Kind, String) {
         let fit = || self.right.files.iter().filter(|allowed| allowed.sizes.contains(size)).map(|it| &it.content);
-        let from = fit().map(|content| bytes.common(content)).max().unwrap_or(0);
+        let from = fit().map(|content| bytes.common(0, bytes.len(), content)).max().unwrap_or(0);
         // As far as a guided reading goes, too.
         let reach = fit().map(|content| content.len()).max().unwrap_or(0);
         let end = ((from / CHUNK + 1) * CHUNK).min(reach).min(size as usize);

@@ -1,12 +1,12 @@
 //! The rules of one file, and what they say about what was found of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use trace::{RelPath, State, Version};
 
 use super::append::Append;
 use crate::finding::describe_bytes;
-use crate::found::{Allowed, Found, Right};
+use crate::found::{Allowed, Found, Origin, Right};
 use crate::timeline::{Point, Step, Timeline};
 use crate::{Ack, Finding, Invariant, Kind, Moment, Sizes, describe};
 
@@ -39,6 +39,8 @@ pub(super) struct FileRules {
     pub append: Option<Append>,
     durable: Vec<Durability>,
     versions: Vec<Version>,
+    /// The versions that nothing replaced before the file was changed in place, as steps of the timeline.
+    in_place: Vec<Step>,
     pub timeline: Timeline,
     /// Each of the versions.
     right: Right,
@@ -54,6 +56,7 @@ impl FileRules {
             append: None,
             durable: Vec::new(),
             versions: versions.to_vec(),
+            in_place: Vec::new(),
             timeline: Timeline::default(),
             right: versions.iter().map(|version| &version.state).collect(),
             history: Right::default(),
@@ -71,14 +74,27 @@ impl FileRules {
         }
     }
 
-    /// The chains that hold what was promised.
-    pub fn promised_chains(&self, timeline: &Timeline) -> BTreeSet<usize> {
-        let steps = self.durable.iter().flat_map(|rule| &rule.ops).filter_map(|op| timeline.at(*op));
+    /// The acks that invariants name for this file; `None` if no invariant asks for its versions.
+    pub fn named_acks(&self) -> Option<BTreeSet<usize>> {
+        let wanted = || self.durable.iter().filter(|rule| rule.fails);
+        (self.atomic || wanted().next().is_some()).then(|| wanted().flat_map(|rule| &rule.ops).copied().collect())
+    }
+
+    /// Takes the ops after which a version was complete that nothing replaced.
+    pub fn end_versions(&mut self, ends: &[usize], timeline: &Timeline) {
+        let known: BTreeSet<usize> = self.versions.iter().flat_map(Version::ops).collect();
+        let is_new = |step: &&Step| step.op.is_some_and(|op| !known.contains(&op));
+        self.in_place = ends.iter().filter_map(|op| timeline.at(*op)).filter(is_new).cloned().collect();
+    }
+
+    /// The chains that hold what was promised, and the versions that nothing replaced.
+    pub fn needed_chains(&self, timeline: &Timeline) -> BTreeSet<usize> {
+        let promised = self.durable.iter().flat_map(|rule| &rule.ops).filter_map(|op| timeline.at(*op));
         let chain = |step: &Step| match step.point {
             Point::Bytes { chain, .. } => Some(chain),
             Point::Other(_) => None,
         };
-        steps.filter_map(chain).collect()
+        promised.chain(&self.in_place).filter_map(chain).collect()
     }
 
     /// Takes what the name stood for in the course of the run.
@@ -110,6 +126,17 @@ impl FileRules {
             };
             rule.given = rule.ops.iter().filter_map(give).collect();
         }
+        let mut sizes: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
+        for step in &self.in_place {
+            if let Point::Bytes { chain, length } = step.point {
+                sizes.entry(chain).or_default().insert(length);
+            }
+        }
+        self.right.files.extend(sizes.into_iter().map(|(chain, sizes)| Allowed {
+            content: timeline.content(chain),
+            sizes: sizes.into_iter().collect(),
+            origin: Origin::Between,
+        }));
         if self.in_history {
             let mut sizes = vec![BTreeSet::new(); timeline.chains()];
             for step in timeline.steps() {
@@ -118,9 +145,20 @@ impl FileRules {
                     Point::Other(state) => self.history.others.push(state.clone()),
                 }
             }
+            let chain = |step: Option<&Step>| match step?.point {
+                Point::Bytes { chain, .. } => Some(chain),
+                Point::Other(_) => None,
+            };
+            let (first, last) = (chain(timeline.steps().first()), chain(timeline.steps().last()));
             let allowed = |(chain, sizes): (usize, BTreeSet<u64>)| Allowed {
                 content: timeline.content(chain),
                 sizes: sizes.into_iter().collect(),
+                origin: match Some(chain) {
+                    one if one == first && one == last => Origin::Log,
+                    one if one == first => Origin::Old,
+                    one if one == last => Origin::New,
+                    _ => Origin::Between,
+                },
             };
             self.history.files = sizes.into_iter().enumerate().map(allowed).collect();
         }
@@ -135,7 +173,7 @@ impl FileRules {
             let Point::Bytes { chain, length } = given.step.point else { continue };
             // Whether a file that grew still begins with what was promised can only be seen by reading that much of it.
             let sizes = if given.grown.is_empty() { Sizes::only(length) } else { Sizes::from(length) };
-            all.push(Allowed { content: self.timeline.content(chain), sizes });
+            all.push(Allowed { content: self.timeline.content(chain), sizes, origin: Origin::Between });
         }
         all
     }
@@ -159,7 +197,7 @@ impl FileRules {
             if self.keeps(given, found, moment) {
                 continue;
             }
-            let broken = self.right.judge(found).filter(|_| !self.promised().any(|step| self.is(found, &step.point)));
+            let broken = self.right.judge(found).filter(|_| !self.complete().any(|step| self.is(found, &step.point)));
             let stale = || {
                 // What never was there before has no older version that could have come back.
                 let nothing = |state: &State| *state == State::Absent;
@@ -176,9 +214,23 @@ impl FileRules {
         }
     }
 
-    /// What the name stood for when promises were made.
-    fn promised(&self) -> impl Iterator<Item = &Step> {
-        self.durable.iter().flat_map(|rule| &rule.given).map(|given| &given.step)
+    /// What a file that was read whole, and breaks this invariant, holds in ranges of bytes.
+    pub fn describe(&self, invariant: &Invariant, found: &Found<'_>) -> Option<String> {
+        match invariant {
+            Invariant::AppendOnly => self.append.as_ref()?.right.describe(found),
+            Invariant::PrefixOfHistory => self.history.describe(found),
+            _ => self.right.describe(found),
+        }
+    }
+
+    /// How it is none of its versions; `None` if it is one.
+    pub fn is_no_version(&self, found: &Found<'_>) -> Option<Kind> {
+        self.right.judge(found).map(|(kind, _)| kind)
+    }
+
+    /// What the name stood for when promises were made, and the versions that nothing replaced.
+    fn complete(&self) -> impl Iterator<Item = &Step> {
+        self.durable.iter().flat_map(|rule| &rule.given).map(|given| &given.step).chain(&self.in_place)
     }
 
     fn is(&self, found: &Found<'_>, point: &Point) -> bool {
@@ -204,14 +256,14 @@ impl FileRules {
         };
         if self.is(found, &given.step.point)
             || self.versions.iter().any(|version| version.ops().any(later) && same(version))
-            || self.promised().any(|step| step.op.is_some_and(later) && self.is(found, &step.point))
+            || self.complete().any(|step| step.op.is_some_and(later) && self.is(found, &step.point))
         {
             return true;
         }
         let Found::File { size, bytes } = found else { return false };
         // What was there before can look like what was written since.
         let is_new = || {
-            let known = self.versions.iter().any(same) || self.promised().any(|step| self.is(found, &step.point));
+            let known = self.versions.iter().any(same) || self.complete().any(|step| self.is(found, &step.point));
             !known || self.can_be_new(given, &bytes.get(0, bytes.len()), moment)
         };
         // Nothing was promised of a file that was made since, unless that it is gone: then it must not be an older one.

@@ -209,7 +209,7 @@ fn a_log_that_writes_its_last_block_again_keeps_its_promises() {
     for content in [&b"aa"[..], b"aab", b"aa\0\0", b"aabb"] {
         assert_eq!(kinds(&at_once, Some(content), &at(5)), none, "{content:?}");
     }
-    assert_eq!(kinds(&at_once, Some(b"a\0bb"), &at(5)), ["durable-after \"ok\" garbage"]);
+    assert_eq!(kinds(&at_once, Some(b"a\0bb"), &at(5)), ["durable-after \"ok\" zero-filled"]);
     assert_eq!(kinds(&at_once, Some(b"aa"), &at(7)), ["durable-after \"ok\" stale"]);
     let nothing_new = log(vec![write(1, 0, b"aa"), write(1, 2, b"bb")]);
     assert_eq!(kinds(&nothing_new, Some(b"aab"), &at(6)), none);
@@ -218,7 +218,7 @@ fn a_log_that_writes_its_last_block_again_keeps_its_promises() {
     let copied = log(vec![open(2, "g", CREATE), write(2, 0, b"Xabb"), copied]);
     assert_eq!(kinds(&copied, Some(b"aa\0\0"), &at(6)), none);
     let changed = log(vec![write(1, 0, b"abba")]);
-    assert_eq!(kinds(&changed, Some(b"ab"), &at(5)), ["durable-after \"ok\" wrong-length"], "in place");
+    assert_eq!(kinds(&changed, Some(b"ab"), &at(5)), ["durable-after \"ok\" mixed"], "in place");
 }
 
 /// A database that appends a page and then points to it from its header: while the header's write is under way, none of
@@ -234,10 +234,11 @@ fn what_grew_keeps_the_promise_until_what_comes_next_is_there() {
     for ended in 8..=10 {
         assert_eq!(kinds(&rules, Some(b"2AAAABBBBCCCC"), &at(ended)), Vec::<String>::new(), "{ended}");
         assert_eq!(kinds(&rules, Some(b"2AAAABBBB"), &at(ended)), Vec::<String>::new(), "{ended}");
-        assert_eq!(kinds(&rules, Some(b"1AAAABBBBCCCC"), &at(ended)), ["durable-after \"ok\" garbage"], "{ended}");
+        assert_eq!(kinds(&rules, Some(b"1AAAABBBBCCCC"), &at(ended)), ["durable-after \"ok\" mixed"], "{ended}");
+        assert_eq!(kinds(&rules, Some(b"XAAAABBBBCCCC"), &at(ended)), ["durable-after \"ok\" garbage"], "{ended}");
     }
     assert_eq!(kinds(&rules, Some(b"3AAAABBBBCCCC"), &at(10)), Vec::<String>::new());
-    assert_eq!(kinds(&rules, Some(b"2AAAABBBBCCCC"), &at(11)), ["durable-after \"ok\" garbage"]);
+    assert_eq!(kinds(&rules, Some(b"2AAAABBBBCCCC"), &at(11)), ["durable-after \"ok\" stale"], "what was synced last");
 }
 
 /// Every file begins with nothing, so also one that a promise says was emptied.
@@ -351,7 +352,8 @@ fn reserved_space_is_not_what_was_promised() {
         assert_eq!(found(text, 5), "", "{text}");
     }
     assert_eq!(found("one....", 5), "durable-after \"ok\" wrong-length");
-    assert_eq!(found("on......two.....", 5), "durable-after \"ok\" garbage");
+    assert_eq!(found("on......two.....", 5), "durable-after \"ok\" zero-filled");
+    assert_eq!(found("on......tXo.....", 5), "durable-after \"ok\" garbage");
     assert_eq!(found("one.............", 8), "durable-after \"ok\" stale");
     let backwards = [begun, vec![write(1, 12, b"two"), write(1, 8, b"six")]].concat();
     let backwards = rules(&trace(&[], backwards), &wants_durable("ok"));
@@ -369,6 +371,75 @@ fn a_second_save_in_place_breaks_the_promise_of_the_first() {
     assert_eq!(kinds(&rules, Some(b"one"), &at(5)), Vec::<String>::new());
     assert_eq!(kinds(&rules, Some(b""), &at(5)), ["durable-after \"ok\" empty"]);
     assert_eq!(kinds(&rules, Some(b"two!"), &at(5)), Vec::<String>::new());
+}
+
+/// Nothing replaces them, and still each is complete.
+#[test]
+fn versions_that_are_written_in_place_are_versions() {
+    let close = || Call::Close { handle: trace::Handle(1) };
+    let write = |text: &[u8]| vec![open(1, "f", 1), write(1, 0, text), fsync(1), close()];
+    let save = |text: &[u8]| [write(text), vec![print(std::str::from_utf8(text).unwrap())]].concat();
+    let atomic = Wanted::AtomicReplace { path: "f".into() };
+    let one = wants_durable("one").remove(0);
+    let trace = trace(&[("f", b"zer")], [save(b"one"), write(b"and"), save(b"two")].concat());
+    let (automatic, wanted) = (rules(&trace, &[]), rules(&trace, &[atomic, one]));
+    let none = Vec::<String>::new();
+    for text in [b"zer", b"one", b"and", b"two"] {
+        assert_eq!(kinds(&automatic, Some(text), &NEVER), none);
+        assert_eq!(kinds(&wanted, Some(text), &NEVER), none);
+    }
+    assert_eq!(kinds(&automatic, Some(b"onr"), &NEVER), ["atomic-replace mixed"]);
+    assert_eq!(kinds(&automatic, Some(b"X  "), &NEVER), ["atomic-replace garbage"]);
+    let after_one = at(5);
+    assert_eq!(kinds(&wanted, Some(b"zer"), &after_one), ["durable-after \"one\" stale"]);
+    assert_eq!(kinds(&wanted, Some(b"one"), &after_one), none);
+    assert_eq!(kinds(&wanted, Some(b"and"), &at(8)), none, "synced, though nobody was told");
+    assert_eq!(kinds(&wanted, Some(b"and"), &after_one), ["durable-after \"one\" stale"], "not begun");
+}
+
+#[test]
+fn what_is_printed_in_the_midst_of_a_save_excuses_nothing() {
+    let save = vec![open(1, "f", TRUNCATE), print("saving …\n"), write(1, 0, b"new"), fsync(1), print("saved\n")];
+    let trace = trace(&[("f", b"old")], save);
+    let named = Wanted::DurableAfter { ack: Ack::Text("saving".into()), path: Some("f".into()) };
+    for wanted in [vec![], vec![Wanted::AtomicReplace { path: "f".into() }, named]] {
+        let rules = rules(&trace, &wanted);
+        assert_eq!(kinds(&rules, Some(b""), &at(1)), ["atomic-replace empty"]);
+        assert_eq!(kinds(&rules, Some(b"\0\0\0"), &at(1)), ["atomic-replace zero-filled"]);
+        assert_eq!(kinds(&rules, Some(b"new"), &at(1)), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn zeros_begin_at_a_byte() {
+    let (old, new) = (b"old!".repeat(800), b"new!".repeat(950));
+    let trace = trace(&[("f", &old)], vec![open(1, "f", 2), write(1, 0, &new), fsync(1)]);
+    let rules = rules(&trace, &[]);
+    let zeros = "zero-filled: 3,800 bytes: the old content, then zeros from byte 3,200 on";
+    assert_eq!(found(&rules, Some(&[&old[..], &[0; 600]].concat())), zeros);
+    let mixed = [&old[..1000], &new[1000..]].concat();
+    assert_eq!(found(&rules, Some(&mixed)), "mixed: 3,800 bytes: old bytes 0–999, new bytes 1,000–3,799");
+}
+
+/// The finding tells what was read for it, the words what is there.
+#[test]
+fn a_file_that_is_read_whole_is_told_whole() {
+    let shorten = Call::Truncate { target: trace::Target::Path("f".into()), length: 2048 };
+    let old = vec![b'A'; 8192];
+    let trace = trace(&[("f", &old)], vec![shorten]);
+    let rules = rules(&trace, &[]);
+    let mixture = [vec![b'A'; 2048], vec![0; 2048], vec![b'A'; 4096]].concat();
+    let path = RelPath::from("f");
+    let guided = observation(vec![(path.clone(), see(rules.guide(), &path, &mixture))]);
+    let whole = EntryKind::File { size: 8192, seen: Seen::Bytes(Arc::new(mixture)) };
+    let whole = observation(vec![(path.clone(), whole)]);
+    let finding = rules.judge(&guided, &NEVER).remove(0);
+    assert_eq!(finding.kind, Kind::ZeroFilled);
+    assert_eq!(finding.observed, "8,192 bytes: old bytes 0–2,047, zeros 2,048–4,095, …");
+    assert_eq!(rules.in_ranges(&finding, &guided), None);
+    let words = "8,192 bytes: old bytes 0–2,047, zeros 2,048–4,095, old bytes 4,096–8,191";
+    assert_eq!(rules.in_ranges(&finding, &whole).as_deref(), Some(words));
+    assert_eq!(rules.not_versions(&whole), [(path, Kind::ZeroFilled)]);
 }
 
 #[test]
@@ -580,7 +651,8 @@ fn a_log_of_many_records_is_given_to_the_guest_once() {
     assert_eq!(kinds(&rules, Some(less.as_bytes()), &moment), ["durable-after \"ok\" stale"]);
     assert_eq!(
         kinds(&rules, Some(&vec![0; whole.len()]), &moment),
-        ["append-only zero-filled", "durable-after \"ok\" wrong-length"]
+        ["append-only zero-filled", "durable-after \"ok\" zero-filled"],
+        "each synced record makes a version, and so a right size"
     );
 }
 

@@ -44,6 +44,11 @@ impl Group {
         Self { invariant: Invariant::AllOrNothing(paths.to_vec()), members: paths.iter().map(member).collect() }
     }
 
+    /// What a member that was read whole holds in ranges of bytes.
+    pub fn describe(&self, path: &RelPath, found: &Found<'_>) -> Option<String> {
+        self.members.iter().find(|member| member.path == *path)?.either.describe(found)
+    }
+
     pub fn judge<'a>(&self, look: impl Fn(&RelPath) -> Found<'a>, findings: &mut Vec<Finding>) {
         let found: Vec<Found<'a>> = self.members.iter().map(|member| look(&member.path)).collect();
         let members = || self.members.iter().zip(&found);

@@ -175,6 +175,10 @@ async fn look(rebuilt: Rebuilt, wishes: &[Wish]) -> Result<Looked, Failure> {
         findings.extend(checker.judge(&observation, &rebuilt.moment).await.map_err(SubjectError::from)?);
     }
     findings.iter_mut().for_each(|finding| finding.fails &= !weakness);
+    for finding in &mut findings {
+        // In the words of the report.
+        finding.observed = subject.rules.in_ranges(finding, &observation).unwrap_or_else(|| finding.observed.clone());
+    }
     let text = text(&rebuilt, &observation, &findings);
     Ok(Looked { observation, findings, kernel, text })
 }
@@ -210,9 +214,14 @@ fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> S
         };
         let headline = report::headline(&finding.path.to_string(), finding.kind, &finding.invariant);
         lines.push(format!("{weight}: {headline}: {}", finding.observed));
-        if let Some(reason) =
-            checker::reason(&subject.trace, &finding.invariant, finding.kind, &finding.path, &rebuilt.moment)
-        {
+        let Finding { invariant, kind, path, .. } = finding;
+        let reason = match invariant {
+            Invariant::Check => {
+                checker::check_reason(&subject.trace, &subject.rules.not_versions(observation), &rebuilt.moment)
+            }
+            _ => checker::reason(&subject.trace, invariant, *kind, path, &rebuilt.moment),
+        };
+        if let Some(reason) = reason {
             lines.push(format!("  {}", reason.text));
         }
     }

@@ -55,7 +55,8 @@ impl Version {
 ///
 /// A version is what the name stood for before the run, and what it stood for just before (a) its binding ended (unlink,
 /// rename away, rename over it, exchange), (b) its file was truncated to nothing although it held something, or (c) the
-/// run ended. That the name is absent is a version only before and after the run: a program that unlinks the old file
+/// run ended. (Versions that end at a sync or an ack, and are then changed in place, would take a copy of the file each:
+/// the checker has them.) That the name is absent is a version only before and after the run: a program that unlinks the old file
 /// before it renames the new one into place means no absent file. Equal neighbours are one version, the earlier, which
 /// keeps the ops of the others.
 #[derive(Clone, Debug)]

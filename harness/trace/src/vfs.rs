@@ -10,6 +10,8 @@ use crate::{Call, Content, Handle, Kind, Node, RelPath, State, Target, Tree};
 
 /// `open(2)` flags, x86-64 (`include/uapi/asm-generic/fcntl.h`).
 mod o {
+    /// `O_WRONLY` or `O_RDWR`; `O_RDONLY` is 0.
+    pub const ACCMODE: u32 = 0o3;
     pub const CREAT: u32 = 0o100;
     pub const EXCL: u32 = 0o200;
     pub const TRUNC: u32 = 0o1000;
@@ -267,6 +269,12 @@ impl Vfs {
     /// Whether writes through `handle` are durable when they return (`O_DSYNC`, `O_SYNC`).
     pub fn writes_sync(&self, handle: Handle) -> bool {
         self.handles.get(&handle).is_some_and(|(_, flags)| flags & o::DSYNC != 0)
+    }
+
+    /// Whether any handle is open through which the file could be written.
+    pub fn is_open_for_writing(&self, inode: u64) -> bool {
+        let writes = |flags: u32| flags & o::PATH == 0 && flags & o::ACCMODE != 0;
+        self.handles.values().any(|(opened, flags)| *opened == inode && writes(*flags))
     }
 
     /// The names whose binding or content the last applied call changed, or wrote anew.
