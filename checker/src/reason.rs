@@ -64,7 +64,7 @@ pub fn reason(trace: &Trace, invariant: &Invariant, kind: Kind, path: &RelPath, 
 }
 
 /// The op of the last ack before `ended`; for a text, the op that printed the end of it.
-fn last_ack(trace: &Trace, ack: &Ack, ended: usize) -> Option<usize> {
+pub fn last_ack(trace: &Trace, ack: &Ack, ended: usize) -> Option<usize> {
     let ops = ack_ops(trace, ack).ok()?;
     ops.into_iter().rev().find(|op| *op < ended)
 }
