@@ -138,6 +138,54 @@ pub struct Finding {
     pub observed: String,
     /// Whether this fails the run. Durability that nobody asked for, and leftovers, are told, but do not.
     pub fails: bool,
+    /// What the workload's own check said, if it is what found fault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<CheckFailure>,
+}
+
+/// How a workload's own check failed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CheckFailure {
+    /// How it ended: `exit 11`.
+    pub ended: String,
+    /// The message in what it printed.
+    pub message: String,
+    /// What it printed.
+    pub output: Output,
+}
+
+/// Lines that a program printed: the first and the last ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Output {
+    /// The first lines; all of them, if they are few.
+    pub first: Vec<String>,
+    /// How many lines between these and the last ones are left out.
+    #[serde(default)]
+    pub left_out: usize,
+    /// The last lines.
+    #[serde(default)]
+    pub last: Vec<String>,
+}
+
+impl Output {
+    /// So many of the first lines, and as many of the last.
+    pub fn of(lines: &[&str], ends: usize) -> Self {
+        let own = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect();
+        if lines.len() <= ends.saturating_mul(2) {
+            return Self { first: own(lines), ..Self::default() };
+        }
+        let (first, rest) = lines.split_at(ends);
+        let (middle, last) = rest.split_at(rest.len() - ends);
+        Self { first: own(first), left_out: middle.len(), last: own(last) }
+    }
+
+    /// The lines, with a mark where some are left out.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        let plural = if self.left_out == 1 { "" } else { "s" };
+        let mark = format!("… {} line{plural} left out …", thousands(self.left_out as u64));
+        let mark = (self.left_out > 0).then_some(mark);
+        self.first.iter().cloned().chain(mark).chain(self.last.iter().cloned())
+    }
 }
 
 /// What a name stands for, in a few words for people: the size, and the beginning if it is text.
@@ -216,6 +264,17 @@ mod tests {
         a FIFO, socket or device
         "#
         );
+    }
+
+    #[test]
+    fn first_and_last_lines() {
+        let all = ["1", "2", "3", "4", "5", "6", "7"];
+        let shown = |count: usize| Output::of(&all[..count], 2).lines().collect::<Vec<_>>().join("|");
+        assert_eq!(
+            [0, 4, 5, 7].map(shown),
+            ["", "1|2|3|4", "1|2|… 1 line left out …|4|5", "1|2|… 3 lines left out …|6|7"]
+        );
+        assert_eq!(Output::of(&all, usize::MAX).first, all);
     }
 
     #[test]

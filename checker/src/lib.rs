@@ -19,10 +19,10 @@ mod testing;
 mod timeline;
 mod wanted;
 
-pub use finding::{Finding, Invariant, Kind, describe};
+pub use finding::{CheckFailure, Finding, Invariant, Kind, Output, describe};
 pub use guide::{CHUNK, Candidate, Guide, Reading, Seen};
 pub use observation::{Entry, EntryKind, Mount, Observation};
-pub use reason::{Reason, check_reason, reason};
+pub use reason::{Reason, check_reason, last_ack, reason};
 pub use rules::{Moment, RuleError, Rules};
 pub use sizes::Sizes;
 pub use wanted::{Ack, GarbageTail, Record, Wanted};

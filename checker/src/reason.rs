@@ -79,7 +79,7 @@ pub fn check_reason(trace: &Trace, wrong: &[(RelPath, Kind)], moment: &Moment) -
 }
 
 /// The op of the last ack before `ended`; for a text, the op that printed the end of it.
-fn last_ack(trace: &Trace, ack: &Ack, ended: usize) -> Option<usize> {
+pub fn last_ack(trace: &Trace, ack: &Ack, ended: usize) -> Option<usize> {
     let ops = ack_ops(trace, ack).ok()?;
     ops.into_iter().rev().find(|op| *op < ended)
 }

@@ -339,7 +339,7 @@ impl Rules {
     pub fn judge(&self, observation: &Observation, moment: &Moment) -> Vec<Finding> {
         let whole = |kind, observed| {
             let path = RelPath::root();
-            vec![Finding { invariant: Invariant::Mountable, kind, path, observed, fails: true }]
+            vec![Finding { invariant: Invariant::Mountable, kind, path, observed, fails: true, check: None }]
         };
         match &observation.mount {
             Mount::Mounted => {}

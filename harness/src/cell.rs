@@ -20,6 +20,7 @@ use protocol::Filesystem;
 use report::{CellId, ProgressReport};
 use serde::{Deserialize, Serialize};
 
+use crate::cause::{Cause, TOLD_APART};
 use crate::front::{Entry, Front};
 use crate::subject::Subject;
 use crate::tally::{self, Key, Tally, Violation};
@@ -247,6 +248,7 @@ impl Cell {
         }
         if !state.confirming {
             state.confirming = true;
+            state.result.tally.fold();
             let shown = state.result.shown();
             if !shown.is_empty() {
                 state.clock.begin();
@@ -346,7 +348,12 @@ impl Cell {
 
     /// Whether nobody has asked this of this kind of violation before.
     pub fn is_news(&self, kind: &Key) -> bool {
-        self.state().told.insert(kind.clone())
+        let mut state = self.state();
+        let told = &mut state.told;
+        let is_failure = |key: &&Key| matches!(key.cause, Cause::Failure(_));
+        // A check that prints something else each time is no news each time.
+        let enough = is_failure(&kind) && told.iter().filter(is_failure).count() >= TOLD_APART;
+        !enough && told.insert(kind.clone())
     }
 
     /// The cell cannot be judged: the answer to a piece of work that came to nothing.
@@ -384,6 +391,7 @@ impl Cell {
     /// Everything that the cell came to. Call once, at the end.
     pub fn result(&self) -> CellResult {
         let mut state = self.state();
+        state.result.tally.fold();
         CellResult {
             machine: state.machine.clone(),
             failure: state.failure.clone(),

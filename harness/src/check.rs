@@ -8,13 +8,14 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use checker::{Entry, EntryKind, Finding, Invariant, Kind, Moment, Mount, Observation, Seen};
+use checker::{CheckFailure, Entry, EntryKind, Finding, Invariant, Kind, Moment, Mount, Observation, Output, Seen};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 use trace::{Call, Ended, RelPath, Trace, Tree};
 use workload::{End, ErrorKind, Workload};
 
+use crate::cause::message;
 use crate::unpack::{UnpackError, Unpacked};
 
 /// How long one check may take. A check that hangs on a damaged tree must not stop the run.
@@ -23,8 +24,11 @@ const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// The largest file that a check can be given, bytes: the guest reads it whole, in each state anew.
 pub const LARGEST_FILE: u64 = 64 << 20;
 
-/// How many of the last lines that a check printed are told.
+/// How many of the first and of the last lines that a check printed are kept.
 const LINES: usize = 5;
+
+/// How much of each of these is kept, characters.
+const LINE: usize = 500;
 
 /// Why there is no judgement.
 #[derive(Debug, thiserror::Error)]
@@ -41,14 +45,16 @@ pub enum CheckError {
         source: std::io::Error,
     },
     /// It finds fault with a run in which nothing crashed.
-    #[error("the check of {name} does not hold on the files {when} the command, without any crash: {observed}")]
+    #[error("the check of {name} does not hold on the files {when} the command, without any crash: {observed}{said}")]
     Unfit {
         /// The workload.
         name: String,
         /// `before` or `after`.
         when: &'static str,
-        /// What it said.
+        /// What it found.
         observed: String,
+        /// What it printed, to be put behind that.
+        said: String,
     },
     /// A file is too large.
     #[error(
@@ -135,7 +141,15 @@ fn files(workload: &Workload) -> String {
 }
 
 /// What is wrong with a tree, if anything.
-type Verdict = Option<(Kind, String)>;
+type Verdict = Option<Fault>;
+
+/// What is wrong with a tree.
+#[derive(Clone, Debug)]
+struct Fault {
+    kind: Kind,
+    observed: String,
+    check: Option<CheckFailure>,
+}
 
 /// Runs the check once for each distinct tree and distinct acks.
 pub struct Checker {
@@ -146,6 +160,8 @@ pub struct Checker {
     /// How long `acks` was after which op.
     ends: Vec<(usize, usize)>,
     judged: Mutex<HashMap<[u8; 32], Arc<OnceCell<Verdict>>>>,
+    /// Whether all that it prints is kept.
+    whole: bool,
 }
 
 impl Checker {
@@ -166,11 +182,19 @@ impl Checker {
         }
         let name = || workload.name.clone();
         for (when, tree, acks) in [("before", &trace.before, &[][..]), ("after", &trace.after, &acks)] {
-            if let Some((_, observed)) = run(workload, &entries(tree), acks, stop)? {
-                return Err(CheckError::Unfit { name: name(), when, observed });
+            if let Some(Fault { observed, check, .. }) = run(workload, &entries(tree), acks, stop, false)? {
+                let lines: Vec<String> = check.iter().flat_map(|check| check.output.lines()).collect();
+                // One line is all told.
+                let said = lines.iter().filter(|_| lines.len() > 1).map(|line| format!("\n  | {line}")).collect();
+                return Err(CheckError::Unfit { name: name(), when, observed, said });
             }
         }
-        Ok(Self { workload: workload.clone(), stop: stop.clone(), acks, ends, judged: Mutex::default() })
+        Ok(Self { workload: workload.clone(), stop: stop.clone(), acks, ends, judged: Mutex::default(), whole: false })
+    }
+
+    /// The same, and all that the check prints is kept.
+    pub fn keeping_all(self) -> Self {
+        Self { whole: true, ..self }
     }
 
     /// The command, as written.
@@ -203,10 +227,10 @@ impl Checker {
         let points = [(latest, ""), (earliest, " (if only the acks of the earliest point are taken as given)")];
         let distinct = if latest == earliest { &points[..1] } else { &points };
         for (acks, when) in distinct {
-            if let Some((kind, observed)) = self.verdict(observation, *acks).await? {
+            if let Some(Fault { kind, observed, check }) = self.verdict(observation, *acks).await? {
                 let observed = format!("{observed}{when}");
                 let (invariant, path) = (Invariant::Check, RelPath::root());
-                return Ok(vec![Finding { invariant, kind, path, observed, fails: true }]);
+                return Ok(vec![Finding { invariant, kind, path, observed, fails: true, check }]);
             }
         }
         Ok(Vec::new())
@@ -231,9 +255,9 @@ impl Checker {
             .or_default()
             .clone();
         let run = async || {
-            let (workload, stop) = (self.workload.clone(), self.stop.clone());
+            let (workload, stop, whole) = (self.workload.clone(), self.stop.clone(), self.whole);
             let (entries, acks) = (observation.entries.clone(), self.acks[..acks].to_vec());
-            let task = tokio::task::spawn_blocking(move || run(&workload, &entries, &acks, &stop));
+            let task = tokio::task::spawn_blocking(move || run(&workload, &entries, &acks, &stop, whole));
             task.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
         };
         known.get_or_try_init(run).await.cloned()
@@ -244,9 +268,15 @@ type Entries = BTreeMap<RelPath, Entry>;
 
 /// Runs the check, and once more if it was killed: a busy host may have let it wait for too long, or killed it for want
 /// of memory, and only what happens twice is the tree's own doing.
-fn run(workload: &Workload, entries: &Entries, acks: &[u8], stop: &AtomicBool) -> Result<Verdict, CheckError> {
-    let (verdict, killed) = run_once(workload, entries, acks, stop)?;
-    if killed { Ok(run_once(workload, entries, acks, stop)?.0) } else { Ok(verdict) }
+fn run(
+    workload: &Workload,
+    entries: &Entries,
+    acks: &[u8],
+    stop: &AtomicBool,
+    whole: bool,
+) -> Result<Verdict, CheckError> {
+    let (verdict, killed) = run_once(workload, entries, acks, stop, whole)?;
+    if killed { Ok(run_once(workload, entries, acks, stop, whole)?.0) } else { Ok(verdict) }
 }
 
 /// Unpacks a tree, runs the check in it, and says what that came to, and whether it was killed.
@@ -255,6 +285,7 @@ fn run_once(
     entries: &Entries,
     acks: &[u8],
     stop: &AtomicBool,
+    whole: bool,
 ) -> Result<(Verdict, bool), CheckError> {
     let name = || workload.name.clone();
     for (path, entry) in entries {
@@ -266,7 +297,7 @@ fn run_once(
             }
             EntryKind::File { .. } | EntryKind::Unreadable { .. } | EntryKind::Directory { error: Some(_) } => {
                 let observed = format!("{path} cannot be read, so the check has no whole tree");
-                return Ok((Some((Kind::ReadError, observed)), false));
+                return Ok((Some(Fault { kind: Kind::ReadError, observed, check: None }), false));
             }
             _ => {}
         }
@@ -282,24 +313,45 @@ fn run_once(
     // Names of temporary directories are another every time.
     let output = output.replace(&*file.to_string_lossy(), "$HARNESS_ACKS").replace(&*tree.to_string_lossy(), ".");
     let lines: Vec<&str> = output.lines().collect();
-    let said = match &lines[lines.len().saturating_sub(LINES)..] {
-        [] => "it printed nothing".to_owned(),
-        lines => lines.join(" | "),
+    let output = match whole {
+        true => Output::of(&lines, usize::MAX),
+        false => shortened(Output::of(&lines, LINES)),
     };
+    let message = message(&lines);
     match end {
         End::Exited(status) if status.success() => Ok((None, false)),
         End::Exited(status) => {
-            let observed = format!("{}: {said}", Ended::from(status));
+            let ended = match Ended::from(status) {
+                Ended::Exited(code) => format!("exit {code}"),
+                killed => killed.to_string(),
+            };
+            let observed = format!("{ended}: {message}");
             // A shell whose child was killed exits with 128 and the number of the signal.
             let killed = status.signal().is_some() || status.code().is_some_and(|code| code > 128);
-            Ok((Some((Kind::CheckFailed, observed)), killed))
+            let check = Some(CheckFailure { ended, message, output });
+            Ok((Some(Fault { kind: Kind::CheckFailed, observed, check }), killed))
         }
         End::TimedOut => {
             let limit = TIME_LIMIT.as_secs();
-            Ok((Some((Kind::CheckTimedOut, format!("still running after {limit} s, and killed: {said}"))), true))
+            let ended = format!("still running after {limit} s, and killed");
+            let observed = format!("{ended}: {message}");
+            // How far it came depends on the host.
+            let check = Some(CheckFailure { ended, message: String::new(), output });
+            Ok((Some(Fault { kind: Kind::CheckTimedOut, observed, check }), true))
         }
         End::Stopped => Err(CheckError::Interrupted { name: name() }),
     }
+}
+
+/// With lines that are not too long for a report.
+fn shortened(mut output: Output) -> Output {
+    for line in output.first.iter_mut().chain(&mut output.last) {
+        if let Some((end, _)) = line.char_indices().nth(LINE) {
+            line.truncate(end);
+            line.push_str(" …");
+        }
+    }
+    output
 }
 
 /// A tree as a guest that reads everything would see it.

@@ -237,6 +237,9 @@ pub struct Replay {
     /// Write the disk of the state to this file, too
     #[arg(long, value_name = "FILE")]
     pub image: Option<PathBuf>,
+    /// Put the files of the state into this directory, too, which must be empty or not there
+    #[arg(long, value_name = "DIR")]
+    pub tree: Option<PathBuf>,
     /// The machine that mounts the crash state [default: that of the run, if this host has it]
     #[arg(long, value_enum)]
     pub vm: Option<Vm>,

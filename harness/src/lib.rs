@@ -6,6 +6,7 @@
 //! command line offers.
 
 pub mod brute;
+pub mod cause;
 pub mod cell;
 pub mod check;
 pub mod cli;

@@ -23,8 +23,9 @@ use report::{Killed, ProcessReport, ProcessViolation};
 use serde::{Deserialize, Serialize};
 use trace::{Call, Divergence, Node, RelPath, Trace, Tree, Vfs};
 
+use crate::cause::{Cause, told_apart};
 use crate::subject::Subject;
-use crate::words::{acks, notes_on, op_ref};
+use crate::words::{notes_on, op_ref, promises};
 
 /// The unit in which a write or copy is cut short, bytes: a page of x86-64.
 const PAGE: u64 = 4096;
@@ -88,7 +89,7 @@ pub fn process_crash(subject: &Subject, explore_invalid: bool, stop: &AtomicBool
     }
     let mut states = 0;
     let mut unchecked = None;
-    let mut found: BTreeMap<(RelPath, Invariant, Kind), ProcessViolation> = BTreeMap::new();
+    let mut found: BTreeMap<(RelPath, Invariant, Kind, Cause), ProcessViolation> = BTreeMap::new();
     let walked = points(trace, |point, tree| {
         if stop.load(Ordering::Relaxed) {
             return ControlFlow::Break(());
@@ -107,7 +108,9 @@ pub fn process_crash(subject: &Subject, explore_invalid: bool, stop: &AtomicBool
             if !finding.fails {
                 continue;
             }
+            let cause = Cause::of(&finding);
             let first = || {
+                let promises = promises(trace, &finding.invariant, point.ended);
                 let op = point.begun().checked_sub(1).map(|index| op_ref(trace, index));
                 // The root stands for all files.
                 let versions = if finding.path.is_root() { &[] } else { history.versions(&finding.path) };
@@ -118,12 +121,16 @@ pub fn process_crash(subject: &Subject, explore_invalid: bool, stop: &AtomicBool
                     states: 0,
                     killed: Killed { op, written: point.written },
                     observed: finding.observed.clone(),
-                    acks: acks(trace, point.ended),
+                    acks: promises.acks,
+                    acks_left_out: promises.left_out,
+                    promised: promises.promised,
+                    cause: cause.text(),
+                    output: finding.check.as_ref().map(|check| check.output.clone()),
                     old: versions.first().map(|version| describe(&version.state)),
                     new: versions.last().map(|version| describe(&version.state)),
                 }
             };
-            let key = (finding.path.clone(), finding.invariant.clone(), finding.kind);
+            let key = (finding.path.clone(), finding.invariant.clone(), finding.kind, cause.clone());
             found.entry(key).or_insert_with(first).states += 1;
         }
         ControlFlow::Continue(())
@@ -133,8 +140,23 @@ pub fn process_crash(subject: &Subject, explore_invalid: bool, stop: &AtomicBool
         return None;
     }
     let failure = walked.err().map(|(op, why)| format!("op {op} cannot be followed: {why}")).or(unchecked);
-    let (violations, limits) = (found.into_values().collect(), subject.limits().to_vec());
+    let (violations, limits) = (folded(found.into_values()), subject.limits().to_vec());
     Some(ProcessReport { workload: name.clone(), states, violations, limits, failure, notes: notes_on(subject) })
+}
+
+/// Leaves so many failures of a check apart as are reported; the rest become one, shown by the first of them.
+fn folded(violations: impl Iterator<Item = ProcessViolation>) -> Vec<ProcessViolation> {
+    let (failures, mut folded): (Vec<_>, Vec<_>) = violations.partition(|violation| violation.cause.is_some());
+    let counted = failures.iter().filter_map(|failure| Some((failure.cause.clone()?, failure.states)));
+    let kept = told_apart(counted);
+    let (apart, others): (Vec<_>, Vec<_>) =
+        failures.into_iter().partition(|failure| failure.cause.as_ref().is_some_and(|cause| kept.contains(cause)));
+    folded.extend(apart);
+    let states = others.iter().map(|other| other.states).sum();
+    let first =
+        others.into_iter().min_by_key(|other| other.killed.op.as_ref().map(|op| (op.index, other.killed.written)));
+    folded.extend(first.map(|first| ProcessViolation { states, cause: Cause::Others.text(), ..first }));
+    folded
 }
 
 /// Calls `each` with every point, in order, and what is there then, until it has had enough.

@@ -6,7 +6,7 @@ use checker::{Ack, Invariant, Moment, describe, reason};
 use disk::{CacheKind, DiskModel, State, TearKind, WriteEntry};
 use num_bigint::BigUint;
 use report::{
-    CellReport, CrashStates, Explored, Losses, OpRef, Reach, Schedules, Tear, ViolationReport, WriteRef,
+    CellReport, CrashStates, Explored, Losses, OpRef, Promised, Reach, Schedules, Tear, ViolationReport, WriteRef,
     durable_after_exit,
 };
 use trace::{Call, RelPath, Trace, thousands};
@@ -118,7 +118,7 @@ pub fn violation_report(
     seen: Option<&Seen>,
     run: &str,
 ) -> ViolationReport {
-    let Key { path, invariant, kind, .. } = key;
+    let Key { path, invariant, kind, cause, .. } = key;
     let subject = &cell.subject;
     let example = &violation.example;
     let trace = &subject.trace;
@@ -132,6 +132,7 @@ pub fn violation_report(
     let observed = seen.and_then(|seen| seen.observed.clone()).unwrap_or_else(|| example.observed.clone());
     let known = reason(trace, invariant, *kind, path, &example.moment).map(|reason| reason.text);
     let reason = known.or_else(|| seen.and_then(|seen| seen.reason.clone()));
+    let promises = promises(trace, invariant, example.moment.ended_latest);
     ViolationReport {
         invariant: invariant.to_string(),
         kind: *kind,
@@ -146,7 +147,11 @@ pub fn violation_report(
         observed,
         schedule: format!("{}{crash}", subject.schedules[schedule].text()),
         reason,
-        acks: acks(trace, example.moment.ended_latest),
+        acks: promises.acks,
+        acks_left_out: promises.left_out,
+        promised: promises.promised,
+        cause: cause.text(),
+        output: example.output.clone(),
         old: versions.first().map(|version| describe(&version.state)),
         new: versions.last().map(|version| describe(&version.state)),
     }
@@ -185,10 +190,36 @@ pub fn op_ref(trace: &Trace, index: usize) -> OpRef {
     OpRef { index, text: trace.ops.get(index).map_or_else(String::new, ToString::to_string) }
 }
 
-/// What the program had promised once `ended` ops had.
-pub fn acks(trace: &Trace, ended: usize) -> Vec<String> {
-    let promise = |op: &trace::Op| matches!(op.call, Call::Ack { .. } | Call::Exit { .. }).then(|| op.to_string());
-    trace.ops.iter().take(ended).filter_map(promise).collect()
+/// What the program had promised: no more of it than fits into a report.
+pub struct Promises {
+    /// All, or the first and the last ones.
+    pub acks: Vec<String>,
+    /// How many in the middle are not in it.
+    pub left_out: usize,
+    /// The one that matters.
+    pub promised: Option<Promised>,
+}
+
+/// How many of the first, and of the last promises are listed.
+const LISTED: usize = 3;
+
+/// What the program had promised once `ended` ops had, for a state that breaks this invariant. The end of a line is no
+/// promise of its own.
+pub fn promises(trace: &Trace, invariant: &Invariant, ended: usize) -> Promises {
+    let given = trace.ops.iter().enumerate().take(ended);
+    let is_promise = |op: &trace::Op| matches!(op.call, Call::Ack { .. } | Call::Exit { .. }) && !op.ends_line();
+    let ops: Vec<usize> = given.filter(|(_, op)| is_promise(op)).map(|(index, _)| index).collect();
+    let text = |op: &usize| trace.ops[*op].to_string();
+    let waited_for = match invariant {
+        Invariant::DurableAfter(ack) => checker::last_ack(trace, ack, ended),
+        _ => None,
+    };
+    let matters = waited_for.map_or(ops.len(), |op| ops.partition_point(|given| *given <= op)).checked_sub(1);
+    let promised = matters.and_then(|index| Some(Promised { ack: text(ops.get(index)?), before: index }));
+    let left_out = ops.len().saturating_sub(2 * LISTED);
+    let last = if left_out > 0 { LISTED + left_out } else { LISTED.min(ops.len()) };
+    let listed = ops.iter().take(LISTED).chain(&ops[last..]);
+    Promises { acks: listed.map(text).collect(), left_out, promised }
 }
 
 /// What became of the writes of an example's replay.
@@ -278,6 +309,7 @@ mod tests {
     use trace::{Handle, Limit, Op, Tree};
 
     use super::*;
+    use crate::cause::Cause;
     use crate::cell::Budget;
     use crate::subject::Bounds;
     use crate::tally::Tally;
@@ -299,6 +331,45 @@ mod tests {
         assert_eq!(broken_from(&trace, &Invariant::AtomicReplace, &moment(1, 2)), Some(0));
     }
 
+    /// Whatever a program prints.
+    #[test]
+    fn few_promises_are_listed_and_the_one_that_matters() {
+        let op = |call| Op { call, syscall: "test".into(), result: 0, thread: 0 };
+        let print = |text: String| op(Call::Ack { channel: trace::Channel::Stdout, data: text.into_bytes() });
+        let mut ops: Vec<Op> = (0..8000).map(|line| print(format!("line {line}"))).collect();
+        ops.extend([op(Call::SyncAll), print("\n".into()), op(Call::Exit { status: 0 })]);
+        let trace = Trace {
+            command: vec![],
+            before: Tree::default(),
+            ops,
+            after: Tree::default(),
+            limits: vec![],
+            outside: vec![],
+            holes: Default::default(),
+        };
+        let told = |invariant: &Invariant, ended| {
+            let Promises { acks, left_out, promised } = promises(&trace, invariant, ended);
+            let promised = promised.map(|promised| format!("{} after {}", promised.ack, promised.before));
+            format!("{} with {left_out} left out; {}", acks.join(", "), promised.unwrap_or_default())
+        };
+        let line = |text: &str| Invariant::DurableAfter(Ack::Text(text.into()));
+        insta::assert_snapshot!(
+            [
+                told(&Invariant::AtomicReplace, 0),
+                told(&Invariant::AtomicReplace, 1),
+                told(&Invariant::AtomicReplace, 4),
+                told(&Invariant::AtomicReplace, 7),
+                // What follows the last line is its end.
+                told(&Invariant::AtomicReplace, 8002),
+                told(&Invariant::AtomicReplace, 8003),
+                told(&line("line 70"), 8003),
+                told(&line("line 7999\n"), 8003),
+                told(&Invariant::DurableAfter(Ack::Exit), 8003),
+            ]
+            .join("\n")
+        );
+    }
+
     /// What the recorder missed may be the very call that makes it durable.
     #[test]
     fn only_what_could_be_judged_is_not_durable() {
@@ -314,9 +385,10 @@ mod tests {
             let cell = Cell::new(0, Arc::new(subject), filesystem, DiskModel::default(), Budget::default(), false, 0);
             let place = Place { unit: Default::default(), again: false, injections: 0, schedule: 0, epoch: 0 };
             let moment = Moment { begun_earliest: 1, ended_latest: 1 };
-            let example = Example { place, state: State::default(), moment, observed: "no file".into() };
+            let observed = "no file".into();
+            let example = Example { place, state: State::default(), moment, observed, output: None };
             let invariant = Invariant::DurableAfter(Ack::Exit);
-            let key = Key { told_only: true, path: "f".into(), invariant, kind: Kind::Missing };
+            let key = Key { told_only: true, path: "f".into(), invariant, kind: Kind::Missing, cause: Cause::None };
             let violations = BTreeMap::from([(key, Violation { states: 1u32.into(), example })]);
             let tally = Tally { violations, ..Tally::default() };
             cell_report(&cell, &CellResult { tally, failure, ..CellResult::default() }, "run").durable_after_exit

@@ -33,7 +33,8 @@ pub(super) fn unsynced(trace: &Trace, moment: &Moment) -> Option<Reason> {
     let begun = moment.begun_earliest.min(trace.ops.len());
     let ended = moment.ended_latest.min(trace.ops.len());
     // A promise that was given by then may be what the check holds against the state.
-    let promise = (0..ended).rev().find(|&op| matches!(trace.ops[op].call, Call::Ack { .. } | Call::Exit { .. }));
+    let promises = |op: &trace::Op| matches!(op.call, Call::Ack { .. } | Call::Exit { .. }) && !op.ends_line();
+    let promise = (0..ended).rev().find(|&op| promises(&trace.ops[op]));
     let last = promise.max((0..begun).rev().find(|&op| changes(&trace.ops[op].call)))?;
     let root = RelPath::root();
     let (watch, names) = before(trace, &root, last);

@@ -180,7 +180,8 @@ impl FileRules {
 
     pub fn judge(&self, path: &RelPath, found: &Found<'_>, moment: &Moment, findings: &mut Vec<Finding>) {
         let mut add = |invariant, what: Option<(Kind, String)>, fails| {
-            let finding = |(kind, observed)| Finding { invariant, kind, path: path.clone(), observed, fails };
+            let finding =
+                |(kind, observed)| Finding { invariant, kind, path: path.clone(), observed, fails, check: None };
             findings.extend(what.map(finding));
         };
         if self.atomic {

@@ -58,6 +58,7 @@ impl Group {
             path: path.clone(),
             observed,
             fails: true,
+            check: None,
         };
         let known = findings.len();
         for (member, found) in members() {
@@ -98,7 +99,8 @@ impl Metadata {
 
     pub fn judge(&self, path: &RelPath, observation: &Observation, guide: &Guide) -> Option<Finding> {
         let finding = |kind, observed| {
-            Some(Finding { invariant: Invariant::MetadataPreserved, kind, path: path.clone(), observed, fails: true })
+            let (invariant, path) = (Invariant::MetadataPreserved, path.clone());
+            Some(Finding { invariant, kind, path, observed, fails: true, check: None })
         };
         let entry = match observation.entries.get(path) {
             // Also where its data cannot be read.
@@ -151,6 +153,7 @@ pub(super) fn leftovers(names: &BTreeSet<RelPath>, observation: &Observation) ->
         path: path.clone(),
         observed: "a name that is there neither before nor after the run".to_owned(),
         fails: false,
+        check: None,
     };
     stray.map(finding).collect()
 }

@@ -422,6 +422,6 @@ impl Recorder<'_> {
 }
 
 /// The number in the name of a descriptor that is no path: `socket:[123]` (proc(5), `/proc/pid/fd`).
-fn inode(kind: &str, name: &str) -> Option<u64> {
+pub(crate) fn inode(kind: &str, name: &str) -> Option<u64> {
     name.strip_prefix(kind)?.strip_prefix(":[")?.strip_suffix(']')?.parse().ok()
 }

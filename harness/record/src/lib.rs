@@ -14,6 +14,7 @@ mod launch;
 mod limits;
 mod names;
 mod normalise;
+mod peers;
 mod plan;
 mod recorder;
 mod remote;

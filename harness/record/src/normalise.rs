@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use trace::{Call, Handle, Op, Target};
+use trace::{Call, Channel, Handle, Op, Target};
 
 /// Every handle that a call names, to look at or to change.
 fn handles(call: &mut Call) -> Vec<&mut Handle> {
@@ -32,8 +32,38 @@ fn only_reads(flags: u32) -> bool {
     flags & (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC) as u32 == 0
 }
 
-/// Drops files that were opened for reading only and then used for nothing, and numbers handles in the order of opening.
-pub(crate) fn normalise(mut ops: Vec<Op>) -> Vec<Op> {
+/// Puts the end of a line that was printed by a call of its own, as unbuffered programs do, to the ack before it on the
+/// same channel: it promises nothing by itself. Only where nothing was done to a file between the two, so that it makes
+/// no difference when it was promised. Sockets of one program are one channel: there the two must follow each other.
+fn join_lines(ops: Vec<Op>) -> Vec<Op> {
+    let mut joined: Vec<Op> = Vec::with_capacity(ops.len());
+    for op in ops {
+        if op.ends_line()
+            && let Call::Ack { channel, data } = &op.call
+        {
+            let acks = joined.iter_mut().rev().take_while(|before| matches!(before.call, Call::Ack { .. }));
+            let looked_at = if *channel == Channel::Socket { 1 } else { usize::MAX };
+            let line = acks.take(looked_at).find_map(|before| match &mut before.call {
+                Call::Ack { channel: same, data } if same == channel && before.thread == op.thread => {
+                    Some((data, &mut before.result))
+                }
+                _ => None,
+            });
+            if let Some((line, result)) = line {
+                line.extend_from_slice(data);
+                *result += op.result;
+                continue;
+            }
+        }
+        joined.push(op);
+    }
+    joined
+}
+
+/// Drops files that were opened for reading only and then used for nothing, numbers handles in the order of opening, and
+/// joins lines with their ends.
+pub(crate) fn normalise(ops: Vec<Op>) -> Vec<Op> {
+    let mut ops = join_lines(ops);
     let mut used = HashSet::new();
     for op in &mut ops {
         let keep = match op.call {

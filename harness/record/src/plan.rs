@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 
 use libc::{c_long, pid_t};
-use trace::{Call, RelPath, Target, Time};
+use trace::{Call, Channel, RelPath, Target, Time};
 
 use crate::calls;
 use crate::files::Entry;
@@ -52,6 +52,12 @@ fn at(dirfd: u64, address: u64) -> PathAt {
 
 fn cwd(address: u64) -> PathAt {
     PathAt { dirfd: AT_FDCWD, address }
+}
+
+/// A `struct sockaddr` argument; none longer than the kernel takes (`struct sockaddr_storage`).
+fn name(address: u64, length: u64) -> Option<Span> {
+    let fits = (1..=size_of::<libc::sockaddr_storage>() as u64).contains(&length);
+    (address != 0 && fits).then_some(Span { address, length })
 }
 
 fn record(call: Call) -> Plan {
@@ -156,22 +162,32 @@ impl Recorder<'_> {
             libc::SYS_sendfile => self.transfer(tid, a[1] as i32, fd, None, true)?,
             libc::SYS_splice => self.transfer(tid, fd, a[2] as i32, Some(a[3]).filter(|&at| at != 0), false)?,
             libc::SYS_tee => self.transfer(tid, fd, a[1] as i32, None, false)?,
-            libc::SYS_vmsplice => match self.entry(tid, fd) {
-                Some(Entry::Channel(channel)) => free(Action::UnseenAck { channel }),
-                _ => Plan::Pass,
+            libc::SYS_vmsplice => match self.channel(tid, fd, None) {
+                Some(channel) => free(Action::UnseenAck { channel }),
+                None => Plan::Pass,
             },
             libc::SYS_copy_file_range => self.copy_range(tid, &a)?,
             libc::SYS_socketpair => free(Action::SocketPair { address: a[3] }),
-            libc::SYS_sendto => self.ack(tid, fd, |_| Ok(vec![Span { address: a[1], length: a[2] }]))?,
-            libc::SYS_sendmsg => self.ack(tid, fd, |tid| {
-                // `msg_iov` and `msg_iovlen` of `struct msghdr`.
-                let [_, _, vector, count] = remote::words(tid, a[1])?;
-                remote::iovecs(tid, vector, count)
-            })?,
-            libc::SYS_sendmmsg => match self.entry(tid, fd) {
-                Some(Entry::Channel(channel)) => free(Action::Acks { channel, address: a[1] }),
-                _ => Plan::Pass,
+            libc::SYS_sendto => match self.channel(tid, fd, name(a[4], a[5])) {
+                Some(channel) => free(Action::Ack { channel, spans: vec![Span { address: a[1], length: a[2] }] }),
+                None => Plan::Pass,
             },
+            libc::SYS_sendmsg => {
+                // `msg_name`, `msg_namelen`, `msg_iov` and `msg_iovlen` of `struct msghdr`.
+                let [to, length, vector, count] = remote::words(tid, a[1])?;
+                match self.channel(tid, fd, name(to, length & 0xffff_ffff)) {
+                    Some(channel) => free(Action::Ack { channel, spans: remote::iovecs(tid, vector, count)? }),
+                    None => Plan::Pass,
+                }
+            }
+            libc::SYS_sendmmsg => {
+                // The first message's receiver stands for all.
+                let [to, length] = remote::words(tid, a[1])?;
+                match self.channel(tid, fd, name(to, length & 0xffff_ffff)) {
+                    Some(channel) => free(Action::Acks { channel, address: a[1] }),
+                    None => Plan::Pass,
+                }
+            }
             libc::SYS_truncate => {
                 self.on_target(tid, cwd(a[0]), 0, |target| record(Call::Truncate { target, length: a[1] }))?
             }
@@ -277,16 +293,19 @@ impl Recorder<'_> {
                 let before = if shared { Some(self.files.position(tid, fd, handle)?) } else { None };
                 exclusive(Action::Write { handle, fd, spans: spans(tid)?, offset, before, flags })
             }
-            Some(Entry::Channel(channel)) => free(Action::Ack { channel, spans: spans(tid)? }),
+            Some(Entry::Channel(_)) => match self.channel(tid, fd, None) {
+                Some(channel) => free(Action::Ack { channel, spans: spans(tid)? }),
+                None => Plan::Pass,
+            },
             _ => Plan::Pass,
         })
     }
 
-    fn ack(&mut self, tid: pid_t, fd: i32, spans: impl FnOnce(pid_t) -> io::Result<Vec<Span>>) -> io::Result<Plan> {
-        Ok(match self.entry(tid, fd) {
-            Some(Entry::Channel(channel)) => free(Action::Ack { channel, spans: spans(tid)? }),
-            _ => Plan::Pass,
-        })
+    /// Through what bytes that are written to a descriptor leave the program; `name` is where they go, if the call says
+    /// it. `None`: it is no channel, or somebody who is recorded too gets them.
+    fn channel(&mut self, tid: pid_t, fd: i32, name: Option<Span>) -> Option<Channel> {
+        let Some(Entry::Channel(channel)) = self.entry(tid, fd) else { return None };
+        (channel != Channel::Socket || !self.stays_within(tid, fd, name)).then_some(channel)
     }
 
     fn open(&mut self, tid: pid_t, path: PathAt, flags: u32, mode: u32) -> Plan {
@@ -388,7 +407,10 @@ impl Recorder<'_> {
                 let waits = !from_file || fs::metadata(remote::fd_link(tid, from)).is_ok_and(|from| !from.is_file());
                 Plan::Await { action: Action::Transfer { handle, fd: to, offset }, exclusive: !waits }
             }
-            Some(Entry::Channel(channel)) => free(Action::UnseenAck { channel }),
+            Some(Entry::Channel(_)) => match self.channel(tid, to, None) {
+                Some(channel) => free(Action::UnseenAck { channel }),
+                None => Plan::Pass,
+            },
             _ => Plan::Pass,
         })
     }

@@ -11,6 +11,7 @@ use trace::{Call, Channel, Handle, Op, RelPath};
 use crate::calls;
 use crate::files::{Entry, Files, TableId};
 use crate::limits::Limits;
+use crate::peers::Peers;
 use crate::remote;
 use crate::stop::{self, EntryStop, Event, ExecStop, ExitStop, ForkStop};
 use crate::supervise::{Shared, Stop};
@@ -201,6 +202,10 @@ pub(crate) struct Recorder<'a> {
     pub(crate) files: Files,
     /// Inode numbers of sockets that socketpair(2) made: like a pipe's, their bytes stay within the program.
     pub(crate) paired: HashSet<u64>,
+    /// What is known of the other ends of sockets.
+    pub(crate) peers: Peers,
+    /// All processes that there are or were.
+    pub(crate) processes: HashSet<pid_t>,
     main: pid_t,
     bell: pid_t,
     started: bool,
@@ -236,6 +241,8 @@ pub(crate) fn run(
         turn: Turn::default(),
         files,
         paired: HashSet::new(),
+        peers: Peers::default(),
+        processes: HashSet::from([launched.pid]),
         main: launched.pid,
         bell,
         started: false,
@@ -393,6 +400,7 @@ impl Recorder<'_> {
     fn adopt(&mut self, tid: pid_t, process: pid_t, table: TableId) {
         let number = self.next_number;
         self.next_number += 1;
+        self.processes.insert(process);
         self.threads.insert(tid, Thread { number, process, table, clone_flags: 0, pending: None });
     }
 

@@ -280,7 +280,8 @@ impl TryFrom<Stored> for CellReport {
     }
 }
 
-/// One way in which an invariant is broken: all crash states of a cell with the same invariant, kind and path.
+/// One way in which an invariant is broken: all crash states of a cell with the same invariant, kind, path and
+/// cause.
 ///
 /// `states` counts them all; the rest shows one of them, the one that the token rebuilds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -317,15 +318,42 @@ pub struct ViolationReport {
     /// Which call is probably missing: a hint, see [`checker::reason`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What the program had promised by then, in order.
+    /// What the program had promised by then, in order: all of it, or the first three and the last three.
     #[serde(default)]
     pub acks: Vec<String>,
+    /// How many promises in the middle are not in `acks`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub acks_left_out: usize,
+    /// The promise that matters; missing in reports of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promised: Option<Promised>,
+    /// Which failure of the workload's own check it is: how it ended and its message, without numbers and hashes, or
+    /// [`crate::OTHER_FAILURES`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// What the workload's own check printed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<checker::Output>,
     /// The file before the run, in words ([`checker::describe`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old: Option<String>,
     /// The file after the run, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new: Option<String>,
+}
+
+/// The promise that a crash state is about: the one that an invariant waits for, or else the last before the crash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promised {
+    /// The promise.
+    pub ack: String,
+    /// How many the program had given before it.
+    pub before: usize,
+}
+
+/// Whether there is nothing to tell.
+pub(crate) fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// An op of the trace.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use crate::human::replay;
-use crate::text::{headline, many, tame};
+use crate::text::{OTHER_FAILURES, headline, many, tame};
 use crate::{CellId, CellReport, Durable, ExitStatus, Explored, ProcessReport, Report, Verdict, ViolationReport};
 
 /// What was tested, and how.
@@ -25,8 +25,9 @@ impl Subject {
         }
     }
 
-    fn key(&self, invariant: &str, kind: checker::Kind, path: &str) -> Key {
-        Key { subject: self.clone(), invariant: invariant.into(), kind: kind.to_string(), path: path.into() }
+    fn key(&self, invariant: &str, kind: checker::Kind, path: &str, cause: &Option<String>) -> Key {
+        let (invariant, kind, path) = (invariant.into(), kind.to_string(), path.into());
+        Key { subject: self.clone(), invariant, kind, path, cause: cause.clone() }
     }
 }
 
@@ -50,6 +51,23 @@ pub struct Key {
     pub kind: String,
     /// The file.
     pub path: String,
+    /// Which failure of the workload's own check it is; missing in reports of older versions.
+    pub cause: Option<String>,
+}
+
+impl Key {
+    fn headline(&self) -> String {
+        headline(&self.path, &self.kind, &self.invariant, self.cause.as_deref())
+    }
+
+    /// Whether this can be what another run calls `other`: a failure of a check is among the other failures there, or
+    /// among all failures of a report that does not tell them apart.
+    fn may_be(&self, other: &Key) -> bool {
+        let cause = |key: &Key| key.cause.clone();
+        let open = |key: &Key| key.cause.as_deref().is_none_or(|cause| cause == OTHER_FAILURES);
+        let without = |key: &Key| Key { cause: None, ..key.clone() };
+        without(self) == without(other) && (cause(self) == cause(other) || open(self) || open(other))
+    }
 }
 
 /// Why a violation is not fixed, though the later run does not have it.
@@ -140,7 +158,7 @@ pub fn diff(before: &Report, after: &Report) -> Diff {
             }
         }
         for (key, token) in is.found() {
-            if was.judged && was.violations.contains_key(key) {
+            if was.judged && was.has(key) {
                 diff.unchanged.push(key.clone());
             } else {
                 diff.new.push((key.clone(), token.clone()));
@@ -148,8 +166,8 @@ pub fn diff(before: &Report, after: &Report) -> Diff {
         }
         // A program that is killed is killed at every point, whatever disks do.
         let all = diff.narrower.is_none() || matches!(subject, Subject::Process(_));
-        for (key, _) in was.found().filter(|(key, _)| !is.judged || !is.violations.contains_key(*key)) {
-            let unseen = if is.told.contains(key) || !asks_again(before, after, key) {
+        for (key, _) in was.found().filter(|(key, _)| !is.judged || !is.has(key)) {
+            let unseen = if is.told.iter().any(|told| told.may_be(key)) || !asks_again(before, after, key) {
                 Unseen::NotAsked
             } else if !all {
                 Unseen::Narrower
@@ -213,9 +231,14 @@ impl Outcome {
         self.violations.keys().any(|key| key.invariant == exit)
     }
 
+    /// Whether this was found, as far as the reports tell.
+    fn has(&self, key: &Key) -> bool {
+        self.violations.contains_key(key) || self.violations.keys().any(|known| known.may_be(key))
+    }
+
     fn of_cell(cell: &CellReport) -> Self {
         let subject = Subject::Power(cell.id.clone());
-        let key = |shown: &ViolationReport| subject.key(&shown.invariant, shown.kind, &shown.path);
+        let key = |shown: &ViolationReport| subject.key(&shown.invariant, shown.kind, &shown.path, &shown.cause);
         Self {
             exhaustive: cell.exhaustive(),
             judged: cell.verdict() != Verdict::Invalid,
@@ -230,7 +253,7 @@ impl Outcome {
         let violations = killed
             .violations
             .iter()
-            .map(|violation| (subject.key(&violation.invariant, violation.kind, &violation.path), None));
+            .map(|shown| (subject.key(&shown.invariant, shown.kind, &shown.path, &shown.cause), None));
         // There is no budget: what can be judged was killed at every point.
         let judged = killed.verdict() != Verdict::Invalid;
         // What the kernel holds is not lost: that says nothing of disks.
@@ -276,7 +299,7 @@ impl Diff {
     /// have to be looked for, if it is not where they are looked for by themselves.
     pub fn text(&self, results: Option<&Path>) -> String {
         let mut lines = Vec::new();
-        let show = |key: &Key| format!("{}: {}", key.subject, headline(&key.path, &key.kind, &key.invariant));
+        let show = |key: &Key| format!("{}: {}", key.subject, key.headline());
         lines.extend(self.new.iter().map(|(key, token)| {
             let replay = token.as_ref().map_or_else(String::new, |token| format!(": {}", replay(token, results)));
             format!("new        {}{replay}", show(key))
@@ -450,6 +473,34 @@ mod tests {
         let asked = CellReport { violations: vec![bare_violation()], ..no.clone() };
         assert_eq!(compare(&[asked.clone()], &[yes.clone()]).text(None).lines().count(), 2);
         assert_eq!(compare(&[yes], &[asked]).text(None).lines().count(), 2);
+    }
+
+    /// One fault of two that is mended is fixed, though the check still fails.
+    #[test]
+    fn failures_of_a_check_are_compared_by_their_causes() {
+        let failing = |causes: &[Option<&str>]| {
+            let failure = |cause: &Option<&str>| ViolationReport {
+                invariant: "check".into(),
+                kind: checker::Kind::CheckFailed,
+                path: ".".into(),
+                cause: cause.map(str::to_owned),
+                ..bare_violation()
+            };
+            [CellReport { violations: causes.iter().map(failure).collect(), ..cell("ext4") }]
+        };
+        let counts = |before: &[Option<&str>], after: &[Option<&str>]| {
+            let diff = compare(&failing(before), &failing(after));
+            (diff.new.len(), diff.fixed.len(), diff.unchanged.len())
+        };
+        let (one, two, others) = (Some("exit 11: one"), Some("exit 22: two"), Some(OTHER_FAILURES));
+        assert_eq!(counts(&[one, two], &[two]), (0, 1, 1));
+        assert_eq!(counts(&[one], &[two]), (1, 1, 0));
+        // Where a report does not tell them apart, nobody knows.
+        assert_eq!(counts(&[None], &[one, two]), (0, 0, 2));
+        assert_eq!(counts(&[one, two], &[None]), (0, 0, 1));
+        assert_eq!(counts(&[one, others], &[two]), (0, 1, 1));
+        assert_eq!(counts(&[one, two], &[two, others]), (0, 0, 2));
+        insta::assert_snapshot!(compare(&failing(&[one, two]), &failing(&[two])).text(None));
     }
 
     /// It is neither a pass nor a violation.

@@ -8,10 +8,10 @@ use comfy_table::{Cell, Color, Table, TableStyle, presets};
 use num_bigint::BigUint;
 use trace::thousands;
 
-use crate::text::{count, covered, headline, many, percent, reached, tame, word};
+use crate::text::{OTHER_FAILURES, count, covered, headline, many, percent, reached, tame, word};
 use crate::{
-    CellReport, Durable, Event, OpRef, ProcessReport, ProcessViolation, Reach, Report, Reporter, Schedules, Verdict,
-    ViolationReport, WriteRef,
+    CellReport, Durable, Event, OpRef, ProcessReport, ProcessViolation, Promised, Reach, Report, Reporter, Schedules,
+    Verdict, ViolationReport, WriteRef,
 };
 
 /// Writes the final text when the run has finished.
@@ -187,7 +187,7 @@ const LISTED: usize = 6;
 fn block(cell: &CellReport, violation: &ViolationReport, colour: bool, results: Option<&Path>) -> String {
     let mut text = String::new();
     let (red, plain) = if colour { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
-    let headline = format!("{}: {}", cell.id, headline(&violation.path, violation.kind, &violation.invariant));
+    let headline = format!("{}: {}", cell.id, of_violation(violation));
     // What could not be judged has no violations. It was asked for all the same, or found before the cell failed.
     match cell.verdict() {
         Verdict::Invalid => {
@@ -201,6 +201,9 @@ fn block(cell: &CellReport, violation: &ViolationReport, colour: bool, results: 
         let _ = write!(text, "\n  {name:<9} {}", tame(value));
     };
     line("found", &violation.observed);
+    for printed in printed(violation.output.as_ref()) {
+        line("printed", &printed);
+    }
     if let Some(old) = &violation.old {
         line("old", old);
     }
@@ -211,8 +214,8 @@ fn block(cell: &CellReport, violation: &ViolationReport, colour: bool, results: 
     if let Some(op) = &violation.after_op_latest {
         line("latest", &after(Some(op)));
     }
-    for ack in &violation.acks {
-        line("promised", ack);
+    if let Some(promised) = promised(violation.promised.as_ref(), &violation.acks) {
+        line("promised", &promised);
     }
     for (name, writes) in [("lost", &violation.lost), ("kept", &violation.kept), ("unwritten", &violation.unwritten)] {
         for write in writes.iter().take(LISTED) {
@@ -233,13 +236,18 @@ fn block(cell: &CellReport, violation: &ViolationReport, colour: bool, results: 
 
 fn killed_block(killed: &ProcessReport, violation: &ProcessViolation, colour: bool) -> String {
     let (red, plain) = if colour { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
-    let ProcessViolation { invariant, kind, path, .. } = violation;
-    let headline = format!("{}, {PROCESS_CRASH}: {}", killed.workload, headline(path, kind, invariant));
+    let ProcessViolation { invariant, kind, path, cause, observed, output, .. } = violation;
+    let said = said(cause.as_deref(), observed, output.is_some());
+    let headline = headline(path, kind, invariant, said.as_deref());
+    let headline = format!("{}, {PROCESS_CRASH}: {headline}", killed.workload);
     let mut text = format!("{red}violation{plain} in {}", tame(&headline));
     let mut line = |name: &str, value: &str| {
         let _ = write!(text, "\n  {name:<9} {}", tame(value));
     };
     line("found", &violation.observed);
+    for printed in printed(violation.output.as_ref()) {
+        line("printed", &printed);
+    }
     if let Some(old) = &violation.old {
         line("old", old);
     }
@@ -247,12 +255,45 @@ fn killed_block(killed: &ProcessReport, violation: &ProcessViolation, colour: bo
         line("new", new);
     }
     line("killed", &violation.killed.to_string());
-    for ack in &violation.acks {
-        line("promised", ack);
+    if let Some(promised) = promised(violation.promised.as_ref(), &violation.acks) {
+        line("promised", &promised);
     }
     let (states, all) = (thousands(violation.states), thousands(killed.states));
     line("states", &format!("{states} of {all}, one for each point at which the program can be killed"));
     text
+}
+
+/// The headline of a violation.
+pub(crate) fn of_violation(violation: &ViolationReport) -> String {
+    let ViolationReport { path, kind, invariant, cause, observed, output, .. } = violation;
+    headline(path, kind, invariant, said(cause.as_deref(), observed, output.is_some()).as_deref())
+}
+
+/// What a check said, where it is what found fault.
+fn said(cause: Option<&str>, observed: &str, is_check: bool) -> Option<String> {
+    match cause {
+        Some(OTHER_FAILURES) => Some(format!("{OTHER_FAILURES}, such as {observed}")),
+        _ => is_check.then(|| observed.to_owned()),
+    }
+}
+
+/// What a check printed, line by line, unless it is one line: that is its message.
+fn printed(output: Option<&checker::Output>) -> Vec<String> {
+    let lines: Vec<String> = output.into_iter().flat_map(checker::Output::lines).collect();
+    if lines.len() > 1 { lines } else { Vec::new() }
+}
+
+/// The promise that matters, and how many there were before it. Reports of older versions list all.
+fn promised(promised: Option<&Promised>, acks: &[String]) -> Option<String> {
+    let (ack, before) = match promised {
+        Some(Promised { ack, before }) => (ack, *before),
+        None => (acks.last()?, acks.len() - 1),
+    };
+    Some(match before {
+        0 => ack.clone(),
+        1 => format!("{}, and 1 other before it", tame(ack)),
+        _ => format!("{}, and {} others before it", tame(ack), thousands(before as u64)),
+    })
 }
 
 /// `after op 4: rename("config.tmp", "config.json")`.
@@ -314,7 +355,7 @@ fn remarks(cell: &CellReport, results: Option<&Path>) -> Vec<String> {
         });
     }
     for lost in &cell.not_durable {
-        let headline = headline(&lost.path, lost.kind, &lost.invariant);
+        let headline = of_violation(lost);
         lines.push(format!("not durable: {headline}: {}", replay(lost)));
     }
     // One thing that is missing can show in many ways.
@@ -332,7 +373,7 @@ fn remarks(cell: &CellReport, results: Option<&Path>) -> Vec<String> {
         lines.push(format!("weakness of the file system: {} in {states} {why}: {}", weak.kind, replay(weak)));
     }
     for warning in &cell.warnings {
-        let headline = headline(&warning.path, warning.kind, &warning.invariant);
+        let headline = of_violation(warning);
         lines.push(format!("warning: {headline}: {}", replay(warning)));
     }
     lines.extend(cell.notes.iter().map(|note| format!("note: {note}")));
@@ -422,6 +463,35 @@ mod tests {
         );
         let lines: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("  kept")).take(2).collect();
         insta::assert_snapshot!(lines.join("\n"));
+    }
+
+    /// However much a program prints, and its check.
+    #[test]
+    fn nothing_grows_with_what_is_printed() {
+        let lines: Vec<String> = (0..40).map(|number| format!("frame {number}")).collect();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let check = ViolationReport {
+            invariant: "check".into(),
+            kind: checker::Kind::CheckFailed,
+            path: ".".into(),
+            observed: "exit 11: one is empty".into(),
+            cause: Some("exit #: one is empty".into()),
+            output: Some(checker::Output::of(&lines, 5)),
+            promised: Some(Promised { ack: "ack stdout \"done\\n\"".into(), before: 7999 }),
+            ..testing::bare_violation()
+        };
+        let others = ViolationReport {
+            cause: Some(OTHER_FAILURES.into()),
+            output: Some(checker::Output::of(&["one is empty"], 5)),
+            promised: Some(Promised { ack: "exit 0".into(), before: 1 }),
+            ..check.clone()
+        };
+        // Of an older version.
+        let acks = (0..3).map(|number| format!("ack stdout \"{number}\"")).collect();
+        let older = ViolationReport { cause: None, output: None, promised: None, acks, ..check.clone() };
+        let cell = CellReport { violations: vec![check, others, older], ..testing::cell("xfs") };
+        let report = Report::new(vec![cell]);
+        insta::assert_snapshot!(final_text(&report, false, None));
     }
 
     #[test]

@@ -25,7 +25,7 @@ mod verdict;
 
 pub use asked::Asked;
 pub use cell::{CellId, CellReport, CrashStates, Losses, Reach, Report, SCHEMA, Schedules};
-pub use cell::{OpRef, ViolationReport, WriteRef};
+pub use cell::{OpRef, Promised, ViolationReport, WriteRef};
 pub use diff::{Diff, Key, Unseen, diff};
 pub use event::{All, Event, ProgressReport, Reporter};
 pub use exit::{ExitStatus, exit_status};
@@ -36,5 +36,5 @@ pub use json::Json;
 pub use matrix::matrix;
 pub use process::{Killed, ProcessReport, ProcessViolation};
 pub use progress::Progress;
-pub use text::{count, headline, tame, word};
+pub use text::{OTHER_FAILURES, count, headline, tame, word};
 pub use verdict::{Durable, Verdict, durable_after_exit, verdict};

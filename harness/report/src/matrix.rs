@@ -50,7 +50,7 @@ pub fn matrix(report: &Report, results: Option<&Path>) -> String {
                 section.push(row([
                     cell.id.to_string(),
                     violation.path.clone(),
-                    violation.kind.to_string(),
+                    kind(violation.kind, violation.cause.as_deref()),
                     violation.invariant.clone(),
                     share(cell, violation),
                     violation.reason.clone().unwrap_or_default(),
@@ -71,7 +71,7 @@ pub fn matrix(report: &Report, results: Option<&Path>) -> String {
         lines.push(row([
             killed.workload.clone(),
             violation.path.clone(),
-            violation.kind.to_string(),
+            kind(violation.kind, violation.cause.as_deref()),
             violation.invariant.clone(),
             format!("{} of {}", thousands(violation.states), thousands(killed.states)),
             violation.killed.to_string(),
@@ -118,6 +118,11 @@ pub fn matrix(report: &Report, results: Option<&Path>) -> String {
 
 fn killed_violations(report: &Report) -> impl Iterator<Item = (&ProcessReport, &ProcessViolation)> {
     report.process_crashes.iter().flat_map(|killed| killed.violations.iter().map(move |violation| (killed, violation)))
+}
+
+/// Failures of a check with their causes.
+fn kind(kind: checker::Kind, cause: Option<&str>) -> String {
+    cause.map_or_else(|| kind.to_string(), |cause| format!("{kind}: {cause}"))
 }
 
 fn row(cells: impl IntoIterator<Item = String>) -> String {

@@ -5,7 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use trace::Limit;
 
-use crate::{OpRef, Verdict};
+use crate::cell::is_zero;
+use crate::{OpRef, Promised, Verdict};
 
 /// One workload, killed at every point.
 ///
@@ -57,8 +58,20 @@ pub struct ProcessViolation {
     pub killed: Killed,
     /// What was seen, in words.
     pub observed: String,
-    /// What the program had promised by then, in order.
+    /// As in [`ViolationReport`](crate::ViolationReport), and so the next four.
     pub acks: Vec<String>,
+    /// How many promises in the middle are not in `acks`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub acks_left_out: usize,
+    /// The promise that matters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promised: Option<Promised>,
+    /// Which failure of the workload's own check it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// What the workload's own check printed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<checker::Output>,
     /// The file before the run, in words ([`checker::describe`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old: Option<String>,

@@ -8,8 +8,9 @@ use num_bigint::BigUint;
 use trace::thousands;
 
 use crate::human::after;
-use crate::text::{count, covered, headline, many, percent, tame};
-use crate::{CellId, CellReport, Event, ProgressReport, Reporter, Verdict, ViolationReport};
+use crate::human::of_violation;
+use crate::text::{count, covered, many, percent, tame};
+use crate::{CellId, CellReport, Event, ProgressReport, Reporter, Verdict};
 
 /// Shows what the run is at: a bar for each cell on a terminal, plain lines elsewhere.
 pub struct Progress<W> {
@@ -146,9 +147,8 @@ impl<W: Write> Reporter for Progress<W> {
             Event::Note { cell, text } => self.say(&tame(&format!("{}{text}", of(cell)))),
             Event::Warning { cell, text } => self.say(&tame(&format!("warning: {}{text}", of(cell)))),
             Event::ViolationFound { cell, violation } => {
-                let ViolationReport { path, kind, invariant, after_op, .. } = &**violation;
-                let headline = headline(path, kind, invariant);
-                let what = format!("{headline}, earliest {}", after(after_op.as_ref()));
+                let headline = of_violation(violation);
+                let what = format!("{headline}, earliest {}", after(violation.after_op.as_ref()));
                 self.say(&tame(&format!("{cell}: violation: {what}")));
             }
             Event::CellFinished(cell) => self.finished(cell),

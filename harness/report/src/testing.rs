@@ -54,6 +54,10 @@ pub fn violation() -> ViolationReport {
         schedule: "commit after op 4".into(),
         reason: Some("no fsync of config.tmp between its last write (op 2) and op 4 (rename)".into()),
         acks: vec!["stdout: saved\u{1b}[0m\n".into()],
+        acks_left_out: 0,
+        promised: None,
+        cause: None,
+        output: None,
         old: Some("9,000 bytes, \"old\" …".into()),
         new: Some("10,000 bytes, \"new\" …".into()),
     }
@@ -76,6 +80,10 @@ pub fn bare_violation() -> ViolationReport {
         schedule: "none".into(),
         reason: None,
         acks: vec![],
+        acks_left_out: 0,
+        promised: None,
+        cause: None,
+        output: None,
         old: None,
         new: None,
     }
@@ -146,6 +154,10 @@ pub fn killed_and_violated(workload: &str) -> ProcessReport {
         killed: Killed { op: Some(write), written: Some(4096) },
         observed: "4,096 bytes".into(),
         acks: violation.acks,
+        acks_left_out: 0,
+        promised: None,
+        cause: None,
+        output: None,
         old: violation.old,
         new: violation.new,
     };

@@ -65,8 +65,15 @@ pub(crate) fn reached(reach: &Reach) -> String {
     if shown.is_empty() { "none".to_owned() } else { shown.join(", ") }
 }
 
-/// `config.json is empty (atomic-replace)`. The path `.` stands for all that is there.
-pub fn headline(path: &str, kind: impl fmt::Display, invariant: impl fmt::Display) -> String {
+/// The cause of all failures of a check that are not told apart.
+pub const OTHER_FAILURES: &str = "other failures";
+
+/// `config.json is empty (atomic-replace)`. The path `.` stands for all that is there. With what the workload's own check
+/// says, `the check fails: exit 11: one is empty`.
+pub fn headline(path: &str, kind: impl fmt::Display, invariant: impl fmt::Display, check: Option<&str>) -> String {
+    if let Some(said) = check {
+        return format!("the check fails: {said}");
+    }
     let what = if path == "." { "the whole tree" } else { path };
     format!("{what} is {kind} ({invariant})")
 }

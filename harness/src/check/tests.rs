@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use trace::{Channel, Node, Op};
 
 use super::*;
+use crate::cause::Cause;
 
 fn workload(check: &[&str]) -> Workload {
     let mut workload = Workload::bare(vec!["true".into()], None).unwrap();
@@ -75,7 +76,7 @@ async fn what_the_check_says_is_the_finding() {
     assert_eq!(judge(&checker, &mounted(vec![("f", file(b"new"))]), END).await, "");
     assert_eq!(
         judge(&checker, &mounted(vec![("f", file(b"bad"))]), END).await,
-        ". check check-failed: exit status: 3: in ., with $HARNESS_ACKS and $HARNESS_ACKS: | f is wrong"
+        ". check check-failed: exit 3: in ., with $HARNESS_ACKS and $HARNESS_ACKS: f is wrong"
     );
     let refused = Observation { mount: Mount::Refused { errno: 5, log: String::new() }, entries: BTreeMap::new() };
     assert_eq!(judge(&checker, &refused, END).await, "", "that it does not mount is another finding");
@@ -116,15 +117,43 @@ async fn the_acks_of_both_ends_of_the_moment_count() {
     assert_eq!(judge(&checker, &wants("0"), moment(0, 5)).await, "");
     assert_eq!(judge(&checker, &wants("2"), moment(4, 5)).await, "");
     assert_eq!(judge(&checker, &wants("1"), moment(2, 2)).await, "");
-    assert_eq!(
-        judge(&checker, &wants("1"), moment(1, 1)).await,
-        ". check check-failed: exit status: 1: it printed nothing"
-    );
+    assert_eq!(judge(&checker, &wants("1"), moment(1, 1)).await, ". check check-failed: exit 1: it printed nothing");
     assert_eq!(
         judge(&checker, &wants("2"), moment(2, 5)).await,
-        ". check check-failed: exit status: 1: one (if only the acks of the earliest point are taken as given)"
+        ". check check-failed: exit 1: one (if only the acks of the earliest point are taken as given)"
     );
-    assert_eq!(judge(&checker, &wants("2"), moment(2, 3)).await, ". check check-failed: exit status: 1: one");
+    assert_eq!(judge(&checker, &wants("2"), moment(2, 3)).await, ". check check-failed: exit 1: one");
+}
+
+/// Two faults are two kinds, whatever numbers their messages hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_are_told_apart_by_status_and_message() {
+    let script = r#"read -r status text < f; case $status in old|new) exit 0; esac; echo "$text"; exit "$status""#;
+    let checker = checker(&shell(script)).unwrap();
+    let cause = async |content: &str| {
+        let findings = checker.judge(&mounted(vec![("f", file(content.as_bytes()))]), &END).await.unwrap();
+        Cause::of(&findings[0]).text().unwrap()
+    };
+    assert_eq!(cause("11 one is empty").await, "exit 11: one is empty");
+    assert_eq!(cause("22 one is empty").await, "exit 22: one is empty");
+    assert_eq!(cause("22 two is empty").await, "exit 22: two is empty");
+    assert_eq!(cause("1 value is 7").await, cause("1 value is 1234").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn first_and_last_lines_are_kept_and_all_of_them_on_request() {
+    let script =
+        r#"case $(cat f) in old|new) exit 0; esac; echo CAUSE; seq 1000; head -c 1000 /dev/zero | tr '\0' x; exit 1"#;
+    let output = async |checker: Checker| {
+        let findings = checker.judge(&mounted(vec![("f", file(b"bad"))]), &END).await.unwrap();
+        findings[0].check.clone().unwrap().output
+    };
+    let shown = output(checker(&shell(script)).unwrap()).await;
+    assert_eq!((shown.first.join(" "), shown.left_out), ("CAUSE 1 2 3 4".to_owned(), 992));
+    assert_eq!(shown.last[..4].join(" "), "997 998 999 1000");
+    assert_eq!(shown.last[4], format!("{} …", "x".repeat(LINE)));
+    let all = output(checker(&shell(script)).unwrap().keeping_all()).await;
+    assert_eq!((all.first.len(), all.left_out, all.first[1001].len()), (1002, 0, 1000));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -235,12 +264,12 @@ name'; cat hard; exit 1"#;
         ("hard", link),
         ("pipe", entry(EntryKind::Special { mode: 0o010640 }, 0o640)),
     ]);
-    let verdict = run(&checker.workload, &seen.entries, b"", &checker.stop).unwrap();
-    // The last five lines are told.
-    insta::assert_snapshot!(verdict.unwrap().1);
+    let verdict = run(&checker.workload, &seen.entries, b"", &checker.stop, true).unwrap();
+    let lines = |verdict: Verdict| verdict.unwrap().check.unwrap().output.lines().collect::<Vec<_>>().join("\n");
+    insta::assert_snapshot!(lines(verdict));
     let script = script.replace("test hard", "exit 1; test hard");
-    let listing = run(&shell(&script), &seen.entries, b"", &checker.stop).unwrap();
-    insta::assert_snapshot!(listing.unwrap().1);
+    let listing = run(&shell(&script), &seen.entries, b"", &checker.stop, true).unwrap();
+    insta::assert_snapshot!(lines(listing));
 }
 
 #[test]

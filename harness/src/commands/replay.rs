@@ -12,6 +12,7 @@ use super::failure::say;
 use super::run::{check_kernel, default_results};
 use super::signal::{Manner, Scratch, Signals};
 use super::{Failure, show::print};
+use crate::check::{Checker, LARGEST_FILE};
 use crate::cli;
 use crate::explore::Guests;
 use crate::explore::{is_weakness, observe_image};
@@ -22,6 +23,7 @@ use crate::store::{Kept, KeptCell, KeptReplay, Shown, Store};
 use crate::subject::{Subject, SubjectError};
 use crate::token::Token;
 use crate::unit::Replayed;
+use crate::unpack::{can_be_made, make_empty, unpack};
 use crate::words::op_ref;
 
 /// Files up to this size, bytes, are read whole and shown.
@@ -60,19 +62,27 @@ pub fn replay(arguments: &cli::Replay) -> Result<ExitStatus, Failure> {
     let root = arguments.results.clone().unwrap_or_else(default_results);
     let store = Store::find(&root, &token)?;
     let rebuilt = rebuild(&store, token)?;
+    if let Some(path) = &arguments.tree {
+        make_empty(path).map_err(|error| {
+            Failure::usage(format!("cannot unpack into {}: {error}; name an empty directory, or none", path.display()))
+        })?;
+    }
     if let Some(path) = &arguments.image {
         rebuilt.layers.image(&rebuilt.token.state).write_raw(path).map_err(|error| Failure::from(&error))?;
         say(&format!("the disk is in {}", path.display()));
     }
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::machine)?;
     let wishes = wishes(arguments.vm, arguments.kernel.as_deref(), &store.kept()?);
-    let replayed = runtime.block_on(look(rebuilt, &wishes))?;
+    let replayed = runtime.block_on(look(rebuilt, &wishes, arguments.tree.is_some()))?;
     if let Some(was) = store.kernel()?.filter(|was| *was != replayed.kernel) {
         let is = &replayed.kernel;
         say(&format!(
             "warning: this guest has Linux {is}, and those of the run had Linux {was}: what is found may be something else \
              than the run found (--vm and --kernel choose another)"
         ));
+    }
+    if let Some(path) = &arguments.tree {
+        unpack_into(path, &replayed.observation)?;
     }
     print(&replayed.text)?;
     let fails = replayed.findings.iter().any(|finding| finding.fails);
@@ -81,7 +91,40 @@ pub fn replay(arguments: &cli::Replay) -> Result<ExitStatus, Failure> {
 
 /// The same, for programs.
 pub async fn replay_token(store: &Store, token: Token, vm: Choice) -> Result<Looked, Failure> {
-    look(rebuild(store, token)?, &[(vm, None)]).await
+    look(rebuild(store, token)?, &[(vm, None)], false).await
+}
+
+/// Puts the files of a state into an empty directory: those that can be read.
+fn unpack_into(directory: &Path, observation: &Observation) -> Result<(), Failure> {
+    let (whole, left_out): (Vec<_>, Vec<_>) = observation.entries.iter().partition(|(_, entry)| is_whole(entry));
+    for (path, entry) in left_out {
+        say(&tame(&format!("not unpacked, since it was not read whole: {}", entry_line(path, entry).trim_start())));
+    }
+    let own = |(path, entry): (&trace::RelPath, &Entry)| (path.clone(), entry.clone());
+    let mut entries: std::collections::BTreeMap<_, _> = whole.into_iter().map(own).collect();
+    // Another name of what cannot be read cannot be read either, whatever was reported of it.
+    let names: std::collections::BTreeSet<_> = entries.keys().cloned().collect();
+    entries.retain(|_, entry| entry.same_as.as_ref().is_none_or(|first| names.contains(first)));
+    if observation.mount == Mount::Mounted {
+        let failed = |error| Failure::machine(format!("cannot unpack into {}: {error}", directory.display()));
+        unpack(directory, &entries).map_err(failed)?;
+        say(&format!("the files are in {}", directory.display()));
+    } else {
+        say(&format!("{} stays empty: this state has no files that can be read", directory.display()));
+    }
+    Ok(())
+}
+
+/// Whether all of a file was read, or all that there is of something else.
+fn is_whole(entry: &Entry) -> bool {
+    match &entry.kind {
+        EntryKind::File { size, seen: Seen::Bytes(content) } => content.len() as u64 == *size,
+        EntryKind::File { size, .. } => *size == 0,
+        EntryKind::Unreadable { .. } => false,
+        EntryKind::Directory { .. } | EntryKind::Symlink { .. } => true,
+        // What can only be made by root is a device.
+        EntryKind::Special { mode } => can_be_made(*mode),
+    }
 }
 
 /// A kind of machine, and a kernel for it, if it is not to have the one that it has by itself.
@@ -115,7 +158,8 @@ fn rebuild(store: &Store, token: Token) -> Result<Rebuilt, Failure> {
     let cell = kept.cells.get(token.cell).cloned().ok_or_else(|| none(format!("cell {}", token.cell)))?;
     let workload = kept.workloads.get(cell.workload).ok_or_else(|| none(format!("workload {}", cell.workload)))?;
     let trace = store.trace(cell.workload)?;
-    let subject = workload.subject(trace, kept.bounds(), &Arc::default()).map_err(Failure::usage)??;
+    let mut subject = workload.subject(trace, kept.bounds(), &Arc::default()).map_err(Failure::usage)??;
+    subject.checker = subject.checker.map(Checker::keeping_all);
     if token.schedule >= subject.schedules.len() {
         return Err(none(format!("schedule {}", token.schedule)));
     }
@@ -153,7 +197,7 @@ fn layers(replayed: &Replayed, shown: &[Shown], model: DiskModel, token: &Token)
     layers.fates().allows(&token.state).then_some(layers)
 }
 
-async fn look(rebuilt: Rebuilt, wishes: &[Wish]) -> Result<Looked, Failure> {
+async fn look(rebuilt: Rebuilt, wishes: &[Wish], whole: bool) -> Result<Looked, Failure> {
     let paths = Paths::from_environment();
     let machine = machine(wishes, &paths).await?;
     let filesystem = rebuilt.cell.filesystem();
@@ -161,7 +205,7 @@ async fn look(rebuilt: Rebuilt, wishes: &[Wish]) -> Result<Looked, Failure> {
     let boot = Boot::new(machine, initramfs, rebuilt.layers.sectors(), Limits::default(), None);
     let mut slot = Slot::new(&boot);
     let mut guide = (*rebuilt.subject.guide).clone();
-    guide.read_all_up_to = guide.read_all_up_to.max(SHOWN);
+    guide.read_all_up_to = guide.read_all_up_to.max(if whole { LARGEST_FILE } else { SHOWN });
     slot.set_guide(&Arc::new(guide));
     let kernel = slot.guest().await?.kernel().to_owned();
     let (layers, state) = (&rebuilt.layers, &rebuilt.token.state);
@@ -212,9 +256,18 @@ fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> S
             (false, Invariant::NoLeftovers) => "warning",
             (false, _) => "not durable",
         };
-        let headline = report::headline(&finding.path.to_string(), finding.kind, &finding.invariant);
-        lines.push(format!("{weight}: {headline}: {}", finding.observed));
         let Finding { invariant, kind, path, .. } = finding;
+        match &finding.check {
+            None => {
+                let headline = report::headline(&path.to_string(), *kind, invariant, None);
+                lines.push(format!("{weight}: {headline}: {}", finding.observed));
+            }
+            Some(check) => {
+                let headline = report::headline(&path.to_string(), *kind, invariant, Some(&finding.observed));
+                lines.push(format!("{weight}: {headline}"));
+                lines.extend(check.output.lines().map(|line| format!("  | {line}")));
+            }
+        }
         let reason = match invariant {
             Invariant::Check => {
                 checker::check_reason(&subject.trace, &subject.rules.not_versions(observation), &rebuilt.moment)

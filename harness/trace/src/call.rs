@@ -39,7 +39,7 @@ pub enum Channel {
     Stdout,
     /// The standard error that the harness gave the program.
     Stderr,
-    /// A socket, unless socketpair(2) made it.
+    /// A socket whose other end is not known to be a recorded process.
     Socket,
 }
 
@@ -122,4 +122,12 @@ pub struct Op {
     pub result: i64,
     /// The thread that asked: 0 is the program's first, others are numbered as they appear.
     pub thread: u32,
+}
+
+impl Op {
+    /// Whether this printed or sent nothing but the end of a line: that is no promise of its own, but belongs to what
+    /// was printed before it.
+    pub fn ends_line(&self) -> bool {
+        matches!(&self.call, Call::Ack { data, .. } if data.iter().all(|byte| matches!(byte, b'\n' | b'\r')))
+    }
 }
