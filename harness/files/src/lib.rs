@@ -8,7 +8,7 @@
 
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Take, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -60,20 +60,22 @@ impl Directory {
         &self.path
     }
 
-    /// Opens a regular file in it for reading.
+    /// Opens a regular file of at most `limit` bytes for reading.
     ///
     /// # Errors
-    /// As open(2); [`ErrorKind::InvalidInput`] if it is anything else, a link to a file among it.
-    pub fn file(&self, name: &str) -> io::Result<File> {
-        self.regular(name, OFlag::O_RDONLY)
+    /// As open(2); [`ErrorKind::InvalidInput`] if it is larger, or anything else, a link to a file among it.
+    pub fn file(&self, name: &str, limit: u64) -> io::Result<Take<File>> {
+        let file = self.regular(name, OFlag::O_RDONLY)?;
+        bounded(&file, limit)?;
+        Ok(file.take(limit))
     }
 
     /// The content of a regular file of at most `limit` bytes.
     ///
     /// # Errors
-    /// As [`Directory::file`]; [`ErrorKind::InvalidInput`] if it is larger.
+    /// As [`Directory::file`].
     pub fn read(&self, name: &str, limit: u64) -> io::Result<Vec<u8>> {
-        bounded(self.file(name)?, limit)
+        whole(self.file(name, limit)?)
     }
 
     /// A file that exists to be locked, with nothing in it; made if it is not there.
@@ -225,19 +227,25 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     if kind.is_dir() {
         return Err(ErrorKind::IsADirectory.into());
     }
-    if kind.is_file() { bounded(file, limit) } else { Err(not_regular()) }
+    if !kind.is_file() {
+        return Err(not_regular());
+    }
+    bounded(&file, limit)?;
+    whole(file.take(limit))
 }
 
-/// What a file holds that may grow while it is read.
-fn bounded(file: File, limit: u64) -> io::Result<Vec<u8>> {
-    let large = |size: u64| unfit(&format!("it has {size} bytes or more, and none of its kind has more than {limit}"));
+/// Refuses what is too large.
+fn bounded(file: &File, limit: u64) -> io::Result<()> {
     let size = file.metadata()?.len();
-    if size > limit {
-        return Err(large(size));
-    }
+    let problem = || unfit(&format!("it has {size} bytes, and none of its kind has more than {limit}"));
+    if size > limit { Err(problem()) } else { Ok(()) }
+}
+
+/// All that there is of a file, which may grow while it is read: up to the limit.
+fn whole(mut file: Take<File>) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit { Err(large(bytes.len() as u64)) } else { Ok(bytes) }
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// A name that leads nowhere else.

@@ -36,5 +36,5 @@ pub use json::Json;
 pub use matrix::matrix;
 pub use process::{Killed, ProcessReport, ProcessViolation};
 pub use progress::Progress;
-pub use text::{count, headline, tame};
+pub use text::{count, headline, tame, word};
 pub use verdict::{Durable, Verdict, durable_after_exit, verdict};

@@ -50,7 +50,7 @@ pub fn headline(path: &str, kind: impl fmt::Display, invariant: impl fmt::Displa
 }
 
 /// A word of a command for a shell, quoted if need be.
-pub(crate) fn word(text: &str) -> String {
+pub fn word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "%+,-./:=@_".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         text.to_owned()
