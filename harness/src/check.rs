@@ -113,9 +113,27 @@ pub struct KeptCheck {
 }
 
 impl KeptCheck {
-    /// Hashes of the files that judge: as they were, and as they are.
-    pub fn files(&self, name: &str) -> Result<(String, String), workload::Error> {
-        Ok((self.files.clone(), files(&self.workload(name)?)))
+    /// Whether this is the check of that workload, as written.
+    pub fn is_of(&self, workload: &Workload) -> bool {
+        workload.check.as_ref() == Some(&self.command) && workload.env == self.env
+    }
+
+    /// Whether the files that judge are those of that workload.
+    pub fn has_files_of(&self, workload: &Workload) -> bool {
+        self.files == files(workload)
+    }
+
+    /// Hashes of the files that judge: as they were, and as they are in that workload.
+    pub fn files_in(&self, workload: &Workload) -> (String, String) {
+        (self.files.clone(), files(workload))
+    }
+
+    /// What would be run, as one could type it into a shell, with the variables that it is given.
+    pub fn shown(&self) -> String {
+        let assignments = self.env.iter().map(|(name, value)| format!("{name}={value}"));
+        let words: Vec<String> =
+            assignments.chain(self.command.iter().cloned()).map(|text| report::word(&text)).collect();
+        words.join(" ")
     }
 
     /// A workload of this name with this check, and no more than a check needs.

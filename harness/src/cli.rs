@@ -159,6 +159,12 @@ pub struct Run {
         conflicts_with_all = ["workloads", "command", "filesystems", "disk", "tear", "schedules", "budget", "seed", "crash", "sector", "recovery_crashes", "explore_invalid", "vm", "kernel", "out"]
     )]
     pub resume: Option<PathBuf>,
+    /// With --resume: the directory of a workload, whose check may judge as that of the run if it is the same; repeatable
+    #[arg(long = "workload", value_name = "DIR", requires = "resume", help_heading = RESULTS)]
+    pub at_hand: Vec<PathBuf>,
+    /// With --resume: run the checks that stand in the results directory; trust whoever made it
+    #[arg(long, requires = "resume", help_heading = RESULTS)]
+    pub run_check: bool,
     /// What is printed at the end
     #[arg(long, value_enum, default_value_t, help_heading = RESULTS)]
     pub format: Format,
@@ -237,9 +243,18 @@ pub struct Replay {
     /// Write the disk of the state to this file, too
     #[arg(long, value_name = "FILE")]
     pub image: Option<PathBuf>,
+    /// Overwrite that file if there is one
+    #[arg(long, requires = "image")]
+    pub force: bool,
     /// Put the files of the state into this directory, too, which must be empty or not there
     #[arg(long, value_name = "DIR")]
     pub tree: Option<PathBuf>,
+    /// The directory of the workload, whose check may judge if it is that of the run; repeatable
+    #[arg(long = "workload", value_name = "DIR")]
+    pub at_hand: Vec<PathBuf>,
+    /// Run the check that stands in the results; trust whoever made them
+    #[arg(long)]
+    pub run_check: bool,
     /// The machine that mounts the crash state [default: that of the run, if this host has it]
     #[arg(long, value_enum)]
     pub vm: Option<Vm>,

@@ -8,5 +8,6 @@ pub mod replay;
 pub mod run;
 pub mod show;
 mod signal;
+mod stale;
 
 pub use failure::Failure;

@@ -1,14 +1,15 @@
 //! What a run has found so far, kept as it is found, so that a run which was killed can go on.
 //!
 //! One line of JSON for each branch that was entered: its epoch and the branch itself, by their keys, what the run
-//! settled beyond the branch's prefix, and what is wrong. A kill can cut the last line short; it is then forgotten.
+//! settled beyond the branch's prefix, and what is wrong; before all that, a checksum of it and of the run's hash. A kill
+//! can cut the last line short; it is then forgotten. Any other line whose checksum is wrong is damaged, and the run is
+//! refused. Some entries of each cell are looked at again when a run goes on.
 //! Keys depend on nothing but the structure of the replay and the prefix, so a line of a run whose replays came out
 //! differently is never used.
 
-use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::sync::{Mutex, PoisonError};
 
 use checker::Finding;
@@ -16,9 +17,18 @@ use disk::Decision;
 use serde::{Deserialize, Serialize};
 
 use crate::front::Entry;
+use crate::store::{Store, StoreError};
+use crate::sum::sum;
 
 /// The file's name in a results directory.
 pub const NAME: &str = "journal.jsonl";
+
+/// No journal has more bytes, and no line of one.
+const LARGEST: u64 = 16 << 30;
+const LONGEST: u64 = 64 << 20;
+
+/// How many entries of each cell are looked at again when a run goes on: their mounts are all that it costs.
+const AGAIN: usize = 8;
 
 /// What entering a branch came to.
 #[derive(Debug)]
@@ -36,7 +46,10 @@ type Known = HashMap<Place, (Vec<Settled>, Vec<Finding>)>;
 
 /// The journal of a run.
 pub struct Journal {
+    run: String,
     known: Known,
+    /// Those that are looked at again.
+    again: HashSet<Place>,
     file: Mutex<Option<File>>,
 }
 
@@ -56,21 +69,40 @@ struct Line {
 impl Journal {
     /// A journal that keeps nothing.
     pub fn none() -> Self {
-        Self { known: HashMap::new(), file: Mutex::new(None) }
+        Self { run: String::new(), known: HashMap::new(), again: HashSet::new(), file: Mutex::new(None) }
     }
 
-    /// Goes on with the journal in `directory`, or begins it.
+    /// Goes on with the journal of the run of this hash, or begins it. Which entries are looked at again depends on `seed`.
     ///
     /// # Errors
-    /// It cannot be read or written; with the path of the file.
-    pub fn open(directory: &Path) -> Result<Self, (PathBuf, io::Error)> {
-        let path = directory.join(NAME);
-        let fail = |error| (path.clone(), error);
-        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(fail)?;
-        let (known, whole) = read(&path).map_err(fail)?;
-        // What follows must not be appended to half a line.
-        file.set_len(whole).map_err(fail)?;
-        Ok(Self { known, file: Mutex::new(Some(file)) })
+    /// It cannot be read or written, or is damaged.
+    pub fn open(store: &Store, run: &str, seed: u64) -> Result<Self, StoreError> {
+        let io =
+            |source| StoreError::Io { doing: "go on with the journal", path: store.directory().join(NAME), source };
+        let files = store.files();
+        let open = || match files.file(NAME, LARGEST) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            opened => opened.map(Some),
+        };
+        let (known, whole) = match open().map_err(io)? {
+            None => (HashMap::new(), 0),
+            Some(file) => {
+                read(BufReader::new(file), run).map_err(io)?.map_err(|problem| store.damaged(NAME, problem))?
+            }
+        };
+        // What is found is not written to a file that was there: it may have other names. And not after half a line.
+        let copy = |new: &mut File| match open()? {
+            Some(old) => io::copy(&mut old.take(whole), new).map(drop),
+            None => Ok(()),
+        };
+        let file = files.replace_with(NAME, copy).map_err(io)?;
+        let again = chosen(&known, seed);
+        Ok(Self { run: run.into(), known, again, file: Mutex::new(Some(file)) })
+    }
+
+    /// Whether what was found before is looked at again.
+    pub fn is_looked_at_again(&self, cell: usize, entry: &Entry) -> bool {
+        self.again.contains(&(cell, entry.unit.key, entry.branch.key))
     }
 
     /// What was found before.
@@ -92,44 +124,73 @@ impl Journal {
         let settled = own.iter().map(|decision| (decision.write, decision.unit, decision.survived)).collect();
         let line = Line {
             cell,
-            epoch: hex(&entry.unit.key),
-            branch: hex(&entry.branch.key),
+            epoch: to_hex(&entry.unit.key),
+            branch: to_hex(&entry.branch.key),
             settled,
             findings: findings.to_vec(),
         };
-        let mut text = serde_json::to_vec(&line).unwrap_or_default();
-        text.push(b'\n');
-        open.write_all(&text).inspect_err(|_| *file = None)
+        let body = serde_json::to_string(&line).unwrap_or_default();
+        open.write_all(seal(&self.run, &body).as_bytes()).inspect_err(|_| *file = None)
     }
 }
 
-/// Reads the lines that are whole, and how many bytes these are.
-fn read(path: &Path) -> io::Result<(Known, u64)> {
+/// A line of the journal of this run, with its end: `body` is an object of JSON.
+pub fn seal(run: &str, body: &str) -> String {
+    let rest = body.strip_prefix('{').unwrap_or(body);
+    format!("{OPENING}{}\",{rest}\n", hex::encode(sum(&[run.as_bytes(), rest.as_bytes()])))
+}
+
+const OPENING: &str = "{\"checksum\":\"";
+
+/// The entries that are looked at again: for each cell some, by chance.
+fn chosen(known: &Known, seed: u64) -> HashSet<Place> {
+    let mut cells: HashMap<usize, Vec<([u8; 8], Place)>> = HashMap::new();
+    for &place in known.keys() {
+        let (cell, epoch, branch) = place;
+        cells.entry(cell).or_default().push((sum(&[&seed.to_le_bytes(), &epoch, &branch]), place));
+    }
+    let some = |mut all: Vec<([u8; 8], Place)>| {
+        all.sort_unstable();
+        all.into_iter().take(AGAIN).map(|(_, place)| place)
+    };
+    cells.into_values().flat_map(some).collect()
+}
+
+/// Reads the lines that are whole, and how many bytes these are; or says what is damaged.
+fn read(mut reader: impl BufRead, run: &str) -> io::Result<Result<(Known, u64), String>> {
     let mut known = HashMap::new();
     let mut whole = 0;
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((known, 0)),
-        Err(error) => return Err(error),
-    };
-    let mut reader = BufReader::new(file);
     let mut text = Vec::new();
-    while reader.read_until(b'\n', &mut text)? > 0 {
-        let Some((line, epoch, branch)) = parse(&text) else { break };
+    for number in 1.. {
+        text.clear();
+        (&mut reader).take(LONGEST).read_until(b'\n', &mut text)?;
+        if text.last() != Some(&b'\n') {
+            if text.len() as u64 == LONGEST {
+                return Ok(Err(format!("line {number} has no end")));
+            }
+            break;
+        }
+        let Some((line, epoch, branch)) = parse(&text, run) else {
+            return Ok(Err(format!("line {number} does not hold what its checksum was made of; begin the run again")));
+        };
         whole += text.len() as u64;
         known.insert((line.cell, epoch, branch), (line.settled, line.findings));
-        text.clear();
     }
-    Ok((known, whole))
+    Ok(Ok((known, whole)))
 }
 
-fn parse(text: &[u8]) -> Option<(Line, [u8; 16], [u8; 16])> {
-    let line: Line = serde_json::from_slice(text.strip_suffix(b"\n")?).ok()?;
+fn parse(text: &[u8], run: &str) -> Option<(Line, [u8; 16], [u8; 16])> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (_, rest) = text.strip_suffix('\n')?.strip_prefix(OPENING)?.split_once("\",")?;
+    if text != seal(run, &format!("{{{rest}")) {
+        return None;
+    }
+    let line: Line = serde_json::from_str(&format!("{{{rest}")).ok()?;
     let (epoch, branch) = (from_hex(&line.epoch)?, from_hex(&line.branch)?);
     Some((line, epoch, branch))
 }
 
-fn hex(key: &[u8; 16]) -> String {
+fn to_hex(key: &[u8; 16]) -> String {
     format!("{:032x}", u128::from_be_bytes(*key))
 }
 
@@ -158,10 +219,46 @@ mod tests {
         let mut front = Front::new(0);
         front.begin(Arc::new(Unit { index: 0, replayed, epoch: 0, key: [0; 16], again: None }));
         let entries = front.take(1);
-        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let journal = Journal { known: HashMap::new(), file: Mutex::new(Some(full)) };
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let journal = Journal { file: Mutex::new(Some(full)), ..Journal::none() };
         let error = journal.add(0, &entries[0], &[], &[]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         assert!(journal.add(0, &entries[0], &[], &[]).is_ok());
+    }
+
+    fn line(run: &str, cell: usize, branch: u8, findings: &str) -> String {
+        let (epoch, branch) = (to_hex(&[7; 16]), to_hex(&[branch; 16]));
+        let body =
+            format!(r#"{{"cell":{cell},"epoch":"{epoch}","branch":"{branch}","settled":[[1,2,true]]{findings}}}"#);
+        seal(run, &body)
+    }
+
+    #[test]
+    fn lines_are_those_of_their_run_and_whole() {
+        let finding = r#","findings":[]"#;
+        let both = line("run", 0, 1, finding) + &line("run", 0, 2, "");
+        let whole = |text: &str| read(text.as_bytes(), "run").unwrap().map(|(known, whole)| (known.len(), whole));
+        assert_eq!(whole(&both), Ok((2, both.len() as u64)));
+        // A kill.
+        assert_eq!(whole(&both[..both.len() - 1]).unwrap().0, 1);
+        let damaged = "line 1 does not hold what its checksum was made of; begin the run again";
+        for wrong in [both.replace(finding, ""), line("other", 0, 1, ""), "{}\n".into(), both.replace("[[1", "[[3")] {
+            assert_eq!(whole(&wrong).unwrap_err(), damaged, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn some_entries_of_each_cell_are_looked_at_again() {
+        let place = |cell, branch| (cell, [7; 16], [branch; 16]);
+        let known: Known = (0..100)
+            .map(|branch| place(0, branch))
+            .chain([place(1, 0)])
+            .map(|place| (place, (vec![], vec![])))
+            .collect();
+        let again = chosen(&known, 1);
+        assert_eq!(again.iter().filter(|(cell, ..)| *cell == 0).count(), AGAIN);
+        assert!(again.contains(&place(1, 0)));
+        assert_eq!(again, chosen(&known, 1));
+        assert_ne!(again, chosen(&known, 2));
     }
 }

@@ -21,9 +21,10 @@ use crate::check::Checker;
 use crate::guests::Boot;
 use crate::journal::Journal;
 use crate::mkfs;
+use crate::permit::{ADVICE, Permit};
 use crate::process::{Crash, process_crash};
 use crate::store::{Kept, KeptAgain, KeptCell, KeptWorkload, Lock, Shown, Store, StoreError, VERSION};
-use crate::subject::{Bounds, Subject, SubjectError};
+use crate::subject::{Bounds, Judges, Subject, SubjectError};
 use crate::tally::{Example, Violation};
 use crate::unit::{self, Replayed};
 use crate::words::{cell_report, explored};
@@ -116,6 +117,20 @@ pub enum RunError {
         was: String,
         /// As it is.
         is: String,
+    },
+    /// A check that nobody has permitted.
+    #[error(
+        "the run in {} has a check of its own for {name}, and what stands in a results directory is not run unasked:\n  \
+         {check}\n{ADVICE}",
+        directory.display()
+    )]
+    NotPermitted {
+        /// The run.
+        directory: PathBuf,
+        /// The workload.
+        name: String,
+        /// What would be run.
+        check: String,
     },
     /// Perhaps another kernel.
     #[error(
@@ -287,25 +302,41 @@ pub async fn run(
 }
 
 /// Goes on with a run that was cut short: what it has found is not looked for again, and the report is the one that it
-/// would have written.
+/// would have written. Its checks are run if `permit` says so.
 ///
 /// # Errors
 /// The run cannot be gone on with, or see [`run`].
 pub async fn resume(
     store: Store,
+    permit: &Permit,
     workers: usize,
     limits: Limits,
     paths: &Paths,
     stop: &Arc<AtomicBool>,
     events: mpsc::UnboundedSender<Event>,
 ) -> Result<Finished, RunError> {
+    let kept = store.kept()?;
+    // Before anything is written or run.
+    let checks = checks(&kept, &store, permit)?;
     let lock = store.lock()?;
-    let (id, kept) = (store.id()?, store.kept()?);
-    is_as_it_was(&kept, &store)?;
+    let id = store.id()?;
+    is_as_it_was(&kept, &checks, &store)?;
     let mut subjects = Vec::new();
-    for (index, workload) in kept.workloads.iter().enumerate() {
+    for (index, (workload, check)) in kept.workloads.iter().zip(&checks).enumerate() {
+        let trace = store.trace(index)?;
+        let judges = match check {
+            None => Judges::Rules,
+            Some(check) => {
+                if let Some(kept) = workload.check.as_ref().filter(|_| permit.runs_what_stands_there()) {
+                    let text = format!("running the check of {}: {}", workload.name, kept.shown());
+                    let _ = events.send(Event::Note { cell: None, text });
+                }
+                let checker = tokio::task::block_in_place(|| Checker::new(check, &trace, stop));
+                Judges::Both(checker.map_err(SubjectError::from)?)
+            }
+        };
         let damaged = |problem| store.damaged("replay.json", problem);
-        subjects.push(Arc::new(workload.subject(store.trace(index)?, kept.bounds(), stop).map_err(damaged)??));
+        subjects.push(Arc::new(workload.subject(trace, kept.bounds(), judges).map_err(damaged)??));
     }
     let machine = choose(Choice::of(&kept.machine), kept.kernel.as_deref(), paths, stop).await?;
     if machine.name() != kept.machine {
@@ -327,15 +358,27 @@ fn tools(filesystems: &[Filesystem]) -> BTreeMap<String, String> {
     std::iter::once(("build of the harness".to_owned(), env!("HARNESS_BUILD").to_owned())).chain(mkfs).collect()
 }
 
+/// For each workload of a run, whose check is run as its own, if it has one.
+fn checks(kept: &Kept, store: &Store, permit: &Permit) -> Result<Vec<Option<Workload>>, RunError> {
+    let check = |KeptWorkload { name, check, .. }: &KeptWorkload| {
+        let Some(check) = check else { return Ok(None) };
+        let permitted = permit.check(name, check).map_err(SubjectError::from)?;
+        let refused =
+            || RunError::NotPermitted { directory: store.directory().into(), name: name.clone(), check: check.shown() };
+        permitted.ok_or_else(refused).map(Some)
+    };
+    kept.workloads.iter().map(check).collect()
+}
+
 /// Refuses to mix what a run has found with what would be found now, by other means.
-fn is_as_it_was(kept: &Kept, store: &Store) -> Result<(), RunError> {
+fn is_as_it_was(kept: &Kept, checks: &[Option<Workload>], store: &Store) -> Result<(), RunError> {
     let filesystems: Vec<Filesystem> = kept.cells.iter().map(KeptCell::filesystem).collect();
     let was = |what: &str| kept.tools.get(what).map_or("unknown", String::as_str).to_owned();
     let mut all: Vec<(String, String, String)> =
         tools(&filesystems).into_iter().map(|(what, is)| (was(&what), is, what)).collect();
-    for KeptWorkload { name, check, .. } in &kept.workloads {
-        if let Some(check) = check {
-            let (was, is) = check.files(name).map_err(SubjectError::from)?;
+    for (KeptWorkload { name, check, .. }, workload) in kept.workloads.iter().zip(checks) {
+        if let (Some(check), Some(workload)) = (check, workload) {
+            let (was, is) = check.files_in(workload);
             all.push((was, is, format!("check of {name}")));
         }
     }
@@ -408,11 +451,7 @@ async fn explore(
     };
     let cells: Option<Vec<Arc<Cell>>> = kept.cells.iter().enumerate().map(cell).collect();
     let cells = cells.ok_or_else(|| store.damaged("replay.json", "a cell names a workload that is not there"))?;
-    let journal = Journal::open(store.directory()).map_err(|(path, source)| StoreError::Io {
-        doing: "go on with the journal",
-        path,
-        source,
-    })?;
+    let journal = Journal::open(&store, &id, kept.seed)?;
 
     let _ = events.send(Event::RunStarted { cells: cells.iter().map(|cell| cell.id.clone()).collect() });
     // Those of which it is known that they cannot be judged have a report already.
@@ -447,6 +486,10 @@ async fn explore(
     // Before what takes its time, so that a run that is cut short has it.
     let killed = killed(&subjects, kept.crash, kept.explore_invalid, stop);
     let outcome = workers(Arc::new(shared), count, stop).await;
+    if let Err(error @ WorkError::Journal { .. }) = outcome {
+        // Nothing that was found before is reported: it would be said of states that nobody has looked at.
+        return Err(error.into());
+    }
     let mut cut = outcome.err().map(RunError::from);
     if stop.load(Ordering::Relaxed) {
         cut = Some(RunError::Interrupted);

@@ -1,24 +1,24 @@
 //! A results directory: the report, and what `harness replay` needs to rebuild the states that the report shows.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use checker::{Moment, Wanted};
 use disk::{BlockLog, Decision, DiskModel, Image, State};
+use files::Directory;
 use protocol::Filesystem;
 use serde::{Deserialize, Serialize};
 use trace::Trace;
 
 use crate::cell::Budget;
-use crate::check::{Checker, KeptCheck};
+use crate::check::KeptCheck;
 use crate::journal;
 use crate::process::Crash;
-use crate::subject::{Bounds, Subject, SubjectError};
+use crate::subject::{Bounds, Judges, Subject, SubjectError};
+use crate::sum::{Summing, is_sealed, seal, sum};
 use crate::token::Token;
 
 /// What is kept of a run beside its report, for tokens: `replay.json`.
@@ -56,7 +56,7 @@ pub struct Kept {
 }
 
 /// Raised with every change of what is kept that would be misread, by this version or by those before it.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// One cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -153,21 +153,16 @@ impl KeptWorkload {
         Self { name: name.into(), invariants, check }
     }
 
-    /// The workload as it was when it was recorded, from its `trace`. The outer error says that what is kept is damaged.
+    /// The workload as it was when it was recorded, from its `trace`; its own check is what `judges` says. The outer error
+    /// says that what is kept is damaged.
     pub fn subject(
         &self,
         trace: Trace,
         bounds: Bounds,
-        stop: &Arc<AtomicBool>,
+        judges: Judges,
     ) -> Result<Result<Subject, SubjectError>, String> {
         let wanted = self.wanted()?;
-        let check = |kept: &KeptCheck| -> Result<Checker, SubjectError> {
-            Ok(Checker::new(&kept.workload(&self.name)?, &trace, stop)?)
-        };
-        Ok(match self.check.as_ref().map(check).transpose() {
-            Ok(checker) => Subject::new(self.name.clone(), wanted, trace, bounds, checker),
-            Err(error) => Err(error),
-        })
+        Ok(Subject::new(self.name.clone(), wanted, trace, bounds, judges))
     }
 
     /// The invariants.
@@ -197,9 +192,6 @@ pub enum StoreError {
         /// What is wrong.
         problem: String,
     },
-    /// An image.
-    #[error(transparent)]
-    Image(#[from] disk::ImageError),
     /// No such run.
     #[error("found no run {run} in {}: tokens need the results of the run that printed them (--results DIR)", root.display())]
     NoRun {
@@ -265,6 +257,16 @@ pub enum StoreError {
 /// The file that holds the release of the guest's kernel.
 const KERNEL: &str = "kernel";
 
+/// The file that holds what tokens need.
+const KEPT: &str = "replay.json";
+
+/// No file of a kind has more bytes: run-id and kernel, replay.json, a trace, what a disk saw, an image.
+const LARGEST_WORD: u64 = 4 << 10;
+const LARGEST_KEPT: u64 = 64 << 20;
+pub(crate) const LARGEST_TRACE: u64 = 1 << 30;
+const LARGEST_LOG: u64 = 2 << 30;
+const LARGEST_IMAGE: u64 = 4 << 30;
+
 /// Held while a run is at work.
 const LOCK: &str = "lock";
 
@@ -280,10 +282,16 @@ pub struct Lock {
     _file: File,
 }
 
-/// The directory of one run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The directory of one run. What is in it may come from anyone: see [`files`].
+#[derive(Clone, Debug)]
 pub struct Store {
-    directory: PathBuf,
+    directory: Arc<Directory>,
+}
+
+impl PartialEq for Store {
+    fn eq(&self, other: &Self) -> bool {
+        self.directory() == other.directory()
+    }
 }
 
 impl Store {
@@ -291,23 +299,19 @@ impl Store {
     ///
     /// # Errors
     /// It cannot be made or cleared, what is there is not ours to remove, or another run is at work in it.
-    pub fn create(directory: &Path) -> Result<(Self, Lock), StoreError> {
-        let fail = |source| StoreError::Io { doing: "make the results directory", path: directory.into(), source };
-        fs::create_dir_all(directory).map_err(fail)?;
+    pub fn create(path: &Path) -> Result<(Self, Lock), StoreError> {
+        let fail = |source| StoreError::Io { doing: "make the results directory", path: path.into(), source };
+        let directory = Directory::create(path).map_err(fail)?;
         // Before there is a lock, which is a sign of a run.
-        Self::check(directory)?;
-        let store = Self { directory: directory.into() };
+        Self::check(path)?;
+        let store = Self { directory: Arc::new(directory) };
         let lock = store.lock()?;
-        let kept =
-            fs::read_dir(directory).map_err(fail)?.flatten().map(|entry| entry.path()).filter(|path| is_kept(path));
-        let left = LEFT.map(|name| directory.join(name));
-        for path in left.into_iter().chain(kept) {
-            match fs::remove_file(&path) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    return Err(StoreError::Io { doing: "remove what an older run left in", path, source });
-                }
-                _ => {}
-            }
+        let mut names: Vec<String> = LEFT.map(str::to_owned).to_vec();
+        names.extend(store.directory.names().map_err(fail)?.into_iter().filter(|name| is_kept(name)));
+        for name in names {
+            let path = path.join(&name);
+            let fail = |source| StoreError::Io { doing: "remove what an older run left in", path, source };
+            store.directory.remove(&name).map_err(fail)?;
         }
         Ok((store, lock))
     }
@@ -325,8 +329,8 @@ impl Store {
         // What a run would remove is named first.
         let left = LEFT.into_iter().find(is_there).map(str::to_owned);
         let entries = || fs::read_dir(directory).into_iter().flatten().flatten();
-        let kept = || entries().find(|entry| is_kept(&entry.path())).or_else(|| entries().next());
-        let name = left.or_else(|| kept().map(|entry| entry.file_name().to_string_lossy().into_owned()));
+        let names = || entries().map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let name = left.or_else(|| names().find(|name| is_kept(name))).or_else(|| names().next());
         name.map_or(Ok(()), |name| Err(StoreError::Foreign { directory: directory.into(), name }))
     }
 
@@ -336,12 +340,11 @@ impl Store {
     /// Another run is at work in it, or its file system knows no locks.
     pub fn lock(&self) -> Result<Lock, StoreError> {
         // Of a file that nobody removes: two runs would each have a lock of their own.
-        let path = self.directory.join(LOCK);
-        let fail = |source| StoreError::Io { doing: "lock", path: path.clone(), source };
-        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(fail)?;
+        let fail = |source| StoreError::Io { doing: "lock", path: self.path(LOCK), source };
+        let file = self.directory.lock_file(LOCK).map_err(fail)?;
         match file.try_lock() {
             Ok(()) => Ok(Lock { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(StoreError::Busy { directory: self.directory.clone() }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::Busy { directory: self.directory().to_path_buf() }),
             Err(TryLockError::Error(error)) => Err(fail(error)),
         }
     }
@@ -354,78 +357,97 @@ impl Store {
     /// # Errors
     /// There is none, or each was cut short before it had kept anything that would do.
     pub fn find(root: &Path, token: &Token) -> Result<Self, StoreError> {
-        let named = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(&token.run));
-        let hash = |path: &Path| fs::read_to_string(path.join("run-id")).is_ok_and(|id| id.trim() == token.run);
-        let mut found: Vec<PathBuf> = if hash(root) {
-            vec![root.into()]
+        let missing = || StoreError::NoRun { run: token.run.clone(), root: root.into() };
+        let Ok(root) = Directory::open(root) else { return Err(missing()) };
+        let is_it = |store: &Self| store.id().is_ok_and(|id| id == token.run);
+        let itself = Self { directory: Arc::new(root) };
+        let newest: Vec<Self> = if is_it(&itself) {
+            vec![itself]
         } else {
-            let entries = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
-            entries.filter(|path| named(path) || hash(path)).collect()
+            let mut names = itself.directory.names().unwrap_or_default();
+            names.sort();
+            // No links: they may lead anywhere.
+            let open = |name: &String| Some(Self { directory: Arc::new(itself.directory.directory(name).ok()?) });
+            let stores = names.iter().rev().filter_map(|name| Some((name, open(name)?)));
+            stores.filter(|(name, store)| name.ends_with(&token.run) || is_it(store)).map(|(_, store)| store).collect()
         };
-        found.sort();
-        let newest: Vec<Self> = found.into_iter().rev().map(|directory| Self { directory }).collect();
         let Some(last) = newest.first() else {
-            return Err(StoreError::NoRun { run: token.run.clone(), root: root.into() });
+            return Err(missing());
         };
         let shown = |store: &&Self| store.log(token.cell, token.schedule).map(|(_, shown)| shown);
         let shows = |store: &&Self| shown(store).is_ok_and(|all| all.iter().any(|shown| shown.is(token)));
         let kept = |store: &&Self| shown(store).is_ok();
-        let is_over = |store: &&Self| store.directory.join("report.json").exists();
+        let is_over = |store: &&Self| store.directory.has("report.json");
         let tests: [&dyn Fn(&&Self) -> bool; 3] = [&shows, &kept, &is_over];
         let best = tests.iter().find_map(|test| newest.iter().find(test));
-        best.cloned().ok_or_else(|| StoreError::CutShort { run: token.run.clone(), directory: last.directory.clone() })
+        best.cloned().ok_or_else(|| StoreError::CutShort { run: token.run.clone(), directory: last.directory().into() })
     }
 
     /// Where it is.
     pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The same, open.
+    pub fn files(&self) -> &Directory {
         &self.directory
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        let path = self.directory.join(name);
-        fs::write(&path, bytes).map_err(|source| StoreError::Io { doing: "write", path, source })
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory().join(name)
     }
 
-    fn read(&self, name: &str) -> Result<Vec<u8>, StoreError> {
-        let path = self.directory.join(name);
-        fs::read(&path).map_err(|source| StoreError::Io { doing: "read", path, source })
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let fail = |source| StoreError::Io { doing: "write", path: self.path(name), source };
+        self.directory.replace(name, bytes).map_err(fail)
+    }
+
+    fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>, StoreError> {
+        let fail = |source| StoreError::Io { doing: "read", path: self.path(name), source };
+        self.directory.read(name, limit).map_err(fail)
     }
 
     /// Why what a file of it holds cannot be used.
     pub fn damaged(&self, name: &str, problem: impl ToString) -> StoreError {
-        StoreError::Damaged { path: self.directory.join(name), problem: problem.to_string() }
+        StoreError::Damaged { path: self.path(name), problem: problem.to_string() }
     }
 
     /// Keeps the run's hash and what tokens need.
     pub fn keep(&self, id: &str, kept: &Kept) -> Result<(), StoreError> {
         self.write("run-id", format!("{id}\n").as_bytes())?;
-        let text = serde_json::to_string_pretty(kept).map_err(|error| self.damaged("replay.json", error))?;
+        let damaged = |error| self.damaged(KEPT, error);
+        let mut value = serde_json::to_value(kept).map_err(damaged)?;
+        seal(&mut value);
+        let text = serde_json::to_string_pretty(&value).map_err(damaged)?;
         // A run that is killed can be gone on with once this file is there: never half of it.
-        let path = self.directory.join("replay.json");
-        report::replace(&path, text.as_bytes()).map_err(|source| StoreError::Io { doing: "write", path, source })
+        self.write(KEPT, text.as_bytes())
     }
 
     /// The run's hash.
     pub fn id(&self) -> Result<String, StoreError> {
-        Ok(String::from_utf8_lossy(&self.read("run-id")?).trim().to_owned())
+        Ok(String::from_utf8_lossy(&self.read("run-id", LARGEST_WORD)?).trim().to_owned())
     }
 
     /// The run in `directory`, to go on with it.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
-        if directory.join("replay.json").exists() {
-            return Ok(Self { directory: directory.into() });
+        match Directory::open(directory) {
+            Ok(open) if open.has(KEPT) => Ok(Self { directory: Arc::new(open) }),
+            _ => Err(StoreError::Nothing { directory: directory.into() }),
         }
-        Err(StoreError::Nothing { directory: directory.into() })
     }
 
     /// Reads what was kept.
     pub fn kept(&self) -> Result<Kept, StoreError> {
-        let name = "replay.json";
-        let kept: Kept = serde_json::from_slice(&self.read(name)?).map_err(|error| self.damaged(name, error))?;
-        if kept.version != VERSION {
-            return Err(self.damaged(name, format!("it has version {}, this harness reads {VERSION}", kept.version)));
+        let damaged = |error| self.damaged(KEPT, error);
+        let value: serde_json::Value = serde_json::from_slice(&self.read(KEPT, LARGEST_KEPT)?).map_err(damaged)?;
+        let version = &value["version"];
+        if *version != VERSION {
+            return Err(self.damaged(KEPT, format!("it has version {version}, this harness reads {VERSION}")));
         }
-        Ok(kept)
+        if !is_sealed(&value) {
+            return Err(self.damaged(KEPT, "it does not hold what its checksum was made of"));
+        }
+        serde_json::from_value(value).map_err(damaged)
     }
 
     /// Keeps the release of the kernel that the first guest of the run has, as `uname -r` shows it there, and gives the
@@ -434,14 +456,10 @@ impl Store {
         if let Some(first) = self.kernel()? {
             return Ok(first);
         }
-        let path = self.directory.join(KERNEL);
-        let fail = |source| StoreError::Io { doing: "write", path: path.clone(), source };
-        let mode = Permissions::from_mode(0o666);
-        let new = tempfile::Builder::new().permissions(mode).tempfile_in(&self.directory);
-        let mut new = new.map_err(fail)?;
-        new.write_all(release.as_bytes()).map_err(fail)?;
-        match new.persist_noclobber(&path) {
-            Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(fail(error.error)),
+        match self.directory.put_new(KERNEL, release.as_bytes()) {
+            Err(source) if source.kind() != ErrorKind::AlreadyExists => {
+                Err(StoreError::Io { doing: "write", path: self.path(KERNEL), source })
+            }
             // Guests boot side by side: another may have been the first.
             _ => Ok(self.kernel()?.unwrap_or_else(|| release.into())),
         }
@@ -450,7 +468,7 @@ impl Store {
     /// The release that [`Store::keep_kernel`] kept; `None` if no guest has booted yet, or if the run was begun by a
     /// harness that did not keep it.
     pub fn kernel(&self) -> Result<Option<String>, StoreError> {
-        match self.read(KERNEL) {
+        match self.read(KERNEL, LARGEST_WORD) {
             Ok(release) => Ok(Some(String::from_utf8_lossy(&release).trim().to_owned())),
             Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -459,7 +477,7 @@ impl Store {
 
     /// Whether any crash state has been looked at, so that there is something to go on with.
     pub fn has_begun(&self) -> bool {
-        fs::metadata(self.directory.join(journal::NAME)).is_ok_and(|journal| journal.len() > 0)
+        fs::symlink_metadata(self.path(journal::NAME)).is_ok_and(|journal| journal.len() > 0)
     }
 
     /// Keeps a workload's trace.
@@ -470,7 +488,7 @@ impl Store {
     /// Reads a workload's trace.
     pub fn trace(&self, workload: usize) -> Result<Trace, StoreError> {
         let name = trace_name(workload);
-        Trace::from_bytes(&self.read(&name)?).map_err(|error| self.damaged(&name, error))
+        Trace::from_bytes(&self.read(&name, LARGEST_TRACE)?).map_err(|error| self.damaged(&name, error))
     }
 
     /// Keeps what one replay left, and which of its states the report shows.
@@ -482,13 +500,21 @@ impl Store {
         shown: &[Shown],
     ) -> Result<(), StoreError> {
         let name = replay_name(cell, schedule);
-        let (image, log_name) = (self.directory.join(format!("{name}.image")), format!("{name}.log"));
-        let bytes = postcard::to_stdvec(&(log, shown)).map_err(|error| self.damaged(&name, error))?;
-        let kept = start.save(&image).map_err(StoreError::from).and_then(|()| self.write(&log_name, &bytes));
-        kept.inspect_err(|_| {
+        let (image, log_name) = (format!("{name}.image"), format!("{name}.log"));
+        let mut bytes = postcard::to_stdvec(&(log, shown)).map_err(|error| self.damaged(&name, error))?;
+        bytes.extend(sum(&[&bytes]));
+        let save = |file: &mut File| {
+            let mut summing = Summing::new(file);
+            start.save(&mut summing)?;
+            let (sum, file) = summing.end();
+            file.write_all(&sum)
+        };
+        let fail = |source| StoreError::Io { doing: "write", path: self.path(&image), source };
+        let kept = self.directory.replace_with(&image, save).map_err(fail);
+        kept.and_then(|_| self.write(&log_name, &bytes)).inspect_err(|_| {
             // Half of it is of no use, and on a full disk it takes the room that the report needs.
-            let _ = fs::remove_file(&image);
-            let _ = fs::remove_file(self.directory.join(&log_name));
+            let _ = self.directory.remove(&image);
+            let _ = self.directory.remove(&log_name);
         })
     }
 
@@ -496,7 +522,7 @@ impl Store {
     pub fn replay(&self, cell: usize, schedule: usize) -> Result<KeptReplay, StoreError> {
         let (log, shown) = self.log(cell, schedule)?;
         let name = replay_name(cell, schedule);
-        let start = Image::load(&self.directory.join(format!("{name}.image")))?;
+        let start = self.image(&format!("{name}.image"))?;
         let again = shown.iter().filter_map(|shown| shown.again.as_ref()).map(|again| &again.log);
         if !again.chain([&log]).all(|log| log.fits(start.sectors())) {
             return Err(self.damaged(&format!("{name}.log"), "it holds writes that no such disk can have seen"));
@@ -504,14 +530,35 @@ impl Store {
         Ok(KeptReplay { start, log, shown })
     }
 
+    fn image(&self, name: &str) -> Result<Image, StoreError> {
+        let fail = |source: io::Error| match source.kind() {
+            ErrorKind::UnexpectedEof => self.damaged(name, "it is cut short"),
+            ErrorKind::InvalidData => self.damaged(name, source),
+            _ => StoreError::Io { doing: "read", path: self.path(name), source },
+        };
+        let file = self.directory.file(name, LARGEST_IMAGE).map_err(fail)?;
+        let mut summing = Summing::new(BufReader::new(file));
+        let image = Image::load(&mut summing).map_err(fail)?;
+        let (sum, mut file) = summing.end();
+        let mut expected = Vec::new();
+        file.read_to_end(&mut expected).map_err(fail)?;
+        if expected == sum { Ok(image) } else { Err(self.damaged(name, "its checksum does not match")) }
+    }
+
     /// What the disk saw in a replay, and which of its states are shown.
     fn log(&self, cell: usize, schedule: usize) -> Result<(BlockLog, Vec<Shown>), StoreError> {
         let name = format!("{}.log", replay_name(cell, schedule));
-        if !self.directory.join(&name).exists() {
+        if !self.directory.has(&name) {
             let what = format!("kept replay of schedule {schedule} in cell {cell}");
-            return Err(StoreError::NoSuch { what, directory: self.directory.clone() });
+            return Err(StoreError::NoSuch { what, directory: self.directory().into() });
         }
-        postcard::from_bytes(&self.read(&name)?).map_err(|error| self.damaged(&name, error))
+        let bytes = self.read(&name, LARGEST_LOG)?;
+        match bytes.split_last_chunk() {
+            Some((body, expected)) if sum(&[body]) == *expected => {
+                postcard::from_bytes(body).map_err(|error| self.damaged(&name, error))
+            }
+            _ => Err(self.damaged(&name, "its checksum does not match")),
+        }
     }
 }
 
@@ -523,8 +570,9 @@ fn replay_name(cell: usize, schedule: usize) -> String {
     format!("cell-{cell}-schedule-{schedule}")
 }
 
-/// Whether this is a file that [`Store::keep_replay`] or [`Store::keep_trace`] makes.
-fn is_kept(path: &Path) -> bool {
+/// Whether this is a file that [`Store::keep_replay`] or [`Store::keep_trace`] makes, or what is left of any of ours if
+/// its writer is killed.
+fn is_kept(name: &str) -> bool {
     let of_replay = |name: &str| {
         let (stem, "image" | "log") = name.rsplit_once('.')? else { return None };
         let (cell, schedule) = stem.strip_prefix("cell-")?.split_once("-schedule-")?;
@@ -534,8 +582,9 @@ fn is_kept(path: &Path) -> bool {
         let workload = name.strip_prefix("workload-")?.strip_suffix(".trace")?;
         Some(trace_name(workload.parse().ok()?) == name)
     };
-    let name = path.file_name().and_then(|name| name.to_str());
-    name.is_some_and(|name| of_replay(name).or_else(|| of_trace(name)).unwrap_or(false))
+    let unfinished = name.strip_prefix('.').and_then(|rest| rest.rsplitn(3, '.').nth(2));
+    let is_ours = |whole: &str| files::is_temporary_of(name, whole) && (LEFT.contains(&whole) || is_kept(whole));
+    unfinished.is_some_and(is_ours) || of_replay(name).or_else(|| of_trace(name)).unwrap_or(false)
 }
 
 #[cfg(test)]

@@ -90,6 +90,16 @@ pub struct Bounds {
     pub seed: u64,
 }
 
+/// Who judges crash states.
+pub enum Judges {
+    /// The rules; the workload has no check of its own.
+    Rules,
+    /// The workload's own check, too.
+    Both(Checker),
+    /// The workload has a check of its own, which may not be run here: the rules judge what they would judge beside it.
+    CheckMissing,
+}
+
 /// A recorded workload.
 pub struct Subject {
     /// Its name.
@@ -131,13 +141,16 @@ impl Subject {
         if bytes > LARGEST {
             return Err(SubjectError::TooLarge { name, bytes });
         }
-        let checker = workload.check.as_ref().map(|_| Checker::new(workload, &trace, stop)).transpose()?;
-        Self::new(name, workload.invariants.clone(), trace, bounds, checker)
+        let judges = match &workload.check {
+            Some(_) => Judges::Both(Checker::new(workload, &trace, stop)?),
+            None => Judges::Rules,
+        };
+        Self::new(name, workload.invariants.clone(), trace, bounds, judges)
     }
 
     /// A subject from a trace that is there.
     pub fn of(name: String, wanted: Vec<Wanted>, trace: Trace, bounds: Bounds) -> Result<Self, SubjectError> {
-        Self::new(name, wanted, trace, bounds, None)
+        Self::new(name, wanted, trace, bounds, Judges::Rules)
     }
 
     /// The same; with a check of its own, nothing has to be replaced atomically unless it is wanted.
@@ -146,14 +159,18 @@ impl Subject {
         wanted: Vec<Wanted>,
         trace: Trace,
         bounds: Bounds,
-        checker: Option<Checker>,
+        judges: Judges,
     ) -> Result<Self, SubjectError> {
         let history = History::new(&trace);
-        let make = if checker.is_some() { Rules::asked_for } else { Rules::new };
+        let make = if matches!(judges, Judges::Rules) { Rules::new } else { Rules::asked_for };
         let mut rules = match make(&trace, &history, &wanted) {
             // What the recorder did not follow may be what the rules are about: that is the reason then.
             Err(error) if is_doubtful(&error, &trace) => Rules::default(),
             made => made.map_err(|source| SubjectError::Rules { name: name.clone(), source })?,
+        };
+        let checker = match judges {
+            Judges::Both(checker) => Some(checker),
+            Judges::Rules | Judges::CheckMissing => None,
         };
         if checker.is_some() {
             rules.read_all_up_to(LARGEST_FILE);

@@ -71,7 +71,7 @@ impl Drop for Workplace {
 }
 
 /// Lets directories be emptied: one that must not be written to, listed or searched could not be.
-fn open_up(directory: &Path) {
+pub(crate) fn open_up(directory: &Path) {
     // One that is not ours may be empty, and is no reason to leave the others.
     let _ = fs::set_permissions(directory, Permissions::from_mode(0o700));
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {

@@ -51,6 +51,15 @@ pub enum WorkError {
     /// No fresh file system.
     #[error(transparent)]
     Mkfs(#[from] MkfsError),
+    /// The journal of a run that was gone on with is wrong.
+    #[error(
+        "the journal of this run does not hold what is found now, so that nothing of it can be believed: begin the run \
+         again ({reason})"
+    )]
+    Journal {
+        /// Where.
+        reason: String,
+    },
     /// The guest's kernel does not take what it is to mount.
     #[error("{cell}: the guest agent {reason}")]
     Start {
@@ -70,6 +79,8 @@ struct Worker<'a> {
     at: Option<At>,
     /// When it last told how far it was.
     told: Instant,
+    /// What shows that the journal is not to be trusted.
+    distrust: Option<String>,
 }
 
 /// A unit, with what the states of its epoch share, and what its own do.
@@ -84,7 +95,7 @@ const TELL: Duration = Duration::from_millis(100);
 
 /// Works until there is nothing left to do.
 pub async fn work(shared: &Shared) -> Result<(), WorkError> {
-    let mut worker = Worker { shared, slot: Slot::new(&shared.boot), at: None, told: Instant::now() };
+    let mut worker = Worker { shared, slot: Slot::new(&shared.boot), at: None, told: Instant::now(), distrust: None };
     loop {
         // Before looking, so that what is told meanwhile is heard.
         let news = shared.news.notified();
@@ -162,7 +173,8 @@ impl<'a> Worker<'a> {
             Job::Enter(entries) => {
                 let schedule = entries.first().map_or(0, |entry| entry.unit.replayed.schedule);
                 let done = self.enter(cell, entries).await;
-                self.answer(cell, done, || of_schedule(cell, schedule))
+                self.answer(cell, done, || of_schedule(cell, schedule))?;
+                self.distrust.take().map_or(Ok(()), |reason| Err(WorkError::Journal { reason }))
             }
             Job::Confirm(shown) => {
                 let done = self.confirm(cell, shown).await;
@@ -258,7 +270,22 @@ impl<'a> Worker<'a> {
             let known = if record { None } else { self.shared.journal.find(cell.index, &entry) };
             let known = known.and_then(|record| Some((settled(&layers, &record.decisions)?, record.findings)));
             let (fates, findings, recovery) = match known {
-                Some((fates, findings)) => (fates, findings, None),
+                Some((fates, findings)) => {
+                    if self.shared.journal.is_looked_at_again(cell.index, &entry) {
+                        let same = match self.shows(cell, &entry.unit, &layers, &fates, &findings).await {
+                            Err(_) if self.shared.stop.load(Ordering::Relaxed) => break,
+                            looked => looked?,
+                        };
+                        if !same {
+                            let place = (entry.unit.replayed.schedule, entry.unit.epoch);
+                            let state = fates.fewest_lost();
+                            let (schedule, epoch) = place;
+                            self.distrust = Some(format!("{}: schedule {schedule}, epoch {epoch}, {state:?}", cell.id));
+                            break;
+                        }
+                    }
+                    (fates, findings, None)
+                }
                 None => {
                     let (class, findings) = match self.mount(cell, &entry, &layers, record).await {
                         // Ctrl-C ended a check. What was found before that counts.
@@ -306,6 +333,28 @@ impl<'a> Worker<'a> {
         let moment = when(&entry.unit, layers, &class.fates);
         let findings = judge(cell, &class.fates, &class.observation, &moment).await?;
         Ok((class, findings))
+    }
+
+    /// Whether a state of a class shows these findings and no others.
+    async fn shows(
+        &mut self,
+        cell: &Cell,
+        unit: &Unit,
+        layers: &Arc<Layers>,
+        fates: &Fates,
+        findings: &[Finding],
+    ) -> Result<bool, ReplayError> {
+        self.slot.set_guide(&cell.subject.guide);
+        let image = layers.image(&fates.fewest_lost());
+        let observation = observe_image(&mut self.slot, &cell.filesystem, image).await?;
+        let found = judge(cell, fates, &observation, &when(unit, layers, fates)).await?;
+        let has = |all: &[Finding], one: &Finding| {
+            all.iter().any(|other| {
+                (&one.path, &one.invariant, one.kind, one.fails)
+                    == (&other.path, &other.invariant, other.kind, other.fails)
+            })
+        };
+        Ok(found.iter().all(|one| has(findings, one)) && findings.iter().all(|one| has(&found, one)))
     }
 
     /// What the unit's states share, made once for all pieces of work of one unit that come one after the other.

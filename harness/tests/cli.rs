@@ -623,6 +623,9 @@ fn bare_command_and_its_tokens() {
     let ended = place.run(&["replay", "--vm=uml", "--image", "disk", &token]);
     assert_eq!((ended.status, ended.stderr.as_str()), (0, "the disk is in disk\n"), "{}", ended.stdout);
     assert!(ended.stdout.contains("not durable: "), "{}", ended.stdout);
+    let again = place.run(&["replay", "--vm=uml", "--image", "disk", &token]);
+    assert_eq!((again.status, again.stdout.as_str()), (2, ""), "{}", again.stderr);
+    assert!(again.stderr.ends_with("(--force overwrites it)\n"), "{}", again.stderr);
     // Names give the terminal no orders, and are no lines of their own.
     assert!(!ended.stdout.contains('\x1b'), "{}", ended.stdout);
     assert!(ended.stdout.contains("\n  new ⏎ line: "), "{}", ended.stdout);
@@ -995,7 +998,7 @@ fn a_run_goes_on_with_its_own_checks_and_tools_only() {
     let begun = place.run(&on_uml(&["--fs=ext4", "--budget=2mounts", "--out", "begun", "w"]));
     assert!(begun.status <= 1, "{}", begun.stderr);
     let refuses = |what: &str| {
-        let refused = place.run(&["run", "--resume", "begun"]);
+        let refused = place.run(&["run", "--resume", "begun", "--workload", "w"]);
         assert_eq!(refused.status, 2, "{}", refused.stderr);
         assert!(refused.stderr.contains(&format!("was begun with another {what} (")), "{}", refused.stderr);
     };
@@ -1007,11 +1010,12 @@ fn a_run_goes_on_with_its_own_checks_and_tools_only() {
         let mut other: serde_json::Value = serde_json::from_str(&kept).unwrap();
         assert!(other["tools"][tool].is_string(), "{kept}");
         other["tools"][tool] = "another".into();
+        harness::sum::seal(&mut other);
         place.write("begun/replay.json", other.to_string());
         refuses(tool);
     }
     place.write("begun/replay.json", kept);
-    let ended = place.run(&["run", "--resume", "begun"]);
+    let ended = place.run(&["run", "--resume", "begun", "--workload", "w"]);
     assert_eq!(ended.status, begun.status, "{}", ended.stderr);
 }
 
@@ -1042,4 +1046,188 @@ fn a_killed_guest_is_replaced() {
     assert_eq!(disturbed.status, 1, "{}", disturbed.stdout);
     let report = |name: &str| fs::read_to_string(place.path(name).join("report.json")).unwrap();
     assert_eq!(report("disturbed"), report("undisturbed"));
+}
+
+/// The results of a run that was cut short, as somebody else may have made them: with a check that leaves a trace of
+/// itself in `place`, and one kept replay of what `sh` does.
+fn results_from_elsewhere(place: &Place) {
+    use harness::store::{Kept, KeptCell, KeptWorkload, Store, VERSION};
+    assert_eq!(place.run(&["record", "-o", "trace", "--", "sh", "-c", "echo x > f"]).status, 0);
+    let bytes = fs::read(place.path("trace")).unwrap();
+    let canary = place.path("executed").display().to_string();
+    let check = serde_json::json!({
+        "directory": place.here.path(), "command": ["sh", "-c", "touch \"$CANARY\""], "env": { "CANARY": canary },
+        "files": ""
+    });
+    let (store, _lock) = Store::create(&place.path("foreign")).unwrap();
+    store.keep_trace(0, &trace::Trace::from_bytes(&bytes).unwrap()).unwrap();
+    let kept = Kept {
+        version: VERSION,
+        machine: "uml".into(),
+        kernel: None,
+        crash: Default::default(),
+        model: disk::DiskModel::default(),
+        schedules: 1,
+        budget: Default::default(),
+        recovery_crashes: false,
+        seed: 0,
+        explore_invalid: false,
+        cells: vec![KeptCell { workload: 0, fs: "ext4".into(), mount_options: String::new() }],
+        workloads: vec![KeptWorkload::new("w", &[], Some(serde_json::from_value(check).unwrap()))],
+        tools: Default::default(),
+    };
+    store.keep("0a1b2c3d", &kept).unwrap();
+    store.keep_replay(0, 0, (&disk::Image::zeroed(1 << 20), &disk::BlockLog::default()), &[]).unwrap();
+}
+
+/// A results directory is data.
+#[test]
+fn no_command_of_a_results_directory_is_run_unasked() {
+    let place = Place::new();
+    results_from_elsewhere(&place);
+    let names = || {
+        let mut names: Vec<_> = fs::read_dir(place.path("foreign")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    fs::remove_file(place.path("foreign/lock")).unwrap();
+    let before = names();
+    let refused = place.run(&["run", "--resume", "foreign"]);
+    assert_eq!((refused.status, refused.stdout.as_str()), (2, ""), "{}", refused.stderr);
+    let shown = format!("\n  CANARY={} sh -c 'touch \"$CANARY\"'\n", place.path("executed").display());
+    assert!(refused.stderr.contains(&shown) && refused.stderr.contains("--run-check"), "{}", refused.stderr);
+    assert_eq!(names(), before, "refused before anything was written");
+    // A workload of that name with another check is not the same.
+    place.workload("workloads/w", "command = ['true']\ncheck = ['true']");
+    assert_eq!(place.run(&["run", "--resume", "foreign"]).status, 2);
+    for token in ["0a1b2c3d.c0.s0.e9", "0a1b2c3d.c0.s99.e0", "0a1b2c3d.c0.s0.e0.l7"] {
+        for more in [&[][..], &["--run-check"]] {
+            let ended = place.run(&[&["replay", "--results", "foreign", token], more].concat());
+            assert_eq!((ended.status, ended.stdout.as_str()), (2, ""), "{}", ended.stderr);
+        }
+    }
+    assert!(!place.path("executed").exists());
+}
+
+#[test]
+fn results_are_not_read_through_links_and_fifos() {
+    let place = Place::new();
+    place.write("victim", "mine");
+    for kind in ["../victim", "/dev/zero", "fifo"] {
+        let _ = fs::remove_dir_all(place.path("foreign"));
+        results_from_elsewhere(&place);
+        let swap = |name: &str| {
+            let path = place.path("foreign").join(name);
+            let _ = fs::remove_file(&path);
+            match kind {
+                "fifo" => nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+                target => std::os::unix::fs::symlink(target, path).unwrap(),
+            }
+        };
+        let refuses = |arguments: &[&str]| {
+            let ended = place.run(arguments);
+            assert_eq!((ended.status, ended.stdout.as_str()), (2, ""), "{kind} {arguments:?}: {}", ended.stderr);
+        };
+        let replay = ["replay", "--results", "foreign", "0a1b2c3d.c0.s0.e0"];
+        swap("report.json");
+        refuses(&["diff", "foreign", "foreign"]);
+        for name in ["cell-0-schedule-0.image", "cell-0-schedule-0.log", "workload-0.trace", "replay.json", "run-id"] {
+            swap(name);
+            refuses(&replay);
+        }
+        refuses(&["run", "--resume", "foreign", "--run-check"]);
+        refuses(&["show", "foreign/workload-0.trace"]);
+    }
+    assert_eq!(fs::read_to_string(place.path("victim")).unwrap(), "mine");
+    assert!(!place.path("executed").exists());
+}
+
+#[test]
+fn scratch_directories_are_private_and_do_not_stay() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let long = long(6);
+    let mut child =
+        place.command(&["run", "--crash=process", "--", "sh", "-c", &format!("sleep {long}; true")]).spawn().unwrap();
+    wait("the command to run", || sleeping(&long));
+    let scratch = fs::read_dir(&place.temporary).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(fs::metadata(&scratch).unwrap().permissions().mode() & 0o777, 0o700);
+    let run = || place.run(&["run", "--crash=process", "--", "sh", "-c", "echo x > f"]);
+    run();
+    assert!(scratch.exists(), "it is in use");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(scratch.exists());
+    wait("the command to be gone", || !sleeping(&long));
+    run();
+    assert_eq!(place.left(), Vec::<String>::new());
+}
+
+/// One signal is enough, whatever is waited for: here, somebody who does not read the report.
+#[test]
+fn one_signal_ends_what_would_wait_for_ever() {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    let place = Place::new();
+    let (_reader, writer) = nix::unistd::pipe().unwrap();
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+    while nix::unistd::write(&writer, &[0; 4096]).is_ok() {}
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
+    let mut command = place.command(&["run", "--crash=process", "--", "sh", "-c", "echo x > f"]);
+    let mut child = command.stdout(writer).spawn().unwrap();
+    wait_for_line(&mut child, "results are in");
+    std::thread::sleep(Duration::from_millis(500));
+    signal(&child, "TERM");
+    assert_eq!(shown(child.wait().unwrap()), 143);
+    assert_eq!(place.left(), Vec::<String>::new());
+}
+
+/// What the check of a workload says is not said where it was not run; what somebody took out of the journal is missed.
+#[test]
+fn checks_are_run_for_those_who_have_them() {
+    if !uml() {
+        return;
+    }
+    let place = Place::new();
+    let check = "test ! -s $HARNESS_ACKS || test -s f || { echo nothing left; exit 1; }";
+    place.workload("w", &format!("command = ['sh', '-c', 'echo x > f; echo done']\ncheck = ['sh', '-c', '{check}']"));
+    let begun = place.run(&on_uml(&["--budget=20mounts", "--format=json", "--out", "begun", "w"]));
+    assert_eq!(begun.status, 1, "{}", begun.stderr);
+    let report: serde_json::Value = serde_json::from_str(&begun.stdout).unwrap();
+    let token = report["cells"][0]["violations"][0]["token"].as_str().unwrap().to_owned();
+    let replay = |more: &[&str]| place.run(&[&["replay", "--vm=uml", "--results", "begun", &token], more].concat());
+    let unchecked = replay(&[]);
+    assert_eq!(unchecked.status, 70, "{}", unchecked.stdout);
+    for line in
+        ["check not run, since it stands in the results: sh -c ", "the report says of this state: the whole tree is "]
+    {
+        assert!(unchecked.stdout.lines().any(|found| found.starts_with(line)), "{}", unchecked.stdout);
+    }
+    assert!(!unchecked.stdout.contains("holds"), "{}", unchecked.stdout);
+    for more in [&["--workload", "w"][..], &["--run-check"]] {
+        let checked = replay(more);
+        assert_eq!(checked.status, 1, "{}", checked.stdout);
+        assert_eq!(checked.stderr.starts_with("running the check of w: sh -c "), more == ["--run-check"]);
+    }
+    // With right checksums: only looking at the states again tells.
+    let id = fs::read_to_string(place.path("begun/run-id")).unwrap();
+    let journal = fs::read_to_string(place.path("begun/journal.jsonl")).unwrap();
+    let without = |line: &str| {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line.as_object_mut().unwrap().retain(|key, _| key != "checksum" && key != "findings");
+        harness::journal::seal(id.trim(), &line.to_string())
+    };
+    place.write("begun/journal.jsonl", journal.replace("\"findings\"", "\"finding\""));
+    let refused = place.run(&["run", "--resume", "begun", "--workload", "w"]);
+    assert_eq!(refused.status, 2, "{}", refused.stderr);
+    assert!(refused.stderr.contains("journal.jsonl is damaged"), "{}", refused.stderr);
+    place.write(
+        "begun/journal.jsonl",
+        journal.lines().filter(|line| line.contains("findings")).take(8).map(without).collect::<String>(),
+    );
+    let refused = place.run(&["run", "--resume", "begun", "--workload", "w"]);
+    assert_eq!((refused.status, refused.stdout.as_str()), (2, ""), "{}", refused.stderr);
+    assert!(refused.stderr.contains("the journal of this run does not hold what is found now"), "{}", refused.stderr);
+    place.write("begun/journal.jsonl", journal);
+    let resumed = place.run(&["run", "--resume", "begun", "--workload", "w"]);
+    assert_eq!(resumed.status, 1, "{}", resumed.stderr);
 }

@@ -1,7 +1,7 @@
 //! Files that are kept between runs, named by their content.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -32,14 +32,8 @@ pub fn cached(cache: &Path, name: &str, extension: &str, content: &[u8]) -> Resu
     Ok(path)
 }
 
-/// Writes a file, and makes its directory if need be. Nobody sees half of it, for it has another name until it is there.
-///
-/// A crash may still leave it empty: whoever reads it has to tell what is no answer.
+/// Writes a file durably, and makes its directory if need be. Nobody sees half of it ([`files::replace`]).
 pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(directory)?;
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(content)?;
-    file.persist(path)?;
-    Ok(())
+    fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+    files::replace(path, content)
 }

@@ -39,12 +39,6 @@ pub enum ImageError {
         /// Why.
         source: io::Error,
     },
-    /// Not one of our sparse images, or cut short.
-    #[error("{path} is not a disk image of this harness, or is cut short")]
-    Damaged {
-        /// The file.
-        path: String,
-    },
 }
 
 const MAGIC: &[u8; 8] = b"CCIMAGE\n";
@@ -117,61 +111,59 @@ impl Image {
     }
 
     /// Writes a raw image file with holes where there are only zeros: `harness replay --image`.
-    pub fn write_raw(&self, path: &Path) -> Result<(), ImageError> {
-        let fail = |source| ImageError::Io { doing: "write", path: path.display().to_string(), source };
-        let file = File::create(path).map_err(fail)?;
-        file.set_len(self.size()).map_err(fail)?;
-        for (index, block) in self.nonzero_blocks() {
-            file.write_all_at(block, (index * BLOCK) as u64).map_err(fail)?;
-        }
-        Ok(())
+    ///
+    /// # Errors
+    /// As those of `file`, which is empty.
+    pub fn write_raw(&self, file: &File) -> io::Result<()> {
+        file.set_len(self.size())?;
+        self.nonzero_blocks().try_for_each(|(index, block)| file.write_all_at(block, (index * BLOCK) as u64))
     }
 
     /// Writes the harness's own compact form: the blocks that are not all zeros.
-    pub fn save(&self, path: &Path) -> Result<(), ImageError> {
-        let fail = |source| ImageError::Io { doing: "write", path: path.display().to_string(), source };
-        let mut file = io::BufWriter::new(File::create(path).map_err(fail)?);
-        let mut put = |bytes: &[u8]| file.write_all(bytes).map_err(fail);
-        put(MAGIC)?;
-        put(&(self.size()).to_le_bytes())?;
+    ///
+    /// # Errors
+    /// As those of `file`.
+    pub fn save(&self, file: impl Write) -> io::Result<()> {
+        let mut file = io::BufWriter::new(file);
+        file.write_all(MAGIC)?;
+        file.write_all(&self.size().to_le_bytes())?;
         for (index, block) in self.nonzero_blocks() {
-            put(&(index as u64).to_le_bytes())?;
-            put(block)?;
+            file.write_all(&(index as u64).to_le_bytes())?;
+            file.write_all(block)?;
         }
-        put(&u64::MAX.to_le_bytes())?;
-        file.flush().map_err(fail)
+        file.write_all(&u64::MAX.to_le_bytes())?;
+        file.flush()
     }
 
-    /// Reads what [`Image::save`] wrote.
-    pub fn load(path: &Path) -> Result<Self, ImageError> {
-        let fail = |source: io::Error| match source.kind() {
-            io::ErrorKind::UnexpectedEof => ImageError::Damaged { path: path.display().to_string() },
-            _ => ImageError::Io { doing: "read", path: path.display().to_string(), source },
-        };
-        let damaged = || ImageError::Damaged { path: path.display().to_string() };
-        let mut file = io::BufReader::new(File::open(path).map_err(fail)?);
+    /// Reads what [`Image::save`] wrote, and not a byte more.
+    ///
+    /// # Errors
+    /// As those of `file`; [`io::ErrorKind::InvalidData`] if it is no such image, [`io::ErrorKind::UnexpectedEof`] if it
+    /// is cut short.
+    pub fn load(mut file: impl Read) -> io::Result<Self> {
+        let foreign = || io::Error::new(io::ErrorKind::InvalidData, "it is no disk image of this harness");
         let mut word = [0; 8];
-        file.read_exact(&mut word).map_err(fail)?;
+        file.read_exact(&mut word)?;
         if &word != MAGIC {
-            return Err(damaged());
+            return Err(foreign());
         }
-        file.read_exact(&mut word).map_err(fail)?;
+        file.read_exact(&mut word)?;
         let size = u64::from_le_bytes(word);
         if size > 1 << 40 {
-            return Err(damaged());
+            return Err(foreign());
         }
         let mut image = Self::zeroed(size);
         loop {
-            file.read_exact(&mut word).map_err(fail)?;
+            file.read_exact(&mut word)?;
             let index = u64::from_le_bytes(word);
             if index == u64::MAX {
                 return Ok(image);
             }
             if index >= image.size() / BLOCK as u64 {
-                return Err(damaged());
+                return Err(foreign());
             }
             let mut block = [0; BLOCK];
-            file.read_exact(&mut block).map_err(fail)?;
+            file.read_exact(&mut block)?;
             image.write(index * (BLOCK / SECTOR) as u64, &block);
         }
     }
@@ -226,14 +218,13 @@ mod tests {
     fn survives_both_file_formats() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("image");
-        striped().write_raw(&path).unwrap();
+        striped().write_raw(&File::create(&path).unwrap()).unwrap();
         assert_eq!(Image::read_raw(&path).unwrap(), striped());
-        striped().save(&path).unwrap();
-        assert_eq!(Image::load(&path).unwrap(), striped());
-        let bytes = std::fs::read(&path).unwrap();
+        let mut bytes = Vec::new();
+        striped().save(&mut bytes).unwrap();
+        assert_eq!(Image::load(&bytes[..]).unwrap(), striped());
         for cut in [0, 7, 12, 20, 100, bytes.len() - 1] {
-            std::fs::write(&path, &bytes[..cut]).unwrap();
-            assert!(matches!(Image::load(&path), Err(ImageError::Damaged { .. })), "{cut}");
+            assert_eq!(Image::load(&bytes[..cut]).unwrap_err().kind(), io::ErrorKind::UnexpectedEof, "{cut}");
         }
     }
 }

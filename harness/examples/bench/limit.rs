@@ -53,7 +53,7 @@ fn all(kind: &str, images: usize, image: &(impl Fn(usize) -> Image + Sync)) -> O
     for index in 0..images {
         // A new file each time: recovery has changed the one before.
         let _ = fs::remove_file(&path);
-        image(index).write_raw(&path)?;
+        image(index).write_raw(&std::fs::File::create(&path)?)?;
         let file = File::options().read(true).write(true).open(&path)?;
         let start = Instant::now();
         class(kind, &file, &tree)?;

@@ -1,14 +1,18 @@
 //! The results directory: `report.json` and `matrix.md`.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+
+use files::Directory;
 
 use crate::json::to_json;
 use crate::{Report, SCHEMA, matrix};
 
 const REPORT: &str = "report.json";
 const MATRIX: &str = "matrix.md";
+
+/// No report has more bytes.
+const LARGEST: u64 = 256 << 20;
 
 /// Why results could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -39,36 +43,29 @@ pub enum FileErrorKind {
     Damaged(String),
 }
 
-/// Writes `report.json` and `matrix.md` into a directory, which is made if need be. Each file is replaced atomically.
-/// `results` is where tokens have to be looked for, if it is not where they are looked for by themselves.
+/// Writes `report.json` and `matrix.md` into a directory, which is made if need be. Each file is replaced
+/// atomically and durably. `results` is where tokens have to be looked for, if it is not where they are looked for by
+/// themselves.
 pub fn write_results(report: &Report, directory: &Path, results: Option<&Path>) -> Result<(), FileError> {
     let error = |what, path: &Path| {
         let path = path.to_owned();
         move |error: io::Error| FileError { what, path, kind: error.into() }
     };
-    fs::create_dir_all(directory).map_err(error("make the results directory", directory))?;
+    let made = Directory::create(directory).map_err(error("make the results directory", directory))?;
     for (name, text) in [(MATRIX, matrix(report, results)), (REPORT, to_json(report))] {
-        let path = directory.join(name);
-        replace(&path, text.as_bytes()).map_err(error("write", &path))?;
+        made.replace(name, text.as_bytes()).map_err(error("write", &directory.join(name)))?;
     }
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(error("write", directory))
+    Ok(())
 }
 
-/// Replaces a file by what this whole project asks of others: a temporary file beside it, fsync, rename. That the new one
-/// stays, whatever comes, takes an fsync of the directory, too.
-pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    let written = File::create(&temporary).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    written.and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| drop(fs::remove_file(&temporary)))
-}
-
-/// Reads a report: a file, or the `report.json` of a results directory.
+/// Reads a report: a file, or the `report.json` of a results directory, which may come from elsewhere.
 pub fn read_report(path: &Path) -> Result<Report, FileError> {
-    let path = if path.is_dir() { path.join(REPORT) } else { path.to_owned() };
-    let parsed = fs::read(&path).map_err(FileErrorKind::from).and_then(|bytes| parse(&bytes));
+    let (path, read) = if path.is_dir() {
+        (path.join(REPORT), Directory::open(path).and_then(|directory| directory.read(REPORT, LARGEST)))
+    } else {
+        (path.to_owned(), files::read(path, LARGEST))
+    };
+    let parsed = read.map_err(FileErrorKind::from).and_then(|bytes| parse(&bytes));
     parsed.map_err(|kind| FileError { what: "read the results in", path, kind })
 }
 
@@ -89,6 +86,8 @@ fn parse(bytes: &[u8]) -> Result<Report, FileErrorKind> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::testing;
 

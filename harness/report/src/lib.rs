@@ -23,6 +23,7 @@ mod testing;
 mod text;
 mod verdict;
 
+pub use self::files::{FileError, FileErrorKind, read_report, write_results};
 pub use asked::Asked;
 pub use cell::{CellId, CellReport, CrashStates, Losses, Reach, Report, SCHEMA, Schedules};
 pub use cell::{OpRef, Promised, ViolationReport, WriteRef};
@@ -30,7 +31,6 @@ pub use diff::{Diff, Key, Unseen, diff};
 pub use event::{All, Event, ProgressReport, Reporter};
 pub use exit::{ExitStatus, exit_status};
 pub use explored::{Explored, Tear};
-pub use files::{FileError, FileErrorKind, read_report, replace, write_results};
 pub use human::{Human, after, final_text};
 pub use json::Json;
 pub use matrix::matrix;

@@ -137,6 +137,7 @@ impl From<RunError> for Failure {
             RunError::OtherMachine { .. }
             | RunError::OtherKernel { .. }
             | RunError::UnknownKernel { .. }
+            | RunError::NotPermitted { .. }
             | RunError::Changed { .. } => Self::usage(error),
             RunError::Interrupted => Self::new(ExitStatus::Interrupted, error),
         }
@@ -156,7 +157,7 @@ impl From<KernelError> for Failure {
 impl From<WorkError> for Failure {
     fn from(error: WorkError) -> Self {
         match error {
-            WorkError::Start { .. } => Self::usage(error),
+            WorkError::Start { .. } | WorkError::Journal { .. } => Self::usage(error),
             WorkError::Guest(error) => error.into(),
             WorkError::Mkfs(error @ MkfsError::NoTool { .. }) => Self::lacking(error),
             WorkError::Mkfs(error) => Self::machine(error),
@@ -178,7 +179,6 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match &error {
             StoreError::Io { source, .. } => Self::io(source, &error),
-            StoreError::Image(image) => image.into(),
             StoreError::Damaged { .. }
             | StoreError::Nothing { .. }
             | StoreError::NoRun { .. }
@@ -192,9 +192,7 @@ impl From<StoreError> for Failure {
 
 impl From<&disk::ImageError> for Failure {
     fn from(error: &disk::ImageError) -> Self {
-        match error {
-            disk::ImageError::Io { source, .. } => Self::io(source, error),
-            disk::ImageError::Damaged { .. } => Self::usage(error),
-        }
+        let disk::ImageError::Io { source, .. } = error;
+        Self::io(source, error)
     }
 }

@@ -1,7 +1,7 @@
 //! `harness record`.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -101,17 +101,7 @@ impl Output {
     }
 
     fn try_write(&self, bytes: &[u8]) -> io::Result<()> {
-        use std::os::unix::fs::PermissionsExt;
-        if !self.plain {
-            return fs::write(&self.path, bytes);
-        }
-        let directory = directory(&self.path);
-        let mode = fs::Permissions::from_mode(0o666);
-        let mut file = tempfile::Builder::new().prefix(".trace-").permissions(mode).tempfile_in(directory)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(&self.path)?;
-        fs::File::open(directory)?.sync_all()
+        if self.plain { files::replace(&self.path, bytes) } else { fs::write(&self.path, bytes) }
     }
 }
 

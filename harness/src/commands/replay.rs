@@ -1,11 +1,13 @@
 //! `harness replay`.
 
+use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use checker::{Entry, EntryKind, Finding, Invariant, Moment, Mount, Observation, Seen};
 use disk::{DiskModel, Layers};
-use report::{ExitStatus, tame};
+use report::{ExitStatus, ViolationReport, tame};
 use vm::{Choice, KernelError, Limits, Machine, Paths};
 
 use super::failure::say;
@@ -18,9 +20,10 @@ use crate::explore::Guests;
 use crate::explore::{is_weakness, observe_image};
 use crate::guests::{Boot, Slot};
 use crate::moment::{begun_latest, moment, torn};
+use crate::permit::{ADVICE, Permit};
 use crate::replay::Replay;
 use crate::store::{Kept, KeptCell, KeptReplay, Shown, Store};
-use crate::subject::{Subject, SubjectError};
+use crate::subject::{Judges, Subject, SubjectError};
 use crate::token::Token;
 use crate::unit::Replayed;
 use crate::unpack::{can_be_made, make_empty, unpack};
@@ -39,6 +42,32 @@ struct Rebuilt {
     moment: Moment,
     /// How many ops had begun at the latest point.
     begun_latest: usize,
+    /// The check of the workload, as it would be run, if it may not be.
+    unchecked: Option<String>,
+    /// What the report says of the state.
+    said: Vec<Said>,
+}
+
+/// One thing that a report says of a state.
+struct Said {
+    violation: ViolationReport,
+    fails: bool,
+}
+
+impl Said {
+    fn is(&self, finding: &Finding) -> bool {
+        let ViolationReport { path, invariant, kind, .. } = &self.violation;
+        (path, invariant, *kind, self.fails)
+            == (&finding.path.to_string(), &finding.invariant.to_string(), finding.kind, finding.fails)
+    }
+
+    fn text(&self) -> String {
+        let ViolationReport { path, invariant, kind, observed, output, .. } = &self.violation;
+        match output {
+            Some(_) => report::headline(path, *kind, invariant, Some(observed)),
+            None => format!("{}: {observed}", report::headline(path, *kind, invariant, None)),
+        }
+    }
 }
 
 /// What a rebuilt state looks like.
@@ -47,6 +76,8 @@ pub struct Looked {
     pub observation: Observation,
     /// What is wrong with it.
     pub findings: Vec<Finding>,
+    /// Whether that is not all: the workload's check was not run, or the report says more.
+    pub unsure: bool,
     /// The release of the guest's kernel.
     pub kernel: String,
     /// For people.
@@ -61,14 +92,15 @@ pub fn replay(arguments: &cli::Replay) -> Result<ExitStatus, Failure> {
     let _signals = Signals::handle(Manner::AtOnce)?;
     let root = arguments.results.clone().unwrap_or_else(default_results);
     let store = Store::find(&root, &token)?;
-    let rebuilt = rebuild(&store, token)?;
+    let permit = Permit::new(arguments.run_check, &arguments.at_hand, &root)?;
+    let rebuilt = rebuild(&store, token, &permit)?;
     if let Some(path) = &arguments.tree {
         make_empty(path).map_err(|error| {
             Failure::usage(format!("cannot unpack into {}: {error}; name an empty directory, or none", path.display()))
         })?;
     }
     if let Some(path) = &arguments.image {
-        rebuilt.layers.image(&rebuilt.token.state).write_raw(path).map_err(|error| Failure::from(&error))?;
+        write_image(&rebuilt, path, arguments.force)?;
         say(&format!("the disk is in {}", path.display()));
     }
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::machine)?;
@@ -85,13 +117,27 @@ pub fn replay(arguments: &cli::Replay) -> Result<ExitStatus, Failure> {
         unpack_into(path, &replayed.observation)?;
     }
     print(&replayed.text)?;
-    let fails = replayed.findings.iter().any(|finding| finding.fails);
-    Ok(if fails { ExitStatus::Violation } else { ExitStatus::Holds })
+    Ok(match replayed.findings.iter().any(|finding| finding.fails) {
+        true => ExitStatus::Violation,
+        false if replayed.unsure => ExitStatus::Defect,
+        false => ExitStatus::Holds,
+    })
+}
+
+/// Writes the disk of a state to a file that is not there yet, or that the user wants to lose.
+fn write_image(rebuilt: &Rebuilt, path: &Path, force: bool) -> Result<(), Failure> {
+    let mut options = File::options();
+    let options = options.write(true).create(true).truncate(force).create_new(!force);
+    let written = options.open(path).and_then(|file| rebuilt.layers.image(&rebuilt.token.state).write_raw(&file));
+    written.map_err(|error| {
+        let force = if error.kind() == ErrorKind::AlreadyExists { " (--force overwrites it)" } else { "" };
+        Failure::io(&error, format!("failed to write the disk image {}: {error}{force}", path.display()))
+    })
 }
 
 /// The same, for programs.
-pub async fn replay_token(store: &Store, token: Token, vm: Choice) -> Result<Looked, Failure> {
-    look(rebuild(store, token)?, &[(vm, None)], false).await
+pub async fn replay_token(store: &Store, token: Token, permit: &Permit, vm: Choice) -> Result<Looked, Failure> {
+    look(rebuild(store, token, permit)?, &[(vm, None)], false).await
 }
 
 /// Puts the files of a state into an empty directory: those that can be read.
@@ -152,14 +198,16 @@ async fn machine(wishes: &[Wish], paths: &Paths) -> Result<Box<dyn Machine>, Ker
     vm::choose(*last, kernel.as_deref(), paths).await
 }
 
-fn rebuild(store: &Store, token: Token) -> Result<Rebuilt, Failure> {
+fn rebuild(store: &Store, token: Token, permit: &Permit) -> Result<Rebuilt, Failure> {
     let kept = store.kept()?;
     let none = |what: String| Failure::usage(format!("the run in {} has no {what}", store.directory().display()));
     let cell = kept.cells.get(token.cell).cloned().ok_or_else(|| none(format!("cell {}", token.cell)))?;
     let workload = kept.workloads.get(cell.workload).ok_or_else(|| none(format!("workload {}", cell.workload)))?;
     let trace = store.trace(cell.workload)?;
-    let mut subject = workload.subject(trace, kept.bounds(), &Arc::default()).map_err(Failure::usage)??;
-    subject.checker = subject.checker.map(Checker::keeping_all);
+    let damaged = |problem| Failure::from(store.damaged("replay.json", problem));
+    // Whether there is such a state is found out before anything is run.
+    let judges = if workload.check.is_some() { Judges::CheckMissing } else { Judges::Rules };
+    let mut subject = workload.subject(trace, kept.bounds(), judges).map_err(damaged)??;
     if token.schedule >= subject.schedules.len() {
         return Err(none(format!("schedule {}", token.schedule)));
     }
@@ -174,7 +222,41 @@ fn rebuild(store: &Store, token: Token) -> Result<Rebuilt, Failure> {
     let before = &layers.volatile()[..layers.before_recovery()];
     let moment = shown.map_or_else(|| moment(&replayed.plan, &epoch, before, torn(&token.state)), |shown| shown.moment);
     let begun_latest = begun_latest(&replayed.plan, &epoch);
-    Ok(Rebuilt { subject, cell, layers, token, moment, begun_latest })
+    let mut unchecked = None;
+    if let Some(check) = &workload.check {
+        let at_hand = permit.check(&workload.name, check).map_err(SubjectError::from)?;
+        match at_hand.filter(|found| permit.runs_what_stands_there() || check.has_files_of(found)) {
+            Some(found) => {
+                if permit.runs_what_stands_there() {
+                    say(&tame(&format!("running the check of {}: {}", workload.name, check.shown())));
+                }
+                let checker = Checker::new(&found, &subject.trace, &Arc::default()).map_err(SubjectError::from)?;
+                let judges = Judges::Both(checker.keeping_all());
+                subject = workload.subject(subject.trace, kept.bounds(), judges).map_err(damaged)??;
+            }
+            None => unchecked = Some(check.shown()),
+        }
+    }
+    let said = said(store, &token);
+    Ok(Rebuilt { subject, cell, layers, token, moment, begun_latest, unchecked, said })
+}
+
+/// What the report of the run says of a state, if there is one.
+fn said(store: &Store, token: &Token) -> Vec<Said> {
+    let report = match report::read_report(store.directory()) {
+        Ok(report) => report,
+        // It was cut short.
+        Err(_) if !store.files().has("report.json") => return Vec::new(),
+        Err(error) => {
+            say(&format!("warning: it is not known what the report says of this state: {error}"));
+            return Vec::new();
+        }
+    };
+    let Some(cell) = report.cells.into_iter().nth(token.cell) else { return Vec::new() };
+    let told = [cell.not_durable, cell.weaknesses, cell.warnings].into_iter().flatten();
+    let told = told.map(|violation| Said { violation, fails: false });
+    let all = cell.violations.into_iter().map(|violation| Said { violation, fails: true }).chain(told);
+    all.filter(|said| said.violation.token == token.to_string()).collect()
 }
 
 /// What the states of a token's epoch share, if its own is one of them.
@@ -224,7 +306,9 @@ async fn look(rebuilt: Rebuilt, wishes: &[Wish], whole: bool) -> Result<Looked, 
         finding.observed = subject.rules.in_ranges(finding, &observation).unwrap_or_else(|| finding.observed.clone());
     }
     let text = text(&rebuilt, &observation, &findings);
-    Ok(Looked { observation, findings, kernel, text })
+    let unseen = rebuilt.said.iter().any(|said| !findings.iter().any(|finding| said.is(finding)));
+    let unsure = unseen || rebuilt.unchecked.is_some();
+    Ok(Looked { observation, findings, unsure, kernel, text })
 }
 
 fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> String {
@@ -278,8 +362,15 @@ fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> S
             lines.push(format!("  {}", reason.text));
         }
     }
-    if findings.is_empty() {
-        lines.push("every invariant holds in this state".into());
+    match &rebuilt.unchecked {
+        Some(check) => lines.push(format!("check not run, since it stands in the results: {check} ({ADVICE})")),
+        None if findings.is_empty() => lines.push("every invariant holds in this state".into()),
+        None => {}
+    }
+    for said in rebuilt.said.iter().filter(|said| !findings.iter().any(|finding| said.is(finding))) {
+        let of_check = rebuilt.unchecked.is_some() && said.violation.invariant == Invariant::Check.to_string();
+        let why = if of_check { "the check was not run" } else { "this state does not show that" };
+        lines.push(format!("the report says of this state: {}; {why}", said.text()));
     }
     lines.iter().map(|line| tame(line) + "\n").collect()
 }

@@ -18,6 +18,7 @@ use super::failure::say;
 use super::signal::{Manner, Scratch, Signals};
 use crate::cli;
 use crate::mkfs;
+use crate::permit::Permit;
 use crate::run::{Options, RunError, link_latest, resume, run as run_workloads};
 use crate::store::Store;
 
@@ -30,6 +31,8 @@ pub fn run(arguments: cli::Run) -> Result<ExitStatus, Failure> {
         // Before anything else: what cannot be gone on with needs no guests.
         Store::open(directory)?;
     }
+    let begun = arguments.resume.as_deref().unwrap_or(Path::new(RESULTS));
+    let permit = Permit::new(arguments.run_check, &arguments.at_hand, begun)?;
     let workloads: Vec<Workload> = if arguments.command.is_empty() {
         load(&arguments.workloads).map_err(|failure| match is_command(&arguments.workloads) {
             Some(line) => failure.and(format!("to test a command, write -- before it: harness run -- {line}")),
@@ -57,7 +60,7 @@ pub fn run(arguments: cli::Run) -> Result<ExitStatus, Failure> {
     let _scratch = Scratch::new()?;
     let signals = Signals::handle(Manner::Say("stopping: what has been found is kept (once more to stop at once)"))?;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::machine)?;
-    runtime.block_on(run_async(&arguments, &workloads, &signals))
+    runtime.block_on(run_async(&arguments, &workloads, &permit, &signals))
 }
 
 /// Finds out whether a kernel of the user's choice can be read, and whether it is for this machine.
@@ -147,7 +150,12 @@ fn options(arguments: &cli::Run) -> Options {
     }
 }
 
-async fn run_async(arguments: &cli::Run, workloads: &[Workload], signals: &Signals) -> Result<ExitStatus, Failure> {
+async fn run_async(
+    arguments: &cli::Run,
+    workloads: &[Workload],
+    permit: &Permit,
+    signals: &Signals,
+) -> Result<ExitStatus, Failure> {
     let (sender, mut events) = mpsc::unbounded_channel();
     let format = arguments.format;
     let chosen = arguments.out.clone().or_else(|| arguments.resume.clone());
@@ -163,7 +171,8 @@ async fn run_async(arguments: &cli::Run, workloads: &[Workload], signals: &Signa
     let (options, paths) = (options(arguments), Paths::from_environment());
     let finished = match &arguments.resume {
         Some(begun) => {
-            resume(Store::open(begun)?, options.workers, options.limits, &paths, &signals.stop, sender.clone()).await
+            let (store, workers, limits) = (Store::open(begun)?, options.workers, options.limits);
+            resume(store, permit, workers, limits, &paths, &signals.stop, sender.clone()).await
         }
         None => run_workloads(workloads, &options, &paths, &signals.stop, sender.clone(), directory).await,
     };

@@ -11,8 +11,8 @@ use crate::cli;
 /// Prints a trace, one line for each op.
 pub fn show(arguments: &cli::Show) -> Result<ExitStatus, Failure> {
     let path = arguments.trace.display();
-    let bytes =
-        std::fs::read(&arguments.trace).map_err(|error| Failure::usage(format!("failed to read {path}: {error}")))?;
+    let bytes = files::read(&arguments.trace, crate::store::LARGEST_TRACE)
+        .map_err(|error| Failure::usage(format!("failed to read {path}: {error}")))?;
     let trace = Trace::from_bytes(&bytes).map_err(|error| Failure::usage(format!("failed to read {path}: {error}")))?;
     let mut lines = listing(&trace);
     for limit in &trace.limits {

@@ -1,9 +1,11 @@
 //! Signals, and what must not be left behind when one of them ends the process.
 
-use std::fs;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use report::ExitStatus;
 use tempfile::TempDir;
@@ -11,32 +13,45 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Failure;
 use super::failure::say;
+use super::stale;
 
 /// The directory for everything temporary, for a thread that ends the process.
 static SCRATCH: OnceLock<PathBuf> = OnceLock::new();
+
+/// How its name begins.
+const PREFIX: &str = "crash-harness-";
 
 /// The bytes of a socket's path (unix(7): 107 and a zero), less those of the longest name that a guest's socket has in
 /// our scratch directory.
 const LONGEST: usize = 107 - "/guest-XXXXXX/mailbox.inner".len();
 
 /// A directory for everything temporary that this process makes. It goes when this is dropped, or with [`leave`].
-pub struct Scratch(#[expect(dead_code, reason = "dropping it is its use")] TempDir);
+///
+/// Nobody else can look into it: there are copies of what the user may read and others may not.
+pub struct Scratch {
+    _directory: TempDir,
+    /// Held as long as this process lives: what is left of one that was killed is told from what is in use by it.
+    _lock: File,
+}
 
 impl Scratch {
-    /// Made below `$TMPDIR`, or below `/tmp`.
+    /// Made below `$TMPDIR`, or below `/tmp`. What is left there of processes that were killed is removed.
     pub fn new() -> Result<Self, Failure> {
         let place = std::env::temp_dir();
         let below = format!("below {}; TMPDIR can name another place", place.display());
-        let directory = tempfile::Builder::new().prefix("crash-harness-").tempdir();
+        stale::remove(&place, PREFIX);
+        let directory = tempfile::Builder::new().prefix(PREFIX).permissions(Permissions::from_mode(0o700)).tempdir();
         let directory =
             directory.map_err(|error| Failure::io(&error, format!("failed to make a directory {below}: {error}")))?;
         check(directory.path())
             .map_err(|problem| Failure::usage(format!("a guest's sockets cannot be {below}: {problem}")))?;
+        let lock = stale::lock(directory.path());
+        let lock = lock.map_err(|error| Failure::io(&error, format!("failed to lock a directory {below}: {error}")))?;
         // Fails if it was called before, which a second command in one process would do: its files go elsewhere, and
         // are cleaned up one by one.
         let _ = tempfile::env::override_temp_dir(directory.path());
         let _ = SCRATCH.set(directory.path().to_path_buf());
-        Ok(Self(directory))
+        Ok(Self { _directory: directory, _lock: lock })
     }
 }
 
@@ -71,9 +86,13 @@ fn leave(status: ExitStatus) -> ! {
 pub enum Manner {
     /// End at once.
     AtOnce,
-    /// Say this, set [`Signals::stop`], and end at once when a second signal comes.
+    /// Say this, set [`Signals::stop`], and end at once when a second signal comes, or after [`GRACE`].
     Say(&'static str),
 }
+
+/// How long it may take to end in good order. Something that never ends may be waited for: a reader of our output that
+/// does not read, a file on a server that does not answer.
+const GRACE: Duration = Duration::from_secs(20);
 
 /// SIGINT, SIGTERM and SIGHUP.
 pub struct Signals {
@@ -110,6 +129,11 @@ impl Signals {
                 first.store(status as u8, Ordering::Relaxed);
                 stop.store(true, Ordering::Release);
                 say(text);
+                let second = runtime.block_on(async { tokio::time::timeout(GRACE, next(&mut signals)).await });
+                leave(second.unwrap_or_else(|_| {
+                    say(&format!("stopped at once: it took more than {} s to stop in good order", GRACE.as_secs()));
+                    status
+                }))
             }
             leave(runtime.block_on(next(&mut signals)))
         });

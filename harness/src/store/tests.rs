@@ -89,7 +89,7 @@ fn the_newest_run_that_can_answer_is_found() {
     assert_eq!(runs.find("c0.s0.e0").unwrap(), "20", "the state that the token was printed for");
     assert_eq!(runs.find("c0.s0.e0.l1").unwrap(), "40");
     assert_eq!(runs.find("c0.s0.e0.l2").unwrap(), "40", "a state that no report shows");
-    fs::write(newest.directory().join("cell-0-schedule-0.log"), "cut").unwrap();
+    fs::write(newest.directory().join("cell-0-schedule-0.log"), "cut off").unwrap();
     assert_eq!(runs.find("c0.s0.e0.l2").unwrap(), "20", "what is damaged cannot answer");
 }
 
@@ -203,4 +203,131 @@ fn a_directory_in_which_a_run_is_at_work_is_left_alone() {
     assert_eq!(refused(Store::create(store.directory()).err().unwrap()), expected);
     assert_eq!(refused(store.lock().err().unwrap()), expected);
     assert_eq!(store.id().unwrap(), RUN);
+}
+
+/// Each kept replay, and what is said of it once one of its files was changed so.
+fn changed(name: &str, change: impl FnOnce(&mut Vec<u8>)) -> Result<KeptReplay, StoreError> {
+    let runs = Runs::new();
+    let store = runs.begin(10);
+    let mut image = Image::zeroed(1 << 20);
+    image.write(7, &[9; disk::SECTOR]);
+    let write = WriteEntry { sector: 3, data: vec![1; disk::SECTOR].into(), step: 0 };
+    let log =
+        BlockLog { writes: vec![write], queueing: vec![Queueing::default()], entries: vec![disk::Entry::Write(0)] };
+    store.keep_replay(0, 0, (&image, &log), &[]).unwrap();
+    store.replay(0, 0).unwrap();
+    let path = store.directory().join(name);
+    let mut bytes = fs::read(&path).unwrap();
+    change(&mut bytes);
+    fs::write(&path, bytes).unwrap();
+    store.replay(0, 0)
+}
+
+proptest::proptest! {
+    /// Without checksums, the half of these were shown as the run's own.
+    #[test]
+    fn a_flipped_bit_is_never_passed_over(at in proptest::prelude::any::<proptest::sample::Index>(), bit in 0..8) {
+        let flip = |bytes: &mut Vec<u8>| {
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1u8 << bit;
+        };
+        for name in ["cell-0-schedule-0.image", "cell-0-schedule-0.log"] {
+            let error = changed(name, flip).unwrap_err();
+            proptest::prop_assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+        }
+        let trace = Trace {
+            command: vec!["save".into()],
+            before: Default::default(),
+            holes: Default::default(),
+            ops: vec![],
+            after: Default::default(),
+            limits: vec![],
+            outside: vec!["/elsewhere".into()],
+        };
+        let mut bytes = trace.to_bytes();
+        flip(&mut bytes);
+        proptest::prop_assert!(Trace::from_bytes(&bytes).is_err());
+    }
+}
+
+#[test]
+fn files_that_are_cut_or_longer_are_damaged() {
+    for name in ["cell-0-schedule-0.image", "cell-0-schedule-0.log"] {
+        for change in [(|bytes| bytes.truncate(bytes.len() - 1)) as fn(&mut Vec<u8>), Vec::clear, |bytes| bytes.push(0)]
+        {
+            let error = changed(name, change).unwrap_err();
+            assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+        }
+    }
+}
+
+#[test]
+fn what_is_kept_is_sealed() {
+    let runs = Runs::new();
+    let store = runs.begin(10);
+    assert_eq!(store.kept().unwrap(), kept());
+    let path = store.directory().join(KEPT);
+    let text = fs::read_to_string(&path).unwrap();
+    for (was, is) in [("\"seed\": 0", "\"seed\": 1"), ("\"checksum\"", "\"sum\""), ("uml", "umm")] {
+        assert!(text.contains(was), "{text}");
+        fs::write(&path, text.replace(was, is)).unwrap();
+        let error = store.kept().unwrap_err().to_string();
+        assert!(error.ends_with("it does not hold what its checksum was made of"), "{error}");
+    }
+    fs::write(&path, text.replace("\"version\": 6", "\"version\": 5")).unwrap();
+    assert!(store.kept().unwrap_err().to_string().ends_with("it has version 5, this harness reads 6"));
+}
+
+/// Whoever made a results directory may have put anything into it.
+#[test]
+fn nothing_is_read_or_written_through_what_is_no_file() {
+    use std::os::unix::fs::symlink;
+    type Replace = fn(&Path, &Path);
+    let replaces: [Replace; 3] = [
+        |path, victim| symlink(victim, path).unwrap(),
+        |path, _| symlink("/dev/zero", path).unwrap(),
+        |path, _| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+    ];
+    for replace in replaces {
+        let runs = Runs::new();
+        let store = runs.begin(10);
+        show(&store, 0, State::default());
+        let victim = runs.path().join("victim");
+        fs::write(&victim, "mine\n").unwrap();
+        let swap = |name: &str| {
+            let path = store.directory().join(name);
+            let _ = fs::remove_file(&path);
+            replace(&path, &victim);
+        };
+        let names =
+            ["run-id", KEPT, KERNEL, "workload-0.trace", "cell-0-schedule-0.log", "cell-0-schedule-0.image", LOCK];
+        names.iter().for_each(|name| swap(name));
+        swap(journal::NAME);
+        assert!(store.id().is_err());
+        assert!(store.kept().is_err());
+        assert!(store.kernel().is_err() && store.keep_kernel("6.1").is_err());
+        assert!(store.trace(0).is_err());
+        assert!(store.replay(0, 0).is_err() && store.image("cell-0-schedule-0.image").is_err());
+        assert!(store.lock().is_err());
+        assert!(journal::Journal::open(&store, RUN, 0).is_err());
+        assert!(runs.find("c0.s0.e0").is_err());
+        // What is written takes their place.
+        store.keep(RUN, &kept()).unwrap();
+        show(&store, 0, State::default());
+        assert_eq!((store.id().unwrap().as_str(), store.kept().unwrap()), (RUN, kept()));
+        store.replay(0, 0).unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "mine\n");
+    }
+}
+
+#[test]
+fn what_a_killed_writer_left_is_removed() {
+    let runs = Runs::new();
+    let store = runs.begin(10);
+    let left = [".replay.json.0123456789abcdef.tmp", ".cell-0-schedule-1.image.0123456789abcdef.tmp"];
+    let own = [".notes.0123456789abcdef.tmp", ".replay.json.tmp"];
+    left.iter().chain(&own).for_each(|name| fs::write(store.directory().join(name), "").unwrap());
+    runs.begin(10);
+    left.iter().for_each(|name| assert!(!store.files().has(name), "{name}"));
+    own.iter().for_each(|name| assert!(store.files().has(name), "{name}"));
 }

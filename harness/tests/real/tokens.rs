@@ -19,7 +19,9 @@ async fn every_token_shows_its_violation_again() {
         let lists = [(&cell.violations, true), (&cell.not_durable, false), (&cell.weaknesses, false)];
         for (violation, fails) in lists.iter().flat_map(|(list, fails)| list.iter().map(move |found| (found, *fails))) {
             let token: Token = violation.token.parse().unwrap();
-            let replayed = replay_token(&finished.store, token, Choice::Uml).await.unwrap();
+            let replayed = replay_token(&finished.store, token, &harness::permit::Permit::everything(), Choice::Uml)
+                .await
+                .unwrap();
             let again = replayed.findings.iter().any(|finding| {
                 (finding.invariant.to_string(), finding.kind, finding.path.to_string(), finding.fails)
                     == (violation.invariant.clone(), violation.kind, violation.path.clone(), fails)

@@ -1,6 +1,8 @@
 //! A guest that runs: boots, takes commands, answers, and goes.
 
+use std::fs::Permissions;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -107,9 +109,10 @@ impl Guest {
         let name = machine.name();
         let setup = |reason: String| GuestError::Setup { machine: name, reason };
         // A short name: socket paths may have no more than 107 bytes (unix(7)).
-        let directory = tempfile::Builder::new().prefix("guest-").tempdir().map_err(|error| {
-            setup(format!("failed to make a directory below {}: {error}", std::env::temp_dir().display()))
-        })?;
+        let directory =
+            tempfile::Builder::new().prefix("guest-").permissions(Permissions::from_mode(0o700)).tempdir().map_err(
+                |error| setup(format!("failed to make a directory below {}: {error}", std::env::temp_dir().display())),
+            )?;
         let processor = machine.takes_turns().then(Processor::claim).flatten();
         let entered = processor.as_ref().and_then(Processor::enter);
         let (sender, replies) = mpsc::unbounded_channel();
