@@ -9,6 +9,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use load::Meter;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
@@ -23,17 +24,36 @@ pub enum End {
     Exited(ExitStatus),
     /// Killed at the time limit.
     TimedOut,
+    /// Killed since it had not ended after so long by the clock, within its limit: the host gave it next to nothing. See
+    /// [`Limit::Own`].
+    Starved(Duration),
     /// Killed since the caller asked to stop.
     Stopped,
 }
 
+/// For how long a program may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// By the clock.
+    Clock(Duration),
+    /// Not counting what it waits for a processor or a disk while others on the host have them ([`load::Meter`]): on an idle
+    /// host the same as by the clock, and on a busy one no less. By the clock it may take [`PATIENCE`] times as long.
+    Own(Duration),
+}
+
+/// How many times longer than [`Limit::Own`] a program may take by the clock.
+pub const PATIENCE: u32 = 30;
+
 /// How often `stop` is looked at.
 const GLANCE: Duration = Duration::from_millis(50);
+
+/// How often its processes are looked at: all that the host has are listed for that.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// How much of a program's output is kept (bytes, lines).
 const TAIL: (u64, usize) = (4096, 20);
 
-/// Runs a program without input until it ends, for at most `limit`, or until `stop` is set. Then it ends whatever the
+/// Runs a program without input until it ends, within `limit`, or until `stop` is set. Then it ends whatever the
 /// program has left behind in its process group, so that nothing of it goes on beside the recording.
 ///
 /// Gives the end of what it printed, too, on standard output and standard error together.
@@ -43,7 +63,7 @@ const TAIL: (u64, usize) = (4096, 20);
 /// The program could not be started.
 pub(crate) fn run(
     invocation: &Invocation,
-    limit: Option<Duration>,
+    limit: Option<Limit>,
     stop: &AtomicBool,
 ) -> Result<(End, String), io::Error> {
     // A file, not a pipe: a process that outlives the program and holds the pipe open would keep us waiting.
@@ -62,7 +82,8 @@ pub(crate) fn run(
     Ok((end, tail(&mut output).unwrap_or_default()))
 }
 
-fn wait(child: &mut Child, limit: Option<Duration>, stop: &AtomicBool) -> io::Result<End> {
+fn wait(child: &mut Child, limit: Option<Limit>, stop: &AtomicBool) -> io::Result<End> {
+    let begun = Instant::now();
     let leader = Pid::from_raw(child.id().cast_signed());
     let (sender, ended) = mpsc::channel();
     // WNOWAIT leaves the dead program's number taken until its whole group is killed below: without it, the kill
@@ -72,16 +93,32 @@ fn wait(child: &mut Child, limit: Option<Duration>, stop: &AtomicBool) -> io::Re
         // Nobody listens any more if the time was up.
         sender.send(()).ok();
     });
-    let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+    let mut meter = Meter::default();
+    let mut looked = Duration::ZERO;
+    let mut is_over = |passed: Duration| match limit? {
+        Limit::Clock(limit) => (passed >= limit).then_some(End::TimedOut),
+        Limit::Own(_) if passed < looked + LOOK => None,
+        Limit::Own(limit) if meter.look(passed, load::of_tree(leader.as_raw().cast_unsigned())) >= limit => {
+            Some(End::TimedOut)
+        }
+        Limit::Own(limit) => {
+            looked = passed;
+            (passed >= limit * PATIENCE).then_some(End::Starved(passed))
+        }
+    };
     let early = loop {
-        let left = deadline.map_or(GLANCE, |deadline| deadline.saturating_duration_since(Instant::now()).min(GLANCE));
+        let left = match limit {
+            Some(Limit::Clock(limit)) => limit.saturating_sub(begun.elapsed()).min(GLANCE),
+            Some(Limit::Own(_)) | None => GLANCE,
+        };
         match ended.recv_timeout(left) {
             Ok(()) | Err(RecvTimeoutError::Disconnected) => break None,
             Err(RecvTimeoutError::Timeout) if stop.load(Ordering::Relaxed) => break Some(End::Stopped),
-            Err(RecvTimeoutError::Timeout) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
-                break Some(End::TimedOut);
+            Err(RecvTimeoutError::Timeout) => {
+                if let Some(end) = is_over(begun.elapsed()) {
+                    break Some(end);
+                }
             }
-            Err(RecvTimeoutError::Timeout) => {}
         }
     };
     // ESRCH: nothing was left to kill.
