@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use disk::{Backing, Hub, Sockets};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use protocol::{Command, Hello, Reply, frame};
 use tempfile::TempDir;
@@ -361,7 +361,14 @@ impl Process {
         // Not when its console closes: if it alone is killed, helpers of User Mode Linux live on, and hold that open. WNOWAIT
         // leaves the number of the group taken until all of it is killed.
         std::thread::spawn(move || {
-            while waitid(Id::Pid(leader), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(Errno::EINTR) {}
+            loop {
+                match waitid(Id::Pid(leader), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {
+                    Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) => break,
+                    // If this process also traces it, its stops are told here, too.
+                    Ok(_) | Err(Errno::EINTR) => std::thread::yield_now(),
+                    Err(_) => break,
+                }
+            }
             let _ = sender.send(true);
         });
         let kept = console.clone();
