@@ -13,12 +13,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 use trace::{Call, Ended, RelPath, Trace, Tree};
-use workload::{End, ErrorKind, Workload};
+use workload::{End, ErrorKind, Limit, Workload};
 
 use crate::cause::message;
 use crate::unpack::{UnpackError, Unpacked};
 
-/// How long one check may take. A check that hangs on a damaged tree must not stop the run.
+/// How long one check may take, as on an idle host ([`Limit::Own`]). A check that hangs on a damaged tree must not stop the
+/// run.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// The largest file that a check can be given, bytes: the guest reads it whole, in each state anew.
@@ -78,6 +79,18 @@ pub enum CheckError {
         /// Why.
         source: UnpackError,
     },
+    /// The host gave it next to nothing.
+    #[error(
+        "the check of {name} has not ended within {seconds} s, in which it got less than the {} s of processor time that it \
+         may take: the host is overloaded",
+        TIME_LIMIT.as_secs()
+    )]
+    Starved {
+        /// The workload.
+        name: String,
+        /// How long it was let run.
+        seconds: u64,
+    },
     /// The caller asked to stop.
     #[error("interrupted during the check of {name}")]
     Interrupted {
@@ -92,7 +105,7 @@ impl CheckError {
         match self {
             Self::Workload(_) | Self::NotStarted { .. } | Self::Unfit { .. } => ErrorKind::Command,
             Self::TooLarge { .. } => ErrorKind::Input,
-            Self::Unpack { .. } => ErrorKind::Machine,
+            Self::Unpack { .. } | Self::Starved { .. } => ErrorKind::Machine,
             Self::Interrupted { .. } => ErrorKind::Interrupted,
         }
     }
@@ -326,7 +339,7 @@ fn run_once(
     let file: PathBuf = unpacked.beside("acks");
     fs::write(&file, acks).map_err(|source| failed(UnpackError::Io { path: RelPath::from("acks"), source }))?;
     let Some(invocation) = workload.check_in(&tree, &file)? else { return Ok((None, false)) };
-    let ended = invocation.run(Some(TIME_LIMIT), stop);
+    let ended = invocation.run_and_hear(Some(Limit::Own(TIME_LIMIT)), stop);
     let (end, output) = ended.map_err(|source| CheckError::NotStarted { name: name(), source })?;
     // Names of temporary directories are another every time.
     let output = output.replace(&*file.to_string_lossy(), "$HARNESS_ACKS").replace(&*tree.to_string_lossy(), ".");
@@ -357,6 +370,7 @@ fn run_once(
             let check = Some(CheckFailure { ended, message: String::new(), output });
             Ok((Some(Fault { kind: Kind::CheckTimedOut, observed, check }), true))
         }
+        End::Starved(passed) => Err(CheckError::Starved { name: name(), seconds: passed.as_secs() }),
         End::Stopped => Err(CheckError::Interrupted { name: name() }),
     }
 }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use checker::{Mount, Observation};
+use checker::{Finding, Kind, Mount, Observation};
 use disk::{CrashDisk, Decision, Fates, Image, Layers, Recovery, StateDisk};
 use protocol::{Command, Filesystem, Reply};
-use vm::{Guest, GuestError};
+use tracing::warn;
+use vm::{Death, Guest, GuestError};
 
 use crate::frontier::Branch;
 
@@ -33,12 +34,27 @@ pub fn is_weakness(observation: &Observation, torn: bool) -> bool {
     torn && matches!(observation.mount, Mount::Refused { .. })
 }
 
+/// What the rules found, unless it is that the report of the guest makes no sense: it is then no look at a crash state.
+///
+/// # Errors
+/// It makes none.
+pub fn sensible(observation: &Observation, findings: Vec<Finding>) -> Result<Vec<Finding>, GuestError> {
+    // The rules call a guest dead whose report cannot be: one that has died reports nothing.
+    let nonsense = |finding: &&Finding| finding.kind == Kind::GuestDied && observation.mount == Mount::Mounted;
+    match findings.iter().find(nonsense) {
+        Some(finding) => Err(GuestError::Defect(finding.observed.clone())),
+        None => Ok(findings),
+    }
+}
+
 /// Gives guests, and takes back those that are broken.
 pub trait Guests {
     /// A guest that is ready, with the guide of this exploration.
     fn guest(&mut self) -> impl Future<Output = Result<&mut Guest, GuestError>>;
     /// The guest that was given last is gone.
     fn lost(&mut self);
+    /// Has another guest come up and answer, beside the one that was given last, which hangs.
+    fn witness(&mut self) -> impl Future<Output = Result<(), GuestError>>;
 }
 
 /// Walks the epoch of `layers` until every branch has been seen, or `go_on` says no; whether it was seen whole. A run
@@ -71,7 +87,8 @@ pub async fn explore(
 /// If any error is seen all the same, that says nothing: the state is looked at again, and nothing is refused.
 ///
 /// A guest that dies on a state is asked again, on a fresh guest, with all that had been decided when it died: only
-/// what happens twice is the state's own doing.
+/// what happens twice is the state's own doing, and only a panic or an oops of its kernel, or a hang. What the host or the
+/// harness does to a guest is no class of states: it is tried again as if it had not been, and is then an error.
 pub async fn enter(
     guests: &mut impl Guests,
     filesystem: &Filesystem,
@@ -80,7 +97,7 @@ pub async fn enter(
     record: bool,
 ) -> Result<Class, GuestError> {
     let mut decisions = prefix.to_vec();
-    let mut died = false;
+    let mut tries = Tries::default();
     let mut refusing = true;
     loop {
         let guest = guests.guest().await?;
@@ -89,51 +106,100 @@ pub async fn enter(
         let disk = new(layers.clone(), &decisions);
         guest.insert(Box::new(if refusing { disk.refusing_ahead() } else { disk }));
         let reply = guest.call(&observation(filesystem, record)).await;
+        let outcome = outcome(reply, guest)?;
         let disk: Box<dyn std::any::Any> = guest.eject();
         let disk: Box<CrashDisk> =
             disk.downcast().unwrap_or_else(|_| unreachable!("a guest gives back the disk it was given"));
         let refused = disk.has_refused();
         let (fates, recovery) = disk.into_parts();
-        let reason = match seen(reply)? {
-            Seen::Whole(observation) if refused && observation.has_errors() => {
+        match outcome {
+            Outcome::Seen(observation) if refused && observation.has_errors() => refusing = false,
+            Outcome::Seen(observation) => return Ok(Class { fates, observation, recovery }),
+            Outcome::State(death) => {
+                if let Some(observation) = tries.died(guests, death).await? {
+                    return Ok(Class { fates, observation, recovery });
+                }
                 refusing = false;
-                continue;
+                decisions = fates.decisions().to_vec();
             }
-            Seen::Whole(observation) => return Ok(Class { fates, observation, recovery }),
-            Seen::Died(reason) => reason,
-        };
-        guests.lost();
-        if died {
-            return Ok(Class { fates, observation: killed_by(reason), recovery });
+            Outcome::Host(fault) => tries.failed(guests, fault)?,
         }
-        died = true;
-        refusing = false;
-        decisions = fates.decisions().to_vec();
     }
 }
 
 /// What came of one look at a state.
-enum Seen {
+enum Outcome {
     /// The guest saw all that it was to see.
-    Whole(Observation),
-    /// It did not survive, or is of no more use.
-    Died(String),
+    Seen(Observation),
+    /// The guest's kernel did not live through it.
+    State(StateDeath),
+    /// A fault of the host or of the harness: nothing is known of the state.
+    Host(GuestError),
 }
 
-fn seen(reply: Result<Reply, GuestError>) -> Result<Seen, GuestError> {
+/// A state that its guest's kernel did not live through.
+struct StateDeath {
+    error: GuestError,
+    /// Whether the guest hangs, and so may only seem to, on a host where all do.
+    hangs: bool,
+}
+
+/// What came of it; an error where that would be the same on every guest.
+fn outcome(reply: Result<Reply, GuestError>, guest: &Guest) -> Result<Outcome, GuestError> {
+    let state = |error, hangs| Ok(Outcome::State(StateDeath { error, hangs }));
     match reply {
-        Ok(Reply::Observed(observation)) => Ok(Seen::Whole(observation)),
-        Ok(other) => Err(GuestError::Refused(format!("answered an observation with {other:?}"))),
-        Err(GuestError::Died { reason, console }) => Ok(Seen::Died(format!("{reason}\n{console}"))),
-        // The agent could not even unmount: the state has wedged the file system.
-        Err(GuestError::Refused(reason)) => Ok(Seen::Died(reason)),
+        Ok(Reply::Observed(observation)) => Ok(Outcome::Seen(observation)),
+        Ok(other) => Ok(Outcome::Host(GuestError::Refused(format!("answered an observation with {other:?}")))),
+        Err(error @ GuestError::Died { death: Death::Kernel, .. }) => state(error, false),
+        Err(error @ GuestError::Died { death: Death::Hang, .. }) => state(error, true),
+        Err(error @ GuestError::Died { death: Death::Host | Death::Harness, .. }) => Ok(Outcome::Host(error)),
+        // The agent could not even unmount, say. That may be the agent's fault, unless the kernel says that it is its own.
+        Err(GuestError::Refused(reason)) if guest.shows_fault_of_kernel() => {
+            let console = guest.console();
+            state(GuestError::Died { death: Death::Kernel, reason: format!("agent {reason}"), console }, false)
+        }
+        Err(error @ GuestError::Refused(_)) => Ok(Outcome::Host(error)),
         Err(error) => Err(error),
     }
 }
 
-/// A state that two guests did not survive.
-fn killed_by(reason: String) -> Observation {
-    Observation { mount: Mount::Died { reason }, entries: Default::default() }
+/// How often one state was looked at in vain.
+#[derive(Default)]
+struct Tries {
+    deaths: u32,
+    faults: u32,
+}
+
+impl Tries {
+    /// The guest did not live through the state. The second time, that is what the state looks like.
+    async fn died(&mut self, guests: &mut impl Guests, death: StateDeath) -> Result<Option<Observation>, GuestError> {
+        let StateDeath { error, hangs } = death;
+        if hangs && let Err(other) = guests.witness().await {
+            warn!("a guest hangs, and no other comes up: {other}");
+            return self.failed(guests, error).map(|()| None);
+        }
+        guests.lost();
+        self.deaths += 1;
+        if self.deaths < 2 {
+            return Ok(None);
+        }
+        let reason = match error {
+            GuestError::Died { reason, console, .. } => format!("{reason}\n{console}"),
+            other => other.to_string(),
+        };
+        Ok(Some(Observation { mount: Mount::Died { reason }, entries: Default::default() }))
+    }
+
+    /// The host or the harness failed. The second time, nothing can be said of the state.
+    fn failed(&mut self, guests: &mut impl Guests, fault: GuestError) -> Result<(), GuestError> {
+        guests.lost();
+        self.faults += 1;
+        if self.faults < 2 {
+            warn!("looking at a state again, on another guest: {fault}");
+            return Ok(());
+        }
+        Err(fault)
+    }
 }
 
 /// Whether nothing comes of a read ahead that fails: nothing is known of file systems that are not named here. btrfs
@@ -151,33 +217,49 @@ fn observation(filesystem: &Filesystem, mark: bool) -> Command {
 }
 
 /// What one given disk looks like: for brute force, for the states that a report shows, and for `harness replay`. As in
-/// [`enter`], only a state that two guests do not survive is blamed.
+/// [`enter`], only a state that two guests do not live through is blamed.
 pub async fn observe_image(
     guests: &mut impl Guests,
     filesystem: &Filesystem,
     image: Image,
 ) -> Result<Observation, GuestError> {
-    let mut died = false;
+    let mut tries = Tries::default();
     loop {
         let guest = guests.guest().await?;
         guest.insert(Box::new(StateDisk::new(image.clone())));
         let reply = guest.call(&observation(filesystem, false)).await;
+        let outcome = outcome(reply, guest)?;
         guest.eject();
-        let reason = match seen(reply)? {
-            Seen::Whole(observation) => return Ok(observation),
-            Seen::Died(reason) => reason,
-        };
-        guests.lost();
-        if died {
-            return Ok(killed_by(reason));
+        match outcome {
+            Outcome::Seen(observation) => return Ok(observation),
+            Outcome::State(death) => {
+                if let Some(observation) = tries.died(guests, death).await? {
+                    return Ok(observation);
+                }
+            }
+            Outcome::Host(fault) => tries.failed(guests, fault)?,
         }
-        died = true;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_report_that_makes_no_sense_is_no_crash_state() {
+        let finding = |kind| {
+            let (invariant, path) = (checker::Invariant::Mountable, trace::RelPath::root());
+            vec![Finding { invariant, kind, path, observed: "it makes no sense".into(), fails: true, check: None }]
+        };
+        let seen = |mount| Observation { mount, entries: Default::default() };
+        let (mounted, died) = (seen(Mount::Mounted), seen(Mount::Died { reason: "panic".into() }));
+        let Err(error) = sensible(&mounted, finding(Kind::GuestDied)) else { panic!("it is taken for a state") };
+        assert_eq!(error.to_string(), "a defect of the harness: it makes no sense");
+        assert!(
+            sensible(&mounted, finding(Kind::ReadError)).is_ok() && sensible(&died, finding(Kind::GuestDied)).is_ok()
+        );
+    }
 
     #[test]
     fn old_kernels_and_other_file_systems_are_refused_nothing() {

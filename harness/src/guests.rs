@@ -1,6 +1,6 @@
 //! A worker's guest: booted when it is needed, and anew when it has died.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,9 +32,6 @@ pub struct Boot {
     events: Option<UnboundedSender<Event>>,
     /// Whether it was told that the kernel cannot be kept: once is enough.
     told: AtomicBool,
-    /// Whether a guest has come up. If one has, another that does not was let wait by a busy host, and is started once
-    /// more: that must not end a run of hours.
-    proven: AtomicBool,
 }
 
 impl Boot {
@@ -46,8 +43,7 @@ impl Boot {
         limits: Limits,
         store: Option<Store>,
     ) -> Self {
-        let (told, proven) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { machine, initramfs, sectors, limits, store, events: None, told, proven }
+        Self { machine, initramfs, sectors, limits, store, events: None, told: AtomicBool::new(false) }
     }
 
     /// With warnings to `events`.
@@ -60,15 +56,7 @@ impl Boot {
     /// # Errors
     /// There is none, or it has another kernel than those before it: what it would find is not what they would.
     pub async fn guest(&self) -> Result<Guest, GuestError> {
-        let boot = || Guest::boot(self.machine.as_ref(), &self.initramfs, self.sectors, self.limits);
-        let guest = match boot().await {
-            Err(error @ GuestError::Boot { .. }) if self.proven.load(Ordering::Relaxed) => {
-                warn!("starting another guest: {error}");
-                boot().await
-            }
-            outcome => outcome,
-        }?;
-        self.proven.store(true, Ordering::Relaxed);
+        let guest = boot(self.machine.as_ref(), &self.initramfs, self.sectors, self.limits).await?;
         match self.store.as_ref().map(|store| store.keep_kernel(guest.kernel())) {
             Some(Ok(was)) if was != guest.kernel() => {
                 let reason = format!("it has Linux {}, and the run was begun on Linux {was}", guest.kernel());
@@ -86,6 +74,22 @@ impl Boot {
             Some(events) => drop(events.send(Event::Warning { cell: None, text })),
             None => warn!("{text}"),
         }
+    }
+}
+
+/// Boots a guest. One that does not come up is started once more, the first one, too: its host may be busy, or may have
+/// killed it for want of memory.
+///
+/// # Errors
+/// Neither has come up.
+pub async fn boot(machine: &dyn Machine, initramfs: &Path, sectors: u64, limits: Limits) -> Result<Guest, GuestError> {
+    let boot = || Guest::boot(machine, initramfs, sectors, limits);
+    match boot().await {
+        Err(error @ GuestError::Boot { .. }) => {
+            warn!("starting another guest: {error}");
+            boot().await
+        }
+        outcome => outcome,
     }
 }
 
@@ -127,7 +131,7 @@ impl<'a> Slot<'a> {
     async fn ready(&mut self, subject: Option<&Arc<Subject>>) -> Result<&mut Guest, GuestError> {
         self.boot().await?;
         match self.tell(subject).await {
-            Err(error @ GuestError::Died { .. }) => {
+            Err(error @ (GuestError::Died { .. } | GuestError::Refused(_))) => {
                 warn!("telling another guest: {error}");
                 self.lost();
                 self.boot().await?;
@@ -185,5 +189,9 @@ impl Guests for Slot<'_> {
 
     fn lost(&mut self) {
         self.guest = None;
+    }
+
+    async fn witness(&mut self) -> Result<(), GuestError> {
+        self.boot.guest().await.map(drop)
     }
 }

@@ -13,12 +13,12 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, mpsc};
 use trace::Trace;
-use vm::{Choice, Guest, KernelError, Limits, Machine, Paths};
+use vm::{Choice, KernelError, Limits, Machine, Paths};
 use workload::Workload;
 
 use crate::cell::{Budget, Cell};
 use crate::check::Checker;
-use crate::guests::Boot;
+use crate::guests::{self, Boot};
 use crate::journal::Journal;
 use crate::mkfs;
 use crate::permit::{ADVICE, Permit};
@@ -420,7 +420,7 @@ impl Begun {
             return if unknown { Err(RunError::UnknownKernel { directory: directory() }) } else { Ok(()) };
         };
         let initramfs = self.initramfs(paths)?;
-        let guest = Guest::boot(self.machine.as_ref(), &initramfs, self.sectors(), limits).await;
+        let guest = guests::boot(self.machine.as_ref(), &initramfs, self.sectors(), limits).await;
         let is = guest.map_err(WorkError::Guest)?.kernel().to_owned();
         if is == was { Ok(()) } else { Err(RunError::OtherKernel { directory: directory(), was, is }) }
     }
@@ -436,6 +436,7 @@ async fn explore(
     events: mpsc::UnboundedSender<Event>,
 ) -> Result<Finished, RunError> {
     let (initramfs, sectors) = (begun.initramfs(paths)?, begun.sectors());
+    let count = workers_with_room(begun.machine.as_ref(), count, &events);
     let Begun { id, subjects, kept, store, _lock, machine } = begun;
     let cell = |(index, cell): (usize, &KeptCell)| {
         let subject = subjects.get(cell.workload)?.clone();
@@ -516,6 +517,24 @@ async fn explore(
     Ok(Finished { report, store, cut: cut.or(written.err().map(RunError::from)) })
 }
 
+/// How many workers there are: as many as asked, if the host has room for the memory of all their guests, which is asked
+/// before any of them starts. A guest that finds none left is killed in the middle of anything, or kills this process.
+fn workers_with_room(machine: &dyn Machine, asked: usize, events: &mpsc::UnboundedSender<Event>) -> usize {
+    let asked = asked.max(1);
+    match machine.room() {
+        Some((room, place)) if room < asked => {
+            let text = format!(
+                "fewer guests run at once than asked for, {room} instead of {asked}: {} has no room for the memory of more, \
+                 1 GiB each (a container gets a larger /dev/shm with --shm-size)",
+                place.display()
+            );
+            let _ = events.send(Event::Warning { cell: None, text });
+            room
+        }
+        _ => asked,
+    }
+}
+
 /// What was asked for of each workload.
 fn asked(subjects: &[Arc<Subject>]) -> Vec<Asked> {
     let asked = |subject: &Arc<Subject>| Asked {
@@ -589,7 +608,7 @@ async fn stopped(stop: &AtomicBool) {
 /// Runs the workers; one that fails ends the others. After a stop they get a moment to hand in what they have.
 async fn workers(shared: Arc<Shared>, count: usize, stop: &Arc<AtomicBool>) -> Result<(), WorkError> {
     let mut set = tokio::task::JoinSet::new();
-    for _ in 0..count.max(1) {
+    for _ in 0..count {
         let shared = shared.clone();
         set.spawn(async move { work(&shared).await });
     }

@@ -1,17 +1,19 @@
 //! Workers: each has a guest of its own and takes work from the cells until there is none.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use checker::{Finding, Invariant, Kind, Moment, Observation};
 use disk::{Decision, Fates, Image, Layers};
 use report::{CellReport, Event};
 use tokio::sync::{Notify, mpsc};
-use vm::GuestError;
+use vm::{Death, GuestError};
 
 use crate::cell::{Ask, Cell, Entered, Job, Seen};
-use crate::explore::{Class, Guests, enter, is_weakness, observe_image};
+use crate::explore::{Class, Guests, enter, is_weakness, observe_image, sensible};
 use crate::front::Entry;
 use crate::guests::{Boot, Slot};
 use crate::journal::{self, Journal};
@@ -101,7 +103,13 @@ pub async fn work(shared: &Shared) -> Result<(), WorkError> {
         let news = shared.news.notified();
         match worker.look() {
             Found::Job(cell, job) => {
-                let done = worker.perform(cell, job).await;
+                let done = caught(worker.perform(cell, job)).await.unwrap_or_else(|panic| {
+                    // The guest may have anything mounted, and the unit may be half made.
+                    worker.slot.lost();
+                    worker.at = None;
+                    cell.failed(format!("a defect of the harness: {panic}"));
+                    Ok(())
+                });
                 shared.news.notify_waiters();
                 done?;
                 worker.tell(cell);
@@ -110,6 +118,32 @@ pub async fn work(shared: &Shared) -> Result<(), WorkError> {
             Found::Nothing => return Ok(()),
         }
     }
+}
+
+/// What comes of `work`, or what it said when it panicked: one cell is lost by that, and no other.
+async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
+    let mut work = std::pin::pin!(work);
+    std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
+        Ok(Poll::Ready(done)) => Poll::Ready(Ok(done)),
+        Ok(Poll::Pending) => Poll::Pending,
+        Err(panic) => Poll::Ready(Err(disk::text_of(&*panic))),
+    })
+    .await
+}
+
+/// Whether no guest can be had at all, on this machine. One that the host has killed, or gives no processor, says nothing
+/// about the next.
+fn ends_the_run(error: &GuestError) -> bool {
+    match error {
+        GuestError::Setup { .. } => true,
+        GuestError::Boot { death, .. } => *death != Death::Host,
+        _ => false,
+    }
+}
+
+/// Whether another guest may do better.
+fn may_pass(error: &GuestError) -> bool {
+    matches!(error, GuestError::Died { .. } | GuestError::Refused(_))
 }
 
 enum Found<'a> {
@@ -159,7 +193,7 @@ impl<'a> Worker<'a> {
     async fn perform(&mut self, cell: &Arc<Cell>, job: Job) -> Result<(), WorkError> {
         match job {
             Job::Prepare => match self.prepare(cell).await {
-                Err(WorkError::Guest(error @ (GuestError::Died { .. } | GuestError::Refused(_)))) => {
+                Err(WorkError::Guest(error)) if !ends_the_run(&error) => {
                     self.slot.lost();
                     cell.failed(error.to_string());
                     Ok(())
@@ -192,7 +226,7 @@ impl<'a> Worker<'a> {
     ) -> Result<(), WorkError> {
         match done {
             Ok(()) => Ok(()),
-            Err(ReplayError::Guest(error @ (GuestError::Setup { .. } | GuestError::Boot { .. }))) => {
+            Err(ReplayError::Guest(error)) if ends_the_run(&error) => {
                 cell.failed(error.to_string());
                 Err(error.into())
             }
@@ -213,7 +247,7 @@ impl<'a> Worker<'a> {
         // As large as this workload needs it, whatever else is run: the device may be larger.
         let fresh = mkfs(&cell.filesystem, cell.subject.disk_size())?;
         self.slot.set_guide(&cell.subject.guide);
-        let mut died = false;
+        let mut tried = false;
         loop {
             let guest = self.slot.guest().await?;
             match populate(guest, &cell.filesystem, fresh.clone(), &cell.subject.trace).await {
@@ -224,30 +258,30 @@ impl<'a> Worker<'a> {
                 Err(GuestError::NotMounted(reason)) => {
                     return Err(WorkError::Start { cell: cell.id.to_string(), reason });
                 }
-                Err(error @ GuestError::Died { .. }) if !died => self.once_more(cell, &error, &mut died),
+                Err(error) if !tried && may_pass(&error) => self.once_more(cell, &error, &mut tried),
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    /// A guest has died where no state of a disk can be blamed. Once that may be the host's doing: a guest that it let
+    /// A guest has failed where no state of a disk can be blamed. Once that may be the host's doing: a guest that it let
     /// wait for too long, or killed for want of memory.
-    fn once_more(&mut self, cell: &Cell, error: &GuestError, died: &mut bool) {
+    fn once_more(&mut self, cell: &Cell, error: &GuestError, tried: &mut bool) {
         tracing::warn!(cell = %cell.id, "trying again with another guest: {error}");
         self.slot.lost();
-        *died = true;
+        *tried = true;
     }
 
     async fn replay(&mut self, cell: &Cell, schedule: usize, base: &Image) -> Result<(), ReplayError> {
         let subject = &cell.subject;
         let plan = subject.schedules[schedule].plan(&subject.trace, &subject.history);
         self.slot.set_guide(&subject.guide);
-        let mut died = false;
+        let mut tried = false;
         let replay = loop {
             let guest = self.slot.player(subject).await?;
             match replay(guest, &cell.filesystem, base, &plan, &subject.trace, &subject.live).await {
-                Err(ReplayError::Guest(error @ GuestError::Died { .. })) if !died => {
-                    self.once_more(cell, &error, &mut died);
+                Err(ReplayError::Guest(error)) if !tried && may_pass(&error) => {
+                    self.once_more(cell, &error, &mut tried);
                 }
                 done => break done?,
             }
@@ -470,7 +504,7 @@ async fn judge(
     observation: &Observation,
     moment: &Moment,
 ) -> Result<Vec<Finding>, ReplayError> {
-    let mut findings = cell.subject.rules.judge(observation, moment);
+    let mut findings = sensible(observation, cell.subject.rules.judge(observation, moment))?;
     if let Some(checker) = &cell.subject.checker {
         findings.extend(checker.judge(observation, moment).await?);
     }

@@ -3,6 +3,8 @@
 //! Both are virtio-blk, so a guest needs one driver. The mailbox's requests are ordered against the data disk's for
 //! free: the agent waits for each of its own, and whatever the data disk had been asked before is served first.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -86,8 +88,9 @@ impl Port {
     }
 }
 
-/// Takes what the agent sends: called in the device's thread, must not block.
-pub type OnResult = Box<dyn FnMut(Vec<u8>) + Send>;
+/// Takes what the agent sends, or, once, the text of a panic of what stands behind the disk: called in the device's thread,
+/// must not block.
+pub type OnResult = Box<dyn FnMut(Result<Vec<u8>, String>) + Send>;
 
 /// Which writes are let wait.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -116,6 +119,8 @@ struct Inner {
     /// Pieces of the result that is being received.
     result: Vec<u8>,
     on_result: OnResult,
+    /// Whether anything panicked here: nothing is served any more.
+    panicked: bool,
 }
 
 /// The two devices of one guest.
@@ -139,12 +144,12 @@ impl Hub {
             waiting: None,
             result: Vec::new(),
             on_result,
+            panicked: false,
         };
         Arc::new(Self { inner: Mutex::new(inner), sectors })
     }
 
-    /// A thread that panics while it holds the lock leaves a device that no run may trust; all others notice by
-    /// the run's time limit. Going on with the lock is what keeps the message of the first panic readable.
+    /// Whatever panics while it holds the lock is caught where it may ([`Hub::guarded`]), and its disk can be taken out.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -169,9 +174,31 @@ impl Hub {
     /// Serves writes that have been let wait: the guest needs them before it can go on, as an ordered journal needs the
     /// data before its commit. That order is as real as any other.
     pub fn release(&self) {
+        self.guarded(|inner| {
+            inner.release();
+            inner.data.interrupt();
+        });
+    }
+
+    /// How many requests the guest has made so far, or `None` if one of them is under way.
+    pub fn requests(&self) -> Option<u64> {
+        let inner = self.inner.try_lock().ok()?;
+        let idle = |port: &Port| port.queued() == port.taken;
+        (idle(&inner.data) && idle(&inner.mailbox)).then_some(inner.data.taken + inner.mailbox.taken)
+    }
+
+    /// Does what calls the disk behind the device. A panic of that disk is a defect of ours, and nothing that the guest did:
+    /// whoever waits for the guest is told at once, and nothing is served any more.
+    fn guarded(&self, serve: impl FnOnce(&mut Inner)) {
         let mut inner = self.lock();
-        inner.release();
-        inner.data.interrupt();
+        if inner.panicked {
+            return;
+        }
+        // What was being changed is not looked at any more, but for the disk, which its owner gets back and drops.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| serve(&mut inner))) {
+            inner.panicked = true;
+            (inner.on_result)(Err(format!("the disk of a guest panicked: {}", text_of(&*panic))));
+        }
     }
 
     /// Takes the data disk away.
@@ -202,12 +229,13 @@ impl Hub {
 
     /// Serves both devices: called whenever the guest rings either's bell.
     pub(crate) fn serve(&self, role: Role, vring: &VringRwLock<Memory>) {
-        let mut inner = self.lock();
-        let port = inner.port(role);
-        if port.vring.is_none() {
-            port.vring = Some(vring.clone());
-        }
-        inner.serve();
+        self.guarded(|inner| {
+            let port = inner.port(role);
+            if port.vring.is_none() {
+                port.vring = Some(vring.clone());
+            }
+            inner.serve();
+        });
     }
 }
 
@@ -363,12 +391,18 @@ impl Inner {
             Some(Frame::Reply { piece, more }) => {
                 self.result.extend_from_slice(piece);
                 if !more {
-                    (self.on_result)(std::mem::take(&mut self.result));
+                    (self.on_result)(Ok(std::mem::take(&mut self.result)));
                 }
             }
             None => warn!("the guest agent sent something that is no frame"),
         }
     }
+}
+
+/// What a panic said.
+pub fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it did not say why".into())
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub use contents::Contents;
 pub use crash::{CrashDisk, Recovery, StateDisk};
 pub use epoch::{Epoch, epochs};
 pub use fates::{Decision, Fates, State, Tear};
-pub use hub::Hub;
+pub use hub::{Hub, text_of};
 pub use image::{Image, ImageError};
 pub use layers::Layers;
 pub use log::{BlockLog, Entry, Mark, Queueing, WriteEntry};

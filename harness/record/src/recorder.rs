@@ -356,6 +356,10 @@ impl Recorder<'_> {
             self.turn.seen_serial = self.turn.serial;
             return;
         }
+        // Whoever runs, or waits for a processor or for the disk, waits for nobody who waits for its turn.
+        if load::is_at_work(holder) == Some(true) {
+            return;
+        }
         let pending = self.threads.get_mut(&holder).and_then(|thread| thread.pending.as_mut());
         if pending.as_ref().is_some_and(|pending| pending.waits_for_nobody()) {
             return;

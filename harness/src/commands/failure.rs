@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 
 use record::RecordError;
 use report::{ExitStatus, FileErrorKind, tame};
-use vm::{GuestError, KernelError};
+use vm::{Death, GuestError, KernelError};
 
 use crate::mkfs::MkfsError;
 use crate::run::RunError;
@@ -168,9 +168,13 @@ impl From<WorkError> for Failure {
 impl From<GuestError> for Failure {
     fn from(error: GuestError) -> Self {
         match error {
+            // A host that killed it, or gave it no processor, lacks nothing.
+            GuestError::Boot { death: Death::Host, .. } => Self::new(ExitStatus::Defect, error),
             GuestError::Setup { .. } | GuestError::Boot { .. } => Self::lacking(error),
             GuestError::NotMounted(_) => Self::new(ExitStatus::Usage, error),
-            GuestError::Died { .. } | GuestError::Refused(_) => Self::new(ExitStatus::Defect, error),
+            GuestError::Died { .. } | GuestError::Defect(_) | GuestError::Refused(_) => {
+                Self::new(ExitStatus::Defect, error)
+            }
         }
     }
 }

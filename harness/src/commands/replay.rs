@@ -17,7 +17,7 @@ use super::{Failure, show::print};
 use crate::check::{Checker, LARGEST_FILE};
 use crate::cli;
 use crate::explore::Guests;
-use crate::explore::{is_weakness, observe_image};
+use crate::explore::{is_weakness, observe_image, sensible};
 use crate::guests::{Boot, Slot};
 use crate::moment::{begun_latest, moment, torn};
 use crate::permit::{ADVICE, Permit};
@@ -296,7 +296,7 @@ async fn look(rebuilt: Rebuilt, wishes: &[Wish], whole: bool) -> Result<Looked, 
     fates.settle_all(state);
     let weakness = is_weakness(&observation, fates.torn());
     let subject = &rebuilt.subject;
-    let mut findings = subject.rules.judge(&observation, &rebuilt.moment);
+    let mut findings = sensible(&observation, subject.rules.judge(&observation, &rebuilt.moment))?;
     if let Some(checker) = &subject.checker {
         findings.extend(checker.judge(&observation, &rebuilt.moment).await.map_err(SubjectError::from)?);
     }

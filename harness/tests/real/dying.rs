@@ -6,16 +6,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use checker::{Kind, Moment, Mount};
+use checker::{Kind, Moment, Mount, Observation};
 use disk::{Backing, BlockLog, DiskModel, Entry, Image, Layers, Queueing, Refused, TearKind, WriteEntry, epochs};
-use harness::explore::{Class, Guests, explore, observe_image};
+use harness::explore::{Class, Guests, enter, explore, observe_image};
 use harness::guests::{Boot, Slot};
 use harness::mkfs::mkfs;
 use harness::replay::{populate, replay};
+use harness::run::Options;
 use protocol::{Command, Reply};
-use vm::{GuestError, Machine};
+use report::Verdict;
+use vm::{Death, GuestError, Machine};
 
-use crate::support::{OneGuest, SECTORS, durable_trace, filesystem, subject, uml};
+use crate::support::{OneGuest, SECTORS, durable_trace, filesystem, options, run, subject, uml};
 
 /// A disk that, once asked, does not answer for longer than anyone waits.
 struct Silent;
@@ -25,7 +27,7 @@ impl Backing for Silent {
         SECTORS
     }
     fn read(&mut self, _: u64, _: &mut [u8]) -> Result<(), Refused> {
-        std::thread::sleep(Duration::from_secs(2));
+        std::thread::sleep(Duration::from_secs(4));
         Ok(())
     }
     fn write(&mut self, _: u64, _: Vec<u8>, _: Queueing) {}
@@ -65,9 +67,10 @@ fn healthy() -> Image {
 async fn a_guest_that_hangs_is_given_up_and_replaced() {
     let Some(uml) = uml() else { return };
     let mut guests = OneGuest::new(uml, Default::default());
-    guests.limits.command = Duration::from_secs(1);
+    // Thirty times as long by the clock, whatever else the host does.
+    guests.limits.command = Duration::from_millis(50);
     let outcome = observe(&mut guests, Box::new(Silent), "").await;
-    assert!(matches!(&outcome, Err(GuestError::Died { reason, .. }) if reason.contains("no answer")), "{outcome:?}");
+    assert!(matches!(&outcome, Err(GuestError::Died { death: Death::Host, .. })), "{outcome:?}");
     guests.lost();
     guests.limits.command = Duration::from_secs(20);
     let guest = guests.guest().await.unwrap();
@@ -80,8 +83,8 @@ async fn a_guest_that_panics_leaves_its_console() {
     let mut guests = OneGuest::new(uml, Default::default());
     let broken = Box::new(Broken { image: healthy() });
     let outcome = observe(&mut guests, broken, "errors=panic").await;
-    let Err(GuestError::Died { reason, console }) = outcome else { panic!("{outcome:?}") };
-    assert!(reason.contains("ended by itself"), "{reason}");
+    let Err(GuestError::Died { death, reason, console }) = outcome else { panic!("{outcome:?}") };
+    assert_eq!((death, reason.as_str()), (Death::Kernel, "ended: its kernel panicked"), "{console}");
     assert!(console.contains("Kernel panic"), "{console}");
 }
 
@@ -136,20 +139,195 @@ impl Guests for Slow {
             self.guests.limits.command = Duration::from_secs(20);
         }
     }
+    async fn witness(&mut self) -> Result<(), GuestError> {
+        self.guests.witness().await
+    }
 }
 
-/// The states that a report shows are looked at a second time: a guest that a busy host let wait is not theirs to blame.
+/// A guest that gives no answer in time is no state's doing: once it is replaced, and then nothing is known of the state.
 #[tokio::test]
-async fn a_state_is_blamed_for_what_happens_twice_alone() {
+async fn a_state_is_not_blamed_for_guests_that_are_late() {
     let Some(uml) = uml() else { return };
-    for (late, mounts) in [(0, true), (1, true), (2, false)] {
+    for (late, known) in [(0, true), (1, true), (2, false)] {
         let mut guests = Slow { guests: OneGuest::new(uml.clone(), Default::default()), late };
         if late > 0 {
             guests.guests.untold = true;
             guests.guests.limits.command = Duration::ZERO;
         }
-        let found = observe_image(&mut guests, &filesystem("ext4"), healthy()).await.unwrap();
-        assert_eq!(found.mount == Mount::Mounted, mounts, "{late}: {:?}", found.mount);
+        let found = observe_image(&mut guests, &filesystem("ext4"), healthy()).await;
+        match &found {
+            Ok(found) => assert!(known && found.mount == Mount::Mounted, "{late}: {found:?}"),
+            Err(GuestError::Died { death: Death::Harness, .. }) => assert!(!known, "{late}: {found:?}"),
+            Err(error) => panic!("{late}: {error}"),
+        }
+    }
+}
+
+/// The crash states of one write, over a file system on which all is well.
+async fn one_write(guests: &mut OneGuest, garbage: WriteEntry, model: DiskModel) -> Arc<Layers> {
+    let guest = guests.guest().await.unwrap();
+    let base = populate(guest, &filesystem("ext4"), healthy(), &durable_trace()).await.unwrap();
+    let log = BlockLog { writes: vec![garbage], queueing: vec![Queueing::default()], entries: vec![Entry::Write(0)] };
+    let epoch = epochs(&log, &model).remove(0);
+    Arc::new(Layers::new(base, &log, &epoch, model))
+}
+
+/// A disk of ours that panics where the guest reads is a defect of the harness, told with what the panic said.
+#[tokio::test]
+async fn a_disk_that_panics_is_a_defect_and_no_violation() {
+    let Some(uml) = uml() else { return };
+    let mut guests = OneGuest::new(uml, Default::default());
+    // What is settled of a crash without any write says nothing of a write to the superblock, but is asked for it once that
+    // is read.
+    let superblock = WriteEntry { sector: 2, data: Arc::new(vec![0xa5; disk::SECTOR]), step: 0 };
+    let first = one_write(&mut guests, superblock, DiskModel::default()).await;
+    let nothing = BlockLog::default();
+    let epoch = epochs(&nothing, &DiskModel::default()).remove(0);
+    let without = Layers::new(healthy(), &nothing, &epoch, DiskModel::default()).fates();
+    let layers = Arc::new(Layers::recovered(&first, &without, &nothing, &epoch));
+    let begun = std::time::Instant::now();
+    let found = enter(&mut guests, &filesystem("ext4"), &layers, &[], false).await;
+    let Err(GuestError::Defect(what)) = &found else { panic!("{found:?}") };
+    assert!(what.contains("the disk of a guest panicked: index out of bounds"), "{what}");
+    assert!(begun.elapsed() < Duration::from_secs(20), "it is told at once");
+}
+
+/// Guests of which the first ones meet with some harm just before they are told what to do.
+struct Harmed {
+    guests: OneGuest,
+    left: usize,
+    harm: fn(i32),
+    /// Whether another that is started meanwhile comes up.
+    others: bool,
+}
+
+impl Guests for Harmed {
+    async fn guest(&mut self) -> Result<&mut vm::Guest, GuestError> {
+        let guest = self.guests.guest().await?;
+        if let Some(left) = self.left.checked_sub(1) {
+            self.left = left;
+            own_guests().into_iter().for_each(self.harm);
+        }
+        Ok(guest)
+    }
+    fn lost(&mut self) {
+        self.guests.lost();
+    }
+    async fn witness(&mut self) -> Result<(), GuestError> {
+        match self.others {
+            true => self.guests.witness().await,
+            false => Err(GuestError::Refused("is not there".into())),
+        }
+    }
+}
+
+fn kill(pid: i32) {
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+}
+
+/// Stops a guest where it is, as if it waited for something that never comes; for as long as this process lives.
+fn freeze(pid: i32) {
+    let (sender, frozen) = std::sync::mpsc::channel();
+    // Whoever traces lets go when it ends.
+    std::thread::spawn(move || {
+        let pid = nix::unistd::Pid::from_raw(pid);
+        let done = nix::sys::ptrace::seize(pid, nix::sys::ptrace::Options::empty())
+            .and_then(|()| nix::sys::ptrace::interrupt(pid))
+            .and_then(|()| nix::sys::wait::waitpid(pid, None));
+        sender.send(done).unwrap();
+        loop {
+            std::thread::park();
+        }
+    });
+    frozen.recv().unwrap().expect("a guest that can be traced");
+}
+
+/// What the host does to a guest is not the state's doing, however often: it is tried again, and then said.
+#[tokio::test]
+async fn a_guest_that_is_killed_from_outside_is_no_violation() {
+    let Some(uml) = uml() else { return };
+    let mut guests = OneGuest::new(uml.clone(), Default::default());
+    let other = WriteEntry { sector: 1, data: Arc::new(vec![0xa5; disk::SECTOR]), step: 0 };
+    let layers = one_write(&mut guests, other, DiskModel::default()).await;
+    drop(guests);
+    for (left, known) in [(0, true), (1, true), (2, false)] {
+        let guests =
+            || Harmed { guests: OneGuest::new(uml.clone(), Default::default()), left, harm: kill, others: true };
+        let seen = observe_image(&mut guests(), &filesystem("ext4"), healthy()).await;
+        let entered = enter(&mut guests(), &filesystem("ext4"), &layers, &[], false).await;
+        for found in [seen, entered.map(|class| class.observation)] {
+            match found {
+                Ok(found) => assert!(known && found.mount == Mount::Mounted, "{left}: {found:?}"),
+                Err(error @ GuestError::Died { death: Death::Host, .. }) => {
+                    assert!(!known && error.to_string().contains("SIGKILL"), "{left}: {error}");
+                }
+                Err(error) => panic!("{left}: {error}"),
+            }
+        }
+    }
+}
+
+/// A state on which a guest hangs twice is blamed, but only if others answer meanwhile.
+#[tokio::test]
+async fn a_guest_that_hangs_twice_is_a_finding_if_others_answer() {
+    let Some(uml) = uml() else { return };
+    for (left, others, blamed) in [(1, true, Some(false)), (2, true, Some(true)), (2, false, None)] {
+        let mut guests = OneGuest::new(uml.clone(), Default::default());
+        // The empty guide would take some of the little time.
+        guests.untold = true;
+        guests.limits.command = Duration::from_secs(2);
+        let mut guests = Harmed { guests, left, harm: freeze, others };
+        let found = observe_image(&mut guests, &filesystem("ext4"), healthy()).await;
+        match (found, blamed) {
+            (Ok(Observation { mount: Mount::Died { reason }, .. }), Some(true)) => {
+                assert!(reason.starts_with("hangs: for 2 s"), "{reason}");
+            }
+            (Ok(Observation { mount: Mount::Mounted, .. }), Some(false)) => {}
+            (Err(GuestError::Died { death: Death::Hang, .. }), None) => {}
+            (found, _) => panic!("{left} {others}: {found:?}"),
+        }
+    }
+}
+
+/// Whatever becomes of its guests, a run blames no program for it: the verdict is the right one, or there is none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_guests_are_killed_blames_nobody() {
+    if uml().is_none() {
+        return;
+    }
+    let old = tempfile::tempdir().unwrap();
+    std::fs::write(old.path().join("config"), "old\n".repeat(1000)).unwrap();
+    let script = "yes new | head -c 6000 > config.tmp && sync config.tmp && mv config.tmp config && sync .";
+    let command = ["sh", "-c", script].map(String::from).to_vec();
+    let save = workload::Workload::bare(command, Some(old.path())).unwrap();
+    for (kills, verdicts) in [(2, [Verdict::Pass, Verdict::Invalid]), (usize::MAX, [Verdict::Invalid; 2])] {
+        let over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let killer = std::thread::spawn({
+            let over = over.clone();
+            move || {
+                let mut killed = std::collections::BTreeSet::new();
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    // Long enough to boot and to mount a few times, on most hosts.
+                    std::thread::sleep(Duration::from_millis(1500));
+                    for guest in own_guests() {
+                        if killed.len() < kills && killed.insert(guest) {
+                            kill(guest);
+                        }
+                    }
+                }
+                killed.len()
+            }
+        });
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options { workers: 1, ..options(&["ext4"]) };
+        let finished = run(std::slice::from_ref(&save), &options, directory.path()).await;
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        let killed = killer.join().unwrap();
+        let [cell] = finished.report.cells.as_slice() else { panic!("{:?}", finished.report.cells) };
+        // A host that is fast may be done before anybody is killed.
+        let expected = if killed == 0 { &[Verdict::Pass][..] } else { &verdicts[..] };
+        assert!(expected.contains(&cell.verdict()) || killed == 1, "{killed} killed: {cell:?}");
+        assert!(cell.violations.is_empty(), "{cell:?}");
     }
 }
 
@@ -182,13 +360,14 @@ impl Machine for Unsteady {
     }
 }
 
-/// A guest that a busy host lets wait for too long ends no run; a machine on which none ever comes up does.
+/// A guest that a busy host lets wait for too long ends no run, be it the first; a machine on which none ever comes up does.
 #[tokio::test]
-async fn a_guest_that_does_not_boot_is_started_once_more_if_another_has() {
+async fn a_guest_that_does_not_boot_is_started_once_more() {
     let Some(uml) = uml() else { return };
     let initramfs = uml.initramfs(&vm::Paths::from_environment().cache, &["ext4".into()]).unwrap();
     for (fails, booted) in [
-        ([true, false].as_slice(), [false, true]),
+        ([true, false].as_slice(), [true, true]),
+        (&[true, true, false], [false, true]),
         (&[false, true, false], [true, true]),
         (&[false, true, true], [true, false]),
     ] {
@@ -204,16 +383,24 @@ async fn a_guest_that_does_not_boot_is_started_once_more_if_another_has() {
     }
 }
 
-/// Kills the guests that this process has started.
-fn kill_guests() {
+/// The guests that this process has started: each leads a group.
+fn own_guests() -> Vec<i32> {
     let own = std::process::id().to_string();
     let stats = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
         let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
         Some((pid, std::fs::read_to_string(entry.path().join("stat")).ok()?))
     });
-    let parent = |stat: &str| Some(stat.rsplit_once(") ")?.1.split(' ').nth(1)?.to_owned());
-    for (pid, _) in stats.filter(|(_, stat)| parent(stat).as_ref() == Some(&own)) {
-        // A guest's kernel leads a group; the others are in it.
+    // State, parent, group.
+    let leads = |(pid, stat): (i32, String)| {
+        let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+        (fields[1] == own && fields[2] == pid.to_string() && fields[0] != "Z").then_some(pid)
+    };
+    stats.filter_map(leads).collect()
+}
+
+/// Kills the guests that this process has started, with all that they have.
+fn kill_guests() {
+    for pid in own_guests() {
         let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
     }
 }

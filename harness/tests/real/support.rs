@@ -96,6 +96,11 @@ impl Guests for OneGuest {
     fn lost(&mut self) {
         self.guest = None;
     }
+
+    async fn witness(&mut self) -> Result<(), GuestError> {
+        let initramfs = self.machine.initramfs(&Paths::from_environment().cache, &[]).unwrap();
+        Guest::boot(&self.machine, &initramfs, SECTORS, self.limits).await.map(drop)
+    }
 }
 
 /// Replays the given schedule of a subject on a fresh file system.

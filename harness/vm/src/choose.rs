@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::{Accelerator, Guest, GuestError, KernelError, Limits, Machine, Paths, Qemu, Uml};
+use crate::{Accelerator, Death, Guest, GuestError, KernelError, Limits, Machine, Paths, Qemu, Uml};
 
 /// What `--vm` asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,7 +113,8 @@ async fn kvm_works(qemu: &Qemu, paths: &Paths) -> Result<(), String> {
     }
     let answer = match boot(qemu, paths, Limits { boot: Duration::from_secs(8), ..Limits::default() }).await {
         Ok(()) => Ok(()),
-        Err(GuestError::Boot { reason, .. }) => {
+        // What the host did to it says nothing about KVM.
+        Err(GuestError::Boot { death, reason, .. }) if death != Death::Host => {
             Err(format!("{} is there, but a guest {reason} on it", device.display()))
         }
         // That says nothing about KVM.

@@ -5,22 +5,28 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use disk::{Backing, Hub, Sockets};
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use protocol::{Command, Hello, Reply, frame};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use crate::processor::{self, Processor};
+use crate::death::{self, Death, End, Late, Sample, Watch};
+use crate::memory::Place;
+use crate::processor::Processor;
 use crate::{Launch, Machine};
 
-/// Time limits. Each is multiplied by the machine's [`Machine::patience`].
+/// Time limits. They count the guest's processor time, since a host that gives it none says nothing of the guest; by the
+/// clock it has many times as long, unless it sleeps and asks for nothing all that time. Each is multiplied by the machine's
+/// [`Machine::patience`].
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// From the start to the agent's first word.
@@ -41,7 +47,7 @@ impl Default for Limits {
     }
 }
 
-/// What went wrong with a guest. `Boot` and `Died` mean that it is gone.
+/// What went wrong with a guest. `Boot`, `Died` and `Defect` mean that it is of no more use.
 #[derive(Debug, thiserror::Error)]
 pub enum GuestError {
     /// Nothing was started.
@@ -53,23 +59,30 @@ pub enum GuestError {
         reason: String,
     },
     /// It did not come up.
-    #[error("a {machine} guest did not boot: {reason}; the end of its console:\n{console}")]
+    #[error("a {machine} guest did not boot: it {reason}{}", shown(console))]
     Boot {
         /// The machine's name.
         machine: &'static str,
+        /// Whose doing it was.
+        death: Death,
         /// Why.
         reason: String,
         /// The end of its console.
         console: String,
     },
     /// It ran, and then it did not.
-    #[error("the guest {reason}; the end of its console:\n{console}")]
+    #[error("the guest {reason}{}", shown(console))]
     Died {
+        /// Whose doing it was. After [`Death::Hang`] it still runs.
+        death: Death,
         /// What happened.
         reason: String,
         /// The end of its console.
         console: String,
     },
+    /// What stands behind its disk panicked: it is answered no more.
+    #[error("a defect of the harness: {0}")]
+    Defect(String),
     /// Its kernel does not take what it is to mount. The guest lives.
     #[error("the guest agent {0}")]
     NotMounted(String),
@@ -82,7 +95,7 @@ pub enum GuestError {
 pub struct Guest {
     machine: &'static str,
     hub: Arc<Hub>,
-    replies: mpsc::UnboundedReceiver<Vec<u8>>,
+    replies: mpsc::UnboundedReceiver<Result<Vec<u8>, String>>,
     console: Arc<Mutex<Vec<u8>>>,
     process: Process,
     limits: Limits,
@@ -95,6 +108,7 @@ pub struct Guest {
     // Dropped in this order, after the process: the sockets, then the directory they are in.
     _sockets: Sockets,
     _processor: Option<Processor>,
+    _memory: Place,
     _directory: TempDir,
 }
 
@@ -118,7 +132,14 @@ impl Guest {
         let (sender, replies) = mpsc::unbounded_channel();
         let hub = Hub::new(sectors, Box::new(move |reply| drop(sender.send(reply))));
         let sockets = disk::serve(&hub, directory.path()).map_err(|error| setup(error.to_string()))?;
-        let launch = Launch { directory: directory.path(), data: &sockets.data, mailbox: &sockets.mailbox, initramfs };
+        let memory = Place::claim(directory.path());
+        let launch = Launch {
+            directory: directory.path(),
+            memory: memory.directory(),
+            data: &sockets.data,
+            mailbox: &sockets.mailbox,
+            initramfs,
+        };
         let console = Arc::new(Mutex::new(Vec::new()));
         let process = Process::start(machine.command(&launch), &console).map_err(setup)?;
         drop(entered);
@@ -137,10 +158,11 @@ impl Guest {
             crowded,
             _sockets: sockets,
             _processor: processor,
+            _memory: memory,
             _directory: directory,
         };
         let boot = |error| match error {
-            GuestError::Died { reason, console } => GuestError::Boot { machine: name, reason, console },
+            GuestError::Died { death, reason, console } => GuestError::Boot { machine: name, death, reason, console },
             other => other,
         };
         match guest.answer(limits.boot).await.map_err(boot)? {
@@ -204,7 +226,7 @@ impl Guest {
         }
     }
 
-    /// The next answer, if it comes within `limit` on hardware.
+    /// The next answer, if it comes within `limit` of processor time on hardware.
     async fn answer(&mut self, limit: Duration) -> Result<Reply, GuestError> {
         let limit = limit * self.patience;
         let hub = self.hub.clone();
@@ -214,27 +236,52 @@ impl Guest {
             let mut asleep = 0;
             loop {
                 tokio::time::sleep(patience / ASLEEP).await;
-                let waits = hub.is_silent(patience) && !processor::runs(group);
+                let waits = hub.is_silent(patience) && load::of_group(group).asleep;
                 asleep = if waits { asleep + 1 } else { 0 };
                 if asleep == ASLEEP {
                     hub.release();
                 }
             }
         };
-        let reason = tokio::select! {
+        let problem;
+        let end = tokio::select! {
             biased;
-            reply = self.replies.recv() => match reply.map(|bytes| frame::decode(&bytes)) {
-                Some(Ok(reply)) => return Ok(reply),
-                Some(Err(error)) => error.to_string(),
-                None => "lost its devices".to_owned(),
+            reply = self.replies.recv() => match reply {
+                Some(Ok(bytes)) => match frame::decode(&bytes) {
+                    Ok(reply) => return Ok(reply),
+                    Err(error) => {
+                        problem = error.to_string();
+                        End::Garbled(&problem)
+                    }
+                },
+                Some(Err(defect)) => {
+                    self.process.kill();
+                    return Err(GuestError::Defect(defect));
+                }
+                None => End::Garbled("its devices are gone"),
             },
             () = slow_disk => unreachable!("it never ends"),
-            () = self.process.ended() => "ended by itself".to_owned(),
-            () = tokio::time::sleep(limit) => format!("gave no answer within {} seconds", limit.as_secs_f32()),
+            () = self.process.ended() => End::Gone(None),
+            late = late(limit, &self.hub, &self.console, group) => End::Late(late),
         };
-        // A dying kernel's last words may still be on their way.
-        self.process.kill();
-        Err(GuestError::Died { reason, console: self.console() })
+        let end = match end {
+            // Others may have to be looked at before it can be said that this one hangs.
+            End::Late(Late::Silence(_)) => end,
+            // A dying kernel's last words may still be on their way.
+            End::Gone(_) => End::Gone(self.process.kill()),
+            End::Late(_) | End::Garbled(_) => {
+                self.process.kill();
+                end
+            }
+        };
+        let console = self.console();
+        let (death, reason) = death::judge(end, &console);
+        Err(GuestError::Died { death, reason, console })
+    }
+
+    /// Whether its console shows that its kernel found itself broken.
+    pub fn shows_fault_of_kernel(&self) -> bool {
+        death::shows_fault_of_kernel(&self.console())
     }
 
     /// The end of what the guest wrote to its console.
@@ -244,13 +291,32 @@ impl Guest {
     }
 }
 
-/// The last lines of a console, and the one that says why the kernel gave up, which a long trace of the stack follows.
+/// Waits until it is too late for an answer.
+async fn late(limit: Duration, hub: &Hub, console: &Mutex<Vec<u8>>, group: u32) -> Late {
+    let begun = Instant::now();
+    let mut watch = Watch::new(limit);
+    loop {
+        tokio::time::sleep(watch.interval()).await;
+        let written = console.lock().unwrap_or_else(std::sync::PoisonError::into_inner).len();
+        let (at, usage) = (begun.elapsed(), load::of_group(group));
+        if let Some(late) = watch.look(Sample { at, usage, requests: hub.requests(), console: written }) {
+            return late;
+        }
+    }
+}
+
+/// A console, for an error, if there is anything in it.
+fn shown(console: &str) -> String {
+    if console.trim().is_empty() { String::new() } else { format!("; the end of its console:\n{console}") }
+}
+
+/// The last lines of a console, and those that say why the guest gave up, which a long trace of the stack follows.
 fn end_of(console: &str) -> String {
     const LINES: usize = 40;
     let lines: Vec<&str> = console.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
     let (before, last) = lines.split_at(lines.len().saturating_sub(LINES));
-    let panic = before.iter().find(|line| line.contains("Kernel panic"));
-    panic.into_iter().chain(last).copied().collect::<Vec<_>>().join("\n")
+    let why = before.iter().filter(|line| death::says_why(line));
+    why.chain(last).copied().collect::<Vec<_>>().join("\n")
 }
 
 /// How often a guest without a processor of its own looks for one: so rarely that it costs nothing, however many there
@@ -294,6 +360,20 @@ impl Process {
             }
         };
         let (sender, ended) = tokio::sync::watch::channel(false);
+        let leader = Pid::from_raw(child.id().cast_signed());
+        // Not when its console closes: if it alone is killed, helpers of User Mode Linux live on, and hold that open. WNOWAIT
+        // leaves the number of the group taken until all of it is killed.
+        std::thread::spawn(move || {
+            loop {
+                match waitid(Id::Pid(leader), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {
+                    Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) => break,
+                    // If this process also traces it, its stops are told here, too.
+                    Ok(_) | Err(Errno::EINTR) => std::thread::yield_now(),
+                    Err(_) => break,
+                }
+            }
+            let _ = sender.send(true);
+        });
         let kept = console.clone();
         let console = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
@@ -304,7 +384,6 @@ impl Process {
                 let excess = kept.len().saturating_sub(CONSOLE);
                 kept.drain(..excess);
             }
-            let _ = sender.send(true);
         });
         Ok(Self { child, leash, console: Some(console), ended })
     }
@@ -319,14 +398,15 @@ impl Process {
         let _ = self.ended.wait_for(|ended| *ended).await;
     }
 
-    /// Kills the machine with all that it started, and collects what it leaves.
-    fn kill(&mut self) {
+    /// Kills the machine with all that it started, and collects what it leaves: how its process ended. If that was before,
+    /// by itself, this changes nothing of it.
+    fn kill(&mut self) -> Option<ExitStatus> {
         // Once: the group's number is its leader's, which is given to someone else once the leader has been waited for.
-        if let Some(console) = self.console.take() {
-            kill_group(&mut self.child);
-            let _ = self.leash.wait();
-            let _ = console.join();
-        }
+        let console = self.console.take()?;
+        let status = kill_group(&mut self.child);
+        let _ = self.leash.wait();
+        let _ = console.join();
+        status
     }
 }
 
@@ -338,9 +418,9 @@ impl Drop for Process {
 
 /// Kills the process group that `leader` leads: User Mode Linux runs guest processes as processes of the host, in its
 /// group.
-fn kill_group(leader: &mut Child) {
+fn kill_group(leader: &mut Child) -> Option<ExitStatus> {
     let _ = killpg(Pid::from_raw(leader.id().cast_signed()), Signal::SIGKILL);
-    let _ = leader.wait();
+    leader.wait().ok()
 }
 
 /// What holds the other end of a leash.
@@ -363,6 +443,16 @@ fn leash(leader: &Child) -> std::io::Result<Child> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_empty_console_is_not_shown() {
+        let died = |console: &str| {
+            let (death, reason) = (Death::Host, "is gone".to_owned());
+            GuestError::Died { death, reason, console: console.into() }.to_string()
+        };
+        assert_eq!(died(" \r\n"), "the guest is gone");
+        assert_eq!(died("a"), "the guest is gone; the end of its console:\na");
+    }
 
     #[test]
     fn the_reason_of_a_panic_is_kept_however_long_the_trace() {

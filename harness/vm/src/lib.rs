@@ -5,14 +5,17 @@
 
 mod choose;
 mod confine;
+mod death;
 mod guest;
 mod kernel;
 mod machine;
+mod memory;
 mod processor;
 mod qemu;
 mod uml;
 
 pub use choose::{Choice, Finding, Standing, choose, survey};
+pub use death::Death;
 pub use guest::{Guest, GuestError, Limits};
 pub use kernel::{KernelError, Paths, program};
 pub use machine::{Accelerator, Launch, Machine};

@@ -16,6 +16,8 @@ pub(crate) const MEMORY: u32 = 1024;
 pub struct Launch<'a> {
     /// A directory of the guest's own, for whatever the machine puts there.
     pub directory: &'a Path,
+    /// Where there is room for its memory, if that is a file.
+    pub memory: &'a Path,
     /// vhost-user socket of the data disk.
     pub data: &'a Path,
     /// vhost-user socket of the mailbox disk.
@@ -47,6 +49,12 @@ pub trait Machine: Send + Sync {
     /// The command that starts it. Its standard output is the guest's console. It must end when it is killed, with
     /// all that it started in its process group.
     fn command(&self, launch: &Launch<'_>) -> Command;
+
+    /// For the memory of how many guests at once the host has room, and where; `None` if it is no file, so that the host
+    /// gives what it has.
+    fn room(&self) -> Option<(usize, PathBuf)> {
+        None
+    }
 
     /// Whether a guest does nothing while it waits for its disk, so that both are best kept on one processor.
     fn takes_turns(&self) -> bool {

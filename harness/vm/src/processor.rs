@@ -4,10 +4,8 @@
 //! turn wakes an idle one, which costs more than most requests do, above all where the host is itself a virtual
 //! machine; on one processor it is a switch between two threads.
 
-use std::fs;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
-use std::path::{Path, PathBuf};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
@@ -48,22 +46,6 @@ impl Processor {
         sched_setaffinity(SELF, &only).ok()?;
         Some(Entered { before })
     }
-}
-
-/// Whether any process of this group runs, or would if it were given a processor: any thread in state R, or D (proc(5)).
-pub(crate) fn runs(group: u32) -> bool {
-    let group = group.to_string();
-    let stats = |directory: &Path| {
-        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-        entries.filter_map(|entry| Some((entry.path(), fs::read_to_string(entry.path().join("stat")).ok()?)))
-    };
-    // What follows the name, which is in brackets and can hold anything: state, parent, group.
-    let fields = |stat: &str| stat.rsplit_once(") ").map(|(_, fields)| fields.to_owned()).unwrap_or_default();
-    let is_member = |(_, stat): &(PathBuf, String)| fields(stat).split(' ').nth(2) == Some(&group);
-    stats(Path::new("/proc"))
-        .filter(is_member)
-        .flat_map(|(process, _)| stats(&process.join("task")).collect::<Vec<_>>())
-        .any(|(_, stat)| fields(&stat).starts_with(['R', 'D']))
 }
 
 /// A thread that runs on one processor for now.

@@ -5,12 +5,10 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nix::sys::statvfs::statvfs;
-
 use crate::confine::confine;
 use crate::kernel::{KernelError, program};
 use crate::machine::MEMORY;
-use crate::{Launch, Machine};
+use crate::{Launch, Machine, memory};
 
 /// A User Mode Linux kernel with ext4, xfs and btrfs built in (Debian's package `user-mode-linux`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,14 +36,6 @@ impl Uml {
     }
 }
 
-/// Where a guest's memory of so many bytes is, which is a file without a name (arch/um/os-Linux/mem.c): in memory if there
-/// is room for all of it. A container's /dev/shm often has 64 MiB, and a guest that finds it full is killed in the middle
-/// of anything.
-fn memory_directory<'a>(shared: &'a Path, own: &'a Path, bytes: u64) -> &'a Path {
-    let room = statvfs(shared).map_or(0, |room| room.blocks_available().saturating_mul(room.fragment_size()));
-    if room >= bytes { shared } else { own }
-}
-
 impl Machine for Uml {
     fn name(&self) -> &'static str {
         "uml"
@@ -67,7 +57,7 @@ impl Machine for Uml {
         let preload = symlink(&self.preload, &link).map_or(&self.preload, |()| &link);
         command
             .env("LD_PRELOAD", preload)
-            .env("TMPDIR", memory_directory(Path::new("/dev/shm"), launch.directory, u64::from(MEMORY) << 20))
+            .env("TMPDIR", launch.memory)
             .arg(format!("mem={MEMORY}M"))
             .arg(argument("initrd", launch.initramfs))
             // Each disk on a device of its own; 2 is the virtio number of a block device.
@@ -79,28 +69,15 @@ impl Machine for Uml {
         command
     }
 
+    fn room(&self) -> Option<(usize, PathBuf)> {
+        Some(memory::room())
+    }
+
     fn takes_turns(&self) -> bool {
         true
     }
 
     fn patience(&self) -> u32 {
         1
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_memory_of_a_guest_is_where_all_of_it_fits() {
-        let own = Path::new("/own");
-        let there = tempfile::tempdir().unwrap();
-        assert_eq!(memory_directory(there.path(), own, 1), there.path());
-        assert_eq!(memory_directory(there.path(), own, u64::MAX), own);
-        // Without any block, and not there at all.
-        for full in ["/proc", "/nonexistent"] {
-            assert_eq!(memory_directory(Path::new(full), own, 1), own);
-        }
     }
 }

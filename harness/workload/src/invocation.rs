@@ -7,11 +7,10 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use nix::unistd::{AccessFlags, access};
 
-use crate::run::End;
+use crate::run::{End, Keep, Limit};
 use crate::target::target_directory;
 use crate::{Error, Step, Workload};
 
@@ -31,14 +30,23 @@ pub struct Invocation {
 }
 
 impl Invocation {
-    /// Runs it without input until it ends, for at most `limit`, or until `stop` is set; nothing that it started is
+    /// Runs it without input until it ends, within `limit`, or until `stop` is set; nothing that it started is
     /// left behind. Gives the end of what it printed, too.
     ///
     /// # Errors
     ///
     /// It could not be started.
-    pub fn run(&self, limit: Option<Duration>, stop: &AtomicBool) -> io::Result<(End, String)> {
-        crate::run::run(self, limit, stop)
+    pub fn run(&self, limit: Option<Limit>, stop: &AtomicBool) -> io::Result<(End, String)> {
+        crate::run::run(self, limit, stop, Keep::End)
+    }
+
+    /// The same, but gives all that it printed, up to 1 MiB: of more, the middle is left out.
+    ///
+    /// # Errors
+    ///
+    /// It could not be started.
+    pub fn run_and_hear(&self, limit: Option<Limit>, stop: &AtomicBool) -> io::Result<(End, String)> {
+        crate::run::run(self, limit, stop, Keep::Whole)
     }
 
     /// What may be wrong if this program failed: an argument names a file that lies elsewhere than where the program

@@ -46,5 +46,5 @@ mod workload;
 
 pub use error::{Error, ErrorKind, Step};
 pub use invocation::Invocation;
-pub use run::End;
+pub use run::{End, Limit, PATIENCE};
 pub use workload::{DEFAULT_TIME_LIMIT, Workload};

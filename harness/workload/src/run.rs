@@ -9,6 +9,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use load::Meter;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
@@ -23,28 +24,60 @@ pub enum End {
     Exited(ExitStatus),
     /// Killed at the time limit.
     TimedOut,
+    /// Killed since it had not ended after so long by the clock, within its limit: the host gave it next to nothing. See
+    /// [`Limit::Own`].
+    Starved(Duration),
     /// Killed since the caller asked to stop.
     Stopped,
 }
 
+/// For how long a program may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// By the clock.
+    Clock(Duration),
+    /// Not counting what it waits for a processor or a disk while others on the host have them ([`load::Meter`]): on an idle
+    /// host the same as by the clock, and on a busy one no less. By the clock it may take [`PATIENCE`] times as long.
+    Own(Duration),
+}
+
+/// How many times longer than [`Limit::Own`] a program may take by the clock.
+pub const PATIENCE: u32 = 30;
+
 /// How often `stop` is looked at.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// How much of a program's output is kept (bytes, lines).
+/// How often its processes are looked at: all that the host has are listed for that.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// How much of a program's output is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// The last lines.
+    End,
+    /// All of it, but for the middle of more than [`WHOLE`] bytes.
+    Whole,
+}
+
+/// How much the last lines of an output are, at most (bytes, lines).
 const TAIL: (u64, usize) = (4096, 20);
 
-/// Runs a program without input until it ends, for at most `limit`, or until `stop` is set. Then it ends whatever the
+/// The longest output that is kept as a whole, bytes.
+const WHOLE: u64 = 1 << 20;
+
+/// Runs a program without input until it ends, within `limit`, or until `stop` is set. Then it ends whatever the
 /// program has left behind in its process group, so that nothing of it goes on beside the recording.
 ///
-/// Gives the end of what it printed, too, on standard output and standard error together.
+/// Gives what it printed, too, on standard output and standard error together, as far as it is to be kept.
 ///
 /// # Errors
 ///
 /// The program could not be started.
 pub(crate) fn run(
     invocation: &Invocation,
-    limit: Option<Duration>,
+    limit: Option<Limit>,
     stop: &AtomicBool,
+    keep: Keep,
 ) -> Result<(End, String), io::Error> {
     // A file, not a pipe: a process that outlives the program and holds the pipe open would keep us waiting.
     let mut output = tempfile::tempfile()?;
@@ -59,10 +92,11 @@ pub(crate) fn run(
         .process_group(0)
         .spawn()?;
     let end = wait(&mut child, limit, stop)?;
-    Ok((end, tail(&mut output).unwrap_or_default()))
+    Ok((end, keep.read(&mut output).unwrap_or_default()))
 }
 
-fn wait(child: &mut Child, limit: Option<Duration>, stop: &AtomicBool) -> io::Result<End> {
+fn wait(child: &mut Child, limit: Option<Limit>, stop: &AtomicBool) -> io::Result<End> {
+    let begun = Instant::now();
     let leader = Pid::from_raw(child.id().cast_signed());
     let (sender, ended) = mpsc::channel();
     // WNOWAIT leaves the dead program's number taken until its whole group is killed below: without it, the kill
@@ -72,16 +106,32 @@ fn wait(child: &mut Child, limit: Option<Duration>, stop: &AtomicBool) -> io::Re
         // Nobody listens any more if the time was up.
         sender.send(()).ok();
     });
-    let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+    let mut meter = Meter::default();
+    let mut looked = Duration::ZERO;
+    let mut is_over = |passed: Duration| match limit? {
+        Limit::Clock(limit) => (passed >= limit).then_some(End::TimedOut),
+        Limit::Own(_) if passed < looked + LOOK => None,
+        Limit::Own(limit) if meter.look(passed, load::of_tree(leader.as_raw().cast_unsigned())) >= limit => {
+            Some(End::TimedOut)
+        }
+        Limit::Own(limit) => {
+            looked = passed;
+            (passed >= limit * PATIENCE).then_some(End::Starved(passed))
+        }
+    };
     let early = loop {
-        let left = deadline.map_or(GLANCE, |deadline| deadline.saturating_duration_since(Instant::now()).min(GLANCE));
+        let left = match limit {
+            Some(Limit::Clock(limit)) => limit.saturating_sub(begun.elapsed()).min(GLANCE),
+            Some(Limit::Own(_)) | None => GLANCE,
+        };
         match ended.recv_timeout(left) {
             Ok(()) | Err(RecvTimeoutError::Disconnected) => break None,
             Err(RecvTimeoutError::Timeout) if stop.load(Ordering::Relaxed) => break Some(End::Stopped),
-            Err(RecvTimeoutError::Timeout) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
-                break Some(End::TimedOut);
+            Err(RecvTimeoutError::Timeout) => {
+                if let Some(end) = is_over(begun.elapsed()) {
+                    break Some(end);
+                }
             }
-            Err(RecvTimeoutError::Timeout) => {}
         }
     };
     // ESRCH: nothing was left to kill.
@@ -90,15 +140,30 @@ fn wait(child: &mut Child, limit: Option<Duration>, stop: &AtomicBool) -> io::Re
     Ok(early.unwrap_or(End::Exited(status)))
 }
 
-/// The last lines of a file, without the control characters that could confuse a terminal.
-fn tail(file: &mut File) -> io::Result<String> {
-    let (most, lines) = TAIL;
-    let length = file.seek(SeekFrom::End(0))?;
-    file.seek(SeekFrom::Start(length.saturating_sub(most)))?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    let text = String::from_utf8_lossy(&bytes);
-    let text: String = text.chars().filter(|&c| c == '\n' || c == '\t' || !c.is_control()).collect();
-    let all: Vec<&str> = text.trim_end().lines().collect();
-    Ok(all[all.len().saturating_sub(lines)..].join("\n"))
+impl Keep {
+    /// Reads that from a file, without the control characters that could confuse a terminal.
+    fn read(self, file: &mut File) -> io::Result<String> {
+        let length = file.seek(SeekFrom::End(0))?;
+        let mut part = |from: u64, bytes: u64| {
+            file.seek(SeekFrom::Start(from))?;
+            let mut read = Vec::new();
+            file.take(bytes).read_to_end(&mut read)?;
+            let text = String::from_utf8_lossy(&read).into_owned();
+            Ok::<String, io::Error>(text.chars().filter(|&c| c == '\n' || c == '\t' || !c.is_control()).collect())
+        };
+        match self {
+            Self::End => {
+                let (most, lines) = TAIL;
+                let text = part(length.saturating_sub(most), most)?;
+                let all: Vec<&str> = text.trim_end().lines().collect();
+                Ok(all[all.len().saturating_sub(lines)..].join("\n"))
+            }
+            Self::Whole if length <= WHOLE => Ok(part(0, length)?.trim_end().to_owned()),
+            Self::Whole => {
+                let (first, last) = (part(0, WHOLE / 2)?, part(length - WHOLE / 2, WHOLE / 2)?);
+                let between = length - WHOLE / 2 * 2;
+                Ok(format!("{first}\n({between} bytes are left out here)\n{}", last.trim_end()))
+            }
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::copy::{CopyError, copy_tree};
-use crate::run::{End, run};
+use crate::run::{End, Limit};
 use crate::{Error, Invocation, Step, Workload};
 
 impl Workload {
@@ -61,14 +61,14 @@ impl Workload {
         let step = invocation.step;
         let workload = self.name.clone();
         let command = invocation.to_string();
-        match run(invocation, limit, stop) {
+        match invocation.run(limit.map(Limit::Clock), stop) {
             Err(source) => Err(Error::NotStarted { step, workload, command, source }),
             Ok((End::Exited(status), _)) if status.success() => Ok(()),
             Ok((End::Exited(status), output)) => {
                 let hint = invocation.hint(self.directory.as_deref());
                 Err(Error::Failed { step, workload, command, status, output, hint })
             }
-            Ok((End::TimedOut, output)) => {
+            Ok((End::TimedOut | End::Starved(_), output)) => {
                 Err(Error::TimedOut { step, workload, command, limit: limit.unwrap_or_default(), output })
             }
             Ok((End::Stopped, _)) => Err(Error::Interrupted { step, workload }),

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use common::{Place, write};
-use workload::{Error, ErrorKind, Workload};
+use workload::{End, Error, ErrorKind, Limit, PATIENCE, Workload};
 
 fn no_stop() -> AtomicBool {
     AtomicBool::new(false)
@@ -245,4 +245,27 @@ fn invocations_print_as_one_could_type_them() {
     let workload = Workload::bare(words, None).expect("it is right");
     let invocation = workload.command_in(Path::new("/")).expect("sh is in PATH");
     assert_eq!(invocation.to_string(), r#"sh -c 'echo "it'\''s" $HOME' '' a=b ü"#);
+}
+
+/// What a program waits while others have the processor is not its own time. A program that is stopped waits like one that
+/// is given no processor, whatever else the host does.
+#[test]
+fn a_program_is_not_blamed_for_a_host_that_lets_it_wait() {
+    let place = Place::new();
+    let ends = |script: &str, limit: Limit| {
+        let workload = Workload::bare(["sh", "-c", script].map(String::from).to_vec(), None).expect("it is right");
+        let invocation = workload.command_in(&place.path()).expect("there is a shell");
+        invocation.run(Some(limit), &no_stop()).expect("it is started").0
+    };
+    let second = Duration::from_secs(1);
+    let waits = "(sleep 3; kill -CONT $$) & kill -STOP $$; echo done";
+    assert_eq!(ends(waits, Limit::Clock(second)), End::TimedOut);
+    assert!(matches!(ends(waits, Limit::Own(second)), End::Exited(status) if status.success()));
+    // Its own are what it works, and what it sleeps.
+    for works in ["while :; do :; done", "sleep 1000", "timeout 1000 sh -c 'while :; do :; done'"] {
+        assert_eq!(ends(works, Limit::Own(second)), End::TimedOut, "{works}");
+    }
+    let short = Duration::from_millis(20);
+    let starved = ends("kill -STOP $$", Limit::Own(short));
+    assert!(matches!(starved, End::Starved(passed) if passed >= short * PATIENCE), "{starved:?}");
 }

@@ -23,6 +23,8 @@ const MOUNT: &str = "/mnt";
 const WORK: &str = "/mnt/w";
 
 fn main() -> ExitCode {
+    // On a line of its own: the kernel panics when this process ends, and must not be blamed.
+    std::panic::set_hook(Box::new(|panic| eprintln!("\n{}: {panic}", protocol::AGENT_PANICKED)));
     let machine = match boot::boot() {
         Ok(machine) => machine,
         Err(reason) => {

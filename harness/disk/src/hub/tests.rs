@@ -151,3 +151,34 @@ fn a_ring_out_of_which_nothing_comes_is_left_alone() {
     guest.ring(SIZE + 2);
     assert_eq!(guest.told(), ("write 1".into(), 1));
 }
+
+/// A disk that panics when it is written to.
+struct Panicking;
+
+impl Backing for Panicking {
+    fn sectors(&self) -> u64 {
+        64
+    }
+    fn read(&mut self, _: u64, _: &mut [u8]) -> Result<(), Refused> {
+        Ok(())
+    }
+    fn write(&mut self, sector: u64, _: Vec<u8>, _: Queueing) {
+        panic!("no sector {sector}");
+    }
+}
+
+/// Neither is a panic of the disk the guest's doing, nor must anybody wait for an answer that will not come.
+#[test]
+fn a_panic_of_the_disk_is_told_at_once_and_ends_the_service() {
+    let mut guest = Driver::new();
+    let (sender, said) = std::sync::mpsc::channel();
+    guest.hub.lock().on_result = Box::new(move |result| sender.send(result).unwrap());
+    guest.hub.swap(Box::new(Panicking));
+    guest.ask(VIRTIO_BLK_T_IN, 3);
+    assert!(said.try_recv().is_err());
+    guest.write(7);
+    assert_eq!(said.try_recv().unwrap(), Err("the disk of a guest panicked: no sector 7".into()));
+    guest.write(8);
+    assert!(said.try_recv().is_err() && guest.told().1 == 1);
+    assert_eq!(guest.hub.take().sectors(), 64);
+}
