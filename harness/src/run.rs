@@ -332,7 +332,7 @@ pub async fn resume(
                     let _ = events.send(Event::Note { cell: None, text });
                 }
                 let checker = tokio::task::block_in_place(|| Checker::new(check, &trace, stop));
-                Judges::Both(checker.map_err(SubjectError::from)?)
+                Judges::Both(Box::new(checker.map_err(SubjectError::from)?))
             }
         };
         let damaged = |problem| store.damaged("replay.json", problem);

@@ -95,7 +95,7 @@ pub enum Judges {
     /// The rules; the workload has no check of its own.
     Rules,
     /// The workload's own check, too.
-    Both(Checker),
+    Both(Box<Checker>),
     /// The workload has a check of its own, which may not be run here: the rules judge what they would judge beside it.
     CheckMissing,
 }
@@ -142,7 +142,7 @@ impl Subject {
             return Err(SubjectError::TooLarge { name, bytes });
         }
         let judges = match &workload.check {
-            Some(_) => Judges::Both(Checker::new(workload, &trace, stop)?),
+            Some(_) => Judges::Both(Box::new(Checker::new(workload, &trace, stop)?)),
             None => Judges::Rules,
         };
         Self::new(name, workload.invariants.clone(), trace, bounds, judges)
@@ -169,7 +169,7 @@ impl Subject {
             made => made.map_err(|source| SubjectError::Rules { name: name.clone(), source })?,
         };
         let checker = match judges {
-            Judges::Both(checker) => Some(checker),
+            Judges::Both(checker) => Some(*checker),
             Judges::Rules | Judges::CheckMissing => None,
         };
         if checker.is_some() {

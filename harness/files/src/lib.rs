@@ -264,7 +264,6 @@ fn unfit(problem: &str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
 
     use std::os::unix::fs::symlink;
 

@@ -471,8 +471,9 @@ mod tests {
         assert_eq!(diff(&run(&no, Tear::One), &run(&yes, Tear::Any)).now_durable.len(), 1);
         // What is asked for is a violation, and told once.
         let asked = CellReport { violations: vec![bare_violation()], ..no.clone() };
-        assert_eq!(compare(&[asked.clone()], &[yes.clone()]).text(None).lines().count(), 2);
-        assert_eq!(compare(&[yes], &[asked]).text(None).lines().count(), 2);
+        let [asked, yes] = [&asked, &yes].map(std::slice::from_ref);
+        assert_eq!(compare(asked, yes).text(None).lines().count(), 2);
+        assert_eq!(compare(yes, asked).text(None).lines().count(), 2);
     }
 
     /// One fault of two that is mended is fixed, though the check still fails.

@@ -231,7 +231,7 @@ fn rebuild(store: &Store, token: Token, permit: &Permit) -> Result<Rebuilt, Fail
                     say(&tame(&format!("running the check of {}: {}", workload.name, check.shown())));
                 }
                 let checker = Checker::new(&found, &subject.trace, &Arc::default()).map_err(SubjectError::from)?;
-                let judges = Judges::Both(checker.keeping_all());
+                let judges = Judges::Both(Box::new(checker.keeping_all()));
                 subject = workload.subject(subject.trace, kept.bounds(), judges).map_err(damaged)??;
             }
             None => unchecked = Some(check.shown()),
