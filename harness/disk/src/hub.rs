@@ -5,7 +5,6 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
 
 use protocol::frame::{self, Frame};
 use tracing::warn;
@@ -89,22 +88,27 @@ impl Port {
 /// Takes what the agent sends: called in the device's thread, must not block.
 pub type OnResult = Box<dyn FnMut(Vec<u8>) + Send>;
 
-/// Which writes are let wait.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Holding {
-    None,
-    /// Those that come.
-    New,
-    /// Those that wait already.
-    Earlier,
+/// A write that a lazy disk has taken and not completed.
+struct Held {
+    chain: Chain,
+    number: u64,
+    /// Where it goes, and what the guest's memory held when it was issued: the guest may change that while the write is
+    /// under way, and the disk may have taken it at any time.
+    sector: u64,
+    data: Vec<u8>,
+    /// Those that came between two marks are one batch.
+    batch: u64,
 }
 
 struct Inner {
     backing: Box<dyn Backing>,
-    holding: Holding,
-    held: Vec<(Chain, u64)>,
-    /// When either device was last asked for anything.
-    asked: Instant,
+    /// Whether writes are completed only when somebody waits for them.
+    lazy: bool,
+    held: Vec<Held>,
+    /// The batch that writes belong to that come now.
+    batch: u64,
+    /// How many requests the data disk has completed.
+    completed: u64,
     data: Port,
     mailbox: Port,
     /// The command that the agent is being given; empty when there is none.
@@ -129,9 +133,10 @@ impl Hub {
     pub fn new(sectors: u64, on_result: OnResult) -> Arc<Self> {
         let inner = Inner {
             backing: Box::new(Parked { sectors }),
-            holding: Holding::None,
+            lazy: false,
             held: Vec::new(),
-            asked: Instant::now(),
+            batch: 0,
+            completed: 0,
             data: Port::default(),
             mailbox: Port::default(),
             command: Vec::new(),
@@ -152,26 +157,6 @@ impl Hub {
     /// Puts another disk behind the data device, returning the one that was there. The guest must not be using it.
     pub fn swap(&self, backing: Box<dyn Backing>) -> Box<dyn Backing> {
         std::mem::replace(&mut self.lock().backing, backing)
-    }
-
-    /// Whether writes are let wait, and the guest has asked for nothing else for longer than `limit`.
-    pub fn is_silent(&self, limit: Duration) -> bool {
-        // Called where nothing may block; a device that is at work is not silent, nor is one that has work.
-        self.inner.try_lock().is_ok_and(|inner| {
-            let idle = |port: &Port| port.queued() == port.taken;
-            inner.holding != Holding::None
-                && inner.asked.elapsed() >= limit
-                && idle(&inner.data)
-                && idle(&inner.mailbox)
-        })
-    }
-
-    /// Serves writes that have been let wait: the guest needs them before it can go on, as an ordered journal needs the
-    /// data before its commit. That order is as real as any other.
-    pub fn release(&self) {
-        let mut inner = self.lock();
-        inner.release();
-        inner.data.interrupt();
     }
 
     /// Takes the data disk away.
@@ -237,9 +222,6 @@ impl Inner {
             self.data.interrupt();
             self.mailbox.interrupt();
             let nothing = self.data.taken + self.mailbox.taken == before;
-            if !nothing {
-                self.asked = Instant::now();
-            }
             // Both are asked: each then rings for what comes next. A ring out of which nothing comes twice in a row is
             // damaged, and would never say that it is empty.
             if !(self.data.listen() | self.mailbox.listen()) || (nothing && in_vain) {
@@ -249,23 +231,42 @@ impl Inner {
         }
     }
 
-    /// Takes a mark: for the disk behind the device, or about writes that are to wait.
+    /// Takes a mark: for the disk behind the device, or about when it completes writes.
     fn mark(&mut self, step: u32, result: i64) {
-        match (step, self.holding) {
-            (frame::HOLD, _) => self.holding = Holding::New,
-            (frame::PASS, Holding::New) => self.holding = Holding::Earlier,
-            (frame::PASS, _) => {}
-            (frame::RELEASE, _) => self.release(),
+        self.batch += 1;
+        match step {
+            frame::LAZY => self.lazy = true,
+            frame::RELEASE => self.release_newest(),
+            frame::EAGER => {
+                self.lazy = false;
+                std::mem::take(&mut self.held).into_iter().for_each(|held| self.complete_held(held));
+            }
             _ => self.backing.mark(Mark { step, result }),
         }
     }
 
-    /// Serves the writes that wait.
-    fn release(&mut self) {
-        self.holding = Holding::None;
-        for (chain, number) in std::mem::take(&mut self.held) {
-            self.serve_data(&chain, number);
+    /// Completes the writes that came last. Newest first, so that whoever waits for what was sent just now (a journal,
+    /// say) does not wait for what was sent before (data that nobody waits for): that order is as real as any other, and
+    /// leaves most under way.
+    fn release_newest(&mut self) {
+        let Some(newest) = self.held.last().map(|held| held.batch) else { return };
+        let from = self.held.partition_point(|held| held.batch < newest);
+        self.held.split_off(from).into_iter().for_each(|held| self.complete_held(held));
+    }
+
+    fn complete_held(&mut self, Held { chain, number, sector, data, batch: _ }: Held) {
+        let queueing = Queueing { request: number, available: self.data.queued() };
+        let now = match parse(&chain) {
+            Some(Operation::Write { data, .. }) => data,
+            _ => Vec::new(),
+        };
+        let changed = (now.len() == data.len() && now != data).then_some(now);
+        self.backing.write(sector, data, queueing);
+        if let Some(now) = changed {
+            self.backing.write(sector, now, queueing);
         }
+        self.completed += 1;
+        self.data.complete(&chain, answer(&chain, &[], Status::Ok));
     }
 
     fn serve_data(&mut self, chain: &Chain, number: u64) {
@@ -286,8 +287,8 @@ impl Inner {
                     }
                 }
             }
-            Some(Operation::Write { .. }) if self.holding == Holding::New => {
-                self.held.push((chain.clone(), number));
+            Some(Operation::Write { sector, data }) if self.lazy && fits(sector, data.len()) => {
+                self.held.push(Held { chain: chain.clone(), number, sector, data, batch: self.batch });
                 self.backing.issue(number);
                 return;
             }
@@ -307,6 +308,7 @@ impl Inner {
             Some(Operation::Read { .. } | Operation::Write { .. }) => Status::IoError,
             Some(Operation::Unsupported) | None => Status::Unsupported,
         };
+        self.completed += 1;
         self.data.complete(chain, answer(chain, &data, status));
     }
 
@@ -320,7 +322,11 @@ impl Inner {
                     self.hand_over();
                     return;
                 }
-                answer(&chain, &self.command_at(address, length), Status::Ok)
+                if address == frame::COMPLETED {
+                    answer(&chain, &self.completed.to_le_bytes(), Status::Ok)
+                } else {
+                    answer(&chain, &self.command_at(address, length), Status::Ok)
+                }
             }
             Some(Operation::Write { sector, data }) => {
                 if sector.saturating_mul(SECTOR as u64) == frame::RESULT {

@@ -44,7 +44,7 @@ fn what_recoveries_wrote_is_held_once() {
     loop {
         match cell.ask() {
             Ask::Job(Job::Replay(schedule, base)) => {
-                let plan = Plan { steps: Vec::new(), origins: Vec::new() };
+                let plan = Plan::default();
                 let replay = Replay { start: (*base).clone(), log: log(2) };
                 cell.replayed(Replayed::new(schedule, plan, replay, &cell.model));
             }

@@ -204,20 +204,6 @@ impl Guest {
     /// The next answer, if it comes within `limit` on hardware.
     async fn answer(&mut self, limit: Duration) -> Result<Reply, GuestError> {
         let limit = limit * self.patience;
-        let hub = self.hub.clone();
-        let patience = SLOW_DISK * self.patience;
-        let group = self.process.group();
-        let slow_disk = async {
-            let mut asleep = 0;
-            loop {
-                tokio::time::sleep(patience / ASLEEP).await;
-                let waits = hub.is_silent(patience) && !processor::runs(group);
-                asleep = if waits { asleep + 1 } else { 0 };
-                if asleep == ASLEEP {
-                    hub.release();
-                }
-            }
-        };
         let reason = tokio::select! {
             biased;
             reply = self.replies.recv() => match reply.map(|bytes| frame::decode(&bytes)) {
@@ -225,7 +211,6 @@ impl Guest {
                 Some(Err(error)) => error.to_string(),
                 None => "lost its devices".to_owned(),
             },
-            () = slow_disk => unreachable!("it never ends"),
             () = self.process.ended() => "ended by itself".to_owned(),
             () = tokio::time::sleep(limit) => format!("gave no answer within {} seconds", limit.as_secs_f32()),
         };
@@ -253,13 +238,6 @@ fn end_of(console: &str) -> String {
 /// How often a guest without a processor of its own looks for one: so rarely that it costs nothing, however many there
 /// are.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
-
-/// How long the disk lets writes wait when a replay asks it to be slow and the guest asks for nothing else: longer than a
-/// commit that does not need them is silent, so that it can overtake them. Multiplied by the machine's patience, too.
-const SLOW_DISK: Duration = Duration::from_millis(100);
-
-/// How many times in a row a guest must be found asleep meanwhile: one that the host gives no processor to is silent, too.
-const ASLEEP: u32 = 4;
 
 /// The machine's process, and the thread that reads its console.
 struct Process {

@@ -7,4 +7,4 @@
 pub mod frame;
 mod message;
 
-pub use message::{Command, Filesystem, Hello, Reply, Step};
+pub use message::{Command, Conditions, Filesystem, Hello, Reply, Step};
