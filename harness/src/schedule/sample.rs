@@ -76,9 +76,9 @@ mod tests {
     #[test]
     fn samples_are_parts_of_the_whole() {
         let (trace, history) = three_saves(5000);
-        for bound in [0, 1, 2, 3, 5] {
+        for bound in [0, 1, 2] {
             let all = schedules(&trace, &history, bound);
-            let base = schedules(&trace, &history, 0).len();
+            let base = base(&trace, &history).len();
             let singles = schedules(&trace, &history, bound.min(1)).len();
             for count in [0, base, base + 3, singles, singles + 5, singles + 50, all.len() / 2, all.len()] {
                 let some = sample(&trace, &history, bound, 7, count);
@@ -88,7 +88,7 @@ mod tests {
                 let kept = base.max(singles.min(if count < singles { base } else { count }));
                 assert_eq!(some[..kept], all[..kept]);
                 let at_least = count.min(singles);
-                assert!(some.iter().take_while(|schedule| schedule.injected() <= 1).count() >= at_least);
+                assert!(some.iter().take_while(|schedule| schedule.injections.len() <= 1).count() >= at_least);
                 assert_eq!(some, sample(&trace, &history, bound, 7, count));
             }
         }
