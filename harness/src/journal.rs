@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn what_cannot_be_kept_is_said_once() {
         let replay = Replay { start: Image::zeroed(1), log: BlockLog::default() };
-        let plan = Plan { steps: Vec::new(), origins: Vec::new() };
+        let plan = Plan::default();
         let replayed = Arc::new(Replayed::new(0, plan, replay, &DiskModel::default()));
         let mut front = Front::new(0);
         front.begin(Arc::new(Unit { index: 0, replayed, epoch: 0, key: [0; 16], again: None }));

@@ -38,7 +38,7 @@ mod tests {
     /// Op 0, op 2 (op 1 failed and is not replayed), a commit, op 3.
     fn plan() -> Plan {
         let origins = [Origin::Op(0), Origin::Op(2), Origin::Work(Work::Commit), Origin::Op(3)];
-        Plan { steps: Vec::new(), origins: origins.to_vec() }
+        Plan { origins: origins.to_vec(), ..Plan::default() }
     }
 
     fn written_in(steps: &[u32]) -> Vec<WriteEntry> {

@@ -20,10 +20,18 @@ pub enum ReplayError {
     /// The guest did not do what the recorded program did: exploring it would judge another program.
     #[error("the replay went another way than the recorded run: {0}")]
     Diverged(String),
+    /// The clock of the guest does not stand still.
+    #[error(
+        "the clock of the guest went on in {STILL} executions in which it was to stand still: the host is too busy"
+    )]
+    Ticked,
     /// The workload's own check could not be run on some state.
     #[error(transparent)]
     Check(#[from] crate::check::CheckError),
 }
+
+/// How often an execution in which the clock is to stand still is repeated because it went on.
+const STILL: u32 = 20;
 
 /// What a replay leaves.
 #[derive(Debug)]
@@ -65,12 +73,19 @@ pub async fn replay(
     trace: &Trace,
     live: &Arc<Guide>,
 ) -> Result<Replay, ReplayError> {
-    guest.insert(Box::new(LoggingDisk::new(base.clone())));
-    let command = Command::Replay { filesystem: filesystem.clone(), steps: plan.steps.clone() };
-    let outcome = guest.call(&command).await;
-    let disk = guest.eject();
-    let Reply::Replayed(observation) = outcome? else {
-        return Err(ReplayError::Diverged("the agent gave an answer to another question".into()));
+    let (steps, conditions) = (plan.steps.clone(), plan.conditions);
+    let command = Command::Replay { filesystem: filesystem.clone(), steps, conditions };
+    let mut tries = 0;
+    let (observation, disk) = loop {
+        guest.insert(Box::new(LoggingDisk::new(base.clone())));
+        let outcome = guest.call(&command).await;
+        let disk = guest.eject();
+        match outcome? {
+            Reply::Replayed(observation) => break (observation, disk),
+            Reply::Ticked if tries < STILL => tries += 1,
+            Reply::Ticked => return Err(ReplayError::Ticked),
+            _ => return Err(ReplayError::Diverged("the agent gave an answer to another question".into())),
+        }
     };
     let Some((start, log)) = recover::<LoggingDisk>(disk).finish() else {
         return Err(ReplayError::Diverged("the agent never began".into()));

@@ -192,7 +192,7 @@ mod tests {
                 }
             }
         }
-        let plan = Plan { steps: Vec::new(), origins };
+        let plan = Plan { origins, ..Plan::default() };
         Replayed::new(0, plan, Replay { start: Image::zeroed(1), log }, &DiskModel::default())
     }
 
@@ -224,7 +224,7 @@ mod tests {
                     Entry::Write(1),
                 ],
             };
-            let plan = Plan { steps: Vec::new(), origins: vec![Origin::Op(0)] };
+            let plan = Plan { origins: vec![Origin::Op(0)], ..Plan::default() };
             let model = DiskModel { cache, ..DiskModel::default() };
             Replayed::new(0, plan, Replay { start: Image::zeroed(1), log }, &model).keys()[0]
         };

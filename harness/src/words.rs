@@ -182,7 +182,8 @@ pub fn explored(model: DiskModel, schedules: u32, recovery_crashes: bool) -> Exp
         TearKind::One => Tear::One,
         TearKind::Any => Tear::Any,
     };
-    Explored { disk: disk.into(), tear, sector: model.unit * disk::SECTOR as u32, schedules, recovery_crashes }
+    let sector = model.unit * disk::SECTOR as u32;
+    Explored { disk: disk.into(), tear, sector, schedules, set: crate::schedule::SET, recovery_crashes }
 }
 
 /// An op for people.

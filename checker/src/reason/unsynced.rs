@@ -20,6 +20,7 @@ fn changes(call: &Call) -> bool {
             | Call::Fsync { .. }
             | Call::Fdatasync { .. }
             | Call::SyncRange { .. }
+            | Call::DontNeed { .. }
             | Call::SyncFs { .. }
             | Call::SyncAll
             | Call::Ack { .. }

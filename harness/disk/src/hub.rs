@@ -7,7 +7,6 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
 
 use protocol::frame::{self, Frame};
 use tracing::warn;
@@ -92,22 +91,27 @@ impl Port {
 /// must not block.
 pub type OnResult = Box<dyn FnMut(Result<Vec<u8>, String>) + Send>;
 
-/// Which writes are let wait.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Holding {
-    None,
-    /// Those that come.
-    New,
-    /// Those that wait already.
-    Earlier,
+/// A write that a lazy disk has taken and not completed.
+struct Held {
+    chain: Chain,
+    number: u64,
+    /// Where it goes, and what the guest's memory held when it was issued: the guest may change that while the write is
+    /// under way, and the disk may have taken it at any time.
+    sector: u64,
+    data: Vec<u8>,
+    /// Those that came between two marks are one batch.
+    batch: u64,
 }
 
 struct Inner {
     backing: Box<dyn Backing>,
-    holding: Holding,
-    held: Vec<(Chain, u64)>,
-    /// When either device was last asked for anything.
-    asked: Instant,
+    /// Whether writes are completed only when somebody waits for them.
+    lazy: bool,
+    held: Vec<Held>,
+    /// The batch that writes belong to that come now.
+    batch: u64,
+    /// How many requests the data disk has completed.
+    completed: u64,
     data: Port,
     mailbox: Port,
     /// The command that the agent is being given; empty when there is none.
@@ -134,9 +138,10 @@ impl Hub {
     pub fn new(sectors: u64, on_result: OnResult) -> Arc<Self> {
         let inner = Inner {
             backing: Box::new(Parked { sectors }),
-            holding: Holding::None,
+            lazy: false,
             held: Vec::new(),
-            asked: Instant::now(),
+            batch: 0,
+            completed: 0,
             data: Port::default(),
             mailbox: Port::default(),
             command: Vec::new(),
@@ -157,27 +162,6 @@ impl Hub {
     /// Puts another disk behind the data device, returning the one that was there. The guest must not be using it.
     pub fn swap(&self, backing: Box<dyn Backing>) -> Box<dyn Backing> {
         std::mem::replace(&mut self.lock().backing, backing)
-    }
-
-    /// Whether writes are let wait, and the guest has asked for nothing else for longer than `limit`.
-    pub fn is_silent(&self, limit: Duration) -> bool {
-        // Called where nothing may block; a device that is at work is not silent, nor is one that has work.
-        self.inner.try_lock().is_ok_and(|inner| {
-            let idle = |port: &Port| port.queued() == port.taken;
-            inner.holding != Holding::None
-                && inner.asked.elapsed() >= limit
-                && idle(&inner.data)
-                && idle(&inner.mailbox)
-        })
-    }
-
-    /// Serves writes that have been let wait: the guest needs them before it can go on, as an ordered journal needs the
-    /// data before its commit. That order is as real as any other.
-    pub fn release(&self) {
-        self.guarded(|inner| {
-            inner.release();
-            inner.data.interrupt();
-        });
     }
 
     /// How many requests the guest has made so far, or `None` if one of them is under way.
@@ -265,9 +249,6 @@ impl Inner {
             self.data.interrupt();
             self.mailbox.interrupt();
             let nothing = self.data.taken + self.mailbox.taken == before;
-            if !nothing {
-                self.asked = Instant::now();
-            }
             // Both are asked: each then rings for what comes next. A ring out of which nothing comes twice in a row is
             // damaged, and would never say that it is empty.
             if !(self.data.listen() | self.mailbox.listen()) || (nothing && in_vain) {
@@ -277,23 +258,42 @@ impl Inner {
         }
     }
 
-    /// Takes a mark: for the disk behind the device, or about writes that are to wait.
+    /// Takes a mark: for the disk behind the device, or about when it completes writes.
     fn mark(&mut self, step: u32, result: i64) {
-        match (step, self.holding) {
-            (frame::HOLD, _) => self.holding = Holding::New,
-            (frame::PASS, Holding::New) => self.holding = Holding::Earlier,
-            (frame::PASS, _) => {}
-            (frame::RELEASE, _) => self.release(),
+        self.batch += 1;
+        match step {
+            frame::LAZY => self.lazy = true,
+            frame::RELEASE => self.release_newest(),
+            frame::EAGER => {
+                self.lazy = false;
+                std::mem::take(&mut self.held).into_iter().for_each(|held| self.complete_held(held));
+            }
             _ => self.backing.mark(Mark { step, result }),
         }
     }
 
-    /// Serves the writes that wait.
-    fn release(&mut self) {
-        self.holding = Holding::None;
-        for (chain, number) in std::mem::take(&mut self.held) {
-            self.serve_data(&chain, number);
+    /// Completes the writes that came last. Newest first, so that whoever waits for what was sent just now (a journal,
+    /// say) does not wait for what was sent before (data that nobody waits for): that order is as real as any other, and
+    /// leaves most under way.
+    fn release_newest(&mut self) {
+        let Some(newest) = self.held.last().map(|held| held.batch) else { return };
+        let from = self.held.partition_point(|held| held.batch < newest);
+        self.held.split_off(from).into_iter().for_each(|held| self.complete_held(held));
+    }
+
+    fn complete_held(&mut self, Held { chain, number, sector, data, batch: _ }: Held) {
+        let queueing = Queueing { request: number, available: self.data.queued() };
+        let now = match parse(&chain) {
+            Some(Operation::Write { data, .. }) => data,
+            _ => Vec::new(),
+        };
+        let changed = (now.len() == data.len() && now != data).then_some(now);
+        self.backing.write(sector, data, queueing);
+        if let Some(now) = changed {
+            self.backing.write(sector, now, queueing);
         }
+        self.completed += 1;
+        self.data.complete(&chain, answer(&chain, &[], Status::Ok));
     }
 
     fn serve_data(&mut self, chain: &Chain, number: u64) {
@@ -314,8 +314,8 @@ impl Inner {
                     }
                 }
             }
-            Some(Operation::Write { .. }) if self.holding == Holding::New => {
-                self.held.push((chain.clone(), number));
+            Some(Operation::Write { sector, data }) if self.lazy && fits(sector, data.len()) => {
+                self.held.push(Held { chain: chain.clone(), number, sector, data, batch: self.batch });
                 self.backing.issue(number);
                 return;
             }
@@ -335,6 +335,7 @@ impl Inner {
             Some(Operation::Read { .. } | Operation::Write { .. }) => Status::IoError,
             Some(Operation::Unsupported) | None => Status::Unsupported,
         };
+        self.completed += 1;
         self.data.complete(chain, answer(chain, &data, status));
     }
 
@@ -348,7 +349,11 @@ impl Inner {
                     self.hand_over();
                     return;
                 }
-                answer(&chain, &self.command_at(address, length), Status::Ok)
+                if address == frame::COMPLETED {
+                    answer(&chain, &self.completed.to_le_bytes(), Status::Ok)
+                } else {
+                    answer(&chain, &self.command_at(address, length), Status::Ok)
+                }
             }
             Some(Operation::Write { sector, data }) => {
                 if sector.saturating_mul(SECTOR as u64) == frame::RESULT {

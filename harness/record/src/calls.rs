@@ -68,6 +68,7 @@ pub(crate) const TRACED: &[Traced] = &[
     always(libc::SYS_sync, "sync"),
     always(libc::SYS_syncfs, "syncfs"),
     always(libc::SYS_sync_file_range, "sync_file_range"),
+    always(libc::SYS_fadvise64, "fadvise64"),
     always(libc::SYS_openat2, "openat2"),
     always(libc::SYS_creat, "creat"),
     always(libc::SYS_dup, "dup"),
@@ -151,6 +152,7 @@ pub(crate) fn only_changes_files(number: c_long) -> bool {
             | libc::SYS_sync
             | libc::SYS_syncfs
             | libc::SYS_sync_file_range
+            | libc::SYS_fadvise64
             | libc::SYS_copy_file_range
             | libc::SYS_truncate
             | libc::SYS_ftruncate

@@ -289,6 +289,7 @@ fn paths(call: &mut Call) -> Vec<&mut RelPath> {
         | Call::Fsync { .. }
         | Call::Fdatasync { .. }
         | Call::SyncRange { .. }
+        | Call::DontNeed { .. }
         | Call::SyncFs { .. }
         | Call::SyncAll
         | Call::Ack { .. }

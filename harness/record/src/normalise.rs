@@ -14,6 +14,7 @@ fn handles(call: &mut Call) -> Vec<&mut Handle> {
         | Call::Fsync { handle }
         | Call::Fdatasync { handle }
         | Call::SyncRange { handle, .. }
+        | Call::DontNeed { handle, .. }
         | Call::SyncFs { handle }
         | Call::Truncate { target: Target::Handle(handle), .. }
         | Call::Link { from: Target::Handle(handle), .. }

@@ -152,6 +152,9 @@ impl Recorder<'_> {
             libc::SYS_sync_file_range => self.on_handle(tid, fd, |handle| {
                 sync(Call::SyncRange { handle, offset: a[1], length: a[2], flags: a[3] as u32 })
             }),
+            libc::SYS_fadvise64 if a[3] as i32 == libc::POSIX_FADV_DONTNEED => {
+                self.on_handle(tid, fd, |handle| record(Call::DontNeed { handle, offset: a[1], length: a[2] }))
+            }
             libc::SYS_sync => sync(Call::SyncAll),
             libc::SYS_syncfs => match self.handle(tid, fd) {
                 Some(handle) => sync(Call::SyncFs { handle }),

@@ -15,6 +15,9 @@ pub struct Explored {
     pub sector: u32,
     /// The bound on injections: `--schedules`.
     pub schedules: u32,
+    /// Which set of schedules there is for a bound: raised when it becomes another, which may have other crash states.
+    #[serde(default = "first_set")]
+    pub set: u32,
     /// Whether the machine may crash again while it recovers: `--recovery-crashes`.
     pub recovery_crashes: bool,
 }
@@ -31,6 +34,11 @@ pub enum Tear {
     Any,
 }
 
+/// Reports that name no set are from before there was another.
+fn first_set() -> u32 {
+    1
+}
+
 impl Explored {
     /// Whether this has every crash state that `other` has.
     pub fn holds(&self, other: &Self) -> bool {
@@ -38,6 +46,7 @@ impl Explored {
             && self.sector == other.sector
             && self.tear >= other.tear
             && self.schedules >= other.schedules
+            && self.set == other.set
             && self.recovery_crashes >= other.recovery_crashes
     }
 }

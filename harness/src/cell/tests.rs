@@ -48,7 +48,7 @@ fn what_recoveries_wrote_is_held_once() {
     loop {
         match cell.ask() {
             Ask::Job(Job::Replay(schedule, base)) => {
-                let plan = Plan { steps: Vec::new(), origins: Vec::new() };
+                let plan = Plan::default();
                 let replay = Replay { start: (*base).clone(), log: log(2) };
                 cell.replayed(Replayed::new(schedule, plan, replay, &cell.model));
             }
@@ -86,7 +86,7 @@ fn what_is_whole_is_counted_by_losses() {
                 Ask::Job(Job::Replay(schedule, base)) => {
                     let mut log = log(4);
                     log.entries.retain(|entry| matches!(entry, disk::Entry::Write(_)));
-                    let plan = Plan { steps: Vec::new(), origins: Vec::new() };
+                    let plan = Plan::default();
                     let replay = Replay { start: (*base).clone(), log };
                     cell.replayed(Replayed::new(schedule, plan, replay, &cell.model));
                 }

@@ -11,7 +11,7 @@ use crate::RelPath;
 pub struct Handle(pub u32);
 
 /// What a call that takes either a name or a descriptor was given.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Target {
     /// A name; the last component is followed if it is a symbolic link.
     Path(RelPath),
@@ -109,6 +109,9 @@ pub enum Call {
     ///
     /// [`Ended`]: crate::Ended
     Exit { status: i32 },
+    /// posix_fadvise(2) with `POSIX_FADV_DONTNEED`: starts writeback of what is dirty there (mm/fadvise.c,
+    /// `generic_fadvise`). A length of 0 is up to the end.
+    DontNeed { handle: Handle, offset: u64, length: u64 },
 }
 
 /// One recorded call, or one promise.

@@ -224,6 +224,9 @@ impl Line<'_> {
             Call::SyncRange { handle, offset, length, flags } => {
                 write!(f, "{}, {length} at {offset}, {}", self.file(handle), Bits(*flags, SYNC_RANGE))
             }
+            Call::DontNeed { handle, offset, length } => {
+                write!(f, "{}, {length} at {offset}, POSIX_FADV_DONTNEED", self.file(handle))
+            }
             Call::SyncAll | Call::Ack { .. } | Call::Exit { .. } => Ok(()),
         }
     }
@@ -333,6 +336,7 @@ mod tests {
             op("fsync", 0, Call::Fsync { handle: h }),
             op("fdatasync", -5, Call::Fdatasync { handle: h }),
             op("sync_file_range", 0, Call::SyncRange { handle: h, offset: 0, length: 0, flags: 2 }),
+            op("fadvise64", 0, Call::DontNeed { handle: h, offset: 0, length: 4096 }),
             op("syncfs", 0, Call::SyncFs { handle: h }),
             op("sync", 0, Call::SyncAll),
             op("close", 0, Call::Close { handle: h }),

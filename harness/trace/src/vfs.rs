@@ -429,7 +429,7 @@ impl Vfs {
                 self.dirty.remove(&id);
                 Ok(())
             }
-            Call::SyncRange { handle, .. } => self.handle(*handle).map(|_| ()),
+            Call::SyncRange { handle, .. } | Call::DontNeed { handle, .. } => self.handle(*handle).map(|_| ()),
             Call::SyncFs { handle } => {
                 self.handle(*handle)?;
                 self.dirty.clear();
@@ -912,6 +912,7 @@ fn describe(call: &Call) -> String {
         Call::Fsync { handle } => format!("fsync #{}", handle.0),
         Call::Fdatasync { handle } => format!("fdatasync #{}", handle.0),
         Call::SyncRange { handle, .. } => format!("sync_file_range #{}", handle.0),
+        Call::DontNeed { handle, .. } => format!("posix_fadvise #{}", handle.0),
         Call::SyncFs { handle } => format!("syncfs #{}", handle.0),
         Call::SyncAll => "sync".to_owned(),
         Call::Ack { .. } => "ack".to_owned(),

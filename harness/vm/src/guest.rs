@@ -229,20 +229,7 @@ impl Guest {
     /// The next answer, if it comes within `limit` of processor time on hardware.
     async fn answer(&mut self, limit: Duration) -> Result<Reply, GuestError> {
         let limit = limit * self.patience;
-        let hub = self.hub.clone();
-        let patience = SLOW_DISK * self.patience;
         let group = self.process.group();
-        let slow_disk = async {
-            let mut asleep = 0;
-            loop {
-                tokio::time::sleep(patience / ASLEEP).await;
-                let waits = hub.is_silent(patience) && load::of_group(group).asleep;
-                asleep = if waits { asleep + 1 } else { 0 };
-                if asleep == ASLEEP {
-                    hub.release();
-                }
-            }
-        };
         let problem;
         let end = tokio::select! {
             biased;
@@ -260,7 +247,6 @@ impl Guest {
                 }
                 None => End::Garbled("its devices are gone"),
             },
-            () = slow_disk => unreachable!("it never ends"),
             () = self.process.ended() => End::Gone(None),
             late = late(limit, &self.hub, &self.console, group) => End::Late(late),
         };
@@ -322,13 +308,6 @@ fn end_of(console: &str) -> String {
 /// How often a guest without a processor of its own looks for one: so rarely that it costs nothing, however many there
 /// are.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
-
-/// How long the disk lets writes wait when a replay asks it to be slow and the guest asks for nothing else: longer than a
-/// commit that does not need them is silent, so that it can overtake them. Multiplied by the machine's patience, too.
-const SLOW_DISK: Duration = Duration::from_millis(100);
-
-/// How many times in a row a guest must be found asleep meanwhile: one that the host gives no processor to is silent, too.
-const ASLEEP: u32 = 4;
 
 /// The machine's process, and the thread that reads its console.
 struct Process {

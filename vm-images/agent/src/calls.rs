@@ -96,6 +96,10 @@ pub fn perform(call: &Call, handles: &mut Handles) -> Result<i64, Errno> {
         Call::SyncRange { handle, offset, length, flags } => {
             sync_range(get(handles, *handle)?, *offset, *length, *flags).map(|()| 0)
         }
+        Call::DontNeed { handle, offset, length } => {
+            let advice = nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED;
+            done(nix::fcntl::posix_fadvise(get(handles, *handle)?, *offset as i64, *length as i64, advice))
+        }
         Call::SyncFs { handle } => done(nix::unistd::syncfs(get(handles, *handle)?)),
         Call::SyncAll => {
             nix::unistd::sync();
@@ -271,6 +275,11 @@ pub fn write_back(file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<i64,
     sync_range(file, offset, length, flags).map(|()| 0)
 }
 
+/// Starts writeback of a range.
+pub fn start_write_back(file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<i64, Errno> {
+    sync_range(file, offset, length, libc::SYNC_FILE_RANGE_WRITE).map(|()| 0)
+}
+
 /// What the guest is about to do.
 #[derive(Clone, Copy, Debug)]
 pub enum Phase {
@@ -288,6 +297,13 @@ pub enum Phase {
 /// replays for no reason, and do not depend on when a guest was booted: recovery compares them (fs/jbd2/recovery.c,
 /// `do_one_pass`, takes a block for stale by the time of its commit).
 pub fn set_clock(phase: Phase) {
+    let time = nix::sys::time::TimeSpec::new(start_of(phase), 0);
+    // A clock that cannot be set costs only comparability of replays.
+    let _ = nix::time::clock_settime(nix::time::ClockId::CLOCK_REALTIME, time);
+}
+
+/// What the clock is set to, seconds since 1970.
+pub fn start_of(phase: Phase) -> i64 {
     /// 2020-01-01 00:00:00 UTC.
     const START: i64 = 1_577_836_800;
     const HOUR: i64 = 3600;
@@ -298,9 +314,7 @@ pub fn set_clock(phase: Phase) {
         // A replay of more steps than a year has seconds is not to be feared.
         Phase::Observe => 365 * 24 * HOUR,
     };
-    let time = nix::sys::time::TimeSpec::new(START + since, 0);
-    // A clock that cannot be set costs only comparability of replays.
-    let _ = nix::time::clock_settime(nix::time::ClockId::CLOCK_REALTIME, time);
+    START + since
 }
 
 mod ioctls {

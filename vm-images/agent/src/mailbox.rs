@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use protocol::{Command, Reply, frame};
 
@@ -33,6 +33,7 @@ impl Aligned {
 
 /// The mailbox disk, opened so that every request reaches the harness.
 pub struct Mailbox {
+    path: PathBuf,
     disk: File,
     buffer: Aligned,
 }
@@ -45,7 +46,12 @@ impl Mailbox {
             .custom_flags(libc::O_DIRECT)
             .open(path)
             .map_err(|error| format!("failed to open the mailbox {}: {error}", path.display()))?;
-        Ok(Self { disk, buffer: Aligned::new(PIECE + ALIGN) })
+        Ok(Self { path: path.into(), disk, buffer: Aligned::new(PIECE + ALIGN) })
+    }
+
+    /// The same for another thread.
+    pub fn another(&self) -> Result<Self, String> {
+        Self::open(&self.path)
     }
 
     /// Waits for the next command.
@@ -83,6 +89,15 @@ impl Mailbox {
     /// Reports the end of a step, in order with everything that the data disk has been asked.
     pub fn mark(&mut self, step: u32, result: i64) -> Result<(), String> {
         self.send(frame::MARK, false, &frame::mark(step, result))
+    }
+
+    /// How many requests the data disk has completed.
+    pub fn completed(&mut self) -> Result<u64, String> {
+        let sector = self.buffer.get(512);
+        self.disk
+            .read_exact_at(sector, frame::COMPLETED)
+            .map_err(|error| format!("failed to ask the disk how much it has completed: {error}"))?;
+        Ok(sector[..8].iter().rev().fold(0, |n, &byte| n << 8 | u64::from(byte)))
     }
 
     fn send(&mut self, kind: u8, more: bool, piece: &[u8]) -> Result<(), String> {

@@ -12,6 +12,7 @@ mod ordered;
 mod populate;
 mod replay;
 mod rest;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -52,8 +53,8 @@ fn main() -> ExitCode {
                 trace = replay::Recorded { calls, live };
                 Ok(Reply::Done)
             }
-            Command::Replay { filesystem, steps } => {
-                replay::replay(&disk, &filesystem, &steps, &trace, &mut mailbox).map(Reply::Replayed)
+            Command::Replay { filesystem, steps, conditions } => {
+                replay::replay(&disk, &filesystem, (&steps, conditions), &trace, &mut mailbox)
             }
             Command::Guide(new) => {
                 guide = new;

@@ -6,65 +6,77 @@
 //! and that thread has ended when the call is made: what a kernel does whose writeback came a moment earlier.
 
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::Mode;
-use trace::Call;
+use trace::{Call, Handle};
 
-use crate::calls::{self, Handles};
-use crate::rest;
+use crate::calls;
+use crate::replay::Stage;
 
-/// Makes one call.
-pub fn perform(disk: &Path, call: &Call, handles: &mut Handles) -> Result<i64, Errno> {
+/// Makes one call. The outer error says that the execution cannot go on.
+pub fn perform(stage: &mut Stage<'_>, call: &Call) -> Result<Result<i64, Errno>, String> {
     match call {
         Call::Fsync { handle } | Call::Fdatasync { handle } => {
-            if let Some(file) = handles.get(handle) {
-                write_out(disk, file.as_fd());
+            if let Some(file) = again(stage, handle) {
+                write_out(stage, file.as_fd())?;
             }
         }
         Call::SyncFs { .. } | Call::SyncAll => {
-            let mut open: Vec<_> = handles.iter().collect();
-            open.sort_by_key(|(handle, _)| **handle);
-            open.into_iter().for_each(|(_, file)| write_out(disk, file.as_fd()));
-            write_out_below(disk, Path::new("."), handles);
+            let mut open: Vec<Handle> = stage.handles.keys().copied().collect();
+            open.sort();
+            for file in open {
+                if let Some(file) = again(stage, &file) {
+                    write_out(stage, file.as_fd())?;
+                }
+            }
+            write_out_below(stage, Path::new("."))?;
         }
         Call::Write { handle, offset, data, flags } => {
-            if let Some(file) = handles.get(handle)
-                && let Some(sync) = implied_sync(file.as_fd(), *flags)?
-            {
-                return write_then_sync(disk, file.as_fd(), (*offset, data, *flags), sync);
+            if let Some(file) = again(stage, handle) {
+                match implied_sync(file.as_fd(), *flags) {
+                    Ok(Some(sync)) => return write_then_sync(stage, file.as_fd(), (*offset, data, *flags), sync),
+                    Ok(None) => {}
+                    Err(errno) => return Ok(Err(errno)),
+                }
             }
         }
         _ => {}
     }
-    calls::perform(call, handles)
+    Ok(stage.call(call))
+}
+
+/// Another descriptor of what the program has open, of which the last to be closed is the program's own.
+fn again(stage: &Stage<'_>, handle: &Handle) -> Option<OwnedFd> {
+    stage.handles.get(handle)?.try_clone().ok()
 }
 
 /// Writes one file out. What fails here, the call that follows will tell.
-fn write_out(disk: &Path, file: BorrowedFd<'_>) {
-    let _ = rest::write_out(disk, file);
+fn write_out(stage: &mut Stage<'_>, file: BorrowedFd<'_>) -> Result<(), String> {
+    let _ = stage.wait(|| calls::write_back(file, 0, 0));
+    stage.settle()
 }
 
 /// The same for all files below a directory, in the order of their names.
-fn write_out_below(disk: &Path, directory: &Path, handles: &Handles) {
+fn write_out_below(stage: &mut Stage<'_>, directory: &Path) -> Result<(), String> {
     let mut entries: Vec<_> = fs::read_dir(directory).map(|entries| entries.flatten().collect()).unwrap_or_default();
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
         let path = entry.path();
         match entry.file_type() {
-            Ok(kind) if kind.is_dir() => write_out_below(disk, &path, handles),
+            Ok(kind) if kind.is_dir() => write_out_below(stage, &path)?,
             Ok(kind) if kind.is_file() => {
-                let _ = calls::with_file(&path, handles, |file| {
-                    write_out(disk, file);
-                    Ok(0)
-                });
+                let handles = &stage.handles;
+                let _ = stage.wait(|| calls::with_file(&path, handles, |file| calls::write_back(file, 0, 0)));
+                stage.settle()?;
             }
             _ => {}
         }
     }
+    Ok(())
 }
 
 /// The call that the kernel makes at the end of a synchronous write (include/linux/fs.h, `generic_write_sync`).
@@ -84,19 +96,25 @@ fn implied_sync(file: BorrowedFd<'_>, flags: u32) -> Result<Option<Sync>, Errno>
 
 /// A synchronous write in its two steps, so that there is a moment between them.
 fn write_then_sync(
-    disk: &Path,
+    stage: &mut Stage<'_>,
     file: BorrowedFd<'_>,
     (offset, data, flags): (u64, &[u8], u32),
     sync: Sync,
-) -> Result<i64, Errno> {
-    // Neither what makes it synchronous, nor what says how it was looked up: the kernel keeps O_NOFOLLOW and O_TMPFILE.
-    let kept = OFlag::O_ACCMODE | OFlag::O_APPEND | OFlag::O_DIRECT | OFlag::O_NOATIME;
-    let how = OFlag::from_bits_retain(fcntl(file, FcntlArg::F_GETFL)?) & kept;
-    // A file that has no name any more is found in this way too (proc(5)).
-    let same_file = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let plain = nix::fcntl::open(same_file.as_str(), how | OFlag::O_CLOEXEC, Mode::empty())?;
-    let written = calls::write(plain.as_fd(), offset, data, flags & !(libc::RWF_SYNC | libc::RWF_DSYNC) as u32)?;
-    write_out(disk, file);
-    sync(file)?;
-    Ok(written)
+) -> Result<Result<i64, Errno>, String> {
+    let write = || {
+        // Neither what makes it synchronous, nor what says how it was looked up: the kernel keeps O_NOFOLLOW and
+        // O_TMPFILE.
+        let kept = OFlag::O_ACCMODE | OFlag::O_APPEND | OFlag::O_DIRECT | OFlag::O_NOATIME;
+        let how = OFlag::from_bits_retain(fcntl(file, FcntlArg::F_GETFL)?) & kept;
+        // A file that has no name any more is found in this way too (proc(5)).
+        let same_file = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let plain = nix::fcntl::open(same_file.as_str(), how | OFlag::O_CLOEXEC, Mode::empty())?;
+        calls::write(plain.as_fd(), offset, data, flags & !(libc::RWF_SYNC | libc::RWF_DSYNC) as u32)
+    };
+    let written = match stage.wait(write) {
+        Ok(written) => written,
+        failed => return Ok(failed),
+    };
+    write_out(stage, file)?;
+    Ok(stage.wait(|| sync(file)).map(|()| written))
 }

@@ -2,17 +2,19 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use checker::{Guide, Mount, Observation};
 use nix::errno::Errno;
-use protocol::{Filesystem, Step, frame};
+use protocol::{Conditions, Filesystem, Reply, Step, frame};
 use trace::{Call, Target};
 
 use crate::calls::Handles;
 use crate::commit::Commit;
 use crate::mailbox::Mailbox;
+use crate::watch::Watch;
 use crate::{MOUNT, WORK, calls, observe, ordered, rest};
 
 /// What is replayed.
@@ -24,19 +26,19 @@ pub struct Recorded {
     pub live: Arc<Guide>,
 }
 
-/// Mounts, replays, and looks at the live tree. The file system is unmounted at the end, after the log has ended.
+/// Mounts, executes, and looks at the live tree. The file system is unmounted at the end, after the log has ended.
 pub fn replay(
     disk: &Path,
     filesystem: &Filesystem,
-    steps: &[Step],
+    (steps, conditions): (&[Step], Conditions),
     trace: &Recorded,
     mailbox: &mut Mailbox,
-) -> Result<Observation, String> {
+) -> Result<Reply, String> {
     calls::set_clock(calls::Phase::Replay);
     observe::mount(disk, filesystem, without_timer(filesystem)).map_err(|(errno, log)| {
         format!("failed to mount the start state: {}\n{log}", std::io::Error::from_raw_os_error(errno))
     })?;
-    let outcome = run(disk, filesystem, steps, trace, mailbox);
+    let outcome = run(disk, filesystem, (steps, conditions), trace, mailbox);
     std::env::set_current_dir("/").map_err(|error| format!("failed to leave {WORK}: {error}"))?;
     observe::unmount(filesystem, disk)?;
     outcome
@@ -52,69 +54,113 @@ fn without_timer(filesystem: &Filesystem) -> &'static str {
 fn run(
     disk: &Path,
     filesystem: &Filesystem,
-    steps: &[Step],
+    (steps, conditions): (&[Step], Conditions),
     trace: &Recorded,
     mailbox: &mut Mailbox,
-) -> Result<Observation, String> {
+) -> Result<Reply, String> {
     let mut commit = Commit::open(filesystem)?;
     std::env::set_current_dir(WORK).map_err(|error| format!("failed to enter {WORK}: {error}"))?;
     let root = File::open(MOUNT).map_err(|error| format!("failed to open {MOUNT}: {error}"))?;
     rest::warm_up(disk, filesystem, &mut commit)?;
+    if !conditions.cold {
+        observe::look(Path::new("."), &Guide::default());
+    }
     // What mounting wrote belongs to the start state; a crash before the first call is not of interest.
     nix::unistd::syncfs(root.as_fd()).map_err(|error| format!("failed to sync {MOUNT}: {error}"))?;
     rest::quiesce(disk);
-    let mut handles = Handles::new();
-    mailbox.mark(frame::BEGIN, 0)?;
-    let mut held = false;
+    let watch = Watch::new(mailbox.another()?, commit)?;
+    let mut stage = Stage { watch, mailbox, handles: Handles::new(), ordered: filesystem.kind == "btrfs" };
+    stage.mailbox.mark(frame::BEGIN, 0)?;
+    stage.mailbox.mark(frame::LAZY, 0)?;
+    let clock = |index| calls::Phase::Step(if conditions.still { 0 } else { index });
     for (index, step) in steps.iter().enumerate() {
-        calls::set_clock(calls::Phase::Step(index));
-        let result = match step {
-            Step::Call(index) => {
-                let call = trace.calls.get(*index as usize);
-                let call = call.ok_or_else(|| format!("was given no trace with a call {index}"))?;
-                // While the disk lets writes wait, nobody can wait for their end.
-                if filesystem.kind == "btrfs" && !held {
-                    ordered::perform(disk, call, &mut handles)
-                } else {
-                    calls::perform(call, &mut handles)
-                }
-            }
-            Step::Commit => commit.force(),
-            Step::Hold => {
-                held = true;
-                mailbox.mark(frame::HOLD, 0)?;
-                Ok(0)
-            }
-            Step::Pass => {
-                mailbox.mark(frame::PASS, 0)?;
-                Ok(0)
-            }
-            Step::Release => {
-                held = false;
-                mailbox.mark(frame::RELEASE, 0)?;
-                Ok(0)
-            }
-            Step::Writeback { target, offset, length } => writeback(target, *offset, *length, &handles),
-        };
-        if held {
-            rest::settle();
-        } else {
-            rest::quiesce(disk);
-        }
-        mailbox.mark(index as u32, result.unwrap_or_else(|errno| -i64::from(errno as i32)))?;
+        calls::set_clock(clock(index));
+        let result = stage.perform(step, &trace.calls)?;
+        stage.settle()?;
+        stage.mailbox.mark(index as u32, result.unwrap_or_else(|errno| -i64::from(errno as i32)))?;
     }
+    let Stage { watch, mailbox, handles, .. } = stage;
     mailbox.mark(frame::END, 0)?;
+    mailbox.mark(frame::EAGER, 0)?;
+    if let Some(failure) = watch.failure() {
+        return Err(failure);
+    }
+    // What they hold open would keep the file system from being unmounted.
+    drop((watch, handles));
+    if conditions.still && has_ticked(Path::new("."), calls::start_of(clock(0))) {
+        return Ok(Reply::Ticked);
+    }
     let entries = observe::look(Path::new("."), &trace.live);
-    Ok(Observation { mount: Mount::Mounted, entries })
+    Ok(Reply::Replayed(Observation { mount: Mount::Mounted, entries }))
 }
 
-/// Starts writeback of a file's dirty data and waits for it. Says nothing about metadata (sync_file_range(2)).
-fn writeback(target: &Target, offset: u64, length: u64, handles: &Handles) -> Result<i64, Errno> {
-    let path = match target {
-        Target::Handle(handle) => {
-            return calls::write_back(handles.get(handle).ok_or(Errno::EBADF)?.as_fd(), offset, length);
+/// What an execution works with.
+pub struct Stage<'a> {
+    watch: Watch,
+    mailbox: &'a mut Mailbox,
+    pub handles: Handles,
+    /// Whether calls that wait for data are made in two steps (see [`ordered`]).
+    ordered: bool,
+}
+
+impl Stage<'_> {
+    /// One step; the outer error says that the execution cannot go on.
+    fn perform(&mut self, step: &Step, calls: &[Call]) -> Result<Result<i64, Errno>, String> {
+        let call =
+            |index: u32| calls.get(index as usize).ok_or_else(|| format!("was given no trace with a call {index}"));
+        match step {
+            Step::Call(index) => {
+                let call = call(*index)?;
+                if self.ordered { ordered::perform(self, call) } else { Ok(self.call(call)) }
+            }
+            Step::CallWithCommit(index) => {
+                let call = call(*index)?;
+                // On btrfs, too, in one step: whoever is first, the commit comes before what the call waits for.
+                let (result, committed) = self.watch.call_with_commit(|| calls::perform(call, &mut self.handles));
+                Ok(committed.and(result))
+            }
+            Step::Commit => Ok(self.watch.commit().map(|()| 0)),
+            Step::Writeback { target, offset, length, wait } => {
+                Ok(self.watch.call(|| writeback(target, (*offset, *length), *wait, &self.handles)))
+            }
         }
+    }
+
+    /// Makes a call.
+    pub fn call(&mut self, call: &Call) -> Result<i64, Errno> {
+        self.watch.call(|| calls::perform(call, &mut self.handles))
+    }
+
+    /// Does something that may wait for the disk.
+    pub fn wait<T>(&self, act: impl FnOnce() -> T) -> T {
+        self.watch.call(act)
+    }
+
+    /// Waits until nothing goes on that does not wait for the disk.
+    pub fn settle(&mut self) -> Result<(), String> {
+        rest::settle(self.mailbox)
+    }
+}
+
+/// Starts writeback of a file's dirty data, and waits for its end if asked to. Says nothing about metadata
+/// (sync_file_range(2)).
+fn writeback(target: &Target, (offset, length): (u64, u64), wait: bool, handles: &Handles) -> Result<i64, Errno> {
+    let act = |file: std::os::fd::BorrowedFd<'_>| {
+        if wait { calls::write_back(file, offset, length) } else { calls::start_write_back(file, offset, length) }
+    };
+    let path = match target {
+        Target::Handle(handle) => return act(handles.get(handle).ok_or(Errno::EBADF)?.as_fd()),
         Target::Path(path) | Target::NoFollow(path) => path.under(Path::new(".")),
     };
-    calls::with_file(&path, handles, |file| calls::write_back(file, offset, length))
+    calls::with_file(&path, handles, act)
+}
+
+/// Whether any file has a time that is neither from before the execution nor when it began, seconds since 1970.
+fn has_ticked(root: &Path, began: i64) -> bool {
+    let ticked = |seconds: i64, nanoseconds: i64| seconds == began && nanoseconds != 0;
+    let Ok(about) = std::fs::symlink_metadata(root) else { return false };
+    ticked(about.ctime(), about.ctime_nsec())
+        || ticked(about.mtime(), about.mtime_nsec())
+        || about.is_dir()
+            && std::fs::read_dir(root).into_iter().flatten().flatten().any(|entry| has_ticked(&entry.path(), began))
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use protocol::Filesystem;
 
 use crate::commit::{COMMIT_FILE, Commit};
+use crate::mailbox::Mailbox;
 use crate::{MOUNT, calls};
 
 /// Waits until nothing is under way: no page under writeback, no request at the disk, no thread but this one that
@@ -19,8 +20,8 @@ use crate::{MOUNT, calls};
 /// truncation, btrfs at both, and none of them waits. What follows it is another: btrfs inserts the extents of written
 /// data after it has called the pages clean (fs/btrfs/ordered-data.c), and frees what a commit no longer needs after
 /// it has called that done. The guest has one processor, so that a thread with something to do either runs or is
-/// counted (proc(5), `/proc/stat`). That a commit can come before the end of writeback is what [`protocol::Step::Hold`]
-/// is for.
+/// counted (proc(5), `/proc/stat`). Before an execution begins, that is: then the
+/// disk is lazy, and [`settle`] takes this one's place.
 pub fn quiesce(disk: &Path) {
     // xfs frees the blocks of a file that has lost its last name a little later (fs/xfs/xfs_icache.c,
     // `xfs_inodegc_queue`); when it is asked how much is free, it begins at once (`xfs_fs_statfs`).
@@ -34,14 +35,25 @@ pub fn quiesce(disk: &Path) {
     }
 }
 
-/// Waits until nothing else runs. All that can be waited for while the disk lets writes wait.
-pub fn settle() {
-    for _ in 0..1000 {
-        if at_most(&read(Path::new("/proc/stat")), "procs_running ", 1) {
+/// Waits until nothing else runs, and the disk has completed nothing meanwhile that something could run for: all that can
+/// be waited for while the disk is lazy.
+pub fn settle(mailbox: &mut Mailbox) -> Result<(), String> {
+    let _ = nix::sys::statvfs::statvfs(MOUNT);
+    for round in 0..1000 {
+        if is_quiet(mailbox)? {
             break;
         }
-        std::thread::sleep(Duration::from_millis(1));
+        // Most often there is only the watcher, which has to see that the call has ended.
+        if round < 10 { std::thread::yield_now() } else { std::thread::sleep(Duration::from_millis(1)) }
     }
+    Ok(())
+}
+
+/// Whether nothing but the calling thread runs, nor will before the disk completes something.
+pub fn is_quiet(mailbox: &mut Mailbox) -> Result<bool, String> {
+    let before = mailbox.completed()?;
+    let alone = at_most(&read(Path::new("/proc/stat")), "procs_running ", 1);
+    Ok(alone && mailbox.completed()? == before)
 }
 
 fn at_rest(inflight: &Path) -> bool {

@@ -10,6 +10,8 @@ use serde::de::DeserializeOwned;
 
 /// Where a command is read, in bytes.
 pub const COMMAND: u64 = 1 << 30;
+/// Where it is read how many requests the data disk has completed so far (8 bytes, little-endian).
+pub const COMPLETED: u64 = 3 << 29;
 /// Where frames are written, in bytes.
 pub const RESULT: u64 = 2 << 30;
 /// What the harness's mailbox says when it is asked for its name.
@@ -24,12 +26,13 @@ pub const REPLY: u8 = b'R';
 pub const BEGIN: u32 = u32::MAX;
 /// The step of the mark that ends the log.
 pub const END: u32 = u32::MAX - 1;
-/// The step of the mark from which on the disk lets writes wait, as a slow one would.
-pub const HOLD: u32 = u32::MAX - 2;
-/// The step of the mark after which writes are served again, but for those that wait already.
-pub const PASS: u32 = u32::MAX - 3;
-/// The step of the mark at which the writes that wait are served.
-pub const RELEASE: u32 = u32::MAX - 4;
+/// The step of the mark from which on the disk is lazy: it completes no write before [`RELEASE`] or [`EAGER`].
+pub const LAZY: u32 = u32::MAX - 2;
+/// The step of the mark at which a lazy disk completes the writes that came last: those that were issued since the mark
+/// before, or if there are none, since the one before that, and so on. Sent when somebody waits.
+pub const RELEASE: u32 = u32::MAX - 3;
+/// The step of the mark at which the disk completes what waits, and from which on it is lazy no more.
+pub const EAGER: u32 = u32::MAX - 4;
 /// The step of the mark at which a crash state has been mounted: recovery is over.
 pub const MOUNTED: u32 = u32::MAX - 5;
 /// The step of the mark at which names and metadata of a crash state are known: what is read in requests of more than

@@ -7,7 +7,7 @@
 pub mod frame;
 mod message;
 
-pub use message::{Command, Filesystem, Hello, Reply, Step};
+pub use message::{Command, Conditions, Filesystem, Hello, Reply, Step};
 
 /// How the agent's last line on the console begins if it panics: process 1 takes its kernel with it, which is then no doing
 /// of the kernel's.

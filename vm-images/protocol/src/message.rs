@@ -20,15 +20,12 @@ pub struct Filesystem {
 pub enum Step {
     /// The recorded call with this index in [`Command::Trace`].
     Call(u32),
+    /// The same, but the file system commits while the call waits for the disk for the first time: before anything that
+    /// it waits for has completed.
+    CallWithCommit(u32),
     /// Make the file system commit its transaction (journal, log) without writing anyone's data.
     Commit,
-    /// From here on, writes that the guest issues are not completed, as on a slow disk, up to [`Step::Release`].
-    Hold,
-    /// From here on they are completed, and so overtake those that were issued before.
-    Pass,
-    /// Those that wait are completed.
-    Release,
-    /// Start and await writeback of dirty data of one file, without committing anything.
+    /// Start writeback of dirty data of one file, without committing anything.
     Writeback {
         /// The file.
         target: Target,
@@ -36,7 +33,21 @@ pub enum Step {
         offset: u64,
         /// Bytes; 0 is up to the end (sync_file_range(2)).
         length: u64,
+        /// Whether its end is awaited; if not, it is under way until somebody waits for it.
+        wait: bool,
     },
+}
+
+/// What holds for a whole execution.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Conditions {
+    /// Whether no inode has been looked at before the first call, as right after the machine has started. An inode that
+    /// ext4 reads while a transaction runs takes its number, and the first fsync then commits everything
+    /// (fs/ext4/inode.c, `__ext4_iget`).
+    pub cold: bool,
+    /// Whether the clock stands still, so that all calls fall into one tick: a write that changes no times need not be
+    /// committed (fs/inode.c, `inode_needs_update_time`).
+    pub still: bool,
 }
 
 /// What the agent is told to do.
@@ -65,6 +76,8 @@ pub enum Command {
         filesystem: Filesystem,
         /// What to do.
         steps: Vec<Step>,
+        /// What the machine has been doing before.
+        conditions: Conditions,
     },
     /// From now on, observe along this guide.
     Guide(Arc<Guide>),
@@ -95,6 +108,8 @@ pub enum Reply {
     Done,
     /// After [`Command::Replay`]: the tree as it looked at the end, before any crash.
     Replayed(Observation),
+    /// After [`Command::Replay`] with a clock that should stand still: it went on where that matters. Ask again.
+    Ticked,
     /// After [`Command::Observe`].
     Observed(Observation),
     /// After [`Command::Populate`]: the kernel does not mount a fresh file system of this kind with these options.

@@ -168,6 +168,7 @@ impl Replay {
             | Call::Fsync { .. }
             | Call::Fdatasync { .. }
             | Call::SyncRange { .. }
+            | Call::DontNeed { .. }
             | Call::SyncFs { .. }
             | Call::SyncAll
             | Call::Ack { .. }
