@@ -1,0 +1,293 @@
+//! The process that touches the file system on our own disk.
+//!
+//! Not the process that serves the disk: if that one waited for itself, nobody could end it. Two threads act in it, the
+//! program and whoever else does something on the machine, so that background work can happen while an operation waits.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::device::{Loop, Mounted};
+use crate::fresh::{COMMIT, WORK};
+use crate::program::{Background, Op};
+
+/// What this process is told to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Order {
+    /// Attach a loop device to `disk`, mount it at `at`.
+    Mount {
+        /// The file.
+        disk: PathBuf,
+        /// Where.
+        at: PathBuf,
+        /// File system.
+        kind: String,
+        /// Options of mount(2).
+        options: String,
+        /// Whether to look at all inodes.
+        warm: bool,
+    },
+    /// The program does this, one after the other.
+    Ops(Vec<Op>),
+    /// Somebody else does this.
+    Background(Background),
+    /// Unmount.
+    Unmount,
+}
+
+/// The answer to the order with this number, counted from 0: what it says, or why it failed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Answer {
+    /// The order.
+    pub order: usize,
+    /// What came of it.
+    pub result: Result<String, String>,
+}
+
+/// Takes orders from stdin, one a line, and answers on stdout, until there are no more.
+pub fn serve() -> io::Result<()> {
+    // Whatever becomes of our parent, nothing of this stays.
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+    let (program, background) = (worker(Program::default()), worker(Others));
+    let mut place: Option<Place> = None;
+    for (number, line) in io::stdin().lock().lines().enumerate() {
+        let order: Order = serde_json::from_str(&line?).map_err(io::Error::other)?;
+        match order {
+            Order::Mount { disk, at, kind, options, warm } => {
+                let mounted = Loop::attach(&disk, true).and_then(|device| Mounted::mount(device, &at, &kind, &options));
+                let result = mounted.and_then(|mounted| {
+                    let about = about(mounted.device());
+                    // What mounting leaves to be written belongs to the start state.
+                    settle(&at, &kind)?;
+                    if warm {
+                        look_at_all(&at.join(WORK))?;
+                    }
+                    std::env::set_current_dir(at.join(WORK))?;
+                    place = Some(Place { mounted, kind: kind.clone() });
+                    Ok(about)
+                });
+                answer(number, result);
+            }
+            Order::Ops(ops) => send(&program, number, ops),
+            Order::Background(work) => match &place {
+                Some(place) => send(&background, number, (work, place.mounted.at().to_owned(), place.kind.clone())),
+                None => answer(number, Err(io::Error::other("nothing is mounted"))),
+            },
+            Order::Unmount => {
+                // Ends the program, and closes its files.
+                let (sender, done) = mpsc::channel();
+                let _ = program.send(Message::End(sender));
+                let _ = done.recv();
+                let left = std::env::set_current_dir("/");
+                let result = left.and_then(|()| place.take().map_or(Ok(()), |place| place.mounted.unmount()));
+                answer(number, result.map(|()| String::new()));
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Place {
+    mounted: Mounted,
+    kind: String,
+}
+
+/// What the kernel says of a device.
+fn about(device: &Loop) -> String {
+    let said = ["loop/dio", "queue/write_cache", "queue/fua", "queue/max_sectors_kb"];
+    let said = said.map(|name| format!("{name} {}", device.attribute(name).unwrap_or_else(|error| error.to_string())));
+    said.join(", ")
+}
+
+/// A thread that carries out what it is sent, one after the other.
+fn worker<T: Send + 'static>(mut act: impl Act<T> + Send + 'static) -> mpsc::Sender<Message<T>> {
+    let (sender, orders) = mpsc::channel::<Message<T>>();
+    std::thread::spawn(move || {
+        for message in orders {
+            match message {
+                Message::Do(number, what) => answer(number, act.act(what).map(|()| String::new())),
+                Message::End(done) => {
+                    act.end();
+                    let _ = done.send(());
+                }
+            }
+        }
+    });
+    sender
+}
+
+enum Message<T> {
+    Do(usize, T),
+    End(mpsc::Sender<()>),
+}
+
+fn send<T>(to: &mpsc::Sender<Message<T>>, number: usize, what: T) {
+    if to.send(Message::Do(number, what)).is_err() {
+        answer(number, Err(io::Error::other("the thread for it has ended")));
+    }
+}
+
+fn answer(order: usize, result: io::Result<String>) {
+    let answer = Answer { order, result: result.map_err(|error| error.to_string()) };
+    let Ok(mut line) = serde_json::to_string(&answer) else { return };
+    line.push('\n');
+    let mut out = io::stdout().lock();
+    // If nobody listens any more, the end of stdin ends us.
+    let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+}
+
+trait Act<T> {
+    fn act(&mut self, what: T) -> io::Result<()>;
+    fn end(&mut self) {}
+}
+
+/// The program: what it has open.
+#[derive(Default)]
+struct Program(HashMap<u32, File>);
+
+impl Program {
+    fn get(&self, file: u32) -> io::Result<&File> {
+        self.0.get(&file).ok_or_else(|| Errno::EBADF.into())
+    }
+}
+
+impl Act<Vec<Op>> for Program {
+    fn act(&mut self, ops: Vec<Op>) -> io::Result<()> {
+        ops.into_iter().try_for_each(|op| self.one(op))
+    }
+
+    fn end(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl Program {
+    fn one(&mut self, op: Op) -> io::Result<()> {
+        match op {
+            Op::Open { file, path, flags } => {
+                let mut options = OpenOptions::new();
+                let access = flags & libc::O_ACCMODE;
+                options.read(access != libc::O_WRONLY).write(access != libc::O_RDONLY);
+                options.create(flags & libc::O_CREAT != 0).truncate(flags & libc::O_TRUNC != 0);
+                options.custom_flags(flags).mode(0o644);
+                self.0.insert(file, options.open(if path.is_empty() { "." } else { &path })?);
+                Ok(())
+            }
+            Op::Close { file } => self.0.remove(&file).map(drop).ok_or_else(|| Errno::EBADF.into()),
+            Op::Write { file, offset, letter, length } => write(self.get(file)?, offset, letter, length as usize),
+            Op::Truncate { path, length } => Ok(nix::unistd::truncate(Path::new(&path), length as i64)?),
+            Op::Rename { from, to } => fs::rename(from, to),
+            Op::Link { from, to } => fs::hard_link(from, to),
+            Op::Unlink { path } => fs::remove_file(path),
+            Op::Symlink { path, target } => symlink(target, path),
+            Op::Mkdir { path } => fs::create_dir(path),
+            Op::Fsync { file } => self.get(file)?.sync_all(),
+            Op::Fdatasync { file } => self.get(file)?.sync_data(),
+            Op::SyncRange { file } => start_writeback(self.get(file)?, 0, 0),
+            Op::DontNeed { file } => {
+                let advice = nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED;
+                Ok(nix::fcntl::posix_fadvise(self.get(file)?.as_fd(), 0, 0, advice)?)
+            }
+            Op::Print { .. } => Ok(()),
+        }
+    }
+}
+
+/// One pwrite, from memory that is aligned as O_DIRECT asks for.
+fn write(file: &File, offset: u64, letter: char, length: usize) -> io::Result<()> {
+    let mut buffer = vec![0; length + 4096];
+    let skip = buffer.as_ptr().align_offset(4096);
+    let data = &mut buffer[skip..skip + length];
+    data.fill(letter as u8);
+    match file.write_at(data, offset)? {
+        written if written == length => Ok(()),
+        written => Err(io::Error::other(format!("wrote {written} of {length} bytes"))),
+    }
+}
+
+/// Whoever else does something on the machine.
+struct Others;
+
+impl Act<(Background, PathBuf, String)> for Others {
+    fn act(&mut self, (work, at, kind): (Background, PathBuf, String)) -> io::Result<()> {
+        match work {
+            Background::WriteBack { path, offset, length } => {
+                start_writeback(&File::open(at.join(WORK).join(path))?, offset, length)
+            }
+            Background::WriteBackAll => write_back_all(&at.join(WORK)),
+            Background::Commit => commit(&at, &kind),
+            Background::SyncFs => Ok(nix::unistd::syncfs(File::open(&at)?)?),
+            // For the disk.
+            Background::Hold(_) | Background::Release => Ok(()),
+        }
+    }
+}
+
+fn start_writeback(file: &File, offset: u64, length: u64) -> io::Result<()> {
+    // SAFETY: takes no pointers.
+    let result =
+        unsafe { libc::sync_file_range(file.as_raw_fd(), offset as i64, length as i64, libc::SYNC_FILE_RANGE_WRITE) };
+    Errno::result(result)?;
+    Ok(())
+}
+
+fn write_back_all(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            write_back_all(&entry.path())?;
+        } else if kind.is_file() {
+            start_writeback(&File::open(entry.path())?, 0, 0)?;
+        }
+    }
+    Ok(())
+}
+
+fn look_at_all(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.metadata()?.is_dir() {
+            look_at_all(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn commit(at: &Path, kind: &str) -> io::Result<()> {
+    if kind == "btrfs" {
+        // An fsync would write a log tree.
+        let root = File::open(at)?;
+        let mut transaction = 0;
+        // SAFETY: both take a pointer to one u64, which lives here.
+        unsafe {
+            ioctls::start_sync(root.as_raw_fd(), &mut transaction)?;
+            ioctls::wait_sync(root.as_raw_fd(), &transaction)?;
+        }
+        return Ok(());
+    }
+    let file = File::open(at.join(COMMIT))?;
+    let mode = file.metadata()?.permissions().mode() ^ 0o004;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    file.sync_all()
+}
+
+mod ioctls {
+    // linux/btrfs.h
+    nix::ioctl_read!(start_sync, 0x94, 24, u64);
+    nix::ioctl_write_ptr!(wait_sync, 0x94, 22, u64);
+}
+
+/// Has done what a file system does in the background after a mount.
+fn settle(at: &Path, kind: &str) -> io::Result<()> {
+    commit(at, kind)?;
+    nix::unistd::syncfs(File::open(at)?)?;
+    Ok(())
+}
