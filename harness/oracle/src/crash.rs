@@ -117,7 +117,8 @@ mod tests {
     /// `0`…`9` a write arrives, then `a`…`j` it is answered; `[` and `]` a flush arrives and is answered; `.` a step ends.
     fn log(text: &str) -> Log {
         let mut log = Log::default();
-        let (mut begun, mut done, mut steps) = (0, 0, 0);
+        let (mut begun, mut done, mut steps) = (0.., 0.., 0..);
+        let number = |of: &mut std::ops::RangeFrom<usize>| of.next().unwrap();
         for letter in text.chars() {
             let event = match letter {
                 '0'..='9' => {
@@ -125,9 +126,9 @@ mod tests {
                     Event::Begun(log.writes.len() - 1)
                 }
                 'a'..='j' => Event::Done(letter as usize - 'a' as usize),
-                '[' => Event::FlushBegun(std::mem::replace(&mut begun, begun + 1)),
-                ']' => Event::FlushDone(std::mem::replace(&mut done, done + 1)),
-                _ => Event::StepDone(std::mem::replace(&mut steps, steps + 1)),
+                '[' => Event::FlushBegun(number(&mut begun)),
+                ']' => Event::FlushDone(number(&mut done)),
+                _ => Event::StepDone(number(&mut steps)),
             };
             log.events.push(event);
         }

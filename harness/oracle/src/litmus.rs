@@ -161,16 +161,18 @@ pub fn table() -> Vec<Litmus> {
             &[("xfs", "{data:A, index:IJ}", 0)],
             "writeback of one file and a commit are one event: the machine idled",
         ),
+        // The two pages are not in one folio, as those of a record that begins at an even page are where folios are large:
+        // such a one is only written back whole.
         litmus(
             12,
             Program::new()
-                .file("log", "AA")
-                .write_at("log", 2 * PAGE, "BB")
-                .background(Background::WriteBack { path: "log".into(), offset: 2 * PAGE, length: PAGE })
+                .file("log", "A")
+                .write_at("log", PAGE, "BB")
+                .background(Background::WriteBack { path: "log".into(), offset: PAGE, length: PAGE })
                 .commit()
                 .fsync()
                 .print("logged"),
-            &[("ext4", "{log:AAB}", 0), ("xfs", "{log:AAB}", 0), ("btrfs", "{log:AAB}", 0)],
+            &[("ext4", "{log:AB}", 0), ("xfs", "{log:AB}", 0), ("btrfs", "{log:AB}", 0)],
             "half of it is written back, then there is a commit: one event",
         ),
         Litmus {

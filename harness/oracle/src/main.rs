@@ -66,7 +66,11 @@ fn litmus() -> Result<bool, Failure> {
         let mut cells = Vec::new();
         for kind in KINDS {
             let Some(wanted) = litmus.wanted.iter().find(|wanted| wanted.kind == kind) else {
-                cells.push("–".to_owned());
+                // The table does not name it: whether it shows is worth knowing all the same.
+                let run = run(&workshop, kind, &litmus.program)?;
+                let found = look(&workshop, kind, &litmus.program, &run, Effort::default())?;
+                let also = litmus.wanted.iter().find(|other| found.outcomes.contains_key(&other.outcome));
+                cells.push(also.map_or("–".to_owned(), |other| format!("also: {}", other.outcome)));
                 continue;
             };
             let shown = oracle::native::shows(&workshop, kind, &litmus.program, &wanted.outcome, litmus.tries)?;

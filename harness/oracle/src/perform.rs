@@ -1,7 +1,7 @@
 //! The process that touches the file system on our own disk.
 //!
-//! Not the process that serves the disk: if that one waited for itself, nobody could end it. Two threads act in it, the
-//! program and whoever else does something on the machine, so that background work can happen while an operation waits.
+//! Not the process that serves the disk: if that one waited for itself, nobody could end it. The program has a thread of its
+//! own, and so has each thing that others do on the machine: any of them may wait for the disk, and the rest goes on.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -55,7 +55,7 @@ pub struct Answer {
 pub fn serve() -> io::Result<()> {
     // Whatever becomes of our parent, nothing of this stays.
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
-    let (program, background) = (worker(Program::default()), worker(Others));
+    let program = worker(Program::default());
     let mut place: Option<Place> = None;
     for (number, line) in io::stdin().lock().lines().enumerate() {
         let order: Order = serde_json::from_str(&line?).map_err(io::Error::other)?;
@@ -64,11 +64,13 @@ pub fn serve() -> io::Result<()> {
                 let mounted = Loop::attach(&disk, true).and_then(|device| Mounted::mount(device, &at, &kind, &options));
                 let result = mounted.and_then(|mounted| {
                     let about = about(mounted.device());
-                    // What mounting leaves to be written belongs to the start state.
-                    settle(&at, &kind)?;
+                    // Before the commit: to look at a directory changes its access time, and an inode that is read while
+                    // a transaction runs takes itself for a part of it (fs/ext4/inode.c, `__ext4_iget`).
                     if warm {
                         look_at_all(&at.join(WORK))?;
                     }
+                    // What mounting leaves to be written belongs to the start state.
+                    settle(&at, &kind)?;
                     std::env::set_current_dir(at.join(WORK))?;
                     place = Some(Place { mounted, kind: kind.clone() });
                     Ok(about)
@@ -77,7 +79,10 @@ pub fn serve() -> io::Result<()> {
             }
             Order::Ops(ops) => send(&program, number, ops),
             Order::Background(work) => match &place {
-                Some(place) => send(&background, number, (work, place.mounted.at().to_owned(), place.kind.clone())),
+                Some(place) => {
+                    let (at, kind) = (place.mounted.at().to_owned(), place.kind.clone());
+                    std::thread::spawn(move || answer(number, others(work, &at, &kind).map(|()| String::new())));
+                }
                 None => answer(number, Err(io::Error::other("nothing is mounted"))),
             },
             Order::Unmount => {
@@ -106,15 +111,18 @@ fn about(device: &Loop) -> String {
     said.join(", ")
 }
 
-/// A thread that carries out what it is sent, one after the other.
-fn worker<T: Send + 'static>(mut act: impl Act<T> + Send + 'static) -> mpsc::Sender<Message<T>> {
-    let (sender, orders) = mpsc::channel::<Message<T>>();
+/// The thread of the program: carries out what it is sent, one after the other.
+fn worker(mut program: Program) -> mpsc::Sender<Message> {
+    let (sender, orders) = mpsc::channel();
     std::thread::spawn(move || {
         for message in orders {
             match message {
-                Message::Do(number, what) => answer(number, act.act(what).map(|()| String::new())),
+                Message::Do(number, ops) => {
+                    let result = ops.into_iter().try_for_each(|op| program.perform(op));
+                    answer(number, result.map(|()| String::new()));
+                }
                 Message::End(done) => {
-                    act.end();
+                    program.0.clear();
                     let _ = done.send(());
                 }
             }
@@ -123,13 +131,15 @@ fn worker<T: Send + 'static>(mut act: impl Act<T> + Send + 'static) -> mpsc::Sen
     sender
 }
 
-enum Message<T> {
-    Do(usize, T),
+enum Message {
+    /// The order with this number.
+    Do(usize, Vec<Op>),
+    /// Close everything.
     End(mpsc::Sender<()>),
 }
 
-fn send<T>(to: &mpsc::Sender<Message<T>>, number: usize, what: T) {
-    if to.send(Message::Do(number, what)).is_err() {
+fn send(to: &mpsc::Sender<Message>, number: usize, ops: Vec<Op>) {
+    if to.send(Message::Do(number, ops)).is_err() {
         answer(number, Err(io::Error::other("the thread for it has ended")));
     }
 }
@@ -143,11 +153,6 @@ fn answer(order: usize, result: io::Result<String>) {
     let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
 }
 
-trait Act<T> {
-    fn act(&mut self, what: T) -> io::Result<()>;
-    fn end(&mut self) {}
-}
-
 /// The program: what it has open.
 #[derive(Default)]
 struct Program(HashMap<u32, File>);
@@ -158,18 +163,9 @@ impl Program {
     }
 }
 
-impl Act<Vec<Op>> for Program {
-    fn act(&mut self, ops: Vec<Op>) -> io::Result<()> {
-        ops.into_iter().try_for_each(|op| self.one(op))
-    }
-
-    fn end(&mut self) {
-        self.0.clear();
-    }
-}
-
 impl Program {
-    fn one(&mut self, op: Op) -> io::Result<()> {
+    /// Does one thing.
+    fn perform(&mut self, op: Op) -> io::Result<()> {
         match op {
             Op::Open { file, path, flags } => {
                 let mut options = OpenOptions::new();
@@ -190,7 +186,7 @@ impl Program {
             Op::Mkdir { path } => fs::create_dir(path),
             Op::Fsync { file } => self.get(file)?.sync_all(),
             Op::Fdatasync { file } => self.get(file)?.sync_data(),
-            Op::SyncRange { file } => start_writeback(self.get(file)?, 0, 0),
+            Op::SyncRange { file } => sync_range(self.get(file)?, 0, 0, libc::SYNC_FILE_RANGE_WRITE),
             Op::DontNeed { file } => {
                 let advice = nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED;
                 Ok(nix::fcntl::posix_fadvise(self.get(file)?.as_fd(), 0, 0, advice)?)
@@ -212,43 +208,46 @@ fn write(file: &File, offset: u64, letter: char, length: usize) -> io::Result<()
     }
 }
 
-/// Whoever else does something on the machine.
-struct Others;
-
-impl Act<(Background, PathBuf, String)> for Others {
-    fn act(&mut self, (work, at, kind): (Background, PathBuf, String)) -> io::Result<()> {
-        match work {
-            Background::WriteBack { path, offset, length } => {
-                start_writeback(&File::open(at.join(WORK).join(path))?, offset, length)
-            }
-            Background::WriteBackAll => write_back_all(&at.join(WORK)),
-            Background::Commit => commit(&at, &kind),
-            Background::SyncFs => Ok(nix::unistd::syncfs(File::open(&at)?)?),
-            // For the disk.
-            Background::Hold(_) | Background::Release => Ok(()),
+/// What others do on the machine.
+fn others(work: Background, at: &Path, kind: &str) -> io::Result<()> {
+    match work {
+        Background::WriteBack { path, offset, length } => {
+            let file = File::open(at.join(WORK).join(path))?;
+            sync_range(&file, offset, length, libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER)
         }
+        Background::WriteBackAll => {
+            let files = files(&at.join(WORK))?;
+            let all = |flags| files.iter().try_for_each(|file| sync_range(file, 0, 0, flags));
+            all(libc::SYNC_FILE_RANGE_WRITE)?;
+            all(libc::SYNC_FILE_RANGE_WAIT_AFTER)
+        }
+        Background::Commit => commit(at, kind),
+        Background::SyncFs => Ok(nix::unistd::syncfs(File::open(at)?)?),
+        // For the disk.
+        Background::Hold(_) | Background::Release => Ok(()),
     }
 }
 
-fn start_writeback(file: &File, offset: u64, length: u64) -> io::Result<()> {
+fn sync_range(file: &File, offset: u64, length: u64, flags: u32) -> io::Result<()> {
     // SAFETY: takes no pointers.
-    let result =
-        unsafe { libc::sync_file_range(file.as_raw_fd(), offset as i64, length as i64, libc::SYNC_FILE_RANGE_WRITE) };
+    let result = unsafe { libc::sync_file_range(file.as_raw_fd(), offset as i64, length as i64, flags) };
     Errno::result(result)?;
     Ok(())
 }
 
-fn write_back_all(directory: &Path) -> io::Result<()> {
+/// All files below a directory, open.
+fn files(directory: &Path) -> io::Result<Vec<File>> {
+    let mut files = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let kind = entry.file_type()?;
         if kind.is_dir() {
-            write_back_all(&entry.path())?;
+            files.extend(self::files(&entry.path())?);
         } else if kind.is_file() {
-            start_writeback(&File::open(entry.path())?, 0, 0)?;
+            files.push(File::open(entry.path())?);
         }
     }
-    Ok(())
+    Ok(files)
 }
 
 fn look_at_all(directory: &Path) -> io::Result<()> {

@@ -78,7 +78,7 @@ pub enum Background {
     Hold(Option<String>),
     /// It answers them.
     Release,
-    /// Writeback of a part of a file begins: length 0 is to its end.
+    /// A part of a file is written back: length 0 is to its end.
     WriteBack {
         /// The file.
         path: String,
@@ -87,7 +87,7 @@ pub enum Background {
         /// Bytes.
         length: u64,
     },
-    /// Writeback of all files begins.
+    /// All files are written back.
     WriteBackAll,
     /// The file system commits, with nobody's data: an fsync of an unrelated file; on btrfs its own ioctls.
     Commit,
