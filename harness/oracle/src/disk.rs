@@ -132,13 +132,18 @@ impl Disk {
         self.state().held = held;
     }
 
-    /// Holds nothing any more, and answers all that waits, in the order of arrival.
-    pub fn release(&self) {
+    /// Answers all that waits, in the order of arrival; what comes later is held as before.
+    pub fn answer_waiting(&self) {
         let mut state = self.state();
-        state.held = Held::Nothing;
         for (index, size, reply) in std::mem::take(&mut state.waiting) {
             state.answer(index, size, reply);
         }
+    }
+
+    /// Holds nothing any more, and answers all that waits.
+    pub fn release(&self) {
+        self.hold(Held::Nothing);
+        self.answer_waiting();
     }
 
     /// How many writes wait for their answer.

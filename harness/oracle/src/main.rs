@@ -121,7 +121,7 @@ fn random(count: u64, first: u64) -> Result<bool, Failure> {
         let program = random::program(seed);
         for kind in KINDS {
             let run = run(&workshop, kind, &program)?;
-            let native = look(&workshop, kind, &program, &run, Effort::default())?;
+            let native = look(&workshop, kind, &program, &run, Effort::SMALL)?;
             let bound = program.background_events() as u32;
             let all = |found: &_| missing(&native.outcomes, found).is_empty();
             let explored = runtime.block_on(explored(&mut guests, kind, &program, bound.max(1), all))?;

@@ -260,22 +260,24 @@ fn look_at_all(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Commits, with nobody's data.
 fn commit(at: &Path, kind: &str) -> io::Result<()> {
-    if kind == "btrfs" {
-        // An fsync would write a log tree.
-        let root = File::open(at)?;
-        let mut transaction = 0;
-        // SAFETY: both take a pointer to one u64, which lives here.
-        unsafe {
-            ioctls::start_sync(root.as_raw_fd(), &mut transaction)?;
-            ioctls::wait_sync(root.as_raw_fd(), &transaction)?;
-        }
-        return Ok(());
-    }
     let file = File::open(at.join(COMMIT))?;
+    // So that there is something to commit.
     let mode = file.metadata()?.permissions().mode() ^ 0o004;
     file.set_permissions(fs::Permissions::from_mode(mode))?;
-    file.sync_all()
+    if kind != "btrfs" {
+        return file.sync_all();
+    }
+    // An fsync would write a log tree.
+    let root = File::open(at)?;
+    let mut transaction = 0;
+    // SAFETY: both take a pointer to one u64, which lives here.
+    unsafe {
+        ioctls::start_sync(root.as_raw_fd(), &mut transaction)?;
+        ioctls::wait_sync(root.as_raw_fd(), &transaction)?;
+    }
+    Ok(())
 }
 
 mod ioctls {

@@ -119,16 +119,18 @@ const PROGRAMS: u64 = 10;
 fn native_outcomes_are_the_explorers(kind: &str) {
     let (Some(workshop), Some(mut guests)) = (workshop(), guests()) else { return };
     let runtime = runtime();
-    let (mut wrong, mut count) = (Vec::new(), 0);
+    let (mut wrong, mut count, mut mounts, mut replays) = (Vec::new(), 0, 0, 0);
     let number = KINDS.iter().position(|known| *known == kind).unwrap() as u64;
     for seed in (0..PROGRAMS).map(|index| 3 * index + number) {
         let program = random::program(seed);
         let run = run(&workshop, kind, &program).unwrap();
-        let native = look(&workshop, kind, &program, &run, Effort::default()).unwrap();
+        let native = look(&workshop, kind, &program, &run, Effort::SMALL).unwrap();
         let all = |found: &BTreeSet<Outcome>| missing(&native.outcomes, found).is_empty();
         let bound = program.background_events().max(1) as u32;
         let explored = runtime.block_on(explored(&mut guests, kind, &program, bound, all)).unwrap();
         count += native.outcomes.len();
+        mounts += native.mounts;
+        replays += explored.schedules;
         for (outcome, witness) in missing(&native.outcomes, &explored.outcomes) {
             let text = format!("seed {seed} on {kind}: {outcome} (lost {:?}): {program}", witness.lost);
             match is_known(seed, kind) {
@@ -137,7 +139,7 @@ fn native_outcomes_are_the_explorers(kind: &str) {
             }
         }
     }
-    eprintln!("{kind}: {PROGRAMS} programs, {count} outcomes");
+    eprintln!("{kind}: {PROGRAMS} programs, {count} native outcomes in {mounts} mounts, {replays} replays");
     assert_eq!(wrong, Vec::<String>::new());
 }
 
