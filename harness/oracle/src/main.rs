@@ -1,12 +1,13 @@
 //! The native oracle on the command line: see `scripts/oracle`.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use oracle::compare::{OneGuest, explored, missing};
 use oracle::fresh::KINDS;
 use oracle::litmus::{Litmus, NOT_NATIVE, table};
-use oracle::native::{Effort, Workshop, look, run};
+use oracle::native::{Effort, Outcome, Workshop, look, run};
 use oracle::program::Program;
 use oracle::{log, random, words};
 use vm::{Paths, Uml};
@@ -17,6 +18,7 @@ oracle: holds the explorer against native mounts (needs root, FUSE and loop devi
     oracle COUNT [FIRST]       COUNT random programs, from seed FIRST (0) on, on ext4, xfs and btrfs
     oracle litmus              runs every litmus program natively: which states show
     oracle litmus NUMBER FS    one of them: what the disk saw, and all that is found
+    oracle explorer BOUND      which states the explorer finds, with up to so many injections
     oracle seed SEED FS        the same for the random program of a seed";
 
 type Failure = Box<dyn std::error::Error>;
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
             Some(Litmus { program, .. }) => show(&program, kind),
             None => Err(format!("there is no litmus program {number} to be run natively").into()),
         },
+        ["explorer", bound] => bound.parse().map_err(Failure::from).and_then(explorer),
         ["seed", seed, kind] => seed.parse().map_err(Failure::from).and_then(|seed| show(&random::program(seed), kind)),
         [count] => count.parse().map_err(Failure::from).and_then(|count| random(count, 0)),
         [count, first] => match (count.parse(), first.parse()) {
@@ -90,6 +93,32 @@ fn litmus() -> Result<bool, Failure> {
     Ok(all)
 }
 
+/// The table of what the explorer finds.
+fn explorer(bound: u32) -> Result<bool, Failure> {
+    let paths = Paths::from_environment();
+    let mut guests = OneGuest::new(Uml::find(&paths.cache)?, &paths.cache)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    println!("| # | {} |\n| --- | --- | --- | --- |", KINDS.join(" | "));
+    let mut all = true;
+    for litmus in table() {
+        let mut cells = Vec::new();
+        for kind in KINDS {
+            let Some(wanted) = litmus.wanted.iter().find(|wanted| wanted.kind == kind) else {
+                cells.push("–".to_owned());
+                continue;
+            };
+            let there = |found: &BTreeSet<Outcome>| found.contains(&wanted.outcome);
+            let found = runtime.block_on(explored(&mut guests, kind, &litmus.program, bound, there))?;
+            let (shown, replays) = (there(&found.outcomes), found.schedules);
+            all &= shown;
+            let yes = if shown { "yes" } else { "no" };
+            cells.push(format!("{yes}: {} ({replays} replays, {} mounts)", wanted.outcome, found.mounts));
+        }
+        println!("| {} | {} |", litmus.number, cells.join(" | "));
+    }
+    Ok(all)
+}
+
 /// One program on one file system, in full.
 fn show(program: &Program, kind: &str) -> Result<bool, Failure> {
     let workshop = workshop()?;
@@ -122,7 +151,7 @@ fn random(count: u64, first: u64) -> Result<bool, Failure> {
         for kind in KINDS {
             let run = run(&workshop, kind, &program)?;
             let native = look(&workshop, kind, &program, &run, Effort::SMALL)?;
-            let bound = program.background_events() as u32;
+            let bound = (program.background_events() - random::ENDING) as u32;
             let all = |found: &_| missing(&native.outcomes, found).is_empty();
             let explored = runtime.block_on(explored(&mut guests, kind, &program, bound.max(1), all))?;
             outcomes += native.outcomes.len();
