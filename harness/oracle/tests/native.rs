@@ -2,6 +2,8 @@
 //!
 //! Needs root, FUSE and loop devices; the comparison needs User Mode Linux too.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
