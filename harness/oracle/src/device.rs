@@ -159,7 +159,7 @@ impl Mounted {
 
     fn leave(&mut self) -> io::Result<()> {
         if std::mem::take(&mut self.mounted) {
-            umount2(&self.at, MntFlags::empty())?;
+            patiently(|| umount2(&self.at, MntFlags::empty()))?;
         }
         // It would take the next, older state of the same file system for a stale copy of this one.
         if self.kind == "btrfs" { forget(self.device.path()) } else { Ok(()) }
@@ -174,13 +174,28 @@ impl Drop for Mounted {
     }
 }
 
+/// Tries for a while what something else makes busy: a process that another thread has just forked has our files open
+/// until it executes its program.
+fn patiently<T>(mut attempt: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
+    for _ in 0..200 {
+        match attempt() {
+            Err(Errno::EBUSY) => std::thread::sleep(std::time::Duration::from_millis(10)),
+            outcome => return outcome,
+        }
+    }
+    attempt()
+}
+
 fn forget(device: &Path) -> io::Result<()> {
     let control = OpenOptions::new().read(true).write(true).open("/dev/btrfs-control")?;
     let mut arguments = ioctls::VolumeArguments { fd: 0, name: [0; 4088] };
     let name = device.as_os_str().as_bytes();
     arguments.name[..name.len()].copy_from_slice(name);
-    // SAFETY: `arguments` is laid out as the kernel reads it, ends its name with a zero byte, and outlives the call.
-    match unsafe { ioctls::forget(control.as_raw_fd(), &arguments) } {
+    let attempt = || {
+        // SAFETY: `arguments` is laid out as the kernel reads it, ends its name with a zero byte, and outlives the call.
+        unsafe { ioctls::forget(control.as_raw_fd(), &arguments) }
+    };
+    match patiently(attempt) {
         Ok(_) | Err(Errno::ENOENT) => Ok(()),
         Err(error) => Err(error.into()),
     }
