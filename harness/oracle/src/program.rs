@@ -307,7 +307,7 @@ impl Program {
         let mut vfs = trace::Vfs::new(&before);
         let mut ops = Vec::new();
         for op in self.ops() {
-            let Some(call) = op.call() else { continue };
+            let call = op.call();
             vfs.apply(&call)?;
             let result = match &call {
                 Call::Write { data, .. } => data.len() as i64,
@@ -333,11 +333,11 @@ pub fn bytes_of(pages: &str) -> Vec<u8> {
 }
 
 impl Op {
-    /// The call that a recorder would see; `None` for what traces do not hold.
-    pub fn call(&self) -> Option<Call> {
+    /// The call that a recorder sees.
+    pub fn call(&self) -> Call {
         let path = |path: &str| RelPath::from(path);
         let handle = |file: &u32| Handle(*file);
-        Some(match self {
+        match self {
             Op::Open { file, path: name, flags } => {
                 Call::Open { handle: handle(file), path: path(name), flags: *flags as u32, mode: 0o644 }
             }
@@ -360,9 +360,9 @@ impl Op {
                 let flags = libc::SYNC_FILE_RANGE_WRITE;
                 Call::SyncRange { handle: handle(file), offset: 0, length: 0, flags }
             }
-            Op::DontNeed { .. } => return None,
+            Op::DontNeed { file } => Call::DontNeed { handle: handle(file), offset: 0, length: 0 },
             Op::Print { text } => Call::Ack { channel: trace::Channel::Stdout, data: format!("{text}\n").into_bytes() },
-        })
+        }
     }
 
     fn name(&self) -> &'static str {
