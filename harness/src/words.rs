@@ -159,7 +159,7 @@ pub fn violation_report(
 
 /// The last op that had begun at the earliest point at which a state breaks an invariant. One that asks for what was
 /// promised is not broken before the promise, however early the state can occur.
-fn broken_from(trace: &Trace, invariant: &Invariant, moment: &Moment) -> Option<usize> {
+pub fn broken_from(trace: &Trace, invariant: &Invariant, moment: &Moment) -> Option<usize> {
     let promise = match invariant {
         Invariant::DurableAfter(Ack::Exit) => {
             let ended = trace.ops.iter().enumerate().take(moment.ended_latest);

@@ -27,7 +27,7 @@ use crate::subject::{Judges, Subject, SubjectError};
 use crate::token::Token;
 use crate::unit::Replayed;
 use crate::unpack::{can_be_made, make_empty, unpack};
-use crate::words::op_ref;
+use crate::words::{broken_from, op_ref};
 
 /// Files up to this size, bytes, are read whole and shown.
 const SHOWN: u64 = 1 << 20;
@@ -319,8 +319,11 @@ fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> S
         format!("{} on {}{options}", subject.name, rebuilt.cell.fs),
         format!("schedule: {}", subject.schedules[rebuilt.token.schedule].text()),
     ];
-    for (name, begun) in [("earliest", rebuilt.moment.begun_earliest), ("latest", rebuilt.begun_latest)] {
-        let op = begun.checked_sub(1).map(|index| op_ref(&subject.trace, index));
+    // As the report says it: what was promised is broken from the promise on, however early the state can occur.
+    let broken = findings.iter().map(|finding| broken_from(&subject.trace, &finding.invariant, &rebuilt.moment)).min();
+    let earliest = broken.unwrap_or_else(|| rebuilt.moment.begun_earliest.checked_sub(1));
+    for (name, index) in [("earliest", earliest), ("latest", rebuilt.begun_latest.checked_sub(1))] {
+        let op = index.map(|index| op_ref(&subject.trace, index));
         lines.push(format!("{name}: {}", report::after(op.as_ref())));
     }
     match &observation.mount {
