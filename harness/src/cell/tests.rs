@@ -18,8 +18,9 @@ fn prepared_with(recovery_crashes: bool, budget: Budget) -> Cell {
     let (before, after) = (Tree::default(), Tree::default());
     let trace =
         Trace { command: vec![], before, holes: Default::default(), ops, after, limits: vec![], outside: vec![] };
-    let subject = Subject::of("w".into(), vec![], trace, Bounds { injections: 0, seed: 0 }).unwrap();
-    assert_eq!(subject.schedules.len(), 1);
+    let mut subject = Subject::of("w".into(), vec![], trace, Bounds { injections: 0, seed: 0 }).unwrap();
+    subject.schedules.truncate(1);
+    subject.all_schedules = 1;
     let filesystem = Filesystem { kind: "ext4".into(), options: String::new() };
     let model = DiskModel::default();
     let cell = Cell::new(0, Arc::new(subject), filesystem, model, budget, recovery_crashes, 0);

@@ -1,11 +1,15 @@
 //! After which ops background work can be other than after the op before.
 
-use trace::{Call, History, Target, Trace, Vfs};
+use trace::{Call, Handle, History, Target, Trace, Vfs};
 
 /// RWF_DSYNC and RWF_SYNC (pwritev2(2)).
-pub(super) const RWF_DSYNC: u32 = 2;
-/// See [`RWF_DSYNC`].
-pub(super) const RWF_SYNC: u32 = 4;
+const RWF_SYNC: u32 = 2 | 4;
+
+/// Whether a write with these flags of pwritev2(2) is synchronous.
+pub(super) fn writes_sync(vfs: &Vfs, handle: Handle, flags: u32) -> bool {
+    flags & RWF_SYNC != 0 || vfs.writes_sync(handle)
+}
+
 /// O_CREAT, O_TRUNC and O_TMPFILE (open(2)).
 const O_CREAT: u32 = 0o100;
 const O_TRUNC: u32 = 0o1000;
@@ -43,7 +47,7 @@ pub(super) fn places(trace: &Trace, history: &History) -> Vec<bool> {
                 let file = inode(&vfs, &Target::Handle(*handle));
                 file.is_some_and(|file| {
                     let dirty = history.dirty_files_after(index).iter().any(|target| inode(&vfs, target) == Some(file));
-                    (emptied.contains(&file) && dirty) || vfs.names(file).is_empty()
+                    (emptied.contains(&file) && dirty) || (vfs.length(file).is_some() && vfs.names(file).is_empty())
                 })
             }
             Call::Truncate { target, .. } => {

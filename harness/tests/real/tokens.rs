@@ -13,7 +13,14 @@ async fn every_token_shows_its_violation_again() {
     }
     let directory = tempfile::tempdir().unwrap();
     let finished = run(&workloads(&["naive_config"]), &options(&["ext4", "xfs", "btrfs"]), directory.path()).await;
-    let unwritten = |cell: &report::CellReport| cell.violations.iter().any(|violation| !violation.unwritten.is_empty());
+    // The file is emptied and nothing else has happened: its new data come later, or are under way, which btrfs does not know
+    // of before their end.
+    let late = |violation: &report::ViolationReport| {
+        let under_way = violation.kept.iter().chain(&violation.lost);
+        !violation.unwritten.is_empty()
+            || under_way.into_iter().any(|write| write.write.contains("data of settings.json"))
+    };
+    let unwritten = |cell: &report::CellReport| cell.violations.iter().any(late);
     let mut shown = 0;
     for cell in &finished.report.cells {
         let lists = [(&cell.violations, true), (&cell.not_durable, false), (&cell.weaknesses, false)];
@@ -37,7 +44,6 @@ async fn every_token_shows_its_violation_again() {
             }
             shown += 1;
         }
-        // The file is emptied and nothing else has happened: its new data come later.
         assert!(unwritten(cell), "{}: {:?}", cell.id, cell.violations);
     }
     assert!(shown >= 6, "{shown} tokens");
