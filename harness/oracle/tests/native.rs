@@ -46,20 +46,27 @@ fn a_held_data_write_blocks_neither_a_commit_nor_its_flush() {
     let Some(workshop) = workshop() else { return };
     let program = Program::new().file("f", "O").hold().write("t", "NN").rename("t", "f").commit();
     for kind in ["ext4", "btrfs"] {
-        let run = run(&workshop, kind, &program).unwrap();
-        assert!(run.device.contains("loop/dio 1, queue/write_cache write back"), "{}", run.device);
-        let place = |wanted: &dyn Fn(&Event) -> bool| run.log.events.iter().position(wanted).unwrap();
-        let data = place(&|event| matches!(event, Event::Begun(write) if run.log.writes[*write].letter() == Some('N')));
-        let commit = program.steps.iter().position(|step| *step == Step::Background(Background::Commit)).unwrap();
-        let (begun, ended) =
-            (place(&|event| *event == Event::StepBegun(commit)), place(&|event| *event == Event::StepDone(commit)));
-        assert!(data < begun && run.passed[commit], "{kind}: the data were under way all the time");
-        let during = &run.log.events[begun..ended];
-        let answered = during.iter().filter(|event| matches!(event, Event::Done(_))).count();
-        let flushed = during.iter().filter(|event| matches!(event, Event::FlushDone(_))).count();
-        assert!(answered > 0 && flushed > 0, "{kind}: {during:?}");
+        // On a busy host writeback may begin only after the commit: then the run shows nothing.
+        let shown = (0..TRIES).any(|_| {
+            let run = run(&workshop, kind, &program).unwrap();
+            assert!(run.device.contains("loop/dio 1, queue/write_cache write back"), "{}", run.device);
+            let place = |wanted: &dyn Fn(&Event) -> bool| run.log.events.iter().position(wanted);
+            let data =
+                place(&|event| matches!(event, Event::Begun(write) if run.log.writes[*write].letter() == Some('N')));
+            let commit = program.steps.iter().position(|step| *step == Step::Background(Background::Commit)).unwrap();
+            let begun = place(&|event| *event == Event::StepBegun(commit)).unwrap();
+            let ended = place(&|event| *event == Event::StepDone(commit)).unwrap();
+            let during = &run.log.events[begun..ended];
+            let answered = during.iter().any(|event| matches!(event, Event::Done(_)));
+            let flushed = during.iter().any(|event| matches!(event, Event::FlushDone(_)));
+            data.is_some_and(|data| data < begun) && run.passed[commit] && answered && flushed
+        });
+        assert!(shown, "{kind}: the data were under way all the time, while a commit wrote, flushed and ended");
     }
 }
+
+/// How often a native run is repeated that shows nothing by chance.
+const TRIES: u32 = 8;
 
 /// Where nothing is held, the same program leaves no zeros: the disk adds nothing of its own.
 #[test]

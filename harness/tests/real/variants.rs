@@ -1,7 +1,7 @@
 //! Recipes that survive a crash, each in its right form and in forms with something left out, on User Mode Linux with
 //! all single injections: the right ones hold everywhere, the others are caught, and the report names the place.
 
-use checker::Kind::{self, CheckFailed, Empty, Garbage, Missing, Stale, WrongLength, ZeroFilled};
+use checker::Kind::{self, CheckFailed, Empty, Missing, Stale, WrongLength, ZeroFilled};
 use disk::TearKind;
 use harness::run::Options;
 use num_bigint::BigUint;
@@ -117,7 +117,7 @@ async fn one_thing_left_out() {
         &[
             (
                 "append_log_no_fsync",
-                [&[WrongLength, ZeroFilled, Garbage, Stale], &[Stale], &[Stale]],
+                [&[ZeroFilled, Stale], &[Stale], &[Stale]],
                 "no fsync of log since its last write (op 5) before the promise",
             ),
             ("checksummed_log_no_fsync", CHECK, "no fsync of log since its last write (op 5)"),
@@ -125,10 +125,10 @@ async fn one_thing_left_out() {
             ("mkdir_tree_no_directory_fsync", [&[Missing]; 3], "nor of the directory albums/lantern since op 6"),
             (
                 "o_tmpfile_linkat_no_fsync",
-                [&[ZeroFilled], TORN, &[Empty]],
+                [&[ZeroFilled], TORN, &[Empty, ZeroFilled]],
                 "no fsync of settings.new between its last write (op 1) and op 3 (rename",
             ),
-            ("o_tmpfile_linkat_fsync_before_link", [HOLDS, HOLDS, &[Empty]], ""),
+            ("o_tmpfile_linkat_fsync_before_link", [HOLDS, HOLDS, &[Empty, ZeroFilled]], ""),
             ("redo_log_no_log_fsync", CHECK, "no fsync of log since its last write (op 3)"),
             (
                 "redo_log_truncate_before_fsync",
