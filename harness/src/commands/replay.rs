@@ -319,12 +319,10 @@ fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> S
         format!("{} on {}{options}", subject.name, rebuilt.cell.fs),
         format!("schedule: {}", subject.schedules[rebuilt.token.schedule].text()),
     ];
-    // As the report says it: what was promised is broken from the promise on, however early the state can occur.
-    let broken = findings.iter().map(|finding| broken_from(&subject.trace, &finding.invariant, &rebuilt.moment)).min();
-    let earliest = broken.unwrap_or_else(|| rebuilt.moment.begun_earliest.checked_sub(1));
+    let earliest = rebuilt.moment.begun_earliest.checked_sub(1);
+    let after = |index: Option<usize>| report::after(index.map(|index| op_ref(&subject.trace, index)).as_ref());
     for (name, index) in [("earliest", earliest), ("latest", rebuilt.begun_latest.checked_sub(1))] {
-        let op = index.map(|index| op_ref(&subject.trace, index));
-        lines.push(format!("{name}: {}", report::after(op.as_ref())));
+        lines.push(format!("{name}: {}", after(index)));
     }
     match &observation.mount {
         Mount::Mounted => lines.extend(observation.entries.iter().map(|(path, entry)| entry_line(path, entry))),
@@ -344,6 +342,11 @@ fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> S
             (false, _) => "not durable",
         };
         let Finding { invariant, kind, path, .. } = finding;
+        // As the report says it: what was promised is broken from the promise on, however early the state can occur.
+        let broken = broken_from(&subject.trace, invariant, &rebuilt.moment);
+        if broken != earliest {
+            lines.push(format!("earliest: {}", after(broken)));
+        }
         match &finding.check {
             None => {
                 let headline = report::headline(&path.to_string(), *kind, invariant, None);
