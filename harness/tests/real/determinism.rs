@@ -2,7 +2,7 @@
 
 use disk::{BlockLog, Entry};
 
-use crate::support::{OneGuest, durable_trace, filesystem, record_script, replay_on, subject, uml};
+use crate::support::{OneGuest, durable_trace, filesystem, record_script, replay_on, rounds, subject, uml};
 
 /// Which sectors were written and when, and what each flush covers: all but the bytes, which hold random numbers.
 fn structure(log: &BlockLog) -> String {
@@ -97,4 +97,46 @@ async fn sync_races_with_nothing() {
 async fn writeback_of_much_races_with_nothing() {
     let script = "dd if=/dev/zero of=config bs=1M count=64";
     repeats_itself_beside_others("ext4", script, script).await;
+}
+
+/// Every schedule of a careless save, again and again, on guests that share the processors. `scripts/test --full` does it
+/// more often: what happens once in a thousand executions is seen by that alone.
+async fn every_schedule_repeats_itself(kind: &str) {
+    let Some(uml) = uml() else { return };
+    let filesystem = filesystem(kind);
+    let subject = subject(record_script("echo old > f; ln f g", "echo newer > f"));
+    let replays = || async {
+        let mut guests = OneGuest::new(uml.clone(), subject.guide.clone());
+        let mut found = Vec::new();
+        for round in 0..rounds(1, 60) {
+            for schedule in 0..subject.schedules.len() {
+                let log = replay_on(&mut guests, &filesystem, &subject, schedule).await.log;
+                found.push((round, schedule, structure(&log)));
+            }
+        }
+        found
+    };
+    let (a, b, c, d) = tokio::join!(replays(), replays(), replays(), replays());
+    let differs = |(_, schedule, found): &&(usize, usize, String)| a[*schedule].2 != *found;
+    let text = |(round, schedule, found): &(usize, usize, String)| {
+        let name = subject.schedules[*schedule].text();
+        format!("{name}, round {round}:\n{}\nand then:\n{found}", a[*schedule].2)
+    };
+    let wrong: Vec<String> = a.iter().chain(&b).chain(&c).chain(&d).filter(differs).map(text).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_schedule_repeats_itself_on_ext4() {
+    every_schedule_repeats_itself("ext4").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_schedule_repeats_itself_on_xfs() {
+    every_schedule_repeats_itself("xfs").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_schedule_repeats_itself_on_btrfs() {
+    every_schedule_repeats_itself("btrfs").await;
 }

@@ -27,6 +27,16 @@ pub fn uml() -> Option<Uml> {
     }
 }
 
+/// How often to do something: `usually`, or `fully` by `scripts/test --full`.
+pub fn rounds(usually: usize, fully: usize) -> usize {
+    if is_full() { fully } else { usually }
+}
+
+/// Whether what takes long is tested, too: `scripts/test --full`.
+pub fn is_full() -> bool {
+    std::env::var_os("HARNESS_TEST_FULL").is_some_and(|full| full == "1")
+}
+
 pub fn filesystem(text: &str) -> Filesystem {
     let (kind, options) = text.split_once(':').unwrap_or((text, ""));
     Filesystem { kind: kind.into(), options: options.into() }

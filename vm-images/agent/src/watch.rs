@@ -29,6 +29,8 @@ struct Shared {
 struct State {
     /// Whether a call is under way.
     call: bool,
+    /// How many calls have begun: what was seen during one says nothing of the next.
+    begun: u64,
     commit: Wanted,
     over: bool,
     /// What went wrong in a thread.
@@ -57,6 +59,13 @@ impl Shared {
         self.changed.wait_while(self.lock(), |state| condition(state)).unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn begin(&self) {
+        self.change(|state| {
+            state.call = true;
+            state.begun += 1;
+        });
+    }
+
     fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.lock());
         self.changed.notify_all();
@@ -71,14 +80,14 @@ impl Watch {
         let fail = |error: std::io::Error| format!("failed to start a thread: {error}");
         let start = |act: Box<dyn FnOnce() + Send>| std::thread::Builder::new().spawn(act).map_err(fail);
         let (watcher, committer) = (shared.clone(), shared);
-        watch.threads.push(start(Box::new(move || self::watch(&watcher, mailbox)))?);
+        watch.threads.push(start(Box::new(move || watch_in_thread(&watcher, mailbox)))?);
         watch.threads.push(start(Box::new(move || commit_when_told(&committer, commit)))?);
         Ok(watch)
     }
 
     /// Makes a call, for which a lazy disk completes what it waits for.
     pub fn call<T>(&self, call: impl FnOnce() -> T) -> T {
-        self.shared.change(|state| state.call = true);
+        self.shared.begin();
         let outcome = call();
         self.shared.change(|state| state.call = false);
         outcome
@@ -130,30 +139,42 @@ impl Drop for Watch {
     }
 }
 
-fn watch(shared: &Shared, mut mailbox: Mailbox) {
-    let outcome = lowest_priority().and_then(|()| {
-        loop {
-            if shared.wait_while(|state| !state.call && !state.over).over {
-                return Ok(());
-            }
-            if !rest::is_quiet(&mut mailbox)? {
-                continue;
-            }
-            let mut state = shared.lock();
-            if !state.call {
-                continue;
-            }
-            if state.commit == Wanted::Next {
-                state.commit = Wanted::Now;
-                shared.changed.notify_all();
-                continue;
-            }
-            drop(state);
-            mailbox.mark(protocol::frame::RELEASE, 0)?;
-        }
-    });
+fn watch_in_thread(shared: &Shared, mut mailbox: Mailbox) {
+    let (quiet, release) = (rest::is_quiet, |mailbox: &mut Mailbox| mailbox.mark(protocol::frame::RELEASE, 0));
+    let outcome = lowest_priority().and_then(|()| watch(shared, &mut mailbox, quiet, release));
     if let Err(failure) = outcome {
         shared.change(|state| state.failure = Some(failure));
+    }
+}
+
+/// Releases writes when a call waits, that is, when all was `quiet` while it was under way. Until all is over.
+fn watch<D>(
+    shared: &Shared,
+    disk: &mut D,
+    quiet: impl Fn(&mut D) -> Result<bool, String>,
+    release: impl Fn(&mut D) -> Result<(), String>,
+) -> Result<(), String> {
+    loop {
+        let state = shared.wait_while(|state| !state.call && !state.over);
+        if state.over {
+            return Ok(());
+        }
+        let call = state.begun;
+        drop(state);
+        if !quiet(disk)? {
+            continue;
+        }
+        let mut state = shared.lock();
+        if !state.call || state.begun != call {
+            continue;
+        }
+        if state.commit == Wanted::Next {
+            state.commit = Wanted::Now;
+            shared.changed.notify_all();
+            continue;
+        }
+        drop(state);
+        release(disk)?;
     }
 }
 
@@ -170,4 +191,31 @@ fn lowest_priority() -> Result<(), String> {
     // SAFETY: 0 is the calling thread, and `parameters` outlives the call.
     let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &parameters) };
     Errno::result(result).map(drop).map_err(|error| format!("failed to give a thread the lowest priority: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// While the watcher looks, the call that it watches ends, and the next one begins: that one has not been seen to wait.
+    #[test]
+    fn what_was_seen_during_one_call_releases_nothing_for_the_next() {
+        let shared = Shared::default();
+        shared.begin();
+        let looks = |looks: &mut Vec<&str>| {
+            looks.push("look");
+            match looks.len() {
+                1 => shared.begin(),
+                _ => shared.change(|state| state.over = true),
+            }
+            Ok(true)
+        };
+        let mut seen = Vec::new();
+        watch(&shared, &mut seen, looks, |seen| {
+            seen.push("release");
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(seen, ["look", "look", "release"]);
+    }
 }
