@@ -1,10 +1,13 @@
 //! What can be typed, and what is exited with.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 use protocol::Filesystem;
@@ -194,7 +197,8 @@ impl Cli {
     /// # Errors
     /// It is wrong, or asks for help or the version: clap knows where to print what.
     pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let typed = Self::command().try_get_matches_from(words)?;
+        let words: Vec<OsString> = words.into_iter().collect();
+        let typed = Self::command().try_get_matches_from(&words).map_err(|error| with_dashes(error, &words))?;
         let mut cli = Self::from_arg_matches(&typed)?;
         if let (Command::Run(run), Some((_, typed))) = (&mut cli.command, typed.subcommand())
             && !run.crash.power()
@@ -204,6 +208,37 @@ impl Cli {
         }
         Ok(cli)
     }
+}
+
+/// What was typed as a command of its own, without the `--` that comes before one, may have an option that is no option
+/// of ours: the tip is then to write it.
+fn with_dashes(mut error: clap::Error, words: &[OsString]) -> clap::Error {
+    let [_, command, words @ ..] = words else { return error };
+    if command == "run"
+        && error.kind() == ErrorKind::UnknownArgument
+        && !words.iter().any(|word| word == "--")
+        && let Some(tip) = dashes(words)
+    {
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
+}
+
+/// What to type instead, where these words, given as workloads, are a program that can be run here, and its arguments.
+pub fn dashes(words: &[impl AsRef<OsStr>]) -> Option<String> {
+    let executable =
+        |path: &Path| fs::metadata(path).is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0);
+    let first = Path::new(words.first()?);
+    if first.is_dir() {
+        return None;
+    }
+    let in_path = |first: &Path| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|directory| executable(&directory.join(first)))
+    };
+    let found = if first.components().count() > 1 { executable(first) } else { in_path(first) || executable(first) };
+    let line: Vec<_> = words.iter().map(|word| report::word(&word.as_ref().to_string_lossy())).collect();
+    found.then(|| format!("to test a command, write -- before it: harness run -- {}", line.join(" ")))
 }
 
 const OF_COMMAND: &str = "For a COMMAND";

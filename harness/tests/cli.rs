@@ -232,6 +232,7 @@ fn wrong_usage() {
             &["run", "--name", "", "--", "true"],
             &["run", "--name", "two", "set/one"],
             &["run", "sh", "save me.sh"],
+            &["run", "sh", "-c", "echo new > f"],
             &["run", "--jobs", "0", "set/one"],
             &["run", "--vm", "uml", "--kernel", "plain", "set/one"],
             &["run", "--kernel", "nowhere", "set/one"],

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{self, ErrorKind, IsTerminal, stderr, stdout};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,8 +33,8 @@ pub fn run(arguments: cli::Run) -> Result<ExitStatus, Failure> {
     let begun = arguments.resume.as_deref().unwrap_or(Path::new(RESULTS));
     let permit = Permit::new(arguments.run_check, &arguments.at_hand, begun)?;
     let workloads: Vec<Workload> = if arguments.command.is_empty() {
-        load(&arguments.workloads).map_err(|failure| match is_command(&arguments.workloads) {
-            Some(line) => failure.and(format!("to test a command, write -- before it: harness run -- {line}")),
+        load(&arguments.workloads).map_err(|failure| match cli::dashes(&arguments.workloads) {
+            Some(tip) => failure.and(tip),
             None => failure,
         })?
     } else {
@@ -71,21 +70,6 @@ pub fn check_kernel(kernel: Option<&Path>, vm: cli::Vm) -> Result<(), Failure> {
     }
     let failed = |error| Failure::io(&error, format!("cannot read the kernel {}: {error}", kernel.display()));
     fs::File::open(kernel).map(drop).map_err(failed)
-}
-
-/// The command line that somebody seems to have meant who named workloads: the first of them is no directory, but a program
-/// that a shell would find.
-fn is_command(words: &[PathBuf]) -> Option<String> {
-    let executable =
-        |path: &Path| fs::metadata(path).is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0);
-    let first = words.first().filter(|first| !first.is_dir())?;
-    let in_path = |first: &Path| {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).any(|directory| executable(&directory.join(first)))
-    };
-    let found = if first.components().count() > 1 { executable(first) } else { in_path(first) || executable(first) };
-    let shown = |word: &PathBuf| report::word(&word.to_string_lossy());
-    found.then(|| words.iter().map(shown).collect::<Vec<_>>().join(" "))
 }
 
 /// One that is named twice is run once.

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use protocol::Conditions;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use trace::{History, Trace};
 
-use super::{Schedule, base, endings, injections, schedule_count, schedules};
+use super::{Pool, Schedule, base, schedule_count, schedules};
 
 /// `count` of the [`schedules`] with up to `bound` injections, in their order, none twice; all if there are no more.
 ///
@@ -36,19 +35,14 @@ pub fn sample(trace: &Trace, history: &History, bound: u32, seed: u64, count: us
         chosen.extend(others.map(|(_, schedule)| schedule));
         return chosen;
     }
-    let single = injections(trace, history);
-    let endings = endings(trace, history);
-    let most = (bound as usize).min(single.len());
+    let pool = Pool::new(trace, history);
+    let most = (bound as usize).min(pool.len());
     let mut others = BTreeSet::new();
     while others.len() < rest {
-        let injected = 2 + below(&mut random, most - 1);
-        others.insert((injected, draw(&mut random, single.len(), injected), below(&mut random, endings.len())));
+        let coincide = 2 + below(&mut random, most - 1);
+        others.insert((coincide, draw(&mut random, pool.len(), coincide)));
     }
-    chosen.extend(others.into_iter().map(|(_, set, ending)| Schedule {
-        injections: set.into_iter().map(|index| single[index].clone()).collect(),
-        ending: endings[ending],
-        conditions: Conditions::default(),
-    }));
+    chosen.extend(others.into_iter().filter_map(|(_, set)| pool.schedule(set)));
     chosen
 }
 

@@ -7,7 +7,7 @@ use harness::run::Options;
 use num_bigint::BigUint;
 use report::{Report, Verdict};
 
-use crate::support::{options, run, uml, workloads};
+use crate::support::{is_full, options, run, uml, workloads};
 
 const FILE_SYSTEMS: [&str; 3] = ["ext4", "xfs", "btrfs"];
 
@@ -129,20 +129,6 @@ async fn one_thing_left_out() {
                 "no fsync of settings.new between its last write (op 1) and op 3 (rename",
             ),
             ("o_tmpfile_linkat_fsync_before_link", [HOLDS, HOLDS, &[Empty, ZeroFilled]], ""),
-            ("redo_log_no_log_fsync", CHECK, "no fsync of log since its last write (op 3)"),
-            (
-                "redo_log_truncate_before_fsync",
-                CHECK,
-                "no fsync of alice since its last write (op 6), nor of bob since its last write (op 7) before op 8 (ftruncate)",
-            ),
-            ("undo_log_no_commit_fsync", CHECK, "no fsync of the directory since op 13 (unlink of journal)"),
-            ("undo_log_no_directory_fsync", CHECK, "and op 6 (rename of journal.new to journal)"),
-            ("undo_log_no_journal_fsync", CHECK, "no fsync of journal since its last write (op 3)"),
-            (
-                "undo_log_unlink_before_fsync",
-                CHECK,
-                "no fsync of alice since its last write (op 9), nor of bob since its last write (op 10) before op 11 (unlink)",
-            ),
             (
                 "rename_exchange_no_directory_fsync",
                 [&[Stale]; 3],
@@ -156,6 +142,33 @@ async fn one_thing_left_out() {
         TearKind::None,
     )
     .await;
+}
+
+/// A log that is written before files are changed in place. Each has hundreds of schedules: one file system must do,
+/// unless all are asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_thing_left_out_of_a_log_before_writes_in_place() {
+    let rows = [
+        ("redo_log_no_log_fsync", CHECK, "no fsync of log since its last write (op 3)"),
+        (
+            "redo_log_truncate_before_fsync",
+            CHECK,
+            "no fsync of alice since its last write (op 6), nor of bob since its last write (op 7) before op 8 (ftruncate)",
+        ),
+        ("undo_log_no_commit_fsync", CHECK, "no fsync of the directory since op 13 (unlink of journal)"),
+        ("undo_log_no_directory_fsync", CHECK, "and op 6 (rename of journal.new to journal)"),
+        ("undo_log_no_journal_fsync", CHECK, "no fsync of journal since its last write (op 3)"),
+        (
+            "undo_log_unlink_before_fsync",
+            CHECK,
+            "no fsync of alice since its last write (op 9), nor of bob since its last write (op 10) before op 11 (unlink)",
+        ),
+    ];
+    if is_full() {
+        check(FILE_SYSTEMS, &rows, TearKind::None).await;
+    } else {
+        check(["xfs"], &rows.map(|(name, kinds, place)| (name, [kinds[1]], place)), TearKind::None).await;
+    }
 }
 
 /// Where nothing at all is synced there are many schedules: one file system must do.
