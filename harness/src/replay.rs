@@ -181,3 +181,63 @@ fn same_content(guide: &Guide, path: &RelPath, seen: &Seen) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use checker::{Entry as Found, Mount};
+    use disk::Mark;
+    use trace::{Call, Handle, Node, Op};
+
+    use super::*;
+
+    /// A write of three bytes, and what its mark says, if it has one.
+    fn checked(result: Option<i64>) -> Result<(), String> {
+        let call = Call::Write { handle: Handle(0), offset: 0, data: Arc::new(b"new".to_vec()), flags: 0 };
+        let op = Op { call, syscall: "write".into(), result: 3, thread: 0 };
+        let trace = Trace {
+            command: Vec::new(),
+            before: Tree::default(),
+            holes: Default::default(),
+            ops: vec![op],
+            after: Tree::default(),
+            limits: Vec::new(),
+            outside: Vec::new(),
+        };
+        let plan =
+            Plan { steps: vec![protocol::Step::Call(0)], origins: vec![Origin::Op(0)], conditions: Default::default() };
+        let mut log = BlockLog::default();
+        log.entries.extend(result.map(|result| Entry::Mark(Mark { step: 0, result })));
+        check_results(&log, &plan, &trace).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_call_that_does_something_else_in_the_guest_is_no_replay() {
+        assert_eq!(checked(Some(3)), Ok(()));
+        let wrong = [None, Some(2), Some(-28)].map(|result| checked(result).unwrap_err());
+        insta::assert_snapshot!(wrong.join("\n"), @r#"
+        the replay went another way than the recorded run: 0 of 1 steps ended
+        the replay went another way than the recorded run: op 0, write(h0, "new", 3, at 0) = 3, wrote 2 of 3 bytes in the guest
+        the replay went another way than the recorded run: op 0, write(h0, "new", 3, at 0) = 3, failed in the guest: No space left on device (os error 28)
+        "#);
+    }
+
+    #[test]
+    fn a_guest_that_ends_with_another_tree_is_no_replay() {
+        let node = |kind| Node { kind, mode: 0o644, uid: 0, gid: 0, inode: 1, xattrs: Default::default() };
+        let after = Tree([(RelPath::from("f"), node(Kind::File(Arc::new(b"new".to_vec()))))].into());
+        let guide = live_guide(&after);
+        let seen = |path: &str, size, candidates| {
+            let kind = EntryKind::File { size, seen: Seen::Equals { candidates } };
+            let entry = Found { kind, mode: 0o644, uid: 0, gid: 0, links: 1, same_as: None };
+            let live = Observation { mount: Mount::Mounted, entries: [(RelPath::from(path), entry)].into() };
+            difference(&after, &guide, &live)
+        };
+        assert_eq!(seen("f", 3, vec![0]), None);
+        let wrong = [seen("f", 2, vec![0]), seen("f", 3, vec![]), seen("g", 3, vec![0])].map(Option::unwrap);
+        insta::assert_snapshot!(wrong.join("\n"), @r"
+        f is not in the guest what it is on the host
+        f is not in the guest what it is on the host
+        the guest has a g that the host has not
+        ");
+    }
+}
