@@ -124,6 +124,9 @@ pub struct Run {
     /// How many bytes the disk writes atomically
     #[arg(long, value_enum, default_value_t, help_heading = EXPLORED)]
     pub sector: Sector,
+    /// Whether the disk has writes that are durable by themselves, without a flush (forced unit access)
+    #[arg(long, value_enum, default_value_t, help_heading = EXPLORED)]
+    pub fua: Fua,
     /// In how many places at once background work (commit, writeback) is forced, at most
     #[arg(long, value_name = "K", default_value_t = 1, allow_negative_numbers = true, help_heading = EXPLORED)]
     pub schedules: u32,
@@ -159,7 +162,7 @@ pub struct Run {
     /// Go on with the run in this results directory, which was cut short; its own options hold
     #[arg(
         long, value_name = "DIR", help_heading = RESULTS,
-        conflicts_with_all = ["workloads", "command", "filesystems", "disk", "tear", "schedules", "budget", "seed", "crash", "sector", "recovery_crashes", "explore_invalid", "vm", "kernel", "out"]
+        conflicts_with_all = ["workloads", "command", "filesystems", "disk", "tear", "schedules", "budget", "seed", "crash", "sector", "fua", "recovery_crashes", "explore_invalid", "vm", "kernel", "out"]
     )]
     pub resume: Option<PathBuf>,
     /// With --resume: the directory of a workload, whose check may judge as that of the run if it is the same; repeatable
@@ -178,11 +181,12 @@ pub struct Run {
 }
 
 /// What matters only if the machine crashes: the name of the field, and the option.
-const OF_MACHINES: [(&str, &str); 10] = [
+const OF_MACHINES: [(&str, &str); 11] = [
     ("filesystems", "--fs"),
     ("disk", "--disk"),
     ("tear", "--tear"),
     ("sector", "--sector"),
+    ("fua", "--fua"),
     ("schedules", "--schedules"),
     ("budget", "--budget"),
     ("recovery_crashes", "--recovery-crashes"),
@@ -371,6 +375,16 @@ impl From<Tear> for disk::TearKind {
             Tear::Any => Self::Any,
         }
     }
+}
+
+/// `--fua`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Fua {
+    /// What a synchronous overwrite leaves volatile stays so, as on most disks
+    #[default]
+    On,
+    /// Such a write is followed by a flush
+    Off,
 }
 
 /// `--sector`.

@@ -14,6 +14,7 @@ pub mod commands;
 pub mod explore;
 pub mod front;
 pub mod frontier;
+pub mod fua;
 pub mod guests;
 pub mod journal;
 pub mod label;

@@ -48,7 +48,8 @@ mod tests {
 
     #[test]
     fn what_survived_was_written_before() {
-        let epoch = Epoch { durable: 0, volatile: vec![0, 1, 2], logged: 3, begun_first: 0, ended_last: 2 };
+        let epoch =
+            Epoch { durable: 0, forced: vec![], volatile: vec![0, 1, 2], logged: 3, begun_first: 0, ended_last: 2 };
         let writes = written_in(&[0, 1, 2]);
         let begun = |survived: &[u32]| moment(&plan(), &epoch, &writes, survived.iter().copied()).begun_earliest;
         assert_eq!([begun(&[]), begun(&[0]), begun(&[1, 0]), begun(&[2])], [0, 1, 3, 3]);
@@ -56,7 +57,7 @@ mod tests {
 
     #[test]
     fn an_epoch_bounds_its_states() {
-        let epoch = Epoch { durable: 1, volatile: vec![1], logged: 2, begun_first: 2, ended_last: 3 };
+        let epoch = Epoch { durable: 1, forced: vec![], volatile: vec![1], logged: 2, begun_first: 2, ended_last: 3 };
         let writes = written_in(&[0]);
         assert_eq!(moment(&plan(), &epoch, &writes, []), Moment { begun_earliest: 3, ended_latest: 3 });
         assert_eq!(begun_latest(&plan(), &epoch), 4, "op 3 was under way");
@@ -68,7 +69,7 @@ mod tests {
         let ended = |steps| {
             moment(
                 &plan(),
-                &Epoch { durable: 0, volatile: vec![], logged: 0, begun_first: 0, ended_last: steps },
+                &Epoch { durable: 0, forced: vec![], volatile: vec![], logged: 0, begun_first: 0, ended_last: steps },
                 &[],
                 [],
             )

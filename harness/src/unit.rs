@@ -132,12 +132,13 @@ impl Replayed {
             let within = |entry: &&Entry| match **entry {
                 Entry::Write(index) => (index as usize) < epoch.logged,
                 Entry::Mark(mark) => mark.step < epoch.ended_last,
-                Entry::Flush { .. } => true,
+                Entry::Flush { .. } | Entry::Forced { .. } => true,
             };
             while let Some(entry) = entries.next_if(within) {
                 let text = match *entry {
                     Entry::Write(index) => self.place(index as usize),
                     Entry::Flush { covers, .. } => format!("f{covers}"),
+                    Entry::Forced { from, until, .. } => format!("u{from}-{until}"),
                     Entry::Mark(mark) => format!("m{:?}", self.origin(mark.step)),
                 };
                 hasher.update(text.as_bytes());
@@ -145,7 +146,7 @@ impl Replayed {
             }
             let under_way = epoch.volatile.iter().filter(|&&write| write >= epoch.logged);
             let under_way: Vec<String> = under_way.map(|&write| self.place(write)).collect();
-            let states = format!("{} {:?} {under_way:?}", epoch.durable, epoch.volatile);
+            let states = format!("{} {:?} {:?} {under_way:?}", epoch.durable, epoch.forced, epoch.volatile);
             keys.push(key(hasher.clone().chain_update(states)));
         }
         keys

@@ -183,7 +183,7 @@ pub fn explored(model: DiskModel, schedules: u32, recovery_crashes: bool) -> Exp
         TearKind::Any => Tear::Any,
     };
     let sector = model.unit * disk::SECTOR as u32;
-    Explored { disk: disk.into(), tear, sector, schedules, set: crate::schedule::SET, recovery_crashes }
+    Explored { disk: disk.into(), tear, sector, fua: model.fua, schedules, set: crate::schedule::SET, recovery_crashes }
 }
 
 /// An op for people.
@@ -273,7 +273,10 @@ fn writes(cell: &Cell, unit: &Unit, path: &RelPath, example: &Example) -> Writes
     }
     if example.state == State::default() {
         let data = |write| subject.labels.data(write).filter(|data| data.path == path);
-        let given = |&(index, _): &(usize, _)| index < epoch.durable || epoch.volatile.binary_search(&index).is_ok();
+        let is_in = |among: &[usize], index| among.binary_search(&index).is_ok();
+        let given = |&(index, _): &(usize, _)| {
+            index < epoch.durable || is_in(&epoch.forced, index) || is_in(&epoch.volatile, index)
+        };
         let (before, after): (Vec<_>, Vec<_>) = log.writes.iter().enumerate().partition(given);
         let early: Vec<Data<'_>> = before.iter().filter_map(|(_, write)| data(write)).collect();
         let after = after.into_iter().map(|(_, write)| write);

@@ -286,6 +286,7 @@ impl<'a> Worker<'a> {
                 done => break done?,
             }
         };
+        let replay = if cell.model.fua { replay.with_fua(&plan, &subject.trace) } else { replay };
         cell.replayed(Replayed::new(schedule, plan, replay, &cell.model));
         Ok(())
     }

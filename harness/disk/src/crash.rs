@@ -450,7 +450,7 @@ mod tests {
             start in 0..SECTORS,
             reads in 0u32..7,
         ) {
-            let model = DiskModel { cache, tear, unit };
+            let model = DiskModel { cache, tear, unit, fua: true };
             let layers = last_epoch(&writes, model);
             let late = explore_twice(&layers, &model, start, reads);
             prop_assert_eq!(late, brute_force_twice(&layers, &model, start, reads));

@@ -1,5 +1,7 @@
 //! Cuts a block log into epochs: spans of time in each of which one set of writes is volatile.
 
+use std::collections::BTreeSet;
+
 use crate::{BlockLog, CacheKind, DiskModel, Entry, Image, WriteEntry};
 
 /// A span of a block log: the crash states of its last crash point include those of all its others.
@@ -10,6 +12,8 @@ use crate::{BlockLog, CacheKind, DiskModel, Entry, Image, WriteEntry};
 pub struct Epoch {
     /// How many writes of the log, from the first, are durable.
     pub durable: usize,
+    /// Others that are durable by themselves ([`BlockLog::with_fua`]), as log indices, ascending; none below `durable`.
+    pub forced: Vec<usize>,
     /// Writes that are volatile at the epoch's last crash point, as log indices, ascending; none below `durable`.
     /// Every earlier crash point of the epoch has a subset of them. Those that were under way then have not been logged
     /// yet.
@@ -26,9 +30,18 @@ pub struct Epoch {
 impl Epoch {
     /// Brings `durable`, the durable state at the epoch before (`from` writes of the log), up to this one.
     pub fn advance(&self, durable: &mut Image, log: &BlockLog, from: usize) {
-        for write in &log.writes[from..self.durable] {
+        for write in log.writes[from..self.durable].iter().chain(self.forced_writes(log)) {
             durable.write(write.sector, &write.data);
         }
+    }
+
+    /// The durable writes, in log order.
+    pub fn durable_writes<'a>(&self, log: &'a BlockLog) -> impl Iterator<Item = &'a WriteEntry> {
+        log.writes[..self.durable].iter().chain(self.forced_writes(log))
+    }
+
+    fn forced_writes<'a>(&self, log: &'a BlockLog) -> impl Iterator<Item = &'a WriteEntry> {
+        self.forced.iter().map(|&index| &log.writes[index])
     }
 
     /// The volatile writes, in log order.
@@ -77,29 +90,43 @@ fn between_flushes(log: &BlockLog, obeyed: bool) -> Vec<Epoch> {
     let mut epochs = Vec::new();
     let mut written = 0;
     let mut durable = 0;
+    let mut forced: BTreeSet<usize> = BTreeSet::new();
     let mut ended = 0;
     let mut begun_first = 0;
-    let mut close = |durable: u32, written: u32, available: u64, begun_first: u32, ended_last: u32| {
-        let (durable, logged) = (durable as usize, written as usize);
-        let volatile = (durable..logged).chain(under_way.among(logged, available)).collect();
-        epochs.push(Epoch { durable, volatile, logged, begun_first, ended_last });
+    let mut close = |durable, forced: &BTreeSet<usize>, logged, available: u64, begun_first: u32, ended_last: u32| {
+        let volatile = (durable..logged).filter(|write| !forced.contains(write));
+        let volatile = volatile.chain(under_way.among(logged, available)).collect();
+        let forced = forced.iter().copied().collect();
+        epochs.push(Epoch { durable, forced, volatile, logged, begun_first, ended_last });
     };
     for entry in &log.entries {
         match *entry {
-            Entry::Write(index) => written = index + 1,
+            Entry::Write(index) => written = index as usize + 1,
             Entry::Mark(mark) => ended = mark.step + 1,
             Entry::Flush { covers, available } => {
+                let covers = covers as usize;
                 if !obeyed || covers <= durable {
                     continue;
                 }
-                close(durable, written, available, begun_first, ended);
+                if !(durable..covers).all(|write| forced.contains(&write)) {
+                    close(durable, &forced, written, available, begun_first, ended);
+                    begun_first = ended + 1;
+                }
                 durable = covers;
+                forced = forced.split_off(&durable);
+            }
+            Entry::Forced { from, until, available } => {
+                if !obeyed {
+                    continue;
+                }
+                close(durable, &forced, written, available, begun_first, ended);
+                forced.extend(from as usize..until as usize);
                 begun_first = ended + 1;
             }
         }
     }
     // The last epoch is there even without writes: its one state is what a crash after the last op leaves.
-    close(durable, written, 0, begun_first, ended);
+    close(durable, &forced, written, 0, begun_first, ended);
     epochs
 }
 
@@ -129,15 +156,15 @@ fn in_flight(log: &BlockLog) -> Vec<Epoch> {
             Entry::Write(index) => {
                 let durable = index as usize;
                 let volatile = under_way.among(durable, log.queueing[durable].available).collect();
-                close(Epoch { durable, volatile, logged: durable, begun_first, ended_last: ended });
+                close(Epoch { durable, forced: Vec::new(), volatile, logged: durable, begun_first, ended_last: ended });
                 begun_first = ended + 1;
             }
             Entry::Mark(mark) => ended = mark.step + 1,
-            Entry::Flush { .. } => {}
+            Entry::Flush { .. } | Entry::Forced { .. } => {}
         }
     }
-    let durable = log.writes.len();
-    close(Epoch { durable, volatile: Vec::new(), logged: durable, begun_first, ended_last: ended });
+    let (durable, forced) = (log.writes.len(), Vec::new());
+    close(Epoch { durable, forced, volatile: Vec::new(), logged: durable, begun_first, ended_last: ended });
     epochs
 }
 

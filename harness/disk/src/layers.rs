@@ -53,7 +53,7 @@ impl Layers {
     /// `class`, and a state of the second.
     pub fn recovered(first: &Arc<Self>, class: &Fates, log: &BlockLog, epoch: &Epoch) -> Self {
         let mut durable = Overlay::default();
-        for write in &log.writes[..epoch.durable] {
+        for write in epoch.durable_writes(log) {
             durable.write(write.sector, write.data.clone());
         }
         let fates = class.clone().crashed(epoch.volatile_writes(log));

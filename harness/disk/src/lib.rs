@@ -12,6 +12,7 @@ mod covering;
 mod crash;
 mod epoch;
 mod fates;
+mod fua;
 mod hub;
 mod image;
 mod layers;

@@ -72,6 +72,15 @@ pub enum Entry {
         /// How many requests the guest had queued when it completed: writes with a lower number had been issued.
         available: u64,
     },
+    /// Some writes became durable by themselves ([`BlockLog::with_fua`]), not the ones before them.
+    Forced {
+        /// The first of them.
+        from: u32,
+        /// The first after them.
+        until: u32,
+        /// How many requests the guest had queued when they were durable.
+        available: u64,
+    },
     /// A step of the replay ended.
     Mark(Mark),
 }
@@ -108,6 +117,7 @@ impl BlockLog {
                 index + 1 == written
             }
             Entry::Flush { covers, .. } => covers <= written,
+            Entry::Forced { from, until, .. } => from < until && until <= written,
             // Steps are counted, and those that ended are one more.
             Entry::Mark(mark) => mark.step < BEYOND,
         };

@@ -40,10 +40,12 @@ pub struct DiskModel {
     /// Sectors (of 512 bytes) that the disk writes atomically, aligned to as many: 1, or 8 for physical sectors of
     /// 4096 bytes. A write of a part of such a unit survives as a whole or not at all.
     pub unit: u32,
+    /// Whether the disk has writes with forced unit access: see [`BlockLog::with_fua`](crate::BlockLog::with_fua).
+    pub fua: bool,
 }
 
 impl Default for DiskModel {
     fn default() -> Self {
-        Self { cache: CacheKind::default(), tear: TearKind::default(), unit: 1 }
+        Self { cache: CacheKind::default(), tear: TearKind::default(), unit: 1, fua: true }
     }
 }

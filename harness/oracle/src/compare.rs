@@ -119,6 +119,7 @@ pub async fn explored(
         give(guest, &subject.trace, &subject.live).await?;
         let replay = replay(guest, &filesystem, &base, &plan, &subject.trace, &subject.live).await?;
         found.schedules += 1;
+        let replay = if model.fua { replay.with_fua(&plan, &subject.trace) } else { replay };
         let replayed = Replayed::new(index, plan, replay, &model);
         for (number, key) in replayed.keys().into_iter().enumerate() {
             if !known.insert(key) {

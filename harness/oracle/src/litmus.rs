@@ -36,6 +36,13 @@ fn litmus(number: u32, program: Program, wanted: &[(&'static str, &str, usize)],
     Litmus { number, program, wanted: wanted.collect(), reason, tries: 1 }
 }
 
+impl Litmus {
+    /// Whether its states can be shown natively.
+    pub fn is_native(&self) -> bool {
+        NOT_NATIVE.iter().all(|(number, _)| *number != self.number)
+    }
+}
+
 /// The numbers of the table that no program here can show natively, and why.
 pub const NOT_NATIVE: [(u32, &str); 2] = [
     (15, "needs a disk with FUA; loop devices announce none (/sys/block/loopN/queue/fua is 0)"),
@@ -202,6 +209,18 @@ pub fn table() -> Vec<Litmus> {
             &[("ext4", "{f:00}", 0), ("btrfs", "{f:empty}", 0)],
             "the rename is committed while the writeback that it started is under way",
         ),
+        litmus(
+            15,
+            Program::new()
+                .file("f", "AA")
+                .open("f", write_only | libc::O_DIRECT)
+                .pages(PAGE, "D")
+                .open("f", write_only | libc::O_DIRECT | libc::O_DSYNC)
+                .pages(0, "H")
+                .print("done"),
+            &[("ext4", "{f:HA}", 1), ("xfs", "{f:HA}", 1)],
+            "a synchronous overwrite is one write with FUA and no flush: what was written before stays volatile",
+        ),
     ]
 }
 
@@ -214,6 +233,7 @@ mod tests {
         let table = table();
         let mut numbers: Vec<u32> = table.iter().map(|litmus| litmus.number).collect();
         numbers.extend(NOT_NATIVE.map(|(number, _)| number));
+        numbers.dedup();
         assert_eq!(numbers, (1..=16).collect::<Vec<u32>>());
         for litmus in table {
             let trace = litmus.program.trace().unwrap();

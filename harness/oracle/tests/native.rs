@@ -84,7 +84,7 @@ fn without_the_overtaking_there_are_no_zeros() {
 fn litmus_states_show_natively() {
     let Some(workshop) = workshop() else { return };
     let mut wrong = Vec::new();
-    for litmus in table() {
+    for litmus in table().iter().filter(|litmus| litmus.is_native()) {
         for wanted in &litmus.wanted {
             if shows(&workshop, wanted.kind, &litmus.program, &wanted.outcome, litmus.tries).unwrap().is_none() {
                 wrong.push(format!("{} on {}: {}", litmus.number, wanted.kind, wanted.outcome));

@@ -13,6 +13,9 @@ pub struct Explored {
     pub tear: Tear,
     /// What the disk writes atomically, bytes: `--sector`.
     pub sector: u32,
+    /// Whether the disk has writes with forced unit access: `--fua`. Reports that do not say are of disks without.
+    #[serde(default)]
+    pub fua: bool,
     /// The bound on injections: `--schedules`.
     pub schedules: u32,
     /// Which set of schedules there is for a bound: raised when it becomes another, which may have other crash states.
@@ -45,6 +48,7 @@ impl Explored {
         self.disk == other.disk
             && self.sector == other.sector
             && self.tear >= other.tear
+            && self.fua >= other.fua
             && self.schedules >= other.schedules
             && self.set == other.set
             && self.recovery_crashes >= other.recovery_crashes
@@ -60,7 +64,8 @@ impl fmt::Display for Explored {
             Tear::Any => "any",
         };
         let Self { disk, sector, schedules, .. } = self;
-        write!(f, "--disk {disk} --sector {sector} --tear {tear} --schedules {schedules}")?;
+        let fua = if self.fua { "" } else { " --fua off" };
+        write!(f, "--disk {disk} --sector {sector} --tear {tear}{fua} --schedules {schedules}")?;
         if self.recovery_crashes { f.write_str(" --recovery-crashes") } else { Ok(()) }
     }
 }
@@ -73,6 +78,8 @@ mod tests {
     #[test]
     fn more_of_anything_holds_less_of_it() {
         let usual = testing::explored();
+        let without = Explored { fua: false, ..usual.clone() };
+        assert!(usual.holds(&without) && !without.holds(&usual), "{without}");
         let others = [
             Explored { tear: Tear::Any, ..usual.clone() },
             Explored { schedules: 2, ..usual.clone() },

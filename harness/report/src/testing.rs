@@ -175,7 +175,15 @@ pub fn with_process_crashes() -> Report {
 
 /// What is explored unless something else is asked for.
 pub fn explored() -> Explored {
-    Explored { disk: "writeback".into(), tear: Tear::One, sector: 512, schedules: 1, set: 2, recovery_crashes: false }
+    Explored {
+        disk: "writeback".into(),
+        tear: Tear::One,
+        sector: 512,
+        fua: true,
+        schedules: 1,
+        set: 2,
+        recovery_crashes: false,
+    }
 }
 
 /// Two workloads; every verdict.

@@ -123,7 +123,12 @@ fn options(arguments: &cli::Run) -> Options {
         // It is looked for again by who replays a token, perhaps elsewhere. What cannot be made absolute cannot be read.
         kernel: arguments.kernel.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone())),
         crash: arguments.crash,
-        model: DiskModel { cache: arguments.disk.into(), tear: arguments.tear.into(), unit: arguments.sector.unit() },
+        model: DiskModel {
+            cache: arguments.disk.into(),
+            tear: arguments.tear.into(),
+            unit: arguments.sector.unit(),
+            fua: arguments.fua == cli::Fua::On,
+        },
         schedules: arguments.schedules,
         budget: arguments.budget,
         recovery_crashes: arguments.recovery_crashes,

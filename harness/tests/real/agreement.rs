@@ -190,7 +190,7 @@ async fn compare(
 fn models() -> impl Iterator<Item = DiskModel> {
     let caches = [CacheKind::Writeback, CacheKind::Writethrough, CacheKind::Lying];
     let tears = [(TearKind::None, 1), (TearKind::One, 1), (TearKind::Any, 8)];
-    caches.into_iter().flat_map(move |cache| tears.map(|(tear, unit)| DiskModel { cache, tear, unit }))
+    caches.into_iter().flat_map(move |cache| tears.map(|(tear, unit)| DiskModel { cache, tear, unit, fua: true }))
 }
 
 /// Compares on one case, for each model. Adds to `compared`, in the order of [`models`].

@@ -12,6 +12,7 @@ fn structure(log: &BlockLog) -> String {
             format!("step {}: {} sectors at {}", write.step, write.sectors(), write.sector)
         }
         Entry::Flush { covers, .. } => format!("flush of {covers}"),
+        Entry::Forced { from, until, .. } => format!("writes {from} to {until} are durable"),
         Entry::Mark(mark) => format!("end of step {}: {}", mark.step, mark.result),
     };
     log.entries.iter().map(line).collect::<Vec<_>>().join("\n")
