@@ -5,28 +5,21 @@ use std::sync::Arc;
 
 use checker::{EntryKind, Guide, Mount, Observation, Seen};
 use disk::DiskModel;
-use harness::explore::{Guests, explore};
+use harness::explore::{Class, Guests, explore};
 use harness::moment::moment;
-use harness::replay::{ReplayError, give, populate, replay};
-use harness::subject::{Bounds, Subject, SubjectError};
+use harness::replay::{ReplayError, give, live_guide, populate, replay};
+use harness::schedule::schedules;
 use harness::unit::{Key, Replayed};
 use protocol::{Command, Filesystem};
-use trace::Call;
+use trace::{Call, History, Trace};
 use vm::{Guest, GuestError, Limits, Machine};
 
 use crate::native::Outcome;
-use crate::program::Program;
 use crate::tree::{Entry, Tree};
 
 /// Why the explorer's outcomes are not known.
 #[derive(Debug, thiserror::Error)]
 pub enum CompareError {
-    /// The program is none.
-    #[error("the program fails by itself: {0}")]
-    Program(#[from] trace::Divergence),
-    /// It cannot be a subject.
-    #[error(transparent)]
-    Subject(#[from] SubjectError),
     /// The guest.
     #[error(transparent)]
     Guest(#[from] GuestError),
@@ -94,65 +87,73 @@ pub struct Explored {
     pub mounts: usize,
 }
 
-/// Every outcome of a program that the explorer finds with up to `bound` injections, until `enough` says so.
+/// A file system of this kind with the options that it has by itself.
+pub fn plain(kind: &str) -> Filesystem {
+    Filesystem { kind: kind.into(), options: String::new() }
+}
+
+/// Every outcome of what was recorded that the explorer finds with up to `bound` injections, until `enough` says so.
 pub async fn explored(
     guests: &mut impl Guests,
-    kind: &str,
-    program: &Program,
+    filesystem: &Filesystem,
+    trace: &Trace,
     bound: u32,
     mut enough: impl FnMut(&BTreeSet<Outcome>) -> bool,
 ) -> Result<Explored, CompareError> {
-    let filesystem = Filesystem { kind: kind.into(), options: String::new() };
-    let bounds = Bounds { injections: bound, seed: 0 };
-    let subject = Subject::of("oracle".into(), Vec::new(), program.trace()?, bounds)?;
-    let fresh = harness::mkfs::mkfs(&filesystem, SECTORS * disk::SECTOR as u64)?;
-    let base = populate(guests.guest().await?, &filesystem, fresh, &subject.trace).await?;
+    let history = History::new(trace);
+    let live = Arc::new(live_guide(&trace.after));
+    let fresh = harness::mkfs::mkfs(filesystem, SECTORS * disk::SECTOR as u64)?;
+    let base = populate(guests.guest().await?, filesystem, fresh, trace).await?;
     let model = DiskModel::default();
     let mut found = Explored::default();
     let mut known: HashSet<Key> = HashSet::new();
-    for (index, schedule) in subject.schedules.iter().enumerate() {
-        if enough(&found.outcomes) {
-            break;
-        }
-        let plan = schedule.plan(&subject.trace, &subject.history);
+    for (index, schedule) in schedules(trace, &history, bound).into_iter().enumerate() {
+        let plan = schedule.plan(trace, &history);
         let guest = guests.guest().await?;
-        give(guest, &subject.trace, &subject.live).await?;
-        let replay = replay(guest, &filesystem, &base, &plan, &subject.trace, &subject.live).await?;
+        give(guest, trace, &live).await?;
+        let replay = replay(guest, filesystem, &base, &plan, trace, &live).await?;
         found.schedules += 1;
-        let replay = if model.fua { replay.with_fua(&plan, &subject.trace) } else { replay };
+        let replay = if model.fua { replay.with_fua(&plan, trace) } else { replay };
         let replayed = Replayed::new(index, plan, replay, &model);
         for (number, key) in replayed.keys().into_iter().enumerate() {
-            if !known.insert(key) {
-                continue;
+            if enough(&found.outcomes) {
+                return Ok(found);
             }
-            let epoch = &replayed.epochs[number];
-            let volatile: Vec<_> = epoch.volatile_writes(&replayed.log).cloned().collect();
-            let when = moment(&replayed.plan, epoch, &volatile, []);
-            let promises = |ops: usize| {
-                let ops = &subject.trace.ops[..ops.min(subject.trace.ops.len())];
-                ops.iter().filter(|op| matches!(op.call, Call::Ack { .. })).count()
-            };
-            let promises = promises(when.begun_earliest.min(when.ended_latest))..=promises(when.ended_latest);
-            let layers = Arc::new(replayed.layers(number, model));
-            let mut trees = BTreeSet::new();
-            explore(
-                guests,
-                &filesystem,
-                &layers,
-                || true,
-                |class| {
-                    found.mounts += 1;
-                    trees.insert(tree_of(&class.observation));
-                },
-            )
-            .await?;
-            for tree in trees {
-                let outcome = |promises| Outcome { tree: tree.clone(), promises };
-                found.outcomes.extend(promises.clone().map(outcome));
+            if known.insert(key) {
+                explore_epoch(guests, filesystem, trace, &replayed, number, model, &mut found).await?;
             }
         }
     }
     Ok(found)
+}
+
+/// The outcomes of one epoch.
+async fn explore_epoch(
+    guests: &mut impl Guests,
+    filesystem: &Filesystem,
+    trace: &Trace,
+    replayed: &Replayed,
+    number: usize,
+    model: DiskModel,
+    found: &mut Explored,
+) -> Result<(), GuestError> {
+    let epoch = &replayed.epochs[number];
+    let volatile: Vec<_> = epoch.volatile_writes(&replayed.log).cloned().collect();
+    let promises = |ops: usize| {
+        let ops = &trace.ops[..ops.min(trace.ops.len())];
+        ops.iter().filter(|op| matches!(op.call, Call::Ack { .. })).count()
+    };
+    let layers = Arc::new(replayed.layers(number, model));
+    let class = |class: Class| {
+        found.mounts += 1;
+        let survived = class.fates.decisions().iter().filter(|decision| decision.survived);
+        let when = moment(&replayed.plan, epoch, &volatile, survived.map(|decision| decision.write));
+        let tree = tree_of(&class.observation);
+        let outcome = |promises| Outcome { tree: tree.clone(), promises };
+        let promises = promises(when.begun_earliest.min(when.ended_latest))..=promises(when.ended_latest);
+        found.outcomes.extend(promises.map(outcome));
+    };
+    explore(guests, filesystem, &layers, || true, class).await.map(drop)
 }
 
 /// What the guest saw, as [`crate::native`] says it.

@@ -16,5 +16,6 @@ pub mod native;
 pub mod perform;
 pub mod program;
 pub mod random;
+pub mod short;
 pub mod tree;
 pub mod words;

@@ -1,14 +1,15 @@
 //! The native oracle on the command line: see `scripts/oracle`.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use oracle::compare::{OneGuest, explored, missing};
+use oracle::compare::{OneGuest, explored, missing, plain};
 use oracle::fresh::KINDS;
 use oracle::litmus::{Litmus, NOT_NATIVE, table};
 use oracle::native::{Effort, Outcome, Workshop, look, run};
 use oracle::program::Program;
+use oracle::short::{Short, record};
 use oracle::{log, random, words};
 use vm::{Paths, Uml};
 
@@ -19,7 +20,10 @@ oracle: holds the explorer against native mounts (needs root, FUSE and loop devi
     oracle litmus              runs every litmus program natively: which states show
     oracle litmus NUMBER FS    one of them: what the disk saw, and all that is found
     oracle explorer BOUND      which states the explorer finds, with up to so many injections
-    oracle seed SEED FS        the same for the random program of a seed";
+    oracle seed SEED FS        the same for the random program of a seed
+    oracle outcomes [--trees] FS WORKLOAD...
+                               what the explorer finds of these workloads by default, one line each: workload, file
+                               system, hash, number of promises; and, if asked for, the tree";
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -34,6 +38,8 @@ fn main() -> ExitCode {
             None => Err(format!("there is no litmus program {number} to be run natively").into()),
         },
         ["explorer", bound] => bound.parse().map_err(Failure::from).and_then(explorer),
+        ["outcomes", "--trees", kind, ref workloads @ ..] => outcomes(kind, workloads, true),
+        ["outcomes", kind, ref workloads @ ..] => outcomes(kind, workloads, false),
         ["seed", seed, kind] => seed.parse().map_err(Failure::from).and_then(|seed| show(&random::program(seed), kind)),
         [count] => count.parse().map_err(Failure::from).and_then(|count| random(count, 0)),
         [count, first] => match (count.parse(), first.parse()) {
@@ -101,6 +107,7 @@ fn explorer(bound: u32) -> Result<bool, Failure> {
     println!("| # | {} |\n| --- | --- | --- | --- |", KINDS.join(" | "));
     let mut all = true;
     for litmus in table() {
+        let trace = litmus.program.trace()?;
         let mut cells = Vec::new();
         for kind in KINDS {
             let Some(wanted) = litmus.wanted.iter().find(|wanted| wanted.kind == kind) else {
@@ -108,7 +115,7 @@ fn explorer(bound: u32) -> Result<bool, Failure> {
                 continue;
             };
             let there = |found: &BTreeSet<Outcome>| found.contains(&wanted.outcome);
-            let found = runtime.block_on(explored(&mut guests, kind, &litmus.program, bound, there))?;
+            let found = runtime.block_on(explored(&mut guests, &plain(kind), &trace, bound, there))?;
             let (shown, replays) = (there(&found.outcomes), found.schedules);
             all &= shown;
             let yes = if shown { "yes" } else { "no" };
@@ -117,6 +124,23 @@ fn explorer(bound: u32) -> Result<bool, Failure> {
         println!("| {} | {} |", litmus.number, cells.join(" | "));
     }
     Ok(all)
+}
+
+/// What the explorer finds of workloads on one file system.
+fn outcomes(kind: &str, workloads: &[&str], trees: bool) -> Result<bool, Failure> {
+    let paths = Paths::from_environment();
+    let mut guests = OneGuest::new(Uml::find(&paths.cache)?, &paths.cache)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    for directory in workloads {
+        let (name, trace) = record(Path::new(directory))?;
+        let found = runtime.block_on(explored(&mut guests, &plain(kind), &trace, 1, |_| false))?;
+        eprintln!("{name} {kind}: {} replays, {} mounts", found.schedules, found.mounts);
+        let tree = |outcome: &Outcome| if trees { format!(" {}", outcome.tree) } else { String::new() };
+        let line = |outcome| format!("{name} {kind} {}{}", Short::of(outcome), tree(outcome));
+        let lines: BTreeSet<String> = found.outcomes.iter().map(line).collect();
+        lines.iter().for_each(|line| println!("{line}"));
+    }
+    Ok(true)
 }
 
 /// One program on one file system, in full.
@@ -153,7 +177,8 @@ fn random(count: u64, first: u64) -> Result<bool, Failure> {
             let native = look(&workshop, kind, &program, &run, Effort::SMALL)?;
             let bound = (program.background_events() - random::ENDING) as u32;
             let all = |found: &_| missing(&native.outcomes, found).is_empty();
-            let explored = runtime.block_on(explored(&mut guests, kind, &program, bound.max(1), all))?;
+            let explored =
+                runtime.block_on(explored(&mut guests, &plain(kind), &program.trace()?, bound.max(1), all))?;
             outcomes += native.outcomes.len();
             for (outcome, witness) in missing(&native.outcomes, &explored.outcomes) {
                 lacking += 1;

@@ -69,18 +69,16 @@ impl fmt::Display for Tree {
     }
 }
 
-/// A content by its pages.
+/// A content by its pages; in quotes where not all of it is letters and zeros. No two contents have the same text.
 pub fn content_text(content: &[u8]) -> String {
+    if content.iter().any(|byte| *byte != 0 && !byte.is_ascii_alphabetic()) {
+        return format!("\"{}\"", content.escape_ascii());
+    }
     let mut text = String::new();
     for page in content.chunks(4096) {
         let runs: Vec<&[u8]> = page.chunk_by(|one, other| one == other).collect();
         for run in &runs {
-            let letter = match run[0] {
-                0 => '0',
-                byte if byte.is_ascii_alphabetic() => byte.into(),
-                _ => '?',
-            };
-            text.push(letter);
+            text.push(if run[0] == 0 { '0' } else { run[0].into() });
             if run.len() < 4096 {
                 let _ = write!(text, "*{} ", run.len());
             }
@@ -105,5 +103,6 @@ mod tests {
         std::os::unix::fs::symlink("f", at("y")).unwrap();
         let text = Tree::read(directory.path()).unwrap().to_string();
         assert_eq!(text, "{d/, d/g:A, e:empty, f:O0, h:B*2048 0*2048 C*10, y->f}");
+        assert_eq!(content_text(b"a 1\n\0"), r#""a 1\n\x00""#);
     }
 }

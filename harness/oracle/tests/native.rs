@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use oracle::compare::{OneGuest, explored, missing};
+use oracle::compare::{OneGuest, explored, missing, plain};
 use oracle::fresh::KINDS;
 use oracle::known::{is_known, known_litmus};
 use oracle::litmus::table;
@@ -101,9 +101,11 @@ fn litmus_states_are_the_explorers() {
     let runtime = runtime();
     let (mut wrong, mut found) = (Vec::new(), Vec::new());
     for litmus in table() {
+        let trace = litmus.program.trace().unwrap();
         for wanted in &litmus.wanted {
             let there = |outcomes: &BTreeSet<Outcome>| outcomes.contains(&wanted.outcome);
-            let explored = explored(&mut guests, wanted.kind, &litmus.program, 1, there);
+            let filesystem = plain(wanted.kind);
+            let explored = explored(&mut guests, &filesystem, &trace, 1, there);
             let explored = runtime.block_on(explored).unwrap();
             let name = format!("{} on {}: {}", litmus.number, wanted.kind, wanted.outcome);
             match (there(&explored.outcomes), known_litmus(litmus.number)) {
@@ -133,7 +135,8 @@ fn native_outcomes_are_the_explorers(kind: &str) {
         let all = |found: &BTreeSet<Outcome>| missing(&native.outcomes, found).is_empty();
         // Fewer than the default would be no measure.
         let bound = (program.background_events() - random::ENDING).max(1) as u32;
-        let explored = runtime.block_on(explored(&mut guests, kind, &program, bound, all)).unwrap();
+        let explored =
+            runtime.block_on(explored(&mut guests, &plain(kind), &program.trace().unwrap(), bound, all)).unwrap();
         count += native.outcomes.len();
         mounts += native.mounts;
         replays += explored.schedules;

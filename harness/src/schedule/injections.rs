@@ -18,7 +18,8 @@ const WAITS: u32 = 1 | 4;
 /// same with half of it completed, which may be lost until the commit flushes.
 pub(super) fn injections(trace: &Trace, history: &History) -> Vec<Injection> {
     let places = places::places(trace, history);
-    let last = places.iter().rposition(|place| *place);
+    let promises = |op: usize| trace.ops[op..].iter().any(|op| matches!(op.call, Call::Ack { .. }));
+    let last = places.iter().rposition(|place| *place).filter(|last| !promises(*last));
     let waits = waits_for_data(trace, history);
     let passed = passed_by(trace, history, &places);
     let mut injections = Vec::new();
@@ -34,7 +35,8 @@ pub(super) fn injections(trace: &Trace, history: &History) -> Vec<Injection> {
     injections
 }
 
-/// What can happen after an op that leaves these files dirty. After the `last` place, the endings begin with some of it.
+/// What can happen after an op that leaves these files dirty. After the `last` place, the endings begin with some of it,
+/// unless there are promises in between: before these, it is something else.
 fn idle(dirty: &[Target], cuts: &[(Target, u64)], passed: &[Passed], last: bool) -> Vec<Vec<Work>> {
     let commit = [Work::Commit];
     let mut all = Vec::new();
