@@ -242,6 +242,21 @@ pub async fn run(
         }
         subjects.push(Arc::new(subject));
     }
+    run_recorded(subjects, options, paths, stop, events, directory).await
+}
+
+/// The same of what has been recorded, or was made from that.
+///
+/// # Errors
+/// There is nothing to report: see [`RunError`].
+pub async fn run_recorded(
+    subjects: Vec<Arc<Subject>>,
+    options: &Options,
+    paths: &Paths,
+    stop: &Arc<AtomicBool>,
+    events: mpsc::UnboundedSender<Event>,
+    directory: impl FnOnce(&str) -> PathBuf,
+) -> Result<Finished, RunError> {
     let is_explored = |subject: &Arc<Subject>| subject.is_explored(options.explore_invalid);
     if !options.crash.power() || !subjects.iter().any(is_explored) {
         let id = hash(&subjects, options, "none");

@@ -1,0 +1,168 @@
+//! No sync of a right program is for show: where one is left out, a crash state breaks what the program wants, or the
+//! kernel's source says why there is no such state.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use harness::check::Checker;
+use harness::run::{Options, run_recorded};
+use harness::subject::{Bounds, Judges, Subject};
+use report::Event;
+use trace::{Call, RelPath, Target, Trace, Vfs};
+use vm::Paths;
+use workload::Workload;
+
+use crate::spared::spared;
+use crate::support::{is_full, options, uml, workloads};
+
+/// The programs that hold ([`crate::variants`]).
+const RIGHT: [&str; 12] = [
+    "durable_replace",
+    "fsync_replace_py",
+    "append_log",
+    "checksummed_log",
+    "segmented_log",
+    "wal_cut",
+    "mkdir_tree",
+    "link_unlink_swap",
+    "rename_exchange",
+    "o_tmpfile_linkat",
+    "undo_log",
+    "redo_log",
+];
+
+/// Those that are looked at in an ordinary run: a few mounts show what is wrong.
+const QUICK: [&str; 2] = ["durable_replace", "append_log"];
+
+/// `SYNC_FILE_RANGE_WAIT_BEFORE` and `SYNC_FILE_RANGE_WAIT_AFTER`.
+const WAITS: u32 = 1 | 4;
+/// `RWF_DSYNC` and `RWF_SYNC`.
+const RWF_SYNC: u32 = 2 | 4;
+/// `O_SYNC`, which has `O_DSYNC` within.
+const O_SYNC: u32 = 0o4010000;
+
+/// A trace with one sync left out.
+struct Mutant {
+    /// The op that is missing, or that waits no more.
+    op: usize,
+    /// What it was: `fsync of settings.json.tmp`.
+    sync: String,
+    trace: Trace,
+}
+
+/// Every trace that lacks one sync of this one.
+fn mutants(trace: &Trace) -> Vec<Mutant> {
+    let mut vfs = Vfs::new(&trace.before);
+    let mut mutants = Vec::new();
+    for (index, op) in trace.ops.iter().enumerate() {
+        let name = |target: &Target| {
+            let inode = vfs.inode_of(target);
+            let names = inode.map(|inode| vfs.names(inode)).unwrap_or_default();
+            match names.first() {
+                Some(path) => path.to_string(),
+                None if inode == vfs.inode_of(&Target::Path(RelPath::root())) => "the directory".to_owned(),
+                None => "a file without a name".to_owned(),
+            }
+        };
+        let of = |handle: &_| format!("{} of {}", op.syscall, name(&Target::Handle(*handle)));
+        let mut other = trace.clone();
+        let sync = match &mut other.ops[index].call {
+            Call::Open { path, flags, .. } if *flags & O_SYNC != 0 => {
+                *flags &= !O_SYNC;
+                Some(format!("synchronous {} of {path}", op.syscall))
+            }
+            Call::Write { handle, flags, .. } if *flags & RWF_SYNC != 0 => {
+                *flags &= !RWF_SYNC;
+                Some(format!("synchronous {}", of(handle)))
+            }
+            Call::SyncRange { handle, flags, .. } if *flags & WAITS != 0 => Some(of(handle)),
+            Call::Fsync { handle } | Call::Fdatasync { handle } | Call::SyncFs { handle } => Some(of(handle)),
+            Call::SyncAll => Some(op.syscall.clone()),
+            _ => None,
+        };
+        if let Some(sync) = sync {
+            if !matches!(other.ops[index].call, Call::Open { .. } | Call::Write { .. }) {
+                other.ops.remove(index);
+            }
+            mutants.push(Mutant { op: index, sync, trace: other });
+        }
+        if op.result >= 0 {
+            vfs.apply(&op.call).unwrap();
+        }
+    }
+    mutants
+}
+
+/// What `harness run` finds fault with on one file system, and after how many mounts: it is stopped once it does.
+async fn fault(workload: &Workload, trace: Trace, kind: &str) -> (Option<String>, u64) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let judges = match &workload.check {
+        Some(_) => Judges::Both(Box::new(Checker::new(workload, &trace, &stop).unwrap())),
+        None => Judges::Rules,
+    };
+    let bounds = Bounds { injections: 1, seed: 0 };
+    let subject = Subject::new(workload.name.clone(), workload.invariants.clone(), trace, bounds, judges).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let place = |_: &str| -> PathBuf { directory.path().into() };
+    let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
+    let listening = tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            while let Some(event) = events.recv().await {
+                if matches!(event, Event::ViolationFound { .. }) {
+                    stop.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+    });
+    let options = Options { workers: 1, ..options(&[kind]) };
+    let subjects = vec![Arc::new(subject)];
+    let finished = run_recorded(subjects, &options, &Paths::from_environment(), &stop, sender, place).await.unwrap();
+    listening.await.unwrap();
+    let [cell] = &finished.report.cells[..] else { panic!("one cell was asked for") };
+    assert_eq!(cell.failure, None);
+    let fault = cell.violations.first().map(|violation| violation.observed.clone());
+    assert!(fault.is_some() || cell.exhaustive(), "{}", cell.id);
+    (fault, cell.crash_states.mounts)
+}
+
+async fn each_sync_is_needed_or_spared(kind: &str) {
+    if uml().is_none() {
+        return;
+    }
+    let names = if is_full() { RIGHT.as_slice() } else { QUICK.as_slice() };
+    let mut wrong = Vec::new();
+    for workload in workloads(names) {
+        let stop = Arc::new(AtomicBool::new(false));
+        let recorded = Subject::record(&workload, Bounds::default(), &stop).unwrap();
+        for Mutant { op, sync, trace } in mutants(&recorded.trace) {
+            let text = format!("{} on {kind} without op {op} ({sync})", workload.name);
+            let (fault, mounts) = fault(&workload, trace, kind).await;
+            let reason = spared(&workload.name, op, kind);
+            let shown = fault.as_deref().or(reason).unwrap_or("nothing is found");
+            eprintln!("{text}: {mounts} mounts: {shown}");
+            match (fault.is_some(), reason.is_some()) {
+                (true, false) | (false, true) => {}
+                (true, true) => wrong.push(format!("{text}: is caught, and stands in the list of what is not")),
+                (false, false) => wrong.push(format!("{text}: nothing is found")),
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_sync_is_needed_or_spared_on_ext4() {
+    each_sync_is_needed_or_spared("ext4").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_sync_is_needed_or_spared_on_xfs() {
+    each_sync_is_needed_or_spared("xfs").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_sync_is_needed_or_spared_on_btrfs() {
+    each_sync_is_needed_or_spared("btrfs").await;
+}
