@@ -310,8 +310,11 @@ impl Diff {
         lines.extend(self.now_durable.iter().map(|cell| format!("fixed      {cell}: now durable after exit")));
         lines.extend(self.not_seen.iter().map(|(key, why)| format!("not seen   {}; {why}", show(key))));
         if let Some([before, after]) = &self.narrower {
-            let told = |run: &Option<Explored>| {
-                run.as_ref().map_or_else(|| "what its report does not tell".to_owned(), Explored::to_string)
+            let sets = [before, after].map(|run| run.as_ref().map(|run| run.set));
+            let told = |run: &Option<Explored>| match run {
+                None => "what its report does not tell".to_owned(),
+                Some(run) if sets[0] == sets[1] => run.to_string(),
+                Some(run) => format!("{run}, the schedules of set {}", run.set),
             };
             lines.push(format!("explored   the earlier run: {}", told(before)));
             lines.push(format!("explored   the later run: {}", told(after)));
@@ -392,6 +395,12 @@ mod tests {
         let less = diff(&before, &run(cell("ext4"), Tear::None, 1));
         assert_eq!((less.fixed.len(), less.not_seen.len()), (0, 1));
         insta::assert_snapshot!(less.text(None));
+        let of_set = |set, cell| Report { explored: Some(Explored { set, ..explored() }), ..Report::new(vec![cell]) };
+        let other = diff(&of_set(1, violated("ext4")), &of_set(2, cell("ext4")));
+        assert_eq!((other.fixed.len(), other.not_seen.len()), (0, 1));
+        assert!(other.text(None).contains(
+            "the later run: --disk writeback --sector 512 --tear one --schedules 1, the schedules of set 2\n"
+        ));
         let unknown = diff(&before, &Report::new(vec![cell("ext4")]));
         assert_eq!((unknown.fixed.len(), unknown.not_seen.len()), (0, 1));
         let killed = |killed| Report { process_crashes: vec![killed], ..run(cell("ext4"), Tear::One, 1) };
