@@ -92,8 +92,25 @@ fn notes(cell: &Cell, result: &CellResult) -> Vec<String> {
             "there are {all} schedules; {some} of them were chosen, by chance (--seed) beyond the single injections"
         ));
     }
+    notes.extend(shifts(&cell.subject.trace));
     notes.extend(notes_on(&cell.subject));
     notes
+}
+
+/// FALLOC_FL_COLLAPSE_RANGE and FALLOC_FL_INSERT_RANGE (include/uapi/linux/falloc.h).
+const SHIFTS: u32 = 0x08 | 0x20;
+
+/// What is not covered of ops that move the extents of a file one after the other, each in a transaction of its own
+/// (fs/xfs/xfs_bmap_util.c, `xfs_collapse_file_space`; on ext4, too, where there are many: fs/ext4/extents.c,
+/// `ext4_ext_shift_extents`). Meanwhile nobody waits for the disk, so that no commit can be made to come in between.
+fn shifts(trace: &Trace) -> Vec<String> {
+    let is_one =
+        |op: &trace::Op| op.result >= 0 && matches!(op.call, Call::Allocate { mode, .. } if mode & SHIFTS != 0);
+    let note = |(index, op): (usize, &trace::Op)| {
+        let syscall = &op.syscall;
+        format!("op {index} ({syscall}) moves extents one by one: a commit between two of them is not explored")
+    };
+    trace.ops.iter().enumerate().filter(|(_, op)| is_one(op)).map(note).collect()
 }
 
 /// What there is to know of a recorded workload, whatever crashes.
@@ -317,6 +334,20 @@ mod tests {
     use crate::cell::Budget;
     use crate::subject::Bounds;
     use crate::tally::Tally;
+
+    #[test]
+    fn what_moves_extents_is_told() {
+        let allocate = |mode| Call::Allocate { handle: Handle(0), mode, offset: 0, length: 4096 };
+        let ops = [allocate(0), allocate(0x08), allocate(0x20)];
+        let ops = ops.map(|call| Op { call, syscall: "fallocate".into(), result: 0, thread: 0 }).to_vec();
+        let (before, after) = (Tree::default(), Tree::default());
+        let trace =
+            Trace { command: vec![], before, ops, after, limits: vec![], outside: vec![], holes: Default::default() };
+        insta::assert_snapshot!(shifts(&trace).join("\n"), @r"
+        op 1 (fallocate) moves extents one by one: a commit between two of them is not explored
+        op 2 (fallocate) moves extents one by one: a commit between two of them is not explored
+        ");
+    }
 
     /// A state that lacks everything can occur before the first op, and is as it should be until the end is promised.
     #[test]
