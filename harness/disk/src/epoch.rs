@@ -35,7 +35,7 @@ impl Epoch {
         }
     }
 
-    /// The durable writes, in log order.
+    /// The durable writes, in an order in which they can be written one after the other.
     pub fn durable_writes<'a>(&self, log: &'a BlockLog) -> impl Iterator<Item = &'a WriteEntry> {
         log.writes[..self.durable].iter().chain(self.forced_writes(log))
     }

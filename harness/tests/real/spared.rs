@@ -4,6 +4,10 @@
 /// A sync: workload, op, file system; and why no crash state shows that it is missing.
 type Row = (&'static str, usize, &'static str, &'static str);
 
+const REDO_AGAIN: &str = "what the log still holds is a record whose accounts are synced, and to write them again changes \
+     nothing (Mohan et al., ARIES, TODS 1992: redo is idempotent); nor is its space given to others before the truncation is \
+     committed: fs/ext4/mballoc.c, ext4_free_data_in_buddy; fs/btrfs/extent-tree.c, btrfs_finish_extent_commit";
+
 const SPARED: &[Row] = &[
     (
         "segmented_log",
@@ -197,38 +201,9 @@ const SPARED: &[Row] = &[
         "the fsync of colours (op 3) logs theme.next, which is new, with its name: fs/btrfs/tree-log.c, \
          log_all_new_ancestors",
     ),
-    (
-        "redo_log",
-        11,
-        "ext4",
-        "what the log still holds is a record whose accounts are synced, and to write them again changes nothing (Mohan et \
-         al., ARIES, TODS 1992: redo is idempotent); nor is its space given to others before the truncation is committed: \
-         fs/ext4/mballoc.c, ext4_free_data_in_buddy",
-    ),
-    (
-        "redo_log",
-        11,
-        "btrfs",
-        "what the log still holds is a record whose accounts are synced, and to write them again changes nothing (Mohan et \
-         al., ARIES, TODS 1992: redo is idempotent); nor is its space given to others before the truncation is committed: \
-         fs/btrfs/extent-tree.c, btrfs_finish_extent_commit",
-    ),
-    (
-        "redo_log",
-        20,
-        "ext4",
-        "what the log still holds is a record whose accounts are synced, and to write them again changes nothing (Mohan et \
-         al., ARIES, TODS 1992: redo is idempotent); nor is its space given to others before the truncation is committed: \
-         fs/ext4/mballoc.c, ext4_free_data_in_buddy",
-    ),
-    (
-        "redo_log",
-        20,
-        "btrfs",
-        "what the log still holds is a record whose accounts are synced, and to write them again changes nothing (Mohan et \
-         al., ARIES, TODS 1992: redo is idempotent); nor is its space given to others before the truncation is committed: \
-         fs/btrfs/extent-tree.c, btrfs_finish_extent_commit",
-    ),
+    ("redo_log", 11, "ext4", REDO_AGAIN),
+    ("redo_log", 11, "btrfs", REDO_AGAIN),
+    ("redo_log", 20, "btrfs", REDO_AGAIN),
 ];
 
 /// Why nothing comes of leaving out this op.
