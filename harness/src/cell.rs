@@ -226,6 +226,7 @@ impl Cell {
         };
         let total = self.subject.schedules.len();
         if self.may_go_on(state) {
+            self.pass_over(state);
             state.next_round(total, &self.model, self.budget.mounts);
             let most = self.budget.mounts.map_or(u64::MAX, |limit| limit - state.given);
             // Which schedules were replayed before a budget of mounts was spent must not depend on who was faster.
@@ -256,6 +257,16 @@ impl Cell {
             }
         }
         Ask::Nothing
+    }
+
+    /// Takes the next schedules for done that are implied by others.
+    fn pass_over(&self, state: &mut Progress) {
+        while self.subject.is_implied(state.replays.next, &self.filesystem) {
+            let implied = Replayed::implied(state.replays.next);
+            state.replays.arrived.insert(state.replays.next, implied);
+            state.replays.next += 1;
+            state.admit(&self.model, self.budget.mounts);
+        }
     }
 
     /// Whether the budget allows to begin anything.

@@ -63,6 +63,12 @@ pub fn disk_size(data: u64) -> u64 {
     SMALLEST.max(data.saturating_mul(6)).next_multiple_of(64 << 20)
 }
 
+/// Whether data that replace others go to the same blocks, directly: neither copied on write nor journaled.
+pub fn overwrites_in_place(filesystem: &Filesystem) -> bool {
+    let journaled = filesystem.options.split(',').any(|option| option == "data=journal");
+    matches!(filesystem.kind.as_str(), "ext4" | "xfs") && !journaled
+}
+
 /// The tool that makes this file system, its arguments, and the Debian package that has it.
 fn tool(kind: &str) -> Option<(&'static str, Vec<&'static str>, &'static str)> {
     Some(match kind {

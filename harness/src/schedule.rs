@@ -7,10 +7,12 @@
 //! somebody waits for it.
 
 mod dirty;
+mod in_place;
 mod injections;
 mod places;
 mod sample;
 
+pub use in_place::Overwrites;
 use protocol::{Conditions, Step};
 pub use sample::sample;
 use trace::{Call, History, Target, Trace, thousands};

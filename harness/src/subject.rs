@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use checker::{Guide, RuleError, Rules, Wanted};
+use protocol::Filesystem;
 use record::{RecordError, RecordSpec};
 use trace::{Ended, History, Limit, Trace, cleared_set_ids};
 use workload::Workload;
@@ -11,7 +12,7 @@ use workload::Workload;
 use crate::check::{CheckError, Checker, LARGEST_FILE};
 use crate::label::Labels;
 use crate::replay::live_guide;
-use crate::schedule::{Schedule, data_of, sample, schedule_count};
+use crate::schedule::{Overwrites, Schedule, data_of, sample, schedule_count};
 use crate::unpack::Workplace;
 
 /// Why a workload cannot be tested.
@@ -122,6 +123,8 @@ pub struct Subject {
     pub schedules: Vec<Schedule>,
     /// How many schedules there are: more than are replayed, if these are a choice. `u64::MAX` if more than that.
     pub all_schedules: u64,
+    /// Which of them show nothing of their own on a file system that overwrites in place.
+    overwrites: Overwrites,
     /// What block writes hold.
     pub labels: Labels,
     /// The workload's own check.
@@ -188,6 +191,7 @@ impl Subject {
             live: Arc::new(live_guide(&trace.after)),
             schedules: sample(&trace, &history, bounds.injections, bounds.seed, MOST_SCHEDULES),
             all_schedules: schedule_count(&trace, &history, bounds.injections),
+            overwrites: Overwrites::new(&trace, &history),
             labels: Labels::new(&history),
             trace,
             limits,
@@ -200,6 +204,14 @@ impl Subject {
     /// Bytes of the disk that it needs.
     pub fn disk_size(&self) -> u64 {
         crate::mkfs::disk_size(data_of(&self.trace))
+    }
+
+    /// Whether all crash states of a schedule are among those of another that is executed, on this file system.
+    pub fn is_implied(&self, schedule: usize, filesystem: &Filesystem) -> bool {
+        // In a choice of schedules, the other one may be missing.
+        let all = self.schedules.len() as u64 == self.all_schedules;
+        let implied = || self.schedules.get(schedule).is_some_and(|schedule| self.overwrites.imply(schedule));
+        all && crate::mkfs::overwrites_in_place(filesystem) && implied()
     }
 
     /// Whether there is any use in exploring it: not where it is known that it cannot be judged, unless that is asked for.

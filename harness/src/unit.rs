@@ -104,6 +104,12 @@ impl Replayed {
         Self { schedule, plan, start, log, epochs }
     }
 
+    /// A schedule that is not executed, since another has all its crash states.
+    pub fn implied(schedule: usize) -> Self {
+        let (start, log) = (Image::zeroed(1), BlockLog::default());
+        Self { schedule, plan: Plan::default(), start, log, epochs: Vec::new() }
+    }
+
     /// What one epoch's states share.
     pub fn layers(&self, epoch: usize, model: DiskModel) -> Layers {
         let mut durable = self.start.clone();

@@ -8,7 +8,7 @@ use disk::DiskModel;
 use harness::explore::{Class, Guests, explore};
 use harness::moment::moment;
 use harness::replay::{ReplayError, give, live_guide, populate, replay};
-use harness::schedule::schedules;
+use harness::schedule::{Overwrites, Schedule, schedules};
 use harness::unit::{Key, Replayed};
 use protocol::{Command, Filesystem};
 use trace::{Call, History, Trace};
@@ -92,12 +92,34 @@ pub fn plain(kind: &str) -> Filesystem {
     Filesystem { kind: kind.into(), options: String::new() }
 }
 
+/// The schedules that the harness executes on this file system, with up to `bound` injections.
+pub fn executed(filesystem: &Filesystem, trace: &Trace, bound: u32) -> Vec<Schedule> {
+    let history = History::new(trace);
+    let mut all = schedules(trace, &history, bound);
+    if harness::mkfs::overwrites_in_place(filesystem) {
+        let overwrites = Overwrites::new(trace, &history);
+        all.retain(|schedule| !overwrites.imply(schedule));
+    }
+    all
+}
+
 /// Every outcome of what was recorded that the explorer finds with up to `bound` injections, until `enough` says so.
 pub async fn explored(
     guests: &mut impl Guests,
     filesystem: &Filesystem,
     trace: &Trace,
     bound: u32,
+    enough: impl FnMut(&BTreeSet<Outcome>) -> bool,
+) -> Result<Explored, CompareError> {
+    outcomes_of(guests, filesystem, trace, executed(filesystem, trace, bound), enough).await
+}
+
+/// Every outcome that these schedules show, until `enough` says so.
+pub async fn outcomes_of(
+    guests: &mut impl Guests,
+    filesystem: &Filesystem,
+    trace: &Trace,
+    schedules: Vec<Schedule>,
     mut enough: impl FnMut(&BTreeSet<Outcome>) -> bool,
 ) -> Result<Explored, CompareError> {
     let history = History::new(trace);
@@ -107,7 +129,7 @@ pub async fn explored(
     let model = DiskModel::default();
     let mut found = Explored::default();
     let mut known: HashSet<Key> = HashSet::new();
-    for (index, schedule) in schedules(trace, &history, bound).into_iter().enumerate() {
+    for (index, schedule) in schedules.into_iter().enumerate() {
         let plan = schedule.plan(trace, &history);
         let guest = guests.guest().await?;
         give(guest, trace, &live).await?;

@@ -6,7 +6,8 @@ type Row = (&'static str, usize, &'static str, &'static str);
 
 const REDO_AGAIN: &str = "what the log still holds is a record whose accounts are synced, and to write them again changes \
      nothing (Mohan et al., ARIES, TODS 1992: redo is idempotent); nor is its space given to others before the truncation is \
-     committed: fs/ext4/mballoc.c, ext4_free_data_in_buddy; fs/btrfs/extent-tree.c, btrfs_finish_extent_commit";
+     committed: fs/ext4/mballoc.c, ext4_free_data_in_buddy; fs/xfs/xfs_extent_busy.c, xfs_extent_busy_trim; \
+     fs/btrfs/extent-tree.c, btrfs_finish_extent_commit";
 
 const SPARED: &[Row] = &[
     (
@@ -202,6 +203,9 @@ const SPARED: &[Row] = &[
          log_all_new_ancestors",
     ),
     ("redo_log", 11, "ext4", REDO_AGAIN),
+    ("redo_log", 20, "ext4", REDO_AGAIN),
+    ("redo_log", 11, "xfs", REDO_AGAIN),
+    ("redo_log", 20, "xfs", REDO_AGAIN),
     ("redo_log", 11, "btrfs", REDO_AGAIN),
     ("redo_log", 20, "btrfs", REDO_AGAIN),
 ];

@@ -1,0 +1,45 @@
+//! What the harness leaves out on file systems that overwrite in place has no crash states of its own.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
+
+use oracle::compare::{OneGuest, executed, explored, outcomes_of, plain};
+use oracle::program::{Op, Program};
+use trace::History;
+use vm::{Paths, Uml};
+
+/// Two files that are overwritten, synced, and overwritten again before the other is synced.
+fn overwrites() -> Program {
+    let first = Program::new().file("f", "O").file("g", "O").write_at("f", 0, "N");
+    let f = first.last();
+    let second = first.write_at("g", 0, "N").fsync().print("g");
+    second.op(Op::Write { file: f, offset: 0, letter: 'P', length: 512 }).sync_path("f")
+}
+
+#[test]
+fn schedules_that_are_left_out_add_no_outcome() {
+    let cache = Paths::from_environment().cache;
+    let machine = match Uml::find(&cache) {
+        Ok(machine) => machine,
+        Err(error) => return eprintln!("skipped, because {error}"),
+    };
+    let mut guests = OneGuest::new(machine, &cache).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let trace = overwrites().trace().unwrap();
+    let all = harness::schedule::schedules(&trace, &History::new(&trace), 1);
+    for kind in ["ext4", "xfs"] {
+        let filesystem = plain(kind);
+        let fewer = executed(&filesystem, &trace, 1).len();
+        assert!(fewer + 5 < all.len(), "{kind}: {fewer} of {}", all.len());
+        let of_all = outcomes_of(&mut guests, &filesystem, &trace, all.clone(), |_| false);
+        let of_all = runtime.block_on(of_all).unwrap();
+        let of_fewer = runtime.block_on(explored(&mut guests, &filesystem, &trace, 1, |_| false)).unwrap();
+        eprintln!(
+            "{kind}: {} outcomes; {} replays and {} mounts, or {fewer} and {}",
+            of_all.outcomes.len(),
+            of_all.schedules,
+            of_all.mounts,
+            of_fewer.mounts
+        );
+        assert_eq!(of_all.outcomes, of_fewer.outcomes, "{kind}");
+    }
+}
