@@ -1,7 +1,5 @@
 //! What the harness leaves out on file systems that overwrite in place has no crash states of its own.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
-
 use oracle::compare::{OneGuest, executed, explored, outcomes_of, plain};
 use oracle::program::{Op, Program};
 use trace::History;
