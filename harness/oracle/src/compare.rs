@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use checker::{EntryKind, Guide, Mount, Observation, Seen};
-use disk::DiskModel;
+use checker::{EntryKind, Guide, Moment, Mount, Observation, Seen};
+use disk::{DiskModel, Fates, Tear, WriteEntry};
 use harness::explore::{Class, Guests, explore};
+use harness::label::Labels;
 use harness::moment::moment;
 use harness::replay::{ReplayError, give, live_guide, populate, replay};
-use harness::schedule::{Overwrites, Schedule, schedules};
+use harness::schedule::{Injection, Overwrites, Schedule, schedules};
 use harness::unit::{Key, Replayed};
 use protocol::{Command, Filesystem};
 use trace::{Call, History, Trace};
@@ -38,27 +39,27 @@ pub enum CompareError {
 const SECTORS: u64 = 1 << 20;
 
 /// One guest, booted when it is needed, that reads every file whole.
-pub struct OneGuest<M> {
-    machine: M,
+pub struct OneGuest {
+    machine: Box<dyn Machine>,
     initramfs: std::path::PathBuf,
     guest: Option<Guest>,
 }
 
-impl<M: Machine> OneGuest<M> {
+impl OneGuest {
     /// On this machine, with files kept in the cache directory.
-    pub fn new(machine: M, cache: &std::path::Path) -> Result<Self, CompareError> {
+    pub fn new(machine: Box<dyn Machine>, cache: &std::path::Path) -> Result<Self, CompareError> {
         let kinds = crate::fresh::KINDS.map(String::from);
         let initramfs = machine.initramfs(cache, &kinds).map_err(|error| CompareError::Initramfs(error.to_string()))?;
         Ok(Self { machine, initramfs, guest: None })
     }
 }
 
-impl<M: Machine> Guests for OneGuest<M> {
+impl Guests for OneGuest {
     async fn guest(&mut self) -> Result<&mut Guest, GuestError> {
         let guest = match self.guest.take() {
             Some(guest) => guest,
             None => {
-                let mut guest = Guest::boot(&self.machine, &self.initramfs, SECTORS, Limits::default()).await?;
+                let mut guest = Guest::boot(&*self.machine, &self.initramfs, SECTORS, Limits::default()).await?;
                 let guide = Guide { read_all_up_to: 64 << 20, ..Guide::default() };
                 guest.call(&Command::Guide(Arc::new(guide))).await?;
                 guest
@@ -72,7 +73,7 @@ impl<M: Machine> Guests for OneGuest<M> {
     }
 
     async fn witness(&mut self) -> Result<(), GuestError> {
-        Guest::boot(&self.machine, &self.initramfs, SECTORS, Limits::default()).await.map(drop)
+        Guest::boot(&*self.machine, &self.initramfs, SECTORS, Limits::default()).await.map(drop)
     }
 }
 
@@ -81,10 +82,38 @@ impl<M: Machine> Guests for OneGuest<M> {
 pub struct Explored {
     /// The outcomes, as [`crate::native::look`] gives them.
     pub outcomes: BTreeSet<Outcome>,
+    /// For each of them the plainest way to it.
+    pub ways: BTreeMap<Outcome, Way>,
     /// How many schedules were replayed.
     pub schedules: usize,
     /// How many states were mounted.
     pub mounts: usize,
+}
+
+/// One way to an outcome. The least one is the plainest: without a torn write, with few coincidences, with little lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Way {
+    /// Whether some write is torn.
+    pub torn: bool,
+    /// How many coincidences the schedule has.
+    pub injected: u32,
+    /// How many writes are lost, or torn.
+    pub losses: usize,
+    /// The schedule.
+    pub schedule: String,
+    /// What is injected in it.
+    pub injections: Vec<Injection>,
+    /// How many ops had begun, at least, and had ended, at most.
+    pub ops: (usize, usize),
+    /// What is lost, and what is torn.
+    pub lost: Vec<String>,
+}
+
+impl std::fmt::Display for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let lost = if self.lost.is_empty() { "nothing".into() } else { self.lost.join("; ") };
+        write!(f, "{}; ops begun {}, ended {}; lost: {lost}", self.schedule, self.ops.0, self.ops.1)
+    }
 }
 
 /// A file system of this kind with the options that it has by itself.
@@ -128,6 +157,7 @@ pub async fn outcomes_of(
     let base = populate(guests.guest().await?, filesystem, fresh, trace).await?;
     let model = DiskModel::default();
     let mut found = Explored::default();
+    let labels = Labels::new(&history);
     let mut known: HashSet<Key> = HashSet::new();
     for (index, schedule) in schedules.into_iter().enumerate() {
         let plan = schedule.plan(trace, &history);
@@ -142,40 +172,85 @@ pub async fn outcomes_of(
                 return Ok(found);
             }
             if known.insert(key) {
-                explore_epoch(guests, filesystem, trace, &replayed, number, model, &mut found).await?;
+                let epoch =
+                    OneEpoch { filesystem, trace, labels: &labels, schedule: &schedule, replayed: &replayed, number };
+                epoch.explore(guests, model, &mut found).await?;
             }
         }
     }
     Ok(found)
 }
 
-/// The outcomes of one epoch.
-async fn explore_epoch(
-    guests: &mut impl Guests,
-    filesystem: &Filesystem,
-    trace: &Trace,
-    replayed: &Replayed,
+/// One epoch of one replay.
+struct OneEpoch<'a> {
+    filesystem: &'a Filesystem,
+    trace: &'a Trace,
+    labels: &'a Labels,
+    schedule: &'a Schedule,
+    replayed: &'a Replayed,
     number: usize,
-    model: DiskModel,
-    found: &mut Explored,
-) -> Result<(), GuestError> {
-    let epoch = &replayed.epochs[number];
-    let volatile: Vec<_> = epoch.volatile_writes(&replayed.log).cloned().collect();
-    let promises = |ops: usize| {
-        let ops = &trace.ops[..ops.min(trace.ops.len())];
+}
+
+impl OneEpoch<'_> {
+    /// Adds the outcomes of it.
+    async fn explore(
+        &self,
+        guests: &mut impl Guests,
+        model: DiskModel,
+        found: &mut Explored,
+    ) -> Result<(), GuestError> {
+        let epoch = &self.replayed.epochs[self.number];
+        let volatile: Vec<_> = epoch.volatile_writes(&self.replayed.log).cloned().collect();
+        let layers = Arc::new(self.replayed.layers(self.number, model));
+        let class = |class: Class| {
+            found.mounts += 1;
+            let survived = class.fates.decisions().iter().filter(|decision| decision.survived);
+            let when = moment(&self.replayed.plan, epoch, &volatile, survived.map(|decision| decision.write));
+            let tree = tree_of(&class.observation);
+            let way = self.way(&class.fates, &volatile, when);
+            for promises in self.promises(when.begun_earliest.min(when.ended_latest))..=self.promises(when.ended_latest)
+            {
+                let outcome = Outcome { tree: tree.clone(), promises };
+                found.outcomes.insert(outcome.clone());
+                let plainest = found.ways.entry(outcome).or_insert_with(|| way.clone());
+                if way < *plainest {
+                    *plainest = way.clone();
+                }
+            }
+        };
+        explore(guests, self.filesystem, &layers, || true, class).await.map(drop)
+    }
+
+    /// How many promises are among the first ops.
+    fn promises(&self, ops: usize) -> usize {
+        let ops = &self.trace.ops[..ops.min(self.trace.ops.len())];
         ops.iter().filter(|op| matches!(op.call, Call::Ack { .. })).count()
-    };
-    let layers = Arc::new(replayed.layers(number, model));
-    let class = |class: Class| {
-        found.mounts += 1;
-        let survived = class.fates.decisions().iter().filter(|decision| decision.survived);
-        let when = moment(&replayed.plan, epoch, &volatile, survived.map(|decision| decision.write));
-        let tree = tree_of(&class.observation);
-        let outcome = |promises| Outcome { tree: tree.clone(), promises };
-        let promises = promises(when.begun_earliest.min(when.ended_latest))..=promises(when.ended_latest);
-        found.outcomes.extend(promises.map(outcome));
-    };
-    explore(guests, filesystem, &layers, || true, class).await.map(drop)
+    }
+
+    /// The way to one class of states, of which the one that loses the least is described.
+    fn way(&self, fates: &Fates, volatile: &[WriteEntry], when: Moment) -> Way {
+        let state = fates.fewest_lost();
+        let name = |write: &u32| match volatile.get(*write as usize) {
+            Some(write) => self.labels.describe(&self.filesystem.kind, write),
+            None => "a write that is not known".into(),
+        };
+        let torn = |(write, tear): &(u32, Tear)| {
+            let kept = match tear {
+                Tear::Head(unit) => format!("all but the first {unit} sectors"),
+                Tear::Tail(unit) => format!("the first {unit} sectors"),
+            };
+            format!("{kept} of {}", name(write))
+        };
+        Way {
+            torn: fates.torn(),
+            injected: self.schedule.injected(),
+            losses: state.lost.len() + state.torn.len(),
+            schedule: self.schedule.text(),
+            injections: self.schedule.injections.clone(),
+            ops: (when.begun_earliest, when.ended_latest),
+            lost: state.lost.iter().map(name).chain(state.torn.iter().map(torn)).collect(),
+        }
+    }
 }
 
 /// What the guest saw, as [`crate::native`] says it.

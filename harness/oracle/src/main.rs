@@ -1,17 +1,20 @@
 //! The native oracle on the command line: see `scripts/oracle`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use oracle::compare::{OneGuest, explored, missing, plain};
+use oracle::compare::{OneGuest, Way, explored, missing, plain};
 use oracle::fresh::KINDS;
 use oracle::litmus::{Litmus, NOT_NATIVE, table};
 use oracle::native::{Effort, Outcome, Workshop, look, run};
 use oracle::program::Program;
+use oracle::search::search;
 use oracle::short::{Short, record};
-use oracle::{log, random, words};
-use vm::{Paths, Uml};
+use oracle::unseen::{self, Unseen};
+use oracle::{log, random, right, words};
+use tokio::runtime::Runtime;
+use vm::{Choice, Paths};
 
 const USAGE: &str = "\
 oracle: holds the explorer against native mounts (needs root, FUSE and loop devices)
@@ -19,7 +22,12 @@ oracle: holds the explorer against native mounts (needs root, FUSE and loop devi
     oracle COUNT [FIRST]       COUNT random programs, from seed FIRST (0) on, on ext4, xfs and btrfs
     oracle litmus              runs every litmus program natively: which states show
     oracle litmus NUMBER FS    one of them: what the disk saw, and all that is found
-    oracle explorer BOUND      which states the explorer finds, with up to so many injections
+    oracle explorer BOUND [--kernel FILE]
+                               which states the explorer finds, with up to so many injections; in QEMU with this kernel
+    oracle states BOUND [--kernel FILE]
+                               every state that it finds of the litmus programs, one line each
+    oracle unseen [ROUNDS [FS...]]
+                               which states of the explorer no native run shows in so many rounds (40), on each of these
     oracle seed SEED FS        the same for the random program of a seed
     oracle outcomes [--trees] FS WORKLOAD...
                                what the explorer finds of these workloads by default, one line each: workload, file
@@ -37,7 +45,19 @@ fn main() -> ExitCode {
             Some(Litmus { program, .. }) => show(&program, kind),
             None => Err(format!("there is no litmus program {number} to be run natively").into()),
         },
-        ["explorer", bound] => bound.parse().map_err(Failure::from).and_then(explorer),
+        ["explorer", bound] => bound.parse().map_err(Failure::from).and_then(|bound| explorer(bound, None)),
+        ["explorer", bound, "--kernel", kernel] => {
+            bound.parse().map_err(Failure::from).and_then(|bound| explorer(bound, Some(Path::new(kernel))))
+        }
+        ["states", bound] => bound.parse().map_err(Failure::from).and_then(|bound| states(bound, None)),
+        ["states", bound, "--kernel", kernel] => {
+            bound.parse().map_err(Failure::from).and_then(|bound| states(bound, Some(Path::new(kernel))))
+        }
+        ["unseen"] => unseen(40, &KINDS),
+        ["unseen", rounds] => rounds.parse().map_err(Failure::from).and_then(|rounds| unseen(rounds, &KINDS)),
+        ["unseen", rounds, ref kinds @ ..] => {
+            rounds.parse().map_err(Failure::from).and_then(|rounds| unseen(rounds, kinds))
+        }
         ["outcomes", "--trees", kind, ref workloads @ ..] => outcomes(kind, workloads, true),
         ["outcomes", kind, ref workloads @ ..] => outcomes(kind, workloads, false),
         ["seed", seed, kind] => seed.parse().map_err(Failure::from).and_then(|seed| show(&random::program(seed), kind)),
@@ -99,11 +119,19 @@ fn litmus() -> Result<bool, Failure> {
     Ok(all)
 }
 
-/// The table of what the explorer finds.
-fn explorer(bound: u32) -> Result<bool, Failure> {
+/// Where the explorer's guests run, and the runtime that drives them. A kernel of the user's choice takes QEMU; without
+/// one it is User Mode Linux, which every host can run.
+fn guests(kernel: Option<&Path>) -> Result<(OneGuest, Runtime), Failure> {
     let paths = Paths::from_environment();
-    let mut guests = OneGuest::new(Uml::find(&paths.cache)?, &paths.cache)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let choice = if kernel.is_some() { Choice::Qemu } else { Choice::Uml };
+    let machine = runtime.block_on(vm::choose(choice, kernel, &paths))?;
+    Ok((OneGuest::new(machine, &paths.cache)?, runtime))
+}
+
+/// The table of what the explorer finds.
+fn explorer(bound: u32, kernel: Option<&Path>) -> Result<bool, Failure> {
+    let (mut guests, runtime) = guests(kernel)?;
     println!("| # | {} |\n| --- | --- | --- | --- |", KINDS.join(" | "));
     let mut all = true;
     for litmus in table() {
@@ -119,7 +147,10 @@ fn explorer(bound: u32) -> Result<bool, Failure> {
             let (shown, replays) = (there(&found.outcomes), found.schedules);
             all &= shown;
             let yes = if shown { "yes" } else { "no" };
-            cells.push(format!("{yes}: {} ({replays} replays, {} mounts)", wanted.outcome, found.mounts));
+            let cell = format!("{yes}: {} ({replays} replays, {} mounts)", wanted.outcome, found.mounts);
+            // An emulated guest takes minutes for a line of the table.
+            eprintln!("{} {kind} {cell}", litmus.number);
+            cells.push(cell);
         }
         println!("| {} | {} |", litmus.number, cells.join(" | "));
     }
@@ -128,9 +159,7 @@ fn explorer(bound: u32) -> Result<bool, Failure> {
 
 /// What the explorer finds of workloads on one file system.
 fn outcomes(kind: &str, workloads: &[&str], trees: bool) -> Result<bool, Failure> {
-    let paths = Paths::from_environment();
-    let mut guests = OneGuest::new(Uml::find(&paths.cache)?, &paths.cache)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let (mut guests, runtime) = guests(None)?;
     for directory in workloads {
         let (name, trace) = record(Path::new(directory))?;
         let found = runtime.block_on(explored(&mut guests, &plain(kind), &trace, 1, |_| false))?;
@@ -141,6 +170,79 @@ fn outcomes(kind: &str, workloads: &[&str], trees: bool) -> Result<bool, Failure
         lines.iter().for_each(|line| println!("{line}"));
     }
     Ok(true)
+}
+
+/// All that the explorer finds of the litmus programs: for comparing kernels. A state to which each way tears a write is
+/// marked, since what a tear leaves depends on where blocks lie.
+fn states(bound: u32, kernel: Option<&Path>) -> Result<bool, Failure> {
+    let (mut guests, runtime) = guests(kernel)?;
+    for litmus in table() {
+        for kind in KINDS {
+            let trace = litmus.program.trace()?;
+            let found = runtime.block_on(explored(&mut guests, &plain(kind), &trace, bound, |_| false))?;
+            eprintln!("{} {kind}: {} replays, {} mounts", litmus.number, found.schedules, found.mounts);
+            for (outcome, way) in found.ways {
+                println!("{} {kind} {outcome}{}", litmus.number, if way.torn { " torn" } else { "" });
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// What the explorer finds and no native run shows. A native run waits more than it works, so the file systems are looked at
+/// side by side.
+fn unseen(rounds: u64, kinds: &[&str]) -> Result<bool, Failure> {
+    let native = table().into_iter().filter(Litmus::is_native);
+    let native = native.map(|litmus| (litmus.number.to_string(), litmus.program));
+    let right = right::programs().into_iter().map(|(name, program)| (name.to_owned(), program));
+    let programs: Vec<(String, Program)> = native.chain(right).collect();
+    let on = |kind: &&str| unseen_on(kind, &programs, rounds).map_err(|error| format!("{kind}: {error}"));
+    let on_all = std::thread::scope(|scope| {
+        let threads: Vec<_> = kinds.iter().map(|kind| scope.spawn(move || on(kind))).collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+            thread.join().unwrap_or_else(|_| Err("a search panicked".into()))
+        };
+        threads.into_iter().map(join).collect::<Vec<_>>()
+    });
+    let mut all: Vec<Unseen> = Vec::new();
+    println!("| program | file system | explorer | of these without a tear | native | of these unseen | runs |");
+    println!("| --- | --- | --- | --- | --- | --- | --- |");
+    for on_one in on_all {
+        let (rows, unseen) = on_one?;
+        rows.iter().for_each(|row| println!("{row}"));
+        all.extend(unseen);
+    }
+    println!("\n{}", unseen::counts(&all, kinds));
+    println!("One of each kind:\n");
+    unseen::examples(&all).into_iter().for_each(|example| println!("- {example}"));
+    println!("\nAll without a torn write:\n");
+    all.iter().filter(|unseen| !unseen.way.torn).for_each(|unseen| println!("- {unseen}"));
+    Ok(true)
+}
+
+/// The same for one file system: a row of the table for each program, and what is unseen.
+fn unseen_on(kind: &str, programs: &[(String, Program)], rounds: u64) -> Result<(Vec<String>, Vec<Unseen>), Failure> {
+    let workshop = workshop()?;
+    let (mut guests, runtime) = guests(None)?;
+    let (mut rows, mut all) = (Vec::new(), Vec::new());
+    for (name, program) in programs {
+        let found = runtime.block_on(explored(&mut guests, &plain(kind), &program.trace()?, 1, |_| false))?;
+        let untorn = found.ways.iter().filter(|(_, way)| !way.torn);
+        let wanted: BTreeMap<Outcome, Way> = untorn.map(|(outcome, way)| (outcome.clone(), way.clone())).collect();
+        let searched = search(&workshop, kind, program, rounds, &wanted);
+        searched.failed.iter().for_each(|failed| eprintln!("{name} {kind}: {failed}"));
+        let new = unseen::unseen(name, kind, &found.ways, &searched.outcomes.keys().cloned().collect());
+        let lacking = new.iter().filter(|unseen| !unseen.way.torn).count();
+        let (explorer, whole, native) = (found.ways.len(), wanted.len(), searched.outcomes.len());
+        let row = format!("| {name} | {kind} | {explorer} | {whole} | {native} | {lacking} | {} |", searched.runs);
+        eprintln!("{row} {} mounts", searched.mounts);
+        for (outcome, by) in missing(&searched.outcomes, &found.outcomes) {
+            eprintln!("{name} {kind}: not the explorer's: {outcome}: {by}");
+        }
+        rows.push(row);
+        all.extend(new);
+    }
+    Ok((rows, all))
 }
 
 /// One program on one file system, in full.
@@ -166,9 +268,7 @@ fn show(program: &Program, kind: &str) -> Result<bool, Failure> {
 /// Random programs, held against the explorer.
 fn random(count: u64, first: u64) -> Result<bool, Failure> {
     let workshop = workshop()?;
-    let paths = Paths::from_environment();
-    let mut guests = OneGuest::new(Uml::find(&paths.cache)?, &paths.cache)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let (mut guests, runtime) = guests(None)?;
     let (mut outcomes, mut lacking) = (0, 0);
     for seed in first..first + count {
         let program = random::program(seed);

@@ -70,10 +70,12 @@ fn disturb(mut program: Program, random: &mut Random) -> Program {
     program.background(first).background(last)
 }
 
-struct Random(u64);
+/// Numbers drawn from a seed.
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    /// Less than `bound`, which is not 0.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         (next(&mut self.0) % bound as u64) as usize
     }
 

@@ -20,7 +20,7 @@ fn schedules_that_are_left_out_add_no_outcome() {
         Ok(machine) => machine,
         Err(error) => return eprintln!("skipped, because {error}"),
     };
-    let mut guests = OneGuest::new(machine, &cache).unwrap();
+    let mut guests = OneGuest::new(Box::new(machine), &cache).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let trace = overwrites().trace().unwrap();
     let all = harness::schedule::schedules(&trace, &History::new(&trace), 1);

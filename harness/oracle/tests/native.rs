@@ -25,10 +25,10 @@ fn workshop() -> Option<Workshop> {
     Some(Workshop::open(Path::new(env!("CARGO_BIN_EXE_oracle"))).unwrap())
 }
 
-fn guests() -> Option<OneGuest<Uml>> {
+fn guests() -> Option<OneGuest> {
     let cache = Paths::from_environment().cache;
     match Uml::find(&cache) {
-        Ok(uml) => Some(OneGuest::new(uml, &cache).unwrap()),
+        Ok(uml) => Some(OneGuest::new(Box::new(uml), &cache).unwrap()),
         Err(error) => {
             eprintln!("skipped, because {error}");
             None

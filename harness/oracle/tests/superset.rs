@@ -34,7 +34,7 @@ fn each_old_outcome_is_found(kind: &str) {
         }
     }
     assert!(old.len() >= QUICK.len());
-    let mut guests = OneGuest::new(machine, &cache).unwrap();
+    let mut guests = OneGuest::new(Box::new(machine), &cache).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let mut wrong = Vec::new();
     for (workload, mut missing) in old {
