@@ -261,7 +261,7 @@ impl Cell {
 
     /// Takes the next schedules for done that are implied by others.
     fn pass_over(&self, state: &mut Progress) {
-        while self.subject.is_implied(state.replays.next, &self.filesystem) {
+        while self.subject.is_implied(state.replays.next, &self.filesystem, &self.model) {
             let implied = Replayed::implied(state.replays.next);
             state.replays.arrived.insert(state.replays.next, implied);
             state.replays.next += 1;

@@ -14,7 +14,7 @@ use trace::{Call, Handle, Trace};
 use crate::replay::Replay;
 use crate::schedule::{Origin, Plan};
 
-const O_DIRECT: u32 = 0o40000;
+pub(crate) const O_DIRECT: u32 = 0o40000;
 /// O_DSYNC alone; O_SYNC has this bit and another (open(2)).
 const O_DSYNC: u32 = 0o10000;
 const O_SYNC: u32 = 0o4010000;

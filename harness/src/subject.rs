@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use checker::{Guide, RuleError, Rules, Wanted};
+use disk::DiskModel;
 use protocol::Filesystem;
 use record::{RecordError, RecordSpec};
 use trace::{Ended, History, Limit, Trace, cleared_set_ids};
@@ -206,12 +207,12 @@ impl Subject {
         crate::mkfs::disk_size(data_of(&self.trace))
     }
 
-    /// Whether all crash states of a schedule are among those of another that is executed, on this file system.
-    pub fn is_implied(&self, schedule: usize, filesystem: &Filesystem) -> bool {
-        // In a choice of schedules, the other one may be missing.
+    /// Whether all crash states of a schedule are among those of others that are executed, on this file system and disk.
+    pub fn is_implied(&self, schedule: usize, filesystem: &Filesystem, model: &DiskModel) -> bool {
+        // In a choice of schedules, the others may be missing.
         let all = self.schedules.len() as u64 == self.all_schedules;
-        let implied = || self.schedules.get(schedule).is_some_and(|schedule| self.overwrites.imply(schedule));
-        all && crate::mkfs::overwrites_in_place(filesystem) && implied()
+        let schedule = self.schedules.get(schedule).filter(|_| all);
+        schedule.is_some_and(|schedule| self.overwrites.imply(schedule, filesystem, model))
     }
 
     /// Whether there is any use in exploring it: not where it is known that it cannot be judged, unless that is asked for.

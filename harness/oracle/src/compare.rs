@@ -124,11 +124,9 @@ pub fn plain(kind: &str) -> Filesystem {
 /// The schedules that the harness executes on this file system, with up to `bound` injections.
 pub fn executed(filesystem: &Filesystem, trace: &Trace, bound: u32) -> Vec<Schedule> {
     let history = History::new(trace);
+    let overwrites = Overwrites::new(trace, &history);
     let mut all = schedules(trace, &history, bound);
-    if harness::mkfs::overwrites_in_place(filesystem) {
-        let overwrites = Overwrites::new(trace, &history);
-        all.retain(|schedule| !overwrites.imply(schedule));
-    }
+    all.retain(|schedule| !overwrites.imply(schedule, filesystem, &DiskModel::default()));
     all
 }
 

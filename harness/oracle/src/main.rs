@@ -45,13 +45,14 @@ fn main() -> ExitCode {
             Some(Litmus { program, .. }) => show(&program, kind),
             None => Err(format!("there is no litmus program {number} to be run natively").into()),
         },
-        ["explorer", bound] => bound.parse().map_err(Failure::from).and_then(|bound| explorer(bound, None)),
-        ["explorer", bound, "--kernel", kernel] => {
-            bound.parse().map_err(Failure::from).and_then(|bound| explorer(bound, Some(Path::new(kernel))))
-        }
-        ["states", bound] => bound.parse().map_err(Failure::from).and_then(|bound| states(bound, None)),
-        ["states", bound, "--kernel", kernel] => {
-            bound.parse().map_err(Failure::from).and_then(|bound| states(bound, Some(Path::new(kernel))))
+        [command @ ("explorer" | "states"), bound, ref of_kernel @ ..] => {
+            let answer = if command == "explorer" { explorer } else { states };
+            let kernel = match *of_kernel {
+                [] => Ok(None),
+                ["--kernel", kernel] => Ok(Some(Path::new(kernel))),
+                _ => Err(USAGE.into()),
+            };
+            kernel.and_then(|kernel| answer(bound.parse()?, kernel))
         }
         ["unseen"] => unseen(40, &KINDS),
         ["unseen", rounds] => rounds.parse().map_err(Failure::from).and_then(|rounds| unseen(rounds, &KINDS)),

@@ -13,6 +13,16 @@ fn overwrites() -> Program {
     second.op(Op::Write { file: f, offset: 0, letter: 'P', length: 512 }).sync_path("f")
 }
 
+/// Three files that are overwritten, of which one is synced while another has been written back and the third has not. What is
+/// renamed before and made after tells when there was a commit.
+fn three() -> Program {
+    let program = Program::new().file("f", "O").file("g", "O").file("k", "O").file("a", "A").rename("a", "b");
+    let program = program.write_at("f", 0, "N").write_at("g", 0, "N");
+    let g = program.last();
+    let program = program.write_at("k", 0, "N").op(Op::Mkdir { path: "x".into() });
+    program.op(Op::Fdatasync { file: g }).print("g")
+}
+
 #[test]
 fn schedules_that_are_left_out_add_no_outcome() {
     let cache = Paths::from_environment().cache;
@@ -22,22 +32,24 @@ fn schedules_that_are_left_out_add_no_outcome() {
     };
     let mut guests = OneGuest::new(Box::new(machine), &cache).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let trace = overwrites().trace().unwrap();
-    let all = harness::schedule::schedules(&trace, &History::new(&trace), 1);
-    for kind in ["ext4", "xfs"] {
-        let filesystem = plain(kind);
-        let fewer = executed(&filesystem, &trace, 1).len();
-        assert!(fewer + 5 < all.len(), "{kind}: {fewer} of {}", all.len());
-        let of_all = outcomes_of(&mut guests, &filesystem, &trace, all.clone(), |_| false);
-        let of_all = runtime.block_on(of_all).unwrap();
-        let of_fewer = runtime.block_on(explored(&mut guests, &filesystem, &trace, 1, |_| false)).unwrap();
-        eprintln!(
-            "{kind}: {} outcomes; {} replays and {} mounts, or {fewer} and {}",
-            of_all.outcomes.len(),
-            of_all.schedules,
-            of_all.mounts,
-            of_fewer.mounts
-        );
-        assert_eq!(of_all.outcomes, of_fewer.outcomes, "{kind}");
+    for program in [overwrites(), three()] {
+        let trace = program.trace().unwrap();
+        let all = harness::schedule::schedules(&trace, &History::new(&trace), 1);
+        for kind in ["ext4", "xfs"] {
+            let filesystem = plain(kind);
+            let fewer = executed(&filesystem, &trace, 1).len();
+            assert!(fewer + 5 < all.len(), "{kind}: {fewer} of {}", all.len());
+            let of_all = outcomes_of(&mut guests, &filesystem, &trace, all.clone(), |_| false);
+            let of_all = runtime.block_on(of_all).unwrap();
+            let of_fewer = runtime.block_on(explored(&mut guests, &filesystem, &trace, 1, |_| false)).unwrap();
+            eprintln!(
+                "{kind}: {} outcomes; {} replays and {} mounts, or {fewer} and {}",
+                of_all.outcomes.len(),
+                of_all.schedules,
+                of_all.mounts,
+                of_fewer.mounts
+            );
+            assert_eq!(of_all.outcomes, of_fewer.outcomes, "{kind}");
+        }
     }
 }

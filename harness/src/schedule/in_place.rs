@@ -4,26 +4,25 @@
 //! is converted (fs/ext4/page-io.c, `ext4_end_io_rsv_work`), no size is logged (fs/xfs/xfs_aops.c, `xfs_end_ioend`, for
 //! an ioend that is neither unwritten nor an append). Nor does a commit wait for it (fs/ext4/ext4_jbd2.h,
 //! `ext4_should_order_data`, is asked for new blocks only). So what a crash can leave once such writeback is complete it can
-//! also leave while the writeback is under way: the data may have arrived. What it can leave while one such file is
-//! written back it can also leave while all are: the data of the others may not have arrived.
+//! also leave while the writeback is under way: the data may have arrived. Once the program syncs that file, it is as if
+//! there had been no such writeback, which another schedule has: whoever waits for what is under way has the disk complete
+//! what came later, too, and that is a difference.
+//!
+//! It is not so that writeback of all such files has the crash states of writeback of one of them: where the program then
+//! syncs one, the others may be completed with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use disk::{CacheKind, DiskModel};
+use protocol::Filesystem;
 use trace::{Call, History, Kind, Target, Trace, Vfs};
 
+use super::places::O_TRUNC;
 use super::{Event, Injection, Part, Schedule, Work};
+use crate::fua::O_DIRECT;
 
-/// What each op leaves dirty.
-pub struct Overwrites(Vec<Dirty>);
-
-/// Dirty files.
-#[derive(Default)]
-struct Dirty {
-    /// Those of which no more is dirty than bytes that have blocks of their own.
-    in_place: Vec<Target>,
-    /// How many there are in all.
-    count: usize,
-}
+/// For each op: the files that it leaves dirty, of which no more is dirty than bytes that have blocks of their own.
+pub struct Overwrites(Vec<Vec<Target>>);
 
 impl Overwrites {
     /// Follows the trace.
@@ -33,10 +32,14 @@ impl Overwrites {
         let spoiled = spoiled(trace);
         let mut after = Vec::with_capacity(trace.ops.len());
         for (index, op) in trace.ops.iter().enumerate() {
-            let before: BTreeMap<u64, u64> =
-                files.backed.keys().filter_map(|file| Some((*file, vfs.length(*file)?))).collect();
+            let opened_or_written = match &op.call {
+                Call::Open { path, .. } => vfs.inode_of(&Target::Path(path.clone())),
+                Call::Write { handle, .. } => vfs.inode_of(&Target::Handle(*handle)),
+                _ => None,
+            };
+            let before = opened_or_written.and_then(|file| vfs.length(file)).unwrap_or(0);
             if op.result >= 0 && vfs.apply(&op.call).is_ok() {
-                files.follow(&op.call, &vfs, &before);
+                files.follow(&op.call, &vfs, before);
             }
             let dirty = history.dirty_files_after(index);
             files.synced(&dirty.iter().filter_map(|target| vfs.inode_of(target)).collect(), &vfs);
@@ -47,30 +50,27 @@ impl Overwrites {
                         && spoiled.get(&file).is_none_or(|last| *last <= index)
                 })
             };
-            after.push(Dirty { in_place: dirty.iter().filter(in_place).cloned().collect(), count: dirty.len() });
+            after.push(dirty.iter().filter(in_place).cloned().collect());
         }
         Self(after)
     }
 
-    /// Whether every crash state of this schedule is one of another schedule with as many injections, which has such
-    /// writeback under way where this one has it completed, or has more of it under way.
-    pub fn imply(&self, schedule: &Schedule) -> bool {
+    /// Whether every crash state of this schedule, on this file system and disk, is one of a schedule with as many
+    /// injections, which has such writeback under way where this one has it completed, or of one with fewer.
+    pub fn imply(&self, schedule: &Schedule, filesystem: &Filesystem, model: &DiskModel) -> bool {
+        // Without a volatile cache, what is completed beside something else is durable at once.
+        if model.cache == CacheKind::Writethrough || !crate::mkfs::overwrites_in_place(filesystem) {
+            return false;
+        }
         // With more injections, what is started later skips pages that are under way (mm/page-writeback.c, WB_SYNC_NONE).
         let [Injection { op, event: Event::Idle(works) }] = schedule.injections.as_slice() else { return false };
-        let Some(dirty) = self.0.get(*op) else { return false };
-        let (mut files, mut completed) = (0, 0);
-        for work in works {
-            match work {
-                Work::Commit => {}
-                Work::Writeback { target, part: Part::Whole, complete } if dirty.in_place.contains(target) => {
-                    files += 1;
-                    completed += usize::from(*complete);
-                }
-                Work::Writeback { .. } => return false,
-            }
-        }
-        let some_of_all = dirty.in_place.len() == dirty.count && files < dirty.count;
-        files > 0 && (completed == files || some_of_all)
+        let overwritten = self.0.get(*op).map_or(&[][..], Vec::as_slice);
+        let in_place = |work: &Work| match work {
+            Work::Commit => true,
+            Work::Writeback { target, part: Part::Whole, complete: true } => overwritten.contains(target),
+            Work::Writeback { .. } => false,
+        };
+        works.iter().any(|work| *work != Work::Commit) && works.iter().all(in_place)
     }
 }
 
@@ -92,14 +92,14 @@ impl Files {
         Self { backed: backed.collect(), grown: BTreeSet::new() }
     }
 
-    /// An op was done; `before` has the lengths of files before it.
-    fn follow(&mut self, call: &Call, vfs: &Vfs, before: &BTreeMap<u64, u64>) {
+    /// An op was done; the file that it opened or wrote had `before` bytes.
+    fn follow(&mut self, call: &Call, vfs: &Vfs, before: u64) {
         match call {
             Call::Open { handle, .. } => {
                 let opened = vfs.inode_of(&Target::Handle(*handle));
                 let Some(file) = opened.filter(|file| vfs.length(*file) == Some(0)) else { return };
                 // O_TRUNC, or new, or empty all the time.
-                if before.get(&file).is_some_and(|length| *length > 0) {
+                if before > 0 {
                     self.forget(file);
                 } else {
                     self.backed.entry(file).or_insert(0);
@@ -107,10 +107,9 @@ impl Files {
             }
             Call::Write { handle, offset, data, .. } => {
                 let Some(file) = vfs.inode_of(&Target::Handle(*handle)) else { return };
-                let length = before.get(&file).copied().unwrap_or(0);
                 match self.backed.get(&file) {
                     // A hole in between.
-                    Some(_) if *offset > length => self.forget(file),
+                    Some(_) if *offset > before => self.forget(file),
                     Some(backed) if offset + data.len() as u64 > *backed => drop(self.grown.insert(file)),
                     _ => {}
                 }
@@ -140,7 +139,7 @@ impl Files {
 }
 
 /// For each inode, the last op that may start writeback of it without waiting, or drop its pages: such an op does less
-/// while writeback is under way.
+/// while writeback is under way. Direct writes are such at any time: what they wait for decides whether they force a flush.
 fn spoiled(trace: &Trace) -> BTreeMap<u64, usize> {
     let mut vfs = Vfs::new(&trace.before);
     let mut last = BTreeMap::new();
@@ -153,12 +152,12 @@ fn spoiled(trace: &Trace) -> BTreeMap<u64, usize> {
             Call::CopyRange { from, to, .. } => vec![Target::Handle(*from), Target::Handle(*to)],
             Call::Rename { from, to, .. } => vec![Target::NoFollow(from.clone()), Target::NoFollow(to.clone())],
             Call::Unlink { path } => vec![Target::NoFollow(path.clone())],
-            // O_TRUNC (open(2)).
-            Call::Open { path, flags, .. } if flags & 0o1000 != 0 => vec![Target::Path(path.clone())],
+            Call::Open { path, flags, .. } if flags & (O_TRUNC | O_DIRECT) != 0 => vec![Target::Path(path.clone())],
             _ => Vec::new(),
         };
         let inodes: Vec<u64> = touched.iter().filter_map(|target| vfs.inode_of(target)).collect();
-        last.extend(inodes.into_iter().map(|inode| (inode, index)));
+        let is_direct = matches!(&op.call, Call::Open { flags, .. } if flags & O_DIRECT != 0);
+        last.extend(inodes.into_iter().map(|inode| (inode, if is_direct { usize::MAX } else { index })));
         let _ = vfs.apply(&op.call);
     }
     last
@@ -173,8 +172,16 @@ mod tests {
     use super::super::schedules;
     use super::*;
 
+    fn ext4() -> Filesystem {
+        Filesystem { kind: "ext4".into(), options: String::new() }
+    }
+
     /// What is left out for a program that does this to a file `f` of 8192 bytes, open as handle 0.
     fn implied(calls: Vec<Call>) -> Vec<String> {
+        implied_on(&ext4(), &DiskModel::default(), calls)
+    }
+
+    fn implied_on(filesystem: &Filesystem, model: &DiskModel, calls: Vec<Call>) -> Vec<String> {
         let content = Arc::new(vec![1; 8192]);
         let (mode, uid, gid, inode) = (0o644, 0, 0, 2);
         let node = Node { kind: Kind::File(content), mode, uid, gid, inode, xattrs: Default::default() };
@@ -188,7 +195,7 @@ mod tests {
         let history = History::new(&trace);
         let overwrites = Overwrites::new(&trace, &history);
         let all = schedules(&trace, &history, 1).into_iter();
-        all.filter(|schedule| overwrites.imply(schedule)).map(|schedule| schedule.text()).collect()
+        all.filter(|schedule| overwrites.imply(schedule, filesystem, model)).map(|schedule| schedule.text()).collect()
     }
 
     fn write(offset: u64, length: usize) -> Call {
@@ -204,17 +211,30 @@ mod tests {
         insta::assert_snapshot!(implied(grown).join("\n"), @"writeback of f, commit after op 3; commit at the end");
     }
 
-    /// Of two files that are overwritten, only both under way are left.
+    /// Where data are copied or journaled, or durable at once, nothing is left out.
     #[test]
-    fn one_of_two_is_left_out() {
+    fn other_file_systems_and_disks_have_all() {
+        let calls = || vec![write(0, 8192), Call::Fsync { handle: Handle(0) }];
+        let (usual, writethrough) =
+            (DiskModel::default(), DiskModel { cache: CacheKind::Writethrough, ..DiskModel::default() });
+        assert_eq!(implied_on(&ext4(), &usual, calls()).len(), 1);
+        let none: Vec<String> = Vec::new();
+        assert_eq!(implied_on(&ext4(), &writethrough, calls()), none);
+        for (kind, options) in [("btrfs", ""), ("ext4", "data=journal")] {
+            let filesystem = Filesystem { kind: kind.into(), options: options.into() };
+            assert_eq!(implied_on(&filesystem, &usual, calls()), none, "{kind}:{options}");
+        }
+    }
+
+    /// Of two files that are overwritten, each may be under way by itself.
+    #[test]
+    fn what_is_under_way_is_not_left_out() {
         let open = Call::Open { handle: Handle(1), path: "g".into(), flags: 0o102, mode: 0o644 };
         let new = Call::Write { handle: Handle(1), offset: 0, data: Arc::new(vec![3; 10]), flags: 0 };
         let calls = vec![open, new.clone(), Call::Fsync { handle: Handle(1) }, write(0, 10), new];
         let after_last = implied(calls).into_iter().filter(|text| text.contains("after op 5"));
         insta::assert_snapshot!(after_last.collect::<Vec<_>>().join("\n"), @"
-        writeback of f (still under way), commit after op 5; commit, then writeback at the end
         writeback of f, commit after op 5; commit, then writeback at the end
-        writeback of g (still under way), commit after op 5; commit, then writeback at the end
         writeback of g, commit after op 5; commit, then writeback at the end
         ");
     }
@@ -233,5 +253,7 @@ mod tests {
         let rename = Call::Rename { from: "f".into(), to: "g".into(), flags: 0 };
         let before = |text: &String| text.contains("after op 1");
         assert!(!implied(vec![write(0, 10), rename, fsync()]).iter().any(before), "a rename may start writeback");
+        let open = Call::Open { handle: Handle(1), path: "f".into(), flags: 0o40002, mode: 0 };
+        assert_eq!(implied(vec![open, write(0, 10), fsync()]), none, "it is written directly, too");
     }
 }

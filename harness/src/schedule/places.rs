@@ -12,7 +12,7 @@ pub(super) fn writes_sync(vfs: &Vfs, handle: Handle, flags: u32) -> bool {
 
 /// O_CREAT, O_TRUNC and O_TMPFILE (open(2)).
 const O_CREAT: u32 = 0o100;
-const O_TRUNC: u32 = 0o1000;
+pub(super) const O_TRUNC: u32 = 0o1000;
 const O_TMPFILE: u32 = 0o20000000;
 
 /// How many writes to one file in a row are all places. Of more, only some are.
