@@ -18,22 +18,13 @@ use disk::{Contents, DiskModel, Fates, Image, Recovery};
 use num_bigint::BigUint;
 use protocol::Filesystem;
 use report::{CellId, ProgressReport};
-use serde::{Deserialize, Serialize};
 
 use crate::cause::{Cause, TOLD_APART};
 use crate::front::{Entry, Front};
+use crate::spec::{Budget, RunSpec};
 use crate::subject::Subject;
 use crate::tally::{self, Key, Tally, Violation};
 use crate::unit::{self, Again, Replayed, Unit};
-
-/// How much work a cell may take. Without any limit, it is explored whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Budget {
-    /// Wall time in which somebody works on the cell.
-    pub time: Option<Duration>,
-    /// Mounts.
-    pub mounts: Option<u64>,
-}
 
 /// What the disk was given in all replays that are explored together, bytes: they are held in memory.
 const HELD: usize = 1 << 30;
@@ -178,24 +169,17 @@ pub struct Entered {
 }
 
 impl Cell {
-    /// A cell that has not begun.
-    pub fn new(
-        index: usize,
-        subject: Arc<Subject>,
-        filesystem: Filesystem,
-        model: DiskModel,
-        budget: Budget,
-        recovery_crashes: bool,
-        seed: u64,
-    ) -> Self {
+    /// A cell that has not begun: `subject` on `filesystem`, explored as `spec` says.
+    pub fn new(index: usize, subject: Arc<Subject>, filesystem: Filesystem, spec: &RunSpec) -> Self {
         let id = CellId {
             workload: subject.name.clone(),
             fs: filesystem.kind.clone(),
             mount_options: filesystem.options.clone(),
         };
-        let state = Mutex::new(Progress { front: Front::new(seed), ..Progress::default() });
+        let state = Mutex::new(Progress { front: Front::new(spec.seed), ..Progress::default() });
         let closed = AtomicBool::new(false);
-        Self { index, id, subject, filesystem, model, budget, recovery_crashes, closed, state }
+        let RunSpec { budget, recovery_crashes, .. } = *spec;
+        Self { index, id, subject, filesystem, model: spec.model(), budget, recovery_crashes, closed, state }
     }
 
     fn state(&self) -> MutexGuard<'_, Progress> {

@@ -4,17 +4,13 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
-use protocol::Filesystem;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 
-use crate::cell::Budget;
-use crate::mkfs;
-use crate::process::Crash;
+use crate::spec::{EXPLORED, MACHINES, RunSpec};
 
 /// What every help text ends with.
 const EXIT_STATUS: &str = "\
@@ -109,49 +105,16 @@ pub struct Run {
     )]
     pub time_limit: Option<u64>,
 
-    /// A file system, perhaps with mount options; repeatable [default: ext4, xfs, btrfs]
-    #[arg(long = "fs", value_name = "NAME[:OPTIONS]", value_parser = filesystem, help_heading = EXPLORED)]
-    pub filesystems: Vec<Filesystem>,
-    /// What crashes: the whole machine, or the program alone
-    #[arg(long, value_enum, default_value_t, help_heading = EXPLORED)]
-    pub crash: Crash,
-    /// What the disk does with writes that were not flushed
-    #[arg(long, value_enum, default_value_t, help_heading = EXPLORED)]
-    pub disk: Disk,
-    /// How a crash may cut a write
-    #[arg(long, value_enum, default_value_t, help_heading = EXPLORED)]
-    pub tear: Tear,
-    /// How many bytes the disk writes atomically
-    #[arg(long, value_enum, default_value_t, help_heading = EXPLORED)]
-    pub sector: Sector,
-    /// Whether the disk has writes that are durable by themselves, without a flush (forced unit access)
-    #[arg(long, value_enum, default_value_t, help_heading = EXPLORED)]
-    pub fua: Fua,
-    /// In how many places at once background work (commit, writeback) is forced, at most
-    #[arg(long, value_name = "K", default_value_t = 1, allow_negative_numbers = true, help_heading = EXPLORED)]
-    pub schedules: u32,
-    /// The most work for one workload on one file system: 90s, 10m, 2h, 5000mounts, or none
-    #[arg(long, default_value = "10m", value_parser = budget, allow_hyphen_values = true, help_heading = EXPLORED)]
-    pub budget: Budget,
-    /// Let the machine crash a second time, while it recovers from the first crash
-    #[arg(long, help_heading = EXPLORED)]
-    pub recovery_crashes: bool,
-    /// What is left to chance, where not everything can be explored, depends on this number
-    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true, help_heading = EXPLORED)]
-    pub seed: u64,
+    /// What is explored.
+    #[command(flatten)]
+    pub spec: RunSpec,
     /// Exit with 5 if nothing is violated but something was left uncovered
     #[arg(long, help_heading = EXPLORED)]
     pub exhaustive: bool,
-    /// Explore what is known not to be judged, too, to see what it shows
-    #[arg(long, help_heading = EXPLORED)]
-    pub explore_invalid: bool,
 
     /// The machine that mounts the crash states
     #[arg(long, value_enum, default_value_t, help_heading = MACHINES)]
     pub vm: Vm,
-    /// A kernel for QEMU, DIR/boot/vmlinuz-RELEASE, with DIR/lib/modules/RELEASE
-    #[arg(long, value_name = "FILE", help_heading = MACHINES)]
-    pub kernel: Option<PathBuf>,
     /// Guests at once [default: the number of processors]
     #[arg(short, long, value_name = "N", value_parser = jobs, allow_negative_numbers = true, help_heading = MACHINES)]
     pub jobs: Option<usize>,
@@ -162,7 +125,7 @@ pub struct Run {
     /// Go on with the run in this results directory, which was cut short; its own options hold
     #[arg(
         long, value_name = "DIR", help_heading = RESULTS,
-        conflicts_with_all = ["workloads", "command", "filesystems", "disk", "tear", "schedules", "budget", "seed", "crash", "sector", "fua", "recovery_crashes", "explore_invalid", "vm", "kernel", "out"]
+        conflicts_with_all = ["workloads", "command", "RunSpec", "vm", "out"]
     )]
     pub resume: Option<PathBuf>,
     /// With --resume: the directory of a workload, whose check may judge as that of the run if it is the same; repeatable
@@ -177,23 +140,8 @@ pub struct Run {
 
     /// Options that were given and have no effect beside `--crash process`.
     #[arg(skip)]
-    pub idle: Vec<&'static str>,
+    pub idle: Vec<String>,
 }
-
-/// What matters only if the machine crashes: the name of the field, and the option.
-const OF_MACHINES: [(&str, &str); 11] = [
-    ("filesystems", "--fs"),
-    ("disk", "--disk"),
-    ("tear", "--tear"),
-    ("sector", "--sector"),
-    ("fua", "--fua"),
-    ("schedules", "--schedules"),
-    ("budget", "--budget"),
-    ("recovery_crashes", "--recovery-crashes"),
-    ("seed", "--seed"),
-    ("vm", "--vm"),
-    ("kernel", "--kernel"),
-];
 
 impl Cli {
     /// Reads what was typed, the program's name first.
@@ -205,13 +153,18 @@ impl Cli {
         let typed = Self::command().try_get_matches_from(&words).map_err(|error| with_dashes(error, &words))?;
         let mut cli = Self::from_arg_matches(&typed)?;
         if let (Command::Run(run), Some((_, typed))) = (&mut cli.command, typed.subcommand())
-            && !run.crash.power()
+            && !run.spec.crash.power()
         {
-            let is_given = |(field, _): &(&str, _)| typed.value_source(field) == Some(ValueSource::CommandLine);
-            run.idle = OF_MACHINES.into_iter().filter(is_given).map(|(_, option)| option).collect();
+            run.idle = RunSpec::idle(typed);
+            run.idle.extend(is_given(typed, "vm").then(|| "--vm".to_owned()));
         }
         Ok(cli)
     }
+}
+
+/// Whether an option was typed, be it with its default.
+pub(crate) fn is_given(typed: &ArgMatches, option: &str) -> bool {
+    typed.value_source(option) == Some(ValueSource::CommandLine)
 }
 
 /// What was typed as a command of its own, without the `--` that comes before one, may have an option that is no option
@@ -246,8 +199,6 @@ pub fn dashes(words: &[impl AsRef<OsStr>]) -> Option<String> {
 }
 
 const OF_COMMAND: &str = "For a COMMAND";
-const EXPLORED: &str = "What is explored";
-const MACHINES: &str = "Machines";
 const RESULTS: &str = "Results";
 
 /// `harness record`.
@@ -333,82 +284,6 @@ impl From<Vm> for vm::Choice {
     }
 }
 
-/// `--disk`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Disk {
-    /// A volatile cache that obeys flushes
-    #[default]
-    Writeback,
-    /// No volatile cache: only writes under way are
-    Writethrough,
-    /// A cache that ignores flushes
-    Lying,
-}
-
-impl From<Disk> for disk::CacheKind {
-    fn from(disk: Disk) -> Self {
-        match disk {
-            Disk::Writeback => Self::Writeback,
-            Disk::Writethrough => Self::Writethrough,
-            Disk::Lying => Self::Lying,
-        }
-    }
-}
-
-/// `--tear`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Tear {
-    /// Writes are atomic
-    None,
-    /// At most one write of a state, at one sector boundary
-    #[default]
-    One,
-    /// Every sector on its own
-    Any,
-}
-
-impl From<Tear> for disk::TearKind {
-    fn from(tear: Tear) -> Self {
-        match tear {
-            Tear::None => Self::None,
-            Tear::One => Self::One,
-            Tear::Any => Self::Any,
-        }
-    }
-}
-
-/// `--fua`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Fua {
-    /// What a synchronous overwrite leaves volatile stays so, as on most disks
-    #[default]
-    On,
-    /// Such a write is followed by a flush
-    Off,
-}
-
-/// `--sector`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Sector {
-    /// Physical sectors of 512 bytes
-    #[default]
-    #[value(name = "512")]
-    Bytes512,
-    /// Physical sectors of 4096 bytes
-    #[value(name = "4096")]
-    Bytes4096,
-}
-
-impl Sector {
-    /// The same as [`disk::DiskModel::unit`].
-    pub fn unit(self) -> u32 {
-        match self {
-            Sector::Bytes512 => 1,
-            Sector::Bytes4096 => 8,
-        }
-    }
-}
-
 /// `--format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -417,39 +292,6 @@ pub enum Format {
     Human,
     /// The same as report.json
     Json,
-}
-
-/// `ext4:noauto_da_alloc,data=writeback`.
-fn filesystem(text: &str) -> Result<Filesystem, String> {
-    let (kind, options) = text.split_once(':').unwrap_or((text, ""));
-    if !mkfs::KINDS.contains(&kind) {
-        return Err(mkfs::MkfsError::Unknown { name: kind.into() }.to_string());
-    }
-    Ok(Filesystem { kind: kind.into(), options: options.into() })
-}
-
-/// `90s`, `10m`, `2h`, `5000mounts`, `none`.
-fn budget(text: &str) -> Result<Budget, String> {
-    let wrong = || "not a budget; write one as 90s, 10m, 2h, 5000mounts or none".to_owned();
-    if text == "none" {
-        return Ok(Budget::default());
-    }
-    let digits = text.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(wrong)?;
-    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
-    if number == 0 {
-        return Err(format!("nothing can be looked at with a budget of {text}: at least 1"));
-    }
-    let time = |factor: u64| {
-        let seconds = number.checked_mul(factor).ok_or_else(wrong)?;
-        Ok(Budget { time: Some(Duration::from_secs(seconds)), mounts: None })
-    };
-    match &text[digits..] {
-        "s" => time(1),
-        "m" => time(60),
-        "h" => time(3600),
-        "mounts" | "mount" => Ok(Budget { time: None, mounts: Some(number) }),
-        _ => Err(wrong()),
-    }
 }
 
 /// At least 1.
@@ -467,12 +309,6 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
-        for (field, option) in OF_MACHINES {
-            let mut command = Cli::command();
-            let run = command.find_subcommand_mut("run").unwrap();
-            let long = run.get_arguments().find(|argument| argument.get_id() == field).unwrap().get_long();
-            assert_eq!(long.map(|long| format!("--{long}")).as_deref(), Some(option));
-        }
     }
 
     #[test]
@@ -481,33 +317,11 @@ mod tests {
             Command::Run(run) => run.idle,
             other => panic!("{other:?}"),
         };
-        assert_eq!(idle("harness run --crash process w"), <[&str; 0]>::default());
+        assert_eq!(idle("harness run --crash process w"), Vec::<String>::new());
         // What happens to be the default was asked for all the same.
         let given = "--vm auto --budget 10m --fs ext4 --fs xfs --recovery-crashes --exhaustive";
         let expected = ["--fs", "--budget", "--recovery-crashes", "--vm"];
         assert_eq!(idle(&format!("harness run --crash process {given} w")), expected);
-        assert_eq!(idle(&format!("harness run --crash both {given} w")), <[&str; 0]>::default());
-    }
-
-    #[test]
-    fn budgets() {
-        let time = |seconds| Ok(Budget { time: Some(Duration::from_secs(seconds)), mounts: None });
-        assert_eq!(budget("90s"), time(90));
-        assert_eq!(budget("10m"), time(600));
-        assert_eq!(budget("2h"), time(7200));
-        assert_eq!(budget("5000mounts"), Ok(Budget { time: None, mounts: Some(5000) }));
-        assert_eq!(budget("none"), Ok(Budget::default()));
-        for wrong in
-            ["", "0s", "0h", "0mounts", "10", "m", "10 m", "-1s", "99999999999999999999s", "9999999999999999999h"]
-        {
-            assert!(budget(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn file_systems() {
-        let parsed = filesystem("ext4:noauto_da_alloc,data=writeback").unwrap();
-        assert_eq!((parsed.kind.as_str(), parsed.options.as_str()), ("ext4", "noauto_da_alloc,data=writeback"));
-        assert!(filesystem("zfs").unwrap_err().contains("ext4, xfs, btrfs"));
+        assert_eq!(idle(&format!("harness run --crash both {given} w")), Vec::<String>::new());
     }
 }

@@ -25,6 +25,7 @@ pub mod process;
 pub mod replay;
 pub mod run;
 pub mod schedule;
+pub mod spec;
 pub mod store;
 pub mod subject;
 pub mod sum;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use checker::Wanted;
-use disk::DiskModel;
 use protocol::Filesystem;
 use report::{Asked, CellReport, Event, ProcessReport, Report};
 use serde::Serialize;
@@ -16,43 +15,28 @@ use trace::Trace;
 use vm::{Choice, KernelError, Limits, Machine, Paths};
 use workload::Workload;
 
-use crate::cell::{Budget, Cell};
+use crate::cell::Cell;
 use crate::check::Checker;
 use crate::guests::{self, Boot};
 use crate::journal::Journal;
 use crate::mkfs;
 use crate::permit::{ADVICE, Permit};
-use crate::process::{Crash, process_crash};
+use crate::process::process_crash;
+use crate::spec::RunSpec;
 use crate::store::{Kept, KeptAgain, KeptCell, KeptWorkload, Lock, Shown, Store, StoreError, VERSION};
-use crate::subject::{Bounds, Judges, Subject, SubjectError};
+use crate::subject::{Judges, Subject, SubjectError};
 use crate::tally::{Example, Violation};
 use crate::unit::{self, Replayed};
-use crate::words::{cell_report, explored};
+use crate::words::cell_report;
 use crate::worker::{Shared, WorkError, work};
 
 /// What a run is asked to do.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// File systems, in the order of the report.
-    pub filesystems: Vec<Filesystem>,
+    /// What it explores.
+    pub spec: RunSpec,
     /// The machine.
     pub vm: Choice,
-    /// A kernel of the user's choice.
-    pub kernel: Option<PathBuf>,
-    /// What crashes.
-    pub crash: Crash,
-    /// The disk model.
-    pub model: DiskModel,
-    /// The bound on injections.
-    pub schedules: u32,
-    /// The budget of each cell.
-    pub budget: Budget,
-    /// Whether the machine may crash again while it recovers.
-    pub recovery_crashes: bool,
-    /// Whether what is known not to be judged is explored all the same.
-    pub explore_invalid: bool,
-    /// What all that is left to chance depends on.
-    pub seed: u64,
     /// Guests at once.
     pub workers: usize,
     /// Time limits of guests.
@@ -164,17 +148,8 @@ struct Identity<'a> {
     /// The checks of those workloads that have one, by their index.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     checks: Vec<(usize, &'a [String])>,
-    filesystems: &'a [Filesystem],
     machine: &'a str,
-    kernel: Option<String>,
-    crash: Crash,
-    model: DiskModel,
-    schedules: u32,
-    budget: Budget,
-    recovery_crashes: bool,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    explore_invalid: bool,
-    seed: u64,
+    spec: &'a RunSpec,
 }
 
 /// Names a run by what goes into it: the same run has the same name, and with it the same tokens.
@@ -182,20 +157,12 @@ struct Identity<'a> {
 /// Another recording of a program gives the same trace, unless the program does something else: random names of
 /// temporary files, or times in what it writes, make it another run. How the program was called does not: the paths of
 /// a checkout say nothing about what a crash may leave.
-fn hash(subjects: &[Arc<Subject>], options: &Options, machine: &str) -> String {
+fn hash(subjects: &[Arc<Subject>], spec: &RunSpec, machine: &str) -> String {
     let identity = Identity {
         workloads: subjects.iter().map(|subject| (subject.name.as_str(), subject.wanted.as_slice())).collect(),
         checks: (0..).zip(subjects).filter_map(|(n, it)| Some((n, it.checker.as_ref()?.command()))).collect(),
-        filesystems: &options.filesystems,
         machine,
-        kernel: options.kernel.as_ref().map(|path| path.to_string_lossy().into_owned()),
-        crash: options.crash,
-        model: options.model,
-        schedules: options.schedules,
-        budget: options.budget,
-        recovery_crashes: options.recovery_crashes,
-        explore_invalid: options.explore_invalid,
-        seed: options.seed,
+        spec,
     };
     let mut hasher = Sha256::new();
     hasher.update(serde_json::to_vec(&identity).expect("names and numbers can be written as JSON"));
@@ -226,19 +193,18 @@ pub async fn run(
     events: mpsc::UnboundedSender<Event>,
     directory: impl FnOnce(&str) -> PathBuf,
 ) -> Result<Finished, RunError> {
-    let bounds = Bounds { injections: options.schedules, seed: options.seed };
+    let spec = &options.spec;
     let mut subjects = Vec::new();
     for workload in workloads {
         let doing = if workload.build.is_some() { "building and recording" } else { "recording" };
         let _ = events.send(Event::Note { cell: None, text: format!("{doing} {}", workload.name) });
-        let subject = tokio::task::block_in_place(|| Subject::record(workload, bounds, stop));
+        let subject = tokio::task::block_in_place(|| Subject::record(workload, spec.bounds(), stop));
         if stop.load(Ordering::Relaxed) {
             return Err(RunError::Interrupted);
         }
         let subject = subject?;
         if !subject.limits().is_empty() {
-            let _ =
-                events.send(Event::Warning { cell: None, text: cannot_be_judged(&subject, options.explore_invalid) });
+            let _ = events.send(Event::Warning { cell: None, text: cannot_be_judged(&subject, spec.explore_invalid) });
         }
         subjects.push(Arc::new(subject));
     }
@@ -257,40 +223,39 @@ pub async fn run_recorded(
     events: mpsc::UnboundedSender<Event>,
     directory: impl FnOnce(&str) -> PathBuf,
 ) -> Result<Finished, RunError> {
-    let is_explored = |subject: &Arc<Subject>| subject.is_explored(options.explore_invalid);
-    if !options.crash.power() || !subjects.iter().any(is_explored) {
-        let id = hash(&subjects, options, "none");
+    let spec = &options.spec;
+    let is_explored = |subject: &Arc<Subject>| subject.is_explored(spec.explore_invalid);
+    if !spec.crash.power() || !subjects.iter().any(is_explored) {
+        let id = hash(&subjects, spec, "none");
         let (store, _lock) = Store::create(&directory(&id))?;
         for (workload, subject) in subjects.iter().enumerate() {
             store.keep_trace(workload, &subject.trace)?;
         }
-        let killed = killed(&subjects, options.crash, options.explore_invalid, stop);
-        let whole = !options.crash.process() || killed.len() == subjects.len();
+        let killed = killed(&subjects, spec, stop);
+        let whole = !spec.crash.process() || killed.len() == subjects.len();
         if killed.is_empty() && !whole {
             return Err(RunError::Interrupted);
         }
-        let filesystems = if options.crash.power() { options.filesystems.as_slice() } else { &[] };
+        let filesystems = if spec.crash.power() { spec.filesystems.as_slice() } else { &[] };
         let pairs = subjects.iter().flat_map(|subject| filesystems.iter().map(move |fs| (subject, fs)));
         let cells = pairs.zip(0..).map(|((subject, fs), index)| {
-            let Options { model, budget, recovery_crashes, seed, .. } = *options;
-            let cell = Cell::new(index, subject.clone(), fs.clone(), model, budget, recovery_crashes, seed);
+            let cell = Cell::new(index, subject.clone(), fs.clone(), spec);
             cell_report(&cell, &cell.result(), &id)
         });
         let report = Report::with_process_crashes(cells.collect(), killed);
-        let explored =
-            options.crash.power().then(|| explored(options.model, options.schedules, options.recovery_crashes));
+        let explored = spec.crash.power().then(|| spec.explored());
         let report = Report { explored, asked: asked(&subjects), ..report };
         let written = report::write_results(&report, store.directory(), elsewhere(store.directory()));
         let cut = (!whole).then_some(RunError::Interrupted);
         return Ok(Finished { report, store, cut: cut.or(written.err().map(RunError::from)) });
     }
-    let machine = choose(options.vm, options.kernel.as_deref(), paths, stop).await?;
-    let id = hash(&subjects, options, machine.name());
+    let machine = choose(options.vm, spec.kernel.as_deref(), paths, stop).await?;
+    let id = hash(&subjects, spec, machine.name());
     let (store, lock) = Store::create(&directory(&id))?;
     let mut kept = Vec::new();
     for (workload, subject) in subjects.iter().enumerate() {
         store.keep_trace(workload, &subject.trace)?;
-        for Filesystem { kind, options } in &options.filesystems {
+        for Filesystem { kind, options } in &spec.filesystems {
             kept.push(KeptCell { workload, fs: kind.clone(), mount_options: options.clone() });
         }
     }
@@ -299,17 +264,10 @@ pub async fn run_recorded(
     let kept = Kept {
         version: VERSION,
         machine: machine.name().into(),
-        kernel: options.kernel.clone(),
-        crash: options.crash,
-        model: options.model,
-        schedules: options.schedules,
-        budget: options.budget,
-        recovery_crashes: options.recovery_crashes,
-        explore_invalid: options.explore_invalid,
-        seed: options.seed,
+        spec: spec.clone(),
         cells: kept,
         workloads: subjects.iter().map(keep).collect(),
-        tools: tools(&options.filesystems),
+        tools: tools(&spec.filesystems),
     };
     store.keep(&id, &kept)?;
     let begun = Begun { id, subjects, kept, store, _lock: lock, machine };
@@ -351,9 +309,9 @@ pub async fn resume(
             }
         };
         let damaged = |problem| store.damaged("replay.json", problem);
-        subjects.push(Arc::new(workload.subject(trace, kept.bounds(), judges).map_err(damaged)??));
+        subjects.push(Arc::new(workload.subject(trace, kept.spec.bounds(), judges).map_err(damaged)??));
     }
-    let machine = choose(Choice::of(&kept.machine), kept.kernel.as_deref(), paths, stop).await?;
+    let machine = choose(Choice::of(&kept.machine), kept.spec.kernel.as_deref(), paths, stop).await?;
     if machine.name() != kept.machine {
         return Err(RunError::OtherMachine { was: kept.machine, is: machine.name().into() });
     }
@@ -455,23 +413,15 @@ async fn explore(
     let Begun { id, subjects, kept, store, _lock, machine } = begun;
     let cell = |(index, cell): (usize, &KeptCell)| {
         let subject = subjects.get(cell.workload)?.clone();
-        Some(Arc::new(Cell::new(
-            index,
-            subject,
-            cell.filesystem(),
-            kept.model,
-            kept.budget,
-            kept.recovery_crashes,
-            kept.seed,
-        )))
+        Some(Arc::new(Cell::new(index, subject, cell.filesystem(), &kept.spec)))
     };
     let cells: Option<Vec<Arc<Cell>>> = kept.cells.iter().enumerate().map(cell).collect();
     let cells = cells.ok_or_else(|| store.damaged("replay.json", "a cell names a workload that is not there"))?;
-    let journal = Journal::open(&store, &id, kept.seed)?;
+    let journal = Journal::open(&store, &id, kept.spec.seed)?;
 
     let _ = events.send(Event::RunStarted { cells: cells.iter().map(|cell| cell.id.clone()).collect() });
     // Those of which it is known that they cannot be judged have a report already.
-    let is_explored = |cell: &&Arc<Cell>| cell.subject.is_explored(kept.explore_invalid);
+    let is_explored = |cell: &&Arc<Cell>| cell.subject.is_explored(kept.spec.explore_invalid);
     let at_work: Vec<Arc<Cell>> = cells.iter().filter(is_explored).cloned().collect();
     let mut done: BTreeMap<usize, CellReport> = BTreeMap::new();
     for cell in cells.iter().filter(|cell| !is_explored(cell)) {
@@ -500,7 +450,7 @@ async fn explore(
         }),
     };
     // Before what takes its time, so that a run that is cut short has it.
-    let killed = killed(&subjects, kept.crash, kept.explore_invalid, stop);
+    let killed = killed(&subjects, &kept.spec, stop);
     let outcome = workers(Arc::new(shared), count, stop).await;
     if let Err(error @ WorkError::Journal { .. }) = outcome {
         // Nothing that was found before is reported: it would be said of states that nobody has looked at.
@@ -522,7 +472,7 @@ async fn explore(
         })
     };
     let cells = cells.iter().map(report).collect();
-    let explored = Some(explored(kept.model, kept.schedules, kept.recovery_crashes));
+    let explored = Some(kept.spec.explored());
     let report = Report { explored, asked: asked(&subjects), ..Report::with_process_crashes(cells, killed) };
     let written = report::write_results(&report, store.directory(), elsewhere(store.directory()));
     let nothing = report.process_crashes.is_empty() && report.cells.iter().all(|cell| cell.crash_states.mounts == 0);
@@ -570,9 +520,9 @@ fn cut_short(cell: &CellReport, cut: &RunError) -> Vec<String> {
 }
 
 /// What becomes of the programs' files if they are killed, if that was asked: of each of them, or of those before a stop.
-fn killed(subjects: &[Arc<Subject>], crash: Crash, explore_invalid: bool, stop: &AtomicBool) -> Vec<ProcessReport> {
-    let asked = if crash.process() { subjects } else { &[] };
-    let killed = |subject: &Arc<Subject>| process_crash(subject, explore_invalid, stop);
+fn killed(subjects: &[Arc<Subject>], spec: &RunSpec, stop: &AtomicBool) -> Vec<ProcessReport> {
+    let asked = if spec.crash.process() { subjects } else { &[] };
+    let killed = |subject: &Arc<Subject>| process_crash(subject, spec.explore_invalid, stop);
     tokio::task::block_in_place(|| asked.iter().map_while(killed).collect())
 }
 
@@ -696,6 +646,8 @@ mod tests {
     use trace::{Call, Handle, Op, Tree};
 
     use super::*;
+    use crate::spec::{Budget, Disk};
+    use crate::subject::Bounds;
 
     fn subject(name: &str) -> Arc<Subject> {
         called(name, &[])
@@ -735,42 +687,27 @@ mod tests {
     #[test]
     fn the_name_of_a_run_depends_on_all_that_tokens_depend_on() {
         let ext4 = Filesystem { kind: "ext4".into(), options: String::new() };
-        let options = Options {
-            filesystems: vec![ext4.clone()],
-            vm: Choice::Auto,
-            kernel: None,
-            crash: Crash::Power,
-            model: DiskModel::default(),
-            schedules: 1,
-            budget: Budget::default(),
-            recovery_crashes: false,
-            explore_invalid: false,
-            seed: 0,
-            workers: 2,
-            limits: Limits::default(),
-        };
-        let name = |subjects: &[&str], options: &Options, machine| {
+        let spec = RunSpec { filesystems: vec![ext4.clone()], ..RunSpec::default() };
+        let name = |subjects: &[&str], spec: &RunSpec, machine| {
             let subjects: Vec<_> = subjects.iter().map(|name| subject(name)).collect();
-            hash(&subjects, options, machine)
+            hash(&subjects, spec, machine)
         };
-        let first = name(&["a"], &options, "uml");
-        assert_eq!(first, name(&["a"], &Options { workers: 3, vm: Choice::Uml, ..options.clone() }, "uml"));
-        let lying = DiskModel { cache: disk::CacheKind::Lying, ..DiskModel::default() };
+        let first = name(&["a"], &spec, "uml");
         let elsewhere = called("a", &["/another/checkout/save.py"]);
-        assert_eq!(first, hash(&[elsewhere], &options, "uml"));
+        assert_eq!(first, hash(&[elsewhere], &spec, "uml"));
         let mut names = vec![
             first,
-            name(&["b"], &options, "uml"),
-            name(&["a", "a"], &options, "uml"),
-            name(&["a"], &options, "qemu-kvm"),
-            name(&["a"], &Options { filesystems: vec![ext4.clone(), ext4], ..options.clone() }, "uml"),
-            name(&["a"], &Options { kernel: Some("vmlinuz".into()), ..options.clone() }, "uml"),
-            name(&["a"], &Options { model: lying, ..options.clone() }, "uml"),
-            name(&["a"], &Options { schedules: 2, ..options.clone() }, "uml"),
-            name(&["a"], &Options { recovery_crashes: true, ..options.clone() }, "uml"),
-            name(&["a"], &Options { explore_invalid: true, ..options.clone() }, "uml"),
-            name(&["a"], &Options { seed: 1, ..options.clone() }, "uml"),
-            name(&["a"], &Options { budget: Budget { mounts: Some(9), time: None }, ..options.clone() }, "uml"),
+            name(&["b"], &spec, "uml"),
+            name(&["a", "a"], &spec, "uml"),
+            name(&["a"], &spec, "qemu-kvm"),
+            name(&["a"], &RunSpec { filesystems: vec![ext4.clone(), ext4], ..spec.clone() }, "uml"),
+            name(&["a"], &RunSpec { kernel: Some("vmlinuz".into()), ..spec.clone() }, "uml"),
+            name(&["a"], &RunSpec { disk: Disk::Lying, ..spec.clone() }, "uml"),
+            name(&["a"], &RunSpec { schedules: 2, ..spec.clone() }, "uml"),
+            name(&["a"], &RunSpec { recovery_crashes: true, ..spec.clone() }, "uml"),
+            name(&["a"], &RunSpec { explore_invalid: true, ..spec.clone() }, "uml"),
+            name(&["a"], &RunSpec { seed: 1, ..spec.clone() }, "uml"),
+            name(&["a"], &RunSpec { budget: Budget { mounts: Some(9), time: None }, ..spec.clone() }, "uml"),
         ];
         names.sort();
         let all = names.len();

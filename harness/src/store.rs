@@ -7,16 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use checker::{Moment, Wanted};
-use disk::{BlockLog, Decision, DiskModel, Image, State};
+use disk::{BlockLog, Decision, Image, State};
 use files::Directory;
 use protocol::Filesystem;
 use serde::{Deserialize, Serialize};
 use trace::Trace;
 
-use crate::cell::Budget;
 use crate::check::KeptCheck;
 use crate::journal;
-use crate::process::Crash;
+use crate::spec::RunSpec;
 use crate::subject::{Bounds, Judges, Subject, SubjectError};
 use crate::sum::{Summing, is_sealed, seal, sum};
 use crate::token::Token;
@@ -28,24 +27,9 @@ pub struct Kept {
     pub version: u32,
     /// The name of the machine.
     pub machine: String,
-    /// A kernel of the user's choice.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kernel: Option<PathBuf>,
-    /// What crashes.
-    pub crash: Crash,
-    /// The disk model.
-    pub model: DiskModel,
-    /// The bound on injections: it fixes the order of schedules.
-    pub schedules: u32,
-    /// The budget of each cell.
-    pub budget: Budget,
-    /// Whether the machine may crash again while it recovers.
-    pub recovery_crashes: bool,
-    /// What is left to chance depends on it.
-    pub seed: u64,
-    /// Whether what is known not to be judged is explored all the same.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub explore_invalid: bool,
+    /// What the run explores.
+    #[serde(flatten)]
+    pub spec: RunSpec,
     /// For each cell of the report: which trace, which file system.
     pub cells: Vec<KeptCell>,
     /// The workloads.
@@ -56,7 +40,10 @@ pub struct Kept {
 }
 
 /// Raised with every change of what is kept that would be misread, by this version or by those before it.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
+
+/// The version before: what differs is translated when it is read.
+const BEFORE: u32 = 6;
 
 /// One cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,13 +54,6 @@ pub struct KeptCell {
     pub fs: String,
     /// As mount(8) takes them.
     pub mount_options: String,
-}
-
-impl Kept {
-    /// Which schedules are replayed.
-    pub fn bounds(&self) -> Bounds {
-        Bounds { injections: self.schedules, seed: self.seed }
-    }
 }
 
 impl KeptCell {
@@ -439,13 +419,17 @@ impl Store {
     /// Reads what was kept.
     pub fn kept(&self) -> Result<Kept, StoreError> {
         let damaged = |error| self.damaged(KEPT, error);
-        let value: serde_json::Value = serde_json::from_slice(&self.read(KEPT, LARGEST_KEPT)?).map_err(damaged)?;
-        let version = &value["version"];
-        if *version != VERSION {
-            return Err(self.damaged(KEPT, format!("it has version {version}, this harness reads {VERSION}")));
+        let mut value: serde_json::Value = serde_json::from_slice(&self.read(KEPT, LARGEST_KEPT)?).map_err(damaged)?;
+        let version = value["version"].clone();
+        if version != VERSION && version != BEFORE {
+            let problem = format!("it has version {version}, this harness reads {BEFORE} and {VERSION}");
+            return Err(self.damaged(KEPT, problem));
         }
         if !is_sealed(&value) {
             return Err(self.damaged(KEPT, "it does not hold what its checksum was made of"));
+        }
+        if version == BEFORE {
+            translate(&mut value);
         }
         serde_json::from_value(value).map_err(damaged)
     }
@@ -560,6 +544,16 @@ impl Store {
             _ => Err(self.damaged(&name, "its checksum does not match")),
         }
     }
+}
+
+/// Makes what the version [`BEFORE`] wrote what this one writes: its disk model was an object, as the crate `disk` has it.
+fn translate(kept: &mut serde_json::Value) {
+    let model = kept["model"].take();
+    let word = |key: &str| serde_json::Value::from(model[key].as_str().unwrap_or_default().to_lowercase());
+    (kept["disk"], kept["tear"]) = (word("cache"), word("tear"));
+    kept["sector"] = (model["unit"].as_u64().unwrap_or_default().saturating_mul(disk::SECTOR as u64)).into();
+    kept["fua"] = model["fua"].clone();
+    kept["version"] = VERSION.into();
 }
 
 fn trace_name(workload: usize) -> String {

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use checker::{Ack, Invariant, Moment, describe, reason};
-use disk::{CacheKind, DiskModel, State, TearKind, WriteEntry};
+use disk::{State, WriteEntry};
 use num_bigint::BigUint;
 use report::{
-    CellReport, CrashStates, Explored, Losses, OpRef, Promised, Reach, Schedules, Tear, ViolationReport, WriteRef,
-    durable_after_exit,
+    CellReport, CrashStates, Losses, OpRef, Promised, Reach, Schedules, ViolationReport, WriteRef, durable_after_exit,
 };
 use trace::{Call, RelPath, Trace, thousands};
 
@@ -187,22 +186,6 @@ pub fn broken_from(trace: &Trace, invariant: &Invariant, moment: &Moment) -> Opt
     moment.begun_earliest.checked_sub(1).max(promise)
 }
 
-/// Which crash states a run is about.
-pub fn explored(model: DiskModel, schedules: u32, recovery_crashes: bool) -> Explored {
-    let disk = match model.cache {
-        CacheKind::Writeback => "writeback",
-        CacheKind::Writethrough => "writethrough",
-        CacheKind::Lying => "lying",
-    };
-    let tear = match model.tear {
-        TearKind::None => Tear::None,
-        TearKind::One => Tear::One,
-        TearKind::Any => Tear::Any,
-    };
-    let sector = model.unit * disk::SECTOR as u32;
-    Explored { disk: disk.into(), tear, sector, fua: model.fua, schedules, set: crate::schedule::SET, recovery_crashes }
-}
-
 /// An op for people.
 pub fn op_ref(trace: &Trace, index: usize) -> OpRef {
     OpRef { index, text: trace.ops.get(index).map_or_else(String::new, ToString::to_string) }
@@ -331,7 +314,7 @@ mod tests {
 
     use super::*;
     use crate::cause::Cause;
-    use crate::cell::Budget;
+    use crate::spec::RunSpec;
     use crate::subject::Bounds;
     use crate::tally::Tally;
 
@@ -417,7 +400,7 @@ mod tests {
                 Trace { command: vec![], before, ops, after, limits, outside: vec![], holes: Default::default() };
             let subject = Subject::of("w".into(), vec![], trace, Bounds { injections: 0, seed: 0 }).unwrap();
             let filesystem = Filesystem { kind: "ext4".into(), options: String::new() };
-            let cell = Cell::new(0, Arc::new(subject), filesystem, DiskModel::default(), Budget::default(), false, 0);
+            let cell = Cell::new(0, Arc::new(subject), filesystem, &RunSpec::default());
             let place = Place { unit: Default::default(), again: false, injections: 0, schedule: 0, epoch: 0 };
             let moment = Moment { begun_earliest: 1, ended_latest: 1 };
             let observed = "no file".into();

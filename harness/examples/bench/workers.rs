@@ -4,10 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use disk::DiskModel;
-use harness::cell::Budget;
-use harness::process::Crash;
 use harness::run::{Options, run};
+use harness::spec::{Budget, RunSpec, Tear};
 use protocol::Filesystem;
 use report::Event;
 use vm::{Choice, Limits, Paths};
@@ -49,16 +47,13 @@ pub async fn measure(places: &Places, effort: Effort) -> Outcome<()> {
 async fn rate(workload: &Workload, workers: usize, mounts: u64) -> Outcome<f64> {
     let results = tempfile::tempdir()?;
     let options = Options {
-        filesystems: vec![Filesystem { kind: "ext4".into(), options: String::new() }],
+        spec: RunSpec {
+            filesystems: vec![Filesystem { kind: "ext4".into(), options: String::new() }],
+            tear: Tear::Any,
+            budget: Budget { time: None, mounts: Some(mounts) },
+            ..RunSpec::default()
+        },
         vm: Choice::Uml,
-        kernel: None,
-        crash: Crash::Power,
-        model: DiskModel { tear: disk::TearKind::Any, ..DiskModel::default() },
-        schedules: 1,
-        budget: Budget { time: None, mounts: Some(mounts) },
-        recovery_crashes: false,
-        explore_invalid: false,
-        seed: 0,
         workers,
         limits: Limits::default(),
     };

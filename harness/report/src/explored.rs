@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// What was asked for, as the options say it: counts of two runs are of the same states only where these are the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +24,9 @@ pub struct Explored {
     pub set: u32,
     /// Whether the machine may crash again while it recovers: `--recovery-crashes`.
     pub recovery_crashes: bool,
+    /// The other options of the run, as its manifest has them: information, by which runs are not compared.
+    #[serde(flatten)]
+    pub others: Map<String, Value>,
 }
 
 /// How writes may be torn: `--tear`. Each allows all that those before it do.

@@ -183,6 +183,7 @@ pub fn explored() -> Explored {
         schedules: 1,
         set: 2,
         recovery_crashes: false,
+        others: Default::default(),
     }
 }
 

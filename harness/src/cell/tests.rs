@@ -22,8 +22,8 @@ fn prepared_with(recovery_crashes: bool, budget: Budget) -> Cell {
     subject.schedules.truncate(1);
     subject.all_schedules = 1;
     let filesystem = Filesystem { kind: "ext4".into(), options: String::new() };
-    let model = DiskModel::default();
-    let cell = Cell::new(0, Arc::new(subject), filesystem, model, budget, recovery_crashes, 0);
+    let spec = RunSpec { budget, recovery_crashes, ..RunSpec::default() };
+    let cell = Cell::new(0, Arc::new(subject), filesystem, &spec);
     assert!(matches!(cell.ask(), Ask::Job(Job::Prepare)));
     cell.prepared(Image::zeroed(1 << 16), "uml", "6.1");
     cell

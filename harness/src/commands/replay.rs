@@ -179,7 +179,7 @@ type Wish = (Choice, Option<PathBuf>);
 /// The machines that would do, the best first: what the user names; else what the run had, which shows what the run
 /// found; else any.
 fn wishes(vm: Option<cli::Vm>, kernel: Option<&Path>, kept: &Kept) -> Vec<Wish> {
-    let of_run = || kept.kernel.clone().filter(|kernel| kernel.is_file());
+    let of_run = || kept.spec.kernel.clone().filter(|kernel| kernel.is_file());
     match (vm, kernel) {
         (None, None) => vec![(Choice::of(&kept.machine), of_run()), (Choice::Auto, None)],
         (Some(cli::Vm::Qemu), None) => vec![(Choice::Qemu, of_run())],
@@ -207,17 +207,17 @@ fn rebuild(store: &Store, token: Token, permit: &Permit) -> Result<Rebuilt, Fail
     let damaged = |problem| Failure::from(store.damaged("replay.json", problem));
     // Whether there is such a state is found out before anything is run.
     let judges = if workload.check.is_some() { Judges::CheckMissing } else { Judges::Rules };
-    let mut subject = workload.subject(trace, kept.bounds(), judges).map_err(damaged)??;
+    let mut subject = workload.subject(trace, kept.spec.bounds(), judges).map_err(damaged)??;
     if token.schedule >= subject.schedules.len() {
         return Err(none(format!("schedule {}", token.schedule)));
     }
     let schedule = &subject.schedules[token.schedule];
     let plan = schedule.plan(&subject.trace, &subject.history);
     let KeptReplay { start, log, shown } = store.replay(token.cell, token.schedule)?;
-    let replayed = Replayed::new(token.schedule, plan, Replay { start, log }, &kept.model);
+    let replayed = Replayed::new(token.schedule, plan, Replay { start, log }, &kept.spec.model());
     let missing = || none(format!("crash state {token}: its epoch or its writes do not exist"));
     let epoch = replayed.epochs.get(token.epoch).cloned().ok_or_else(missing)?;
-    let layers = layers(&replayed, &shown, kept.model, &token).ok_or_else(missing)?;
+    let layers = layers(&replayed, &shown, kept.spec.model(), &token).ok_or_else(missing)?;
     let shown = shown.iter().find(|shown| shown.is(&token));
     let before = &layers.volatile()[..layers.before_recovery()];
     let moment = shown.map_or_else(|| moment(&replayed.plan, &epoch, before, torn(&token.state)), |shown| shown.moment);
@@ -232,7 +232,7 @@ fn rebuild(store: &Store, token: Token, permit: &Permit) -> Result<Rebuilt, Fail
                 }
                 let checker = Checker::new(&found, &subject.trace, &Arc::default()).map_err(SubjectError::from)?;
                 let judges = Judges::Both(Box::new(checker.keeping_all()));
-                subject = workload.subject(subject.trace, kept.bounds(), judges).map_err(damaged)??;
+                subject = workload.subject(subject.trace, kept.spec.bounds(), judges).map_err(damaged)??;
             }
             None => unchecked = Some(check.shown()),
         }
@@ -399,6 +399,7 @@ fn entry_line(path: &trace::RelPath, entry: &Entry) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::RunSpec;
     use crate::store;
 
     #[test]
@@ -406,7 +407,7 @@ mod tests {
         let there = tempfile::NamedTempFile::new().unwrap();
         let kept = |machine: &str, kernel: Option<&Path>| Kept {
             machine: machine.into(),
-            kernel: kernel.map(Path::to_path_buf),
+            spec: RunSpec { kernel: kernel.map(Path::to_path_buf), ..RunSpec::default() },
             ..store::tests::kept()
         };
         let (uml, qemu) = (kept("uml", None), kept("qemu-kvm", Some(there.path())));

@@ -5,8 +5,6 @@ use std::io::{self, ErrorKind, IsTerminal, stderr, stdout};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use disk::DiskModel;
-use protocol::Filesystem;
 use report::{All, Event, ExitStatus, Human, Json, Progress, Reporter, exit_status};
 use tokio::sync::mpsc;
 use vm::{Limits, Paths};
@@ -16,7 +14,6 @@ use super::Failure;
 use super::failure::say;
 use super::signal::{Manner, Scratch, Signals};
 use crate::cli;
-use crate::mkfs;
 use crate::permit::Permit;
 use crate::run::{Options, RunError, link_latest, resume, run as run_workloads};
 use crate::store::Store;
@@ -43,7 +40,7 @@ pub fn run(arguments: cli::Run) -> Result<ExitStatus, Failure> {
         workload.time_limit = arguments.time_limit.map_or(workload.time_limit, Duration::from_secs);
         vec![workload]
     };
-    check_kernel(arguments.kernel.as_deref(), arguments.vm)?;
+    check_kernel(arguments.spec.kernel.as_deref(), arguments.vm)?;
     if !arguments.idle.is_empty() {
         let idle = arguments.idle.join(", ");
         say(&format!("warning: --crash process needs no machine that crashes, so without effect: {idle}"));
@@ -109,31 +106,10 @@ fn check(directory: &Path) -> io::Result<()> {
 }
 
 fn options(arguments: &cli::Run) -> Options {
-    let all = || mkfs::KINDS.map(|kind| Filesystem { kind: kind.into(), options: String::new() }).to_vec();
-    let mut filesystems: Vec<Filesystem> = Vec::new();
-    for filesystem in &arguments.filesystems {
-        if !filesystems.contains(filesystem) {
-            filesystems.push(filesystem.clone());
-        }
-    }
     let processors = || std::thread::available_parallelism().map_or(1, usize::from);
     Options {
-        filesystems: if filesystems.is_empty() { all() } else { filesystems },
+        spec: arguments.spec.clone().normalised(),
         vm: arguments.vm.into(),
-        // It is looked for again by who replays a token, perhaps elsewhere. What cannot be made absolute cannot be read.
-        kernel: arguments.kernel.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone())),
-        crash: arguments.crash,
-        model: DiskModel {
-            cache: arguments.disk.into(),
-            tear: arguments.tear.into(),
-            unit: arguments.sector.unit(),
-            fua: arguments.fua == cli::Fua::On,
-        },
-        schedules: arguments.schedules,
-        budget: arguments.budget,
-        recovery_crashes: arguments.recovery_crashes,
-        explore_invalid: arguments.explore_invalid,
-        seed: arguments.seed,
         workers: arguments.jobs.unwrap_or_else(processors),
         limits: Limits::default(),
     }
@@ -250,18 +226,4 @@ fn reporters(format: cli::Format, chosen: Option<PathBuf>) -> All {
 /// Where `harness replay` looks for runs.
 pub fn default_results() -> PathBuf {
     Path::new(RESULTS).join("runs")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Where it is looked for again need not be here.
-    #[test]
-    fn a_kernel_is_kept_by_its_whole_path() {
-        let words = ["harness", "run", "--kernel", "boot/vmlinuz-6.1", "w"].map(Into::into);
-        let cli::Command::Run(arguments) = cli::Cli::read(words).unwrap().command else { panic!("it runs") };
-        let expected = std::env::current_dir().unwrap().join("boot/vmlinuz-6.1");
-        assert_eq!(options(&arguments).kernel, Some(expected));
-    }
 }

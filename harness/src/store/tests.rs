@@ -1,6 +1,7 @@
 use disk::{Queueing, WriteEntry};
 
 use super::*;
+use crate::spec::{Disk, Fua, Sector, Tear};
 
 const RUN: &str = "0a1b2c3d";
 
@@ -9,14 +10,7 @@ pub(crate) fn kept() -> Kept {
     Kept {
         version: VERSION,
         machine: "uml".into(),
-        kernel: None,
-        crash: Crash::Power,
-        model: DiskModel::default(),
-        schedules: 1,
-        budget: Budget::default(),
-        recovery_crashes: false,
-        explore_invalid: false,
-        seed: 0,
+        spec: RunSpec::default(),
         cells: vec![],
         workloads: vec![],
         tools: BTreeMap::new(),
@@ -274,8 +268,33 @@ fn what_is_kept_is_sealed() {
         let error = store.kept().unwrap_err().to_string();
         assert!(error.ends_with("it does not hold what its checksum was made of"), "{error}");
     }
-    fs::write(&path, text.replace("\"version\": 6", "\"version\": 5")).unwrap();
-    assert!(store.kept().unwrap_err().to_string().ends_with("it has version 5, this harness reads 6"));
+    fs::write(&path, text.replace("\"version\": 7", "\"version\": 5")).unwrap();
+    assert!(store.kept().unwrap_err().to_string().ends_with("it has version 5, this harness reads 6 and 7"));
+}
+
+/// Tokens of runs of the version before can still be looked at.
+#[test]
+fn what_the_version_before_kept_is_read() {
+    let runs = Runs::new();
+    let store = runs.begin(10);
+    let mut value = serde_json::to_value(Kept { version: BEFORE, ..kept() }).unwrap();
+    let object = value.as_object_mut().unwrap();
+    for key in ["disk", "tear", "sector", "fua", "filesystems"] {
+        object.remove(key);
+    }
+    let model = serde_json::json!({ "cache": "Lying", "tear": "Any", "unit": 8, "fua": false });
+    object.insert("model".into(), model);
+    seal(&mut value);
+    fs::write(store.directory().join(KEPT), value.to_string()).unwrap();
+    let expected = RunSpec {
+        disk: Disk::Lying,
+        tear: Tear::Any,
+        sector: Sector::Bytes4096,
+        fua: Fua::Off,
+        filesystems: vec![],
+        ..RunSpec::default()
+    };
+    assert_eq!(store.kept().unwrap(), Kept { spec: expected, ..kept() });
 }
 
 /// Whoever made a results directory may have put anything into it.

@@ -4,8 +4,9 @@ use harness::subject::Bounds;
 use std::sync::Arc;
 
 use checker::Moment;
-use disk::{CacheKind, DiskModel, Layers, epochs};
+use disk::{DiskModel, Layers, epochs};
 use harness::explore::{Class, explore, is_weakness};
+use harness::spec::{Disk, Tear};
 use harness::subject::Subject;
 use report::{Durable, Verdict};
 use trace::{Call, Trace};
@@ -19,11 +20,11 @@ async fn without_flushes_the_durable_saver_is_violated() {
         return;
     }
     let mut options = options(&["ext4", "xfs", "btrfs"]);
-    options.model.cache = CacheKind::Lying;
+    options.spec.disk = Disk::Lying;
     // With tears the walk is long, and adds nothing here.
-    options.model.tear = disk::TearKind::None;
-    options.schedules = 0;
-    options.budget.mounts = Some(3000);
+    options.spec.tear = Tear::None;
+    options.spec.schedules = 0;
+    options.spec.budget.mounts = Some(3000);
     let directory = tempfile::tempdir().unwrap();
     let report = run(&workloads(&["durable_replace"]), &options, directory.path()).await.report;
     for cell in report.cells {

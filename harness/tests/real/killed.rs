@@ -71,7 +71,8 @@ fn each_real_kill_is_one_of_the_points_in_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_buffer_is_lost_without_any_machine() {
     let directory = tempfile::tempdir().unwrap();
-    let options = harness::run::Options { crash: Crash::Process, ..options(&["ext4"]) };
+    let mut options = options(&["ext4"]);
+    options.spec.crash = Crash::Process;
     let names = ["buffered_flush", "buffered_no_flush", "fsync_replace_py", "overwrite_in_place"];
     let report = run(&workloads(&names), &options, directory.path()).await.report;
     assert_eq!(report.cells, []);

@@ -2,6 +2,7 @@
 
 use checker::Kind;
 use harness::guests::Boot;
+use harness::spec::Tear;
 use harness::store::Store;
 use report::Verdict;
 use vm::{Accelerator, Choice, GuestError, Limits, Machine, Paths, Qemu};
@@ -17,7 +18,7 @@ async fn the_whole_path_on_qemu() {
     }
     let mut options = options(&["ext4", "xfs", "btrfs"]);
     options.vm = Choice::Qemu;
-    options.model.tear = disk::TearKind::None;
+    options.spec.tear = Tear::None;
     let directory = tempfile::tempdir().unwrap();
     let report = run(&workloads(&["naive_config"]), &options, directory.path()).await.report;
     for cell in report.cells {

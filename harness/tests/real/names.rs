@@ -26,7 +26,7 @@ async fn a_report_names_what_was_numbered() {
         return;
     }
     let mut options = options(&["ext4"]);
-    (options.schedules, options.budget.mounts) = (0, Some(1));
+    (options.spec.schedules, options.spec.budget.mounts) = (0, Some(1));
     let directory = tempfile::tempdir().unwrap();
     let report = run(&workloads(&["tempfile_no_sync", "naive_config"]), &options, directory.path()).await.report;
     let notes = report.cells.iter().map(|cell| cell.notes.iter().filter(|note| note.contains("random")));

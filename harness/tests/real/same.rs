@@ -1,6 +1,6 @@
 //! A report does not depend on how many workers made it, nor on which of them was faster.
 
-use harness::cell::Budget;
+use harness::spec::Budget;
 use harness::store::Store;
 use report::Report;
 
@@ -9,7 +9,8 @@ use crate::support::{options, run, uml, workloads};
 /// The report of a run with so many workers.
 async fn report(workers: usize, budget: Budget) -> Report {
     let directory = tempfile::tempdir().unwrap();
-    let options = harness::run::Options { workers, budget, ..options(&["ext4", "xfs"]) };
+    let mut options = harness::run::Options { workers, ..options(&["ext4", "xfs"]) };
+    options.spec.budget = budget;
     run(&workloads(&["naive_config_py", "overwrite_in_place"]), &options, directory.path()).await.report
 }
 
@@ -37,8 +38,9 @@ async fn beside_a_larger_workload() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
-    let budget = Budget { mounts: Some(3), time: None };
-    let options = harness::run::Options { budget, schedules: 0, ..options(&["ext4"]) };
+    let mut options = options(&["ext4"]);
+    options.spec.budget = Budget { mounts: Some(3), time: None };
+    options.spec.schedules = 0;
     // What is counted; the size of the disk, and where the guest wrote on it.
     let first = async |names: &[&str]| {
         let place = directory.path().join(names.len().to_string());

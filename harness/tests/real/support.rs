@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use harness::cell::Budget;
 use harness::explore::Guests;
-use harness::process::Crash;
 use harness::replay::{Replay, give, populate, replay};
 use harness::run::{Finished, Options};
+use harness::spec::{Budget, RunSpec};
 use harness::subject::Subject;
 use protocol::{Command, Filesystem};
 use report::Event;
@@ -131,16 +130,12 @@ pub fn workloads(names: &[&str]) -> Vec<Workload> {
 
 pub fn options(filesystems: &[&str]) -> Options {
     Options {
-        filesystems: filesystems.iter().map(|text| filesystem(text)).collect(),
+        spec: RunSpec {
+            filesystems: filesystems.iter().map(|text| filesystem(text)).collect(),
+            budget: Budget::default(),
+            ..RunSpec::default()
+        },
         vm: Choice::Uml,
-        kernel: None,
-        crash: Crash::Power,
-        model: disk::DiskModel::default(),
-        schedules: 1,
-        budget: Budget::default(),
-        recovery_crashes: false,
-        explore_invalid: false,
-        seed: 0,
         workers: 2,
         limits: Limits::default(),
     }

@@ -2,8 +2,8 @@
 //! all single injections: the right ones hold everywhere, the others are caught, and the report names the place.
 
 use checker::Kind::{self, CheckFailed, Empty, Missing, Stale, WrongLength, ZeroFilled};
-use disk::TearKind;
 use harness::run::Options;
+use harness::spec::Tear;
 use num_bigint::BigUint;
 use report::{Report, Verdict};
 
@@ -15,7 +15,7 @@ const FILE_SYSTEMS: [&str; 3] = ["ext4", "xfs", "btrfs"];
 async fn hold(names: &[&str], options: &Options) -> Report {
     let directory = tempfile::tempdir().unwrap();
     let report = run(&workloads(names), options, directory.path()).await.report;
-    assert_eq!(report.cells.len(), names.len() * options.filesystems.len());
+    assert_eq!(report.cells.len(), names.len() * options.spec.filesystems.len());
     for cell in &report.cells {
         assert_eq!(cell.verdict(), Verdict::Pass, "{} {:?} {:?}", cell.id, cell.violations, cell.failure);
         assert!(cell.exhaustive(), "{}", cell.id);
@@ -43,7 +43,7 @@ async fn right_ones_hold() {
     ];
     let names = if is_full() { &names[..] } else { &names[..5] };
     let mut options = options(&FILE_SYSTEMS);
-    options.model.tear = TearKind::Any;
+    options.spec.tear = Tear::Any;
     let report = hold(names, &options).await;
     // ext4 reads its journal ahead. If it were given what it asks for, no budget would do.
     let ext4 = report.cells.iter().find(|cell| cell.id.workload == "durable_replace" && cell.id.fs == "ext4").unwrap();
@@ -59,7 +59,7 @@ async fn right_ones_that_write_in_place_hold() {
         return;
     }
     let mut options = if is_full() { options(&FILE_SYSTEMS) } else { options(&["btrfs"]) };
-    options.model.tear = TearKind::None;
+    options.spec.tear = Tear::None;
     hold(&["undo_log", "redo_log"], &options).await;
 }
 
@@ -69,7 +69,8 @@ async fn a_durable_replace_holds_through_a_second_crash() {
     if uml().is_none() {
         return;
     }
-    let options = Options { schedules: 2, recovery_crashes: true, ..options(&["ext4", "btrfs"]) };
+    let mut options = options(&["ext4", "btrfs"]);
+    (options.spec.schedules, options.spec.recovery_crashes) = (2, true);
     hold(&["durable_replace"], &options).await;
 }
 
@@ -80,13 +81,13 @@ const HOLDS: &[Kind] = &[];
 const TORN: &[Kind] = &[Empty, WrongLength, ZeroFilled];
 const CHECK: [&[Kind]; 3] = [&[CheckFailed]; 3];
 
-async fn check<const N: usize>(file_systems: [&str; N], rows: &[Row<N>], tear: TearKind) {
+async fn check<const N: usize>(file_systems: [&str; N], rows: &[Row<N>], tear: Tear) {
     if uml().is_none() {
         return;
     }
     let names: Vec<&str> = rows.iter().map(|row| row.0).collect();
     let mut options = options(&file_systems);
-    options.model.tear = tear;
+    options.spec.tear = tear;
     let directory = tempfile::tempdir().unwrap();
     let report = run(&workloads(&names), &options, directory.path()).await.report;
     assert_eq!(report.cells.len(), rows.len() * N);
@@ -141,7 +142,7 @@ async fn one_thing_left_out() {
             ("wal_cut_no_header_fsync", CHECK, "of 1.tmp since its last write (op 6) before op 7 (rename)"),
             ("wal_cut_no_temporary_name", CHECK, ""),
         ],
-        TearKind::None,
+        Tear::None,
     )
     .await;
 }
@@ -167,9 +168,9 @@ async fn one_thing_left_out_of_a_log_before_writes_in_place() {
         ),
     ];
     if is_full() {
-        check(FILE_SYSTEMS, &rows, TearKind::None).await;
+        check(FILE_SYSTEMS, &rows, Tear::None).await;
     } else {
-        check(["xfs"], &rows.map(|(name, kinds, place)| (name, [kinds[1]], place)), TearKind::None).await;
+        check(["xfs"], &rows.map(|(name, kinds, place)| (name, [kinds[1]], place)), Tear::None).await;
     }
 }
 
@@ -184,7 +185,7 @@ async fn all_left_out() {
         ),
         ("rename_exchange_no_fsync", [TORN], "no fsync of theme.next/"),
     ];
-    check(["xfs"], &rows, TearKind::None).await;
+    check(["xfs"], &rows, Tear::None).await;
 }
 
 /// A record without a checksum is seen to be torn where the length of the file comes before the data, on ext4, and where half
@@ -192,5 +193,5 @@ async fn all_left_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_checksum_left_out() {
     let rows = [("checksummed_log_no_checksum", [&[CheckFailed] as &[Kind], &[CheckFailed], HOLDS], "")];
-    check(FILE_SYSTEMS, &rows, TearKind::One).await;
+    check(FILE_SYSTEMS, &rows, Tear::One).await;
 }
