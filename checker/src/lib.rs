@@ -12,6 +12,7 @@ mod guide;
 mod observation;
 mod ranges;
 mod reason;
+mod reread;
 mod rules;
 mod sizes;
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub use finding::{CheckFailure, Finding, Invariant, Kind, Output, describe};
 pub use guide::{CHUNK, Candidate, Guide, Reading, Seen};
 pub use observation::{Entry, EntryKind, Mount, Observation};
 pub use reason::{Reason, check_reason, last_ack, reason};
+pub use reread::reread;
 pub use rules::{Moment, RuleError, Rules};
 pub use sizes::Sizes;
 pub use wanted::{Ack, GarbageTail, Record, Wanted};

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use disk::{Contents, DiskModel, Fates, Image, Recovery};
+use disk::{Contents, DiskModel, Image, Recovery};
 use num_bigint::BigUint;
 use protocol::Filesystem;
 use report::{CellId, ProgressReport};
@@ -24,7 +24,7 @@ use crate::front::{Entry, Front};
 use crate::spec::{Budget, RunSpec};
 use crate::subject::Subject;
 use crate::tally::{self, Key, Tally, Violation};
-use crate::unit::{self, Again, Replayed, Unit};
+use crate::unit::{self, Replayed, Unit};
 
 /// What the disk was given in all replays that are explored together, bytes: they are held in memory.
 const HELD: usize = 1 << 30;
@@ -48,6 +48,8 @@ pub struct Cell {
     pub budget: Budget,
     /// Whether the machine may crash again while it recovers.
     pub recovery_crashes: bool,
+    /// How many of the schedules, from the first, are executed at all: the others count as not explored.
+    until: usize,
     /// Set when nothing more is to be begun: the budget is spent.
     closed: AtomicBool,
     state: Mutex<Progress>,
@@ -179,7 +181,14 @@ impl Cell {
         let state = Mutex::new(Progress { front: Front::new(spec.seed), ..Progress::default() });
         let closed = AtomicBool::new(false);
         let RunSpec { budget, recovery_crashes, .. } = *spec;
-        Self { index, id, subject, filesystem, model: spec.model(), budget, recovery_crashes, closed, state }
+        let until = subject.schedules.len();
+        let model = spec.model();
+        Self { index, id, subject, filesystem, model, budget, recovery_crashes, until, closed, state }
+    }
+
+    /// The same without any budget, and with no schedules but those before `until`.
+    pub fn up_to(self, until: usize) -> Self {
+        Self { until, budget: Budget::default(), ..self }
     }
 
     fn state(&self) -> MutexGuard<'_, Progress> {
@@ -208,7 +217,7 @@ impl Cell {
             state.clock.begin();
             return Ask::Job(Job::Prepare);
         };
-        let total = self.subject.schedules.len();
+        let total = self.until;
         if self.may_go_on(state) {
             self.pass_over(state);
             state.next_round(total, &self.model, self.budget.mounts);
@@ -245,7 +254,9 @@ impl Cell {
 
     /// Takes the next schedules for done that are implied by others.
     fn pass_over(&self, state: &mut Progress) {
-        while self.subject.is_implied(state.replays.next, &self.filesystem, &self.model) {
+        while state.replays.next < self.until
+            && self.subject.is_implied(state.replays.next, &self.filesystem, &self.model)
+        {
             let implied = Replayed::implied(state.replays.next);
             state.replays.arrived.insert(state.replays.next, implied);
             state.replays.next += 1;
@@ -258,7 +269,7 @@ impl Cell {
         if self.closed.load(Ordering::Relaxed) {
             return false;
         }
-        let more = !state.front.is_empty() || state.replays.admitted < self.subject.schedules.len();
+        let more = !state.front.is_empty() || state.replays.admitted < self.until;
         let late = self.budget.time.is_some_and(|limit| state.clock.elapsed() >= limit);
         if more && (late || self.budget.mounts.is_some_and(|limit| state.given >= limit)) {
             self.closed.store(true, Ordering::Relaxed);
@@ -328,6 +339,11 @@ impl Cell {
         state.result.forget();
     }
 
+    /// Nobody has entered this branch, and nobody will: its states stay uncovered.
+    pub fn left(&self, entry: &Entry) {
+        self.state().front.leave(entry);
+    }
+
     /// The states that are shown were looked at again: what there is to say of each, or why it does not show what it
     /// should.
     pub fn confirmed(&self, looked: Vec<(Key, Result<Seen, String>)>) {
@@ -356,6 +372,11 @@ impl Cell {
         let mut state = self.state();
         state.clock.end();
         state.failure.get_or_insert(reason);
+    }
+
+    /// The cell could not be judged when it was explored, for this reason.
+    pub fn failed_before(&self, reason: String) {
+        self.state().failure.get_or_insert(reason);
     }
 
     /// Whether this call is the first that finds the cell done: no work left, none under way.
@@ -437,10 +458,7 @@ impl Progress {
 
     /// Opens a unit: gives it its place, and counts its states.
     fn open(&mut self, unit: Unit, model: &DiskModel) -> Arc<Unit> {
-        let allowed = match &unit.again {
-            None => Fates::open(model, unit.replayed.epochs[unit.epoch].volatile_writes(&unit.replayed.log)),
-            Some(Again { class, log, epoch, .. }) => class.clone().crashed(epoch.volatile_writes(log)),
-        };
+        let allowed = unit.fates(model);
         tally::add(&mut self.result.tally.allowed_by_losses, allowed.count_by_losses());
         let allowed = allowed.count();
         self.result.tally.allowed += &allowed;

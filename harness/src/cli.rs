@@ -51,6 +51,11 @@ const RECORD_NOTE: &str = "\
 The command runs here, its standard input is empty, and what it prints goes to
 standard error. The trace file itself is not taken for a part of this directory.";
 
+const JUDGE_NOTE: &str = "\
+The programs are not run again, and no state is mounted that the run has seen
+well enough: only where the new invariants ask for more of a file than was read
+of it, states are looked at again on guests.";
+
 /// Finds out what a crash can leave of the files that a program saves: every disk state, on real file systems
 #[derive(Debug, Parser)]
 #[command(name = "harness", version, arg_required_else_help = true, after_help = EXIT_STATUS)]
@@ -73,6 +78,9 @@ pub enum Command {
     Show(Show),
     /// Rebuild one crash state from its token, and show what is found there
     Replay(Replay),
+    /// Judge a run again, by what it has seen, under other invariants or another check
+    #[command(after_help = JUDGE_NOTE)]
+    Judge(Judge),
     /// Compare two results directories: violations fixed, new, unchanged
     Diff(Diff),
     /// Say what this machine has, what is missing, and what installs it
@@ -251,6 +259,32 @@ pub struct Replay {
     /// A kernel for QEMU, DIR/boot/vmlinuz-RELEASE, with DIR/lib/modules/RELEASE [default: the run's]
     #[arg(long, value_name = "FILE")]
     pub kernel: Option<PathBuf>,
+}
+
+/// `harness judge`.
+#[derive(Debug, Args)]
+pub struct Judge {
+    /// The results directory of a run
+    #[arg(value_name = "DIR")]
+    pub run: PathBuf,
+    /// A directory whose workload.toml says what must hold of the run's workload of that name; repeatable
+    #[arg(long = "workload", value_name = "DIR")]
+    pub workloads: Vec<PathBuf>,
+    /// Run the checks that stand in the results directory; trust whoever made it
+    #[arg(long)]
+    pub run_check: bool,
+    /// Guests at once, if something must be looked at again [default: the number of processors]
+    #[arg(short, long, value_name = "N", value_parser = jobs, allow_negative_numbers = true)]
+    pub jobs: Option<usize>,
+    /// The directory for results [default: a new one below results/runs]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Exit with 5 if nothing is violated but something was left uncovered
+    #[arg(long)]
+    pub exhaustive: bool,
+    /// What is printed at the end
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
 }
 
 /// `harness diff`.

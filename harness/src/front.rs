@@ -113,6 +113,11 @@ impl Front {
         }
     }
 
+    /// `entry` was given and is not entered by anyone.
+    pub fn leave(&mut self, _entry: &Entry) {
+        self.given -= 1;
+    }
+
     /// Begins the next round; whether there is one.
     pub fn next_round(&mut self) -> bool {
         let Some((_, mut round)) = self.later.pop_first() else { return false };

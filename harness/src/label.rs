@@ -45,7 +45,7 @@ impl Labels {
             None if zeros(&write.data) => "zeros".to_owned(),
             None => structure(filesystem, write).unwrap_or("metadata").to_owned(),
         };
-        format!("{} bytes at sector {}: {what}", thousands(write.data.len() as u64), thousands(write.sector))
+        format!("{}: {what}", place(write))
     }
 
     /// Which file's data it holds: the write's first block that is not all zeros stands at a multiple of the block size
@@ -64,6 +64,11 @@ impl Labels {
             Some(Data { path, byte: (index * BLOCK) as u64 })
         })
     }
+}
+
+/// `4,096 bytes at sector 1,234`.
+pub fn place(write: &WriteEntry) -> String {
+    format!("{} bytes at sector {}", thousands(write.data.len() as u64), thousands(write.sector))
 }
 
 fn zeros(bytes: &[u8]) -> bool {

@@ -17,6 +17,8 @@ pub mod frontier;
 pub mod fua;
 pub mod guests;
 pub mod journal;
+pub mod judge;
+pub mod judging;
 pub mod label;
 pub mod mkfs;
 pub mod moment;

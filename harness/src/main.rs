@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Command::Record(arguments) => commands::record::record(arguments),
         Command::Show(arguments) => commands::show::show(&arguments),
         Command::Replay(arguments) => commands::replay::replay(&arguments),
+        Command::Judge(arguments) => commands::judge::judge(&arguments),
         Command::Diff(arguments) => commands::diff::diff(&arguments),
         Command::Doctor => commands::doctor::doctor(),
     };

@@ -1,15 +1,17 @@
 //! When a crash state can occur.
 
 use checker::Moment;
-use disk::{Epoch, State, WriteEntry};
+use disk::{BlockLog, Epoch, State};
 
 use crate::schedule::Plan;
 
-/// When states of one epoch can occur of whose `volatile` writes these are known to have `survived`, by their index.
+/// When states of one epoch of `log` can occur, of whose volatile writes these are known to have `survived`: by their
+/// indices in [`Epoch::volatile`]. What a recovery wrote has higher ones, and does not matter.
 ///
 /// Not before the last of these was made, and not before the epoch began; and not after the epoch ended.
-pub fn moment(plan: &Plan, epoch: &Epoch, volatile: &[WriteEntry], survived: impl IntoIterator<Item = u32>) -> Moment {
-    let made = survived.into_iter().filter_map(|write| volatile.get(write as usize)).map(|write| write.step + 1).max();
+pub fn moment(plan: &Plan, epoch: &Epoch, log: &BlockLog, survived: impl IntoIterator<Item = u32>) -> Moment {
+    let write = |index: u32| log.writes.get(*epoch.volatile.get(index as usize)?);
+    let made = survived.into_iter().filter_map(write).map(|write| write.step + 1).max();
     Moment {
         begun_earliest: plan.ops_begun(made.unwrap_or(0).max(epoch.begun_first) as usize),
         ended_latest: plan.ops_ended(epoch.ended_last as usize),
@@ -32,6 +34,8 @@ pub fn begun_latest(plan: &Plan, epoch: &Epoch) -> usize {
 mod tests {
     use std::sync::Arc;
 
+    use disk::WriteEntry;
+
     use super::*;
     use crate::schedule::{Origin, Work};
 
@@ -41,9 +45,9 @@ mod tests {
         Plan { origins: origins.to_vec(), ..Plan::default() }
     }
 
-    fn written_in(steps: &[u32]) -> Vec<WriteEntry> {
+    fn written_in(steps: &[u32]) -> BlockLog {
         let entry = |&step| WriteEntry { sector: 0, data: Arc::new(vec![0; disk::SECTOR]), step };
-        steps.iter().map(entry).collect()
+        BlockLog { writes: steps.iter().map(entry).collect(), ..BlockLog::default() }
     }
 
     #[test]
@@ -70,7 +74,7 @@ mod tests {
             moment(
                 &plan(),
                 &Epoch { durable: 0, forced: vec![], volatile: vec![], logged: 0, begun_first: 0, ended_last: steps },
-                &[],
+                &BlockLog::default(),
                 [],
             )
         };

@@ -15,7 +15,7 @@ use trace::Trace;
 use vm::{Choice, KernelError, Limits, Machine, Paths};
 use workload::Workload;
 
-use crate::cell::Cell;
+use crate::cell::{Cell, CellResult};
 use crate::check::Checker;
 use crate::guests::{self, Boot};
 use crate::journal::Journal;
@@ -116,6 +116,22 @@ pub enum RunError {
         /// What would be run.
         check: String,
     },
+    /// A workload that the run to be judged does not have.
+    #[error("the run in {} has no workload named {name}; it has {has}", directory.display())]
+    NotOfRun {
+        /// The run.
+        directory: PathBuf,
+        /// The workload's name.
+        name: String,
+        /// The names that there are.
+        has: String,
+    },
+    /// A run would be overwritten by itself.
+    #[error("{} holds the run that is to be judged: name another directory for the results", directory.display())]
+    SamePlace {
+        /// The run.
+        directory: PathBuf,
+    },
     /// Perhaps another kernel.
     #[error(
         "the run in {} does not say which kernel its guests had, so that what it has found may be of other crash states \
@@ -157,7 +173,7 @@ struct Identity<'a> {
 /// Another recording of a program gives the same trace, unless the program does something else: random names of
 /// temporary files, or times in what it writes, make it another run. How the program was called does not: the paths of
 /// a checkout say nothing about what a crash may leave.
-fn hash(subjects: &[Arc<Subject>], spec: &RunSpec, machine: &str) -> String {
+pub(crate) fn hash(subjects: &[Arc<Subject>], spec: &RunSpec, machine: &str) -> String {
     let identity = Identity {
         workloads: subjects.iter().map(|subject| (subject.name.as_str(), subject.wanted.as_slice())).collect(),
         checks: (0..).zip(subjects).filter_map(|(n, it)| Some((n, it.checker.as_ref()?.command()))).collect(),
@@ -251,27 +267,8 @@ pub async fn run_recorded(
     }
     let machine = choose(options.vm, spec.kernel.as_deref(), paths, stop).await?;
     let id = hash(&subjects, spec, machine.name());
-    let (store, lock) = Store::create(&directory(&id))?;
-    let mut kept = Vec::new();
-    for (workload, subject) in subjects.iter().enumerate() {
-        store.keep_trace(workload, &subject.trace)?;
-        for Filesystem { kind, options } in &spec.filesystems {
-            kept.push(KeptCell { workload, fs: kind.clone(), mount_options: options.clone() });
-        }
-    }
-    let check = |subject: &Subject| subject.checker.as_ref().map(Checker::kept);
-    let keep = |subject: &Arc<Subject>| KeptWorkload::new(&subject.name, &subject.wanted, check(subject));
-    let kept = Kept {
-        version: VERSION,
-        machine: machine.name().into(),
-        spec: spec.clone(),
-        cells: kept,
-        workloads: subjects.iter().map(keep).collect(),
-        tools: tools(&spec.filesystems),
-    };
-    store.keep(&id, &kept)?;
-    let begun = Begun { id, subjects, kept, store, _lock: lock, machine };
-    explore(begun, options.workers, options.limits, paths, stop, events).await
+    let begun = Begun::new(&directory(&id), id, subjects, spec, machine.name())?;
+    explore(begun, machine, options.workers, options.limits, paths, stop, events).await
 }
 
 /// Goes on with a run that was cut short: what it has found is not looked for again, and the report is the one that it
@@ -290,7 +287,7 @@ pub async fn resume(
 ) -> Result<Finished, RunError> {
     let kept = store.kept()?;
     // Before anything is written or run.
-    let checks = checks(&kept, &store, permit)?;
+    let checks = checks(&kept, &store, permit, |_| false)?;
     let lock = store.lock()?;
     let id = store.id()?;
     is_as_it_was(&kept, &checks, &store)?;
@@ -315,13 +312,35 @@ pub async fn resume(
     if machine.name() != kept.machine {
         return Err(RunError::OtherMachine { was: kept.machine, is: machine.name().into() });
     }
-    let begun = Begun { id, subjects, kept, store, _lock: lock, machine };
+    let begun = Begun { id, subjects, kept, store, _lock: lock, done: BTreeMap::new() };
     // Before anything is written: what the run has found stays as it is.
     tokio::select! {
-        same = begun.has_its_kernel(limits, paths) => same?,
+        same = begun.has_its_kernel(machine.as_ref(), limits, paths) => same?,
         () = stopped(stop) => return Err(RunError::Interrupted),
     }
-    explore(begun, workers, limits, paths, stop, events).await
+    explore(begun, machine, workers, limits, paths, stop, events).await
+}
+
+/// Goes on with a run some of whose cells are done: explores the others, on guests of this kind, if there are any.
+///
+/// # Errors
+/// See [`run`].
+pub(crate) async fn go_on(
+    begun: Begun,
+    choice: Option<Choice>,
+    workers: usize,
+    limits: Limits,
+    paths: &Paths,
+    stop: &Arc<AtomicBool>,
+    events: mpsc::UnboundedSender<Event>,
+) -> Result<Finished, RunError> {
+    let Some(choice) = choice else { return begun.finish(stop, &events) };
+    let machine = choose(choice, begun.kept.spec.kernel.as_deref(), paths, stop).await?;
+    tokio::select! {
+        same = begun.has_its_kernel(machine.as_ref(), limits, paths) => same?,
+        () = stopped(stop) => return Err(RunError::Interrupted),
+    }
+    explore(begun, machine, workers, limits, paths, stop, events).await
 }
 
 /// What findings depend on beside the guest: this harness, and what makes file systems.
@@ -331,10 +350,15 @@ fn tools(filesystems: &[Filesystem]) -> BTreeMap<String, String> {
     std::iter::once(("build of the harness".to_owned(), env!("HARNESS_BUILD").to_owned())).chain(mkfs).collect()
 }
 
-/// For each workload of a run, whose check is run as its own, if it has one.
-fn checks(kept: &Kept, store: &Store, permit: &Permit) -> Result<Vec<Option<Workload>>, RunError> {
+/// For each workload of a run, whose check is run as its own, if it has one and another does not take its place.
+pub(crate) fn checks(
+    kept: &Kept,
+    store: &Store,
+    permit: &Permit,
+    is_replaced: impl Fn(&str) -> bool,
+) -> Result<Vec<Option<Workload>>, RunError> {
     let check = |KeptWorkload { name, check, .. }: &KeptWorkload| {
-        let Some(check) = check else { return Ok(None) };
+        let Some(check) = check.as_ref().filter(|_| !is_replaced(name)) else { return Ok(None) };
         let permitted = permit.check(name, check).map_err(SubjectError::from)?;
         let refused =
             || RunError::NotPermitted { directory: store.directory().into(), name: name.clone(), check: check.shown() };
@@ -344,7 +368,7 @@ fn checks(kept: &Kept, store: &Store, permit: &Permit) -> Result<Vec<Option<Work
 }
 
 /// Refuses to mix what a run has found with what would be found now, by other means.
-fn is_as_it_was(kept: &Kept, checks: &[Option<Workload>], store: &Store) -> Result<(), RunError> {
+pub(crate) fn is_as_it_was(kept: &Kept, checks: &[Option<Workload>], store: &Store) -> Result<(), RunError> {
     let filesystems: Vec<Filesystem> = kept.cells.iter().map(KeptCell::filesystem).collect();
     let was = |what: &str| kept.tools.get(what).map_or("unknown", String::as_str).to_owned();
     let mut all: Vec<(String, String, String)> =
@@ -362,22 +386,70 @@ fn is_as_it_was(kept: &Kept, checks: &[Option<Workload>], store: &Store) -> Resu
 }
 
 /// A run whose programs have been recorded.
-struct Begun {
-    id: String,
-    subjects: Vec<Arc<Subject>>,
-    kept: Kept,
-    store: Store,
+pub(crate) struct Begun {
+    pub id: String,
+    pub subjects: Vec<Arc<Subject>>,
+    pub kept: Kept,
+    pub store: Store,
     _lock: Lock,
-    machine: Box<dyn Machine>,
+    /// The reports of the cells that are done, by their indices.
+    pub done: BTreeMap<usize, CellReport>,
 }
 
 impl Begun {
+    /// Begins a run of this name: keeps its programs, and what else is needed to go on with it.
+    pub fn new(
+        directory: &Path,
+        id: String,
+        subjects: Vec<Arc<Subject>>,
+        spec: &RunSpec,
+        machine: &str,
+    ) -> Result<Self, StoreError> {
+        let (store, lock) = Store::create(directory)?;
+        let mut cells = Vec::new();
+        for (workload, subject) in subjects.iter().enumerate() {
+            store.keep_trace(workload, &subject.trace)?;
+            for Filesystem { kind, options } in &spec.filesystems {
+                cells.push(KeptCell { workload, fs: kind.clone(), mount_options: options.clone() });
+            }
+        }
+        let check = |subject: &Subject| subject.checker.as_ref().map(Checker::kept);
+        let keep = |subject: &Arc<Subject>| KeptWorkload::new(&subject.name, &subject.wanted, check(subject));
+        let kept = Kept {
+            version: VERSION,
+            machine: machine.into(),
+            spec: spec.clone(),
+            cells,
+            workloads: subjects.iter().map(keep).collect(),
+            tools: tools(&spec.filesystems),
+        };
+        store.keep(&id, &kept)?;
+        Ok(Self { id, subjects, kept, store, _lock: lock, done: BTreeMap::new() })
+    }
+
+    /// The report of a run all of whose cells are done, or are known not to be judged.
+    fn finish(self, stop: &AtomicBool, events: &mpsc::UnboundedSender<Event>) -> Result<Finished, RunError> {
+        let Self { id, subjects, kept, store, mut done, .. } = self;
+        let cells = cells(&kept, &subjects, &store)?;
+        let mut reports = Vec::new();
+        for cell in &cells {
+            let report = done.remove(&cell.index).unwrap_or_else(|| cell_report(cell, &cell.result(), &id));
+            let _ = events.send(Event::CellFinished(Box::new(report.clone())));
+            reports.push(report);
+        }
+        let killed = killed(&subjects, &kept.spec, stop);
+        let explored = Some(kept.spec.explored());
+        let report = Report { explored, asked: asked(&subjects), ..Report::with_process_crashes(reports, killed) };
+        let written = report::write_results(&report, store.directory(), elsewhere(store.directory()));
+        Ok(Finished { report, store, cut: written.err().map(RunError::from) })
+    }
+
     /// The initramfs for its guests.
-    fn initramfs(&self, paths: &Paths) -> Result<PathBuf, KernelError> {
+    fn initramfs(&self, machine: &dyn Machine, paths: &Paths) -> Result<PathBuf, KernelError> {
         let mut kinds: Vec<String> = self.kept.cells.iter().map(|cell| cell.fs.clone()).collect();
         kinds.sort();
         kinds.dedup();
-        self.machine.initramfs(&paths.cache, &kinds)
+        machine.initramfs(&paths.cache, &kinds)
     }
 
     /// The size of their data disk, 512-byte sectors.
@@ -386,48 +458,54 @@ impl Begun {
     }
 
     /// Boots a guest, and refuses if what the run has found was found on another kernel.
-    async fn has_its_kernel(&self, limits: Limits, paths: &Paths) -> Result<(), RunError> {
+    async fn has_its_kernel(&self, machine: &dyn Machine, limits: Limits, paths: &Paths) -> Result<(), RunError> {
         let directory = || self.store.directory().to_path_buf();
         let Some(was) = self.store.kernel()? else {
             let unknown = self.store.has_begun();
             return if unknown { Err(RunError::UnknownKernel { directory: directory() }) } else { Ok(()) };
         };
-        let initramfs = self.initramfs(paths)?;
-        let guest = guests::boot(self.machine.as_ref(), &initramfs, self.sectors(), limits).await;
+        let initramfs = self.initramfs(machine, paths)?;
+        let guest = guests::boot(machine, &initramfs, self.sectors(), limits).await;
         let is = guest.map_err(WorkError::Guest)?.kernel().to_owned();
         if is == was { Ok(()) } else { Err(RunError::OtherKernel { directory: directory(), was, is }) }
     }
 }
 
-/// Explores every cell, and reports.
+/// The cells of a run.
+fn cells(kept: &Kept, subjects: &[Arc<Subject>], store: &Store) -> Result<Vec<Arc<Cell>>, StoreError> {
+    let cell = |(index, cell): (usize, &KeptCell)| {
+        let subject = subjects.get(cell.workload)?.clone();
+        Some(Arc::new(Cell::new(index, subject, cell.filesystem(), &kept.spec)))
+    };
+    let cells: Option<Vec<Arc<Cell>>> = kept.cells.iter().enumerate().map(cell).collect();
+    cells.ok_or_else(|| store.damaged("replay.json", "a cell names a workload that is not there"))
+}
+
+/// Explores every cell that is not done, and reports.
 async fn explore(
     begun: Begun,
+    machine: Box<dyn Machine>,
     count: usize,
     limits: Limits,
     paths: &Paths,
     stop: &Arc<AtomicBool>,
     events: mpsc::UnboundedSender<Event>,
 ) -> Result<Finished, RunError> {
-    let (initramfs, sectors) = (begun.initramfs(paths)?, begun.sectors());
-    let count = workers_with_room(begun.machine.as_ref(), count, &events);
-    let Begun { id, subjects, kept, store, _lock, machine } = begun;
-    let cell = |(index, cell): (usize, &KeptCell)| {
-        let subject = subjects.get(cell.workload)?.clone();
-        Some(Arc::new(Cell::new(index, subject, cell.filesystem(), &kept.spec)))
-    };
-    let cells: Option<Vec<Arc<Cell>>> = kept.cells.iter().enumerate().map(cell).collect();
-    let cells = cells.ok_or_else(|| store.damaged("replay.json", "a cell names a workload that is not there"))?;
+    let (initramfs, sectors) = (begun.initramfs(machine.as_ref(), paths)?, begun.sectors());
+    let count = workers_with_room(machine.as_ref(), count, &events);
+    let Begun { id, subjects, kept, store, _lock, mut done } = begun;
+    let cells = cells(&kept, &subjects, &store)?;
     let journal = Journal::open(&store, &id, kept.spec.seed)?;
 
     let _ = events.send(Event::RunStarted { cells: cells.iter().map(|cell| cell.id.clone()).collect() });
     // Those of which it is known that they cannot be judged have a report already.
     let is_explored = |cell: &&Arc<Cell>| cell.subject.is_explored(kept.spec.explore_invalid);
-    let at_work: Vec<Arc<Cell>> = cells.iter().filter(is_explored).cloned().collect();
-    let mut done: BTreeMap<usize, CellReport> = BTreeMap::new();
     for cell in cells.iter().filter(|cell| !is_explored(cell)) {
-        let report = cell_report(cell, &cell.result(), &id);
+        done.insert(cell.index, cell_report(cell, &cell.result(), &id));
+    }
+    let at_work: Vec<Arc<Cell>> = cells.iter().filter(|cell| !done.contains_key(&cell.index)).cloned().collect();
+    for report in done.values() {
         let _ = events.send(Event::CellFinished(Box::new(report.clone())));
-        done.insert(cell.index, report);
     }
     let finish = Arc::new(finisher(store.clone(), id.clone(), events.clone()));
     let reports = Arc::new(std::sync::Mutex::new(done));
@@ -608,27 +686,35 @@ fn finisher(
 ) -> impl Fn(&Cell) -> CellReport + Send + Sync {
     move |cell| {
         let result = cell.result();
-        let report = cell_report(cell, &result, &id);
-        let mut shown: BTreeMap<usize, (Arc<Replayed>, Vec<Shown>)> = BTreeMap::new();
-        for Violation { example, .. } in result.tally.violations.values() {
-            let Some(unit) = result.units.get(&example.place.unit) else { continue };
-            let again = unit.again.as_ref().map(|again| KeptAgain {
-                name: unit::short(&unit.key),
-                settled: again.class.decisions().to_vec(),
-                log: (*again.log).clone(),
-                index: again.index,
-            });
-            let Example { ref state, moment, .. } = *example;
-            let of_schedule = shown.entry(unit.replayed.schedule).or_insert((unit.replayed.clone(), Vec::new()));
-            of_schedule.1.push(Shown { epoch: unit.epoch, state: state.clone(), moment, again });
+        keep_shown(cell, &result, &store, &events);
+        cell_report(cell, &result, &id)
+    }
+}
+
+/// Keeps what the tokens of a cell need: the executions whose states are shown, as far as their data are there.
+pub(crate) fn keep_shown(cell: &Cell, result: &CellResult, store: &Store, events: &mpsc::UnboundedSender<Event>) {
+    let mut shown: BTreeMap<usize, (Arc<Replayed>, Vec<Shown>)> = BTreeMap::new();
+    for Violation { example, .. } in result.tally.violations.values() {
+        let Some(unit) = result.units.get(&example.place.unit) else { continue };
+        let again = unit.again.as_ref().map(|again| KeptAgain {
+            name: unit::short(&unit.key),
+            settled: again.class.decisions().to_vec(),
+            log: (*again.log).clone(),
+            index: again.index,
+        });
+        let Example { ref state, moment, .. } = *example;
+        let of_schedule = shown.entry(unit.replayed.schedule).or_insert((unit.replayed.clone(), Vec::new()));
+        of_schedule.1.push(Shown { epoch: unit.epoch, state: state.clone(), moment, again });
+    }
+    for (schedule, (replayed, shown)) in shown {
+        let kept = match replayed.has_data {
+            true => store.keep_replay(cell.index, schedule, (&replayed.start, &replayed.log), &shown),
+            false => Err(store.damaged("journal.jsonl", "what the disk was given is not in it")),
+        };
+        if let Err(error) = kept {
+            let text = format!("tokens of schedule {schedule} will not work: {error}");
+            let _ = events.send(Event::Warning { cell: Some(cell.id.clone()), text });
         }
-        for (schedule, (replayed, shown)) in shown {
-            if let Err(error) = store.keep_replay(cell.index, schedule, (&replayed.start, &replayed.log), &shown) {
-                let text = format!("tokens of schedule {schedule} will not work: {error}");
-                let _ = events.send(Event::Warning { cell: Some(cell.id.clone()), text });
-            }
-        }
-        report
     }
 }
 

@@ -11,6 +11,7 @@ use trace::{Ended, History, Limit, Trace, cleared_set_ids};
 use workload::Workload;
 
 use crate::check::{CheckError, Checker, LARGEST_FILE};
+use crate::journal::line::Id;
 use crate::label::Labels;
 use crate::replay::live_guide;
 use crate::schedule::{Overwrites, Schedule, data_of, sample, schedule_count};
@@ -79,6 +80,9 @@ pub enum SubjectError {
 /// its kernel needs the rest for the files themselves.
 const LARGEST: u64 = 160 << 20;
 
+/// Files up to this size, bytes, are read whole where a report shows what they hold.
+const WHOLE: u64 = 4 << 20;
+
 /// All schedules of a run are held in memory, and each takes a replay: more than this would take hours. Where there are
 /// more, so many of them are chosen.
 const MOST_SCHEDULES: usize = 20_000;
@@ -118,6 +122,8 @@ pub struct Subject {
     pub rules: Rules,
     /// How far the guest reads.
     pub guide: Arc<Guide>,
+    /// The hash of that.
+    pub plan: Id,
     /// How the guest looks at the live tree.
     pub live: Arc<Guide>,
     /// What to replay.
@@ -185,10 +191,12 @@ impl Subject {
                 limits.extend(cleared_set_ids(&trace, path));
             }
         }
+        let guide = Arc::new(rules.guide().clone());
         Ok(Self {
             name,
             wanted,
-            guide: Arc::new(rules.guide().clone()),
+            plan: Id::of_value(&*guide),
+            guide,
             live: Arc::new(live_guide(&trace.after)),
             schedules: sample(&trace, &history, bounds.injections, bounds.seed, MOST_SCHEDULES),
             all_schedules: schedule_count(&trace, &history, bounds.injections),
@@ -200,6 +208,16 @@ impl Subject {
             rules,
             checker,
         })
+    }
+
+    /// How far the guest reads where a report shows what files hold: as else, and all files up to [`WHOLE`] to their end.
+    pub fn whole(&self) -> Guide {
+        Self::whole_of(&self.guide)
+    }
+
+    /// The same for another plan.
+    pub fn whole_of(guide: &Guide) -> Guide {
+        Guide { read_all_up_to: guide.read_all_up_to.max(WHOLE), ..guide.clone() }
     }
 
     /// Bytes of the disk that it needs.

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use checker::Moment;
 use disk::{BlockLog, DiskModel, Entry, Epoch, Fates, Image, Layers, Recovery};
 use sha2::{Digest, Sha256};
 
+use crate::moment::moment;
 use crate::replay::Replay;
 use crate::schedule::{Origin, Plan};
 
@@ -21,6 +23,9 @@ pub struct Replayed {
     pub log: BlockLog,
     /// The log's epochs.
     pub epochs: Vec<Epoch>,
+    /// Whether the start state and the data of the log are those of the execution, not zeros in their place
+    /// ([`Replayed::without_data`]).
+    pub has_data: bool,
 }
 
 /// One epoch of one replay: a tree of decisions of its own.
@@ -53,6 +58,22 @@ pub struct Again {
 }
 
 impl Unit {
+    /// All states of the unit.
+    pub fn fates(&self, model: &DiskModel) -> Fates {
+        match &self.again {
+            None => Fates::open(model, self.replayed.epochs[self.epoch].volatile_writes(&self.replayed.log)),
+            Some(Again { class, log, epoch, .. }) => class.clone().crashed(epoch.volatile_writes(log)),
+        }
+    }
+
+    /// When the states of a class of it can occur: a second crash changes nothing of that.
+    pub fn when(&self, fates: &Fates) -> Moment {
+        let before = self.again.iter().flat_map(|again| again.class.decisions());
+        let survived = before.chain(fates.decisions()).filter(|decision| decision.survived);
+        let Replayed { plan, epochs, log, .. } = &*self.replayed;
+        moment(plan, &epochs[self.epoch], log, survived.map(|decision| decision.write))
+    }
+
     /// What the unit's states share; `first` is what those of its epoch do, without a second crash.
     pub fn layers(&self, first: &Arc<Layers>) -> Arc<Layers> {
         match &self.again {
@@ -101,13 +122,19 @@ impl Replayed {
     /// Cuts a replay into epochs.
     pub fn new(schedule: usize, plan: Plan, Replay { start, log }: Replay, model: &DiskModel) -> Self {
         let epochs = disk::epochs(&log, model);
-        Self { schedule, plan, start, log, epochs }
+        Self { schedule, plan, start, log, epochs, has_data: true }
+    }
+
+    /// One of which only the log's shape is known: its states can be counted and judged by what was seen of them, but not
+    /// built.
+    pub fn without_data(schedule: usize, plan: Plan, log: BlockLog, model: &DiskModel) -> Self {
+        Self { has_data: false, ..Self::new(schedule, plan, Replay { start: Image::zeroed(1), log }, model) }
     }
 
     /// A schedule that is not executed, since another has all its crash states.
     pub fn implied(schedule: usize) -> Self {
         let (start, log) = (Image::zeroed(1), BlockLog::default());
-        Self { schedule, plan: Plan::default(), start, log, epochs: Vec::new() }
+        Self { schedule, plan: Plan::default(), start, log, epochs: Vec::new(), has_data: true }
     }
 
     /// What one epoch's states share.

@@ -11,7 +11,7 @@ use report::{
 use trace::{Call, RelPath, Trace, thousands};
 
 use crate::cell::{Cell, CellResult, Seen};
-use crate::label::Data;
+use crate::label::{Data, place};
 use crate::moment::begun_latest;
 use crate::schedule::{Origin, Plan};
 use crate::subject::Subject;
@@ -239,8 +239,13 @@ fn writes(cell: &Cell, unit: &Unit, path: &RelPath, example: &Example) -> Writes
     let Replayed { plan, log, epochs, .. } = &*unit.replayed;
     let epoch = &epochs[unit.epoch];
     let mut writes = Writes { begun_latest: begun_latest(plan, epoch), ..Writes::default() };
+    let has_data = unit.replayed.has_data;
+    let describe = |write: &WriteEntry| match has_data {
+        true => subject.labels.describe(&cell.filesystem.kind, write),
+        false => place(write),
+    };
     let told = |write: &WriteEntry, fate: &str| {
-        let text = subject.labels.describe(&cell.filesystem.kind, write);
+        let text = describe(write);
         let (op, cause) = cause(subject, plan, write.step as usize);
         let cause = cause.map_or_else(String::new, |cause| format!(" ({cause})"));
         WriteRef { write: format!("{text}{cause}{fate}"), op }
@@ -251,10 +256,7 @@ fn writes(cell: &Cell, unit: &Unit, path: &RelPath, example: &Example) -> Writes
         let index = index as u32;
         let told = |write: &WriteEntry, fate: &str| match recovery {
             false => told(write, fate),
-            true => {
-                let text = subject.labels.describe(&cell.filesystem.kind, write);
-                WriteRef { write: format!("{text} (recovery){fate}"), op: None }
-            }
+            true => WriteRef { write: format!("{} (recovery){fate}", describe(write)), op: None },
         };
         let unit = cell.model.unit;
         let lost_units = example.state.lost_units.iter().filter(|(write, _)| *write == index);
@@ -271,7 +273,7 @@ fn writes(cell: &Cell, unit: &Unit, path: &RelPath, example: &Example) -> Writes
             _ => writes.kept.push(told(write, "")),
         }
     }
-    if example.state == State::default() {
+    if example.state == State::default() && has_data {
         let data = |write| subject.labels.data(write).filter(|data| data.path == path);
         let is_in = |among: &[usize], index| among.binary_search(&index).is_ok();
         let given = |&(index, _): &(usize, _)| {

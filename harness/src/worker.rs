@@ -6,21 +6,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use checker::{Finding, Invariant, Kind, Moment, Observation};
-use disk::{Decision, Fates, Image, Layers};
+use checker::{Finding, Guide, Observation};
+use disk::{Decision, Fates, Image, Layers, State};
 use report::{CellReport, Event};
 use tokio::sync::{Notify, mpsc};
 use vm::{Death, GuestError};
 
-use crate::cell::{Ask, Cell, Entered, Job, Seen};
-use crate::explore::{Class, Guests, enter, is_weakness, observe_image, sensible};
+use crate::cell::{Ask, Cell, Job, Seen};
+use crate::explore::{Class, Guests, enter, observe_image};
 use crate::front::Entry;
 use crate::guests::{Boot, Slot};
+use crate::journal::line::Id;
 use crate::journal::{self, Journal};
+use crate::judging::{self, Confirmed, Visited, confirm, judge, same};
 use crate::mkfs::{MkfsError, mkfs};
-use crate::moment::moment;
 use crate::replay::{ReplayError, populate, replay};
-use crate::tally::{Key, Place, Tally, Violation};
+use crate::tally::{Key, Tally, Violation};
 use crate::unit::{Replayed, Unit};
 use crate::words::violation_report;
 
@@ -287,6 +288,7 @@ impl<'a> Worker<'a> {
             }
         };
         let replay = if cell.model.fua { replay.with_fua(&plan, &subject.trace) } else { replay };
+        self.kept(self.shared.journal.add_execution(cell.index, schedule, &replay.log));
         cell.replayed(Replayed::new(schedule, plan, replay, &cell.model));
         Ok(())
     }
@@ -303,51 +305,38 @@ impl<'a> Worker<'a> {
             // What recovery writes is in no journal, so a branch that recovers anew has to be entered anew.
             let record = cell.recovery_crashes && entry.branch.mounts_anew && entry.unit.again.is_none();
             let known = if record { None } else { self.shared.journal.find(cell.index, &entry) };
-            let known = known.and_then(|record| Some((settled(&layers, &record.decisions)?, record.findings)));
-            let (fates, findings, recovery) = match known {
-                Some((fates, findings)) => {
-                    if self.shared.journal.is_looked_at_again(cell.index, &entry) {
-                        let same = match self.shows(cell, &entry.unit, &layers, &fates, &findings).await {
-                            Err(_) if self.shared.stop.load(Ordering::Relaxed) => break,
-                            looked => looked?,
-                        };
-                        if !same {
-                            let place = (entry.unit.replayed.schedule, entry.unit.epoch);
-                            let state = fates.fewest_lost();
-                            let (schedule, epoch) = place;
-                            self.distrust = Some(format!("{}: schedule {schedule}, epoch {epoch}, {state:?}", cell.id));
-                            break;
-                        }
-                    }
-                    (fates, findings, None)
-                }
-                None => {
-                    let (class, findings) = match self.mount(cell, &entry, &layers, record).await {
-                        // Ctrl-C ended a check. What was found before that counts.
-                        Err(_) if self.shared.stop.load(Ordering::Relaxed) => break,
-                        found => found?,
-                    };
-                    let kept = self.shared.journal.add(cell.index, &entry, class.fates.decisions(), &findings);
-                    if let Err(error) = kept {
-                        let text = format!(
-                            "failed to write {}: {error}; if this run is cut short, it cannot go on beyond this point",
-                            journal::NAME
-                        );
-                        let _ = self.shared.events.send(Event::Warning { cell: None, text });
-                    }
-                    (class.fates, findings, class.recovery)
-                }
+            let known = known.and_then(|record| {
+                let observed = record.observed.filter(|observed| observed.plan == cell.subject.plan)?;
+                let fates = settled(&layers, &record.decisions)?;
+                Some(Visited { fates, observation: observed.observation, recovery: None })
+            });
+            let is_known = known.is_some();
+            let looked = match known {
+                Some(known) => Ok(known),
+                None => self.mount(cell, &entry, &layers, record).await,
             };
-            let violates = findings.iter().any(|finding| finding.fails);
-            let unit = &entry.unit;
-            let (schedule, epoch) = (unit.replayed.schedule, unit.epoch);
-            let injections = cell.subject.schedules[schedule].injected();
-            let place = Place { unit: unit.key, again: unit.again.is_some(), injections, schedule, epoch };
-            tally.class(&fates, findings, place, when(unit, &layers, &fates));
-            // Without a record, none of what branches off is looked at as another recovery.
-            let mounted = recovery.as_ref().map_or(0, |recovery| recovery.class.decisions().len());
-            let (rest, states) = (entry.branch.rest(fates.decisions(), mounted), fates.count());
-            entered.push(Entered { entry, rest, violates, states, recovery });
+            let judged = match looked {
+                Ok(visited) => judge_visit(cell, &entry, &visited).await.map(|findings| (visited, findings)),
+                Err(error) => Err(error),
+            };
+            let (visited, findings) = match judged {
+                // Ctrl-C ended a check. What was found before that counts.
+                Err(_) if self.shared.stop.load(Ordering::Relaxed) => break,
+                judged => judged?,
+            };
+            if is_known && self.shared.journal.is_looked_at_again(cell.index, &entry) {
+                let same = match self.shows(cell, &entry.unit, &layers, &visited.fates, &findings).await {
+                    Err(_) if self.shared.stop.load(Ordering::Relaxed) => break,
+                    looked => looked?,
+                };
+                if !same {
+                    let (schedule, epoch) = (entry.unit.replayed.schedule, entry.unit.epoch);
+                    let state = visited.fates.fewest_lost();
+                    self.distrust = Some(format!("{}: schedule {schedule}, epoch {epoch}, {state:?}", cell.id));
+                    break;
+                }
+            }
+            entered.push(judging::entered(cell, entry, visited, findings, &mut tally));
         }
         let unit = entered.first().map(|entered| entered.entry.unit.clone());
         self.tell_new(cell, unit.as_deref(), &tally);
@@ -355,19 +344,31 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Enters one branch, and judges what is found.
+    /// Enters one branch, and keeps what is seen.
     async fn mount(
         &mut self,
         cell: &Cell,
         entry: &Entry,
         layers: &Arc<Layers>,
         record: bool,
-    ) -> Result<(Class, Vec<Finding>), ReplayError> {
+    ) -> Result<Visited, ReplayError> {
         self.slot.set_guide(&cell.subject.guide);
         let class = enter(&mut self.slot, &cell.filesystem, layers, &entry.branch.prefix(), record).await?;
-        let moment = when(&entry.unit, layers, &class.fates);
-        let findings = judge(cell, &class.fates, &class.observation, &moment).await?;
-        Ok((class, findings))
+        let Class { fates, observation, recovery } = class;
+        let seen = (fates.decisions(), &observation, recovery.as_ref());
+        self.kept(self.shared.journal.add(cell.index, entry, cell.subject.plan, seen));
+        Ok(Visited { fates, observation: Arc::new(observation), recovery })
+    }
+
+    /// Warns if something could not be kept in the journal.
+    fn kept(&self, kept: std::io::Result<()>) {
+        if let Err(error) = kept {
+            let text = format!(
+                "failed to write {}: {error}; if this run is cut short, it cannot go on beyond this point",
+                journal::NAME
+            );
+            let _ = self.shared.events.send(Event::Warning { cell: None, text });
+        }
     }
 
     /// Whether a state of a class shows these findings and no others.
@@ -382,13 +383,8 @@ impl<'a> Worker<'a> {
         self.slot.set_guide(&cell.subject.guide);
         let image = layers.image(&fates.fewest_lost());
         let observation = observe_image(&mut self.slot, &cell.filesystem, image).await?;
-        let found = judge(cell, fates, &observation, &when(unit, layers, fates)).await?;
-        let has = |all: &[Finding], one: &Finding| {
-            all.iter().any(|other| {
-                (&one.path, &one.invariant, one.kind, one.fails)
-                    == (&other.path, &other.invariant, other.kind, other.fails)
-            })
-        };
+        let found = judge(&cell.subject, fates.torn(), &observation, &unit.when(fates)).await?;
+        let has = |all: &[Finding], one: &Finding| all.iter().any(|other| same(one, other));
         Ok(found.iter().all(|one| has(findings, one)) && findings.iter().all(|one| has(&found, one)))
     }
 
@@ -430,61 +426,46 @@ impl<'a> Worker<'a> {
     async fn confirm(&mut self, cell: &Cell, shown: Vec<(Key, Violation, Arc<Unit>)>) -> Result<(), ReplayError> {
         let mut looked = Vec::new();
         let mut in_part = Vec::new();
-        let rules = &cell.subject.rules;
+        let (guide, plan) = (cell.subject.guide.clone(), cell.subject.plan);
         for (key, violation, unit) in shown {
-            let example = &violation.example;
-            let layers = self.at(cell, &unit).layers.clone();
-            self.slot.set_guide(&cell.subject.guide);
-            let image = layers.image(&example.state);
-            let observation = observe_image(&mut self.slot, &cell.filesystem, image.clone()).await?;
-            let mut fates = layers.fates();
-            fates.settle_all(&example.state);
-            let findings = judge(cell, &fates, &observation, &example.moment).await?;
-            let same = |finding: &&Finding| {
-                (&finding.path, &finding.invariant, finding.kind, !finding.fails)
-                    == (&key.path, &key.invariant, key.kind, key.told_only)
-            };
-            let Some(finding) = findings.iter().find(same) else {
-                let Key { path, invariant, kind, .. } = &key;
-                let Place { schedule, epoch, .. } = example.place;
-                let place = format!("schedule {schedule}, epoch {epoch}, {:?}", example.state);
-                let wrong =
-                    format!("{path} was {kind} ({invariant}) in a class, but not in the state itself ({place})");
-                looked.push((key, Err(wrong)));
-                continue;
-            };
-            let observed = rules.in_ranges(finding, &observation);
-            if observed.is_none() && is_mixture(finding.kind) {
-                in_part.push((key, finding.clone(), image));
-                continue;
+            let observation = self.look_at(cell, &unit, &violation.example.state, (&guide, plan)).await?;
+            match confirm(cell, (&key, &violation), &unit, &observation).await? {
+                Confirmed::Yes(seen) => looked.push((key, Ok(seen))),
+                Confirmed::No(wrong) => looked.push((key, Err(wrong))),
+                Confirmed::InPart(finding) => in_part.push((key, finding, unit, violation.example.state)),
             }
-            let of_check = key.invariant == Invariant::Check;
-            let reason = of_check.then(|| rules.not_versions(&observation)).and_then(|wrong| {
-                checker::check_reason(&cell.subject.trace, &wrong, &example.moment).map(|reason| reason.text)
-            });
-            looked.push((key, Ok(Seen { observed, reason })));
         }
-        if !in_part.is_empty() {
-            let mut guide = (*cell.subject.guide).clone();
-            guide.read_all_up_to = guide.read_all_up_to.max(WHOLE);
-            self.slot.set_guide(&Arc::new(guide));
-        }
-        for (key, finding, image) in in_part {
-            let observation = observe_image(&mut self.slot, &cell.filesystem, image).await?;
-            let observed = rules.in_ranges(&finding, &observation);
+        let guide = Arc::new(cell.subject.whole());
+        let plan = Id::of_value(&*guide);
+        for (key, finding, unit, state) in in_part {
+            let observation = self.look_at(cell, &unit, &state, (&guide, plan)).await?;
+            let observed = cell.subject.rules.in_ranges(&finding, &observation);
             looked.push((key, Ok(Seen { observed, reason: None })));
         }
         cell.confirmed(looked);
         Ok(())
     }
+
+    /// Looks at one state, built as a whole, along a read plan with this hash; and keeps what is seen.
+    async fn look_at(
+        &mut self,
+        cell: &Cell,
+        unit: &Arc<Unit>,
+        state: &State,
+        (guide, plan): (&Arc<Guide>, Id),
+    ) -> Result<Observation, ReplayError> {
+        let image = self.at(cell, unit).layers.image(state);
+        self.slot.set_guide(guide);
+        let observation = observe_image(&mut self.slot, &cell.filesystem, image).await?;
+        self.kept(self.shared.journal.add_look(cell.index, &unit.key, state, plan, &observation));
+        Ok(observation)
+    }
 }
 
-/// Files up to this size, bytes, are read whole where a report shows what they hold.
-const WHOLE: u64 = 4 << 20;
-
-/// Whether a file of this kind may hold more than its first wrong piece shows.
-fn is_mixture(kind: Kind) -> bool {
-    matches!(kind, Kind::Mixed | Kind::ZeroFilled | Kind::Garbage)
+/// What is wrong with the states of a class.
+async fn judge_visit(cell: &Cell, entry: &Entry, visited: &Visited) -> Result<Vec<Finding>, ReplayError> {
+    let Visited { fates, observation, .. } = visited;
+    judge(&cell.subject, fates.torn(), observation, &entry.unit.when(fates)).await
 }
 
 /// What was being done, for an error.
@@ -496,28 +477,4 @@ fn of_schedule(cell: &Cell, schedule: usize) -> String {
 fn settled(layers: &Layers, decisions: &[Decision]) -> Option<Fates> {
     let mut fates = layers.fates();
     fates.settle_these(decisions).then_some(fates)
-}
-
-/// What is wrong with states that look so and can occur at this moment.
-async fn judge(
-    cell: &Cell,
-    fates: &Fates,
-    observation: &Observation,
-    moment: &Moment,
-) -> Result<Vec<Finding>, ReplayError> {
-    let mut findings = sensible(observation, cell.subject.rules.judge(observation, moment))?;
-    if let Some(checker) = &cell.subject.checker {
-        findings.extend(checker.judge(observation, moment).await?);
-    }
-    let weakness = is_weakness(observation, fates.torn());
-    findings.iter_mut().for_each(|finding| finding.fails &= !weakness);
-    Ok(findings)
-}
-
-/// When the states of a class can occur: a second crash changes nothing of that.
-fn when(unit: &Unit, layers: &Layers, fates: &Fates) -> Moment {
-    let before = unit.again.iter().flat_map(|again| again.class.decisions());
-    let survived = before.chain(fates.decisions()).filter(|decision| decision.survived);
-    let volatile = &layers.volatile()[..layers.before_recovery()];
-    moment(&unit.replayed.plan, &unit.replayed.epochs[unit.epoch], volatile, survived.map(|decision| decision.write))
 }

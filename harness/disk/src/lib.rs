@@ -21,6 +21,7 @@ mod model;
 mod overlay;
 mod relay;
 mod server;
+mod shape;
 mod virtio;
 
 pub use backing::{Backing, DirectDisk, LoggingDisk, Parked, Refused};
@@ -33,6 +34,7 @@ pub use image::{Image, ImageError};
 pub use layers::Layers;
 pub use log::{BlockLog, Entry, Mark, Queueing, WriteEntry};
 pub use model::{CacheKind, DiskModel, TearKind};
+pub use shape::LogShape;
 pub use server::{ServeError, Sockets, serve};
 
 /// Bytes in a sector: the unit of every address here, whatever the device's own atomic unit is.

@@ -201,7 +201,7 @@ async fn prepare(guest: &mut Guest, subject: &Subject, kind: &str) -> Outcome<Co
         for epoch in disk::epochs(&replayed.log, &model) {
             epoch.advance(&mut durable, &replayed.log, from);
             from = epoch.durable;
-            let moment = moment(&plan, &epoch, &[], []);
+            let moment = moment(&plan, &epoch, &BlockLog::default(), []);
             let layers = Arc::new(Layers::new(durable.clone(), &replayed.log, &epoch, model));
             epochs.push(Epoch { layers, moment });
         }

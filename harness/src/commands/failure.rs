@@ -138,6 +138,8 @@ impl From<RunError> for Failure {
             | RunError::OtherKernel { .. }
             | RunError::UnknownKernel { .. }
             | RunError::NotPermitted { .. }
+            | RunError::NotOfRun { .. }
+            | RunError::SamePlace { .. }
             | RunError::Changed { .. } => Self::usage(error),
             RunError::Interrupted => Self::new(ExitStatus::Interrupted, error),
         }

@@ -17,11 +17,12 @@ use super::{Failure, show::print};
 use crate::check::{Checker, LARGEST_FILE};
 use crate::cli;
 use crate::explore::Guests;
-use crate::explore::{is_weakness, observe_image, sensible};
+use crate::explore::observe_image;
 use crate::guests::{Boot, Slot};
+use crate::judging::judge;
 use crate::moment::{begun_latest, moment, torn};
 use crate::permit::{ADVICE, Permit};
-use crate::replay::Replay;
+use crate::replay::{Replay, ReplayError};
 use crate::store::{Kept, KeptCell, KeptReplay, Shown, Store};
 use crate::subject::{Judges, Subject, SubjectError};
 use crate::token::Token;
@@ -219,8 +220,8 @@ fn rebuild(store: &Store, token: Token, permit: &Permit) -> Result<Rebuilt, Fail
     let epoch = replayed.epochs.get(token.epoch).cloned().ok_or_else(missing)?;
     let layers = layers(&replayed, &shown, kept.spec.model(), &token).ok_or_else(missing)?;
     let shown = shown.iter().find(|shown| shown.is(&token));
-    let before = &layers.volatile()[..layers.before_recovery()];
-    let moment = shown.map_or_else(|| moment(&replayed.plan, &epoch, before, torn(&token.state)), |shown| shown.moment);
+    let moment =
+        shown.map_or_else(|| moment(&replayed.plan, &epoch, &replayed.log, torn(&token.state)), |shown| shown.moment);
     let begun_latest = begun_latest(&replayed.plan, &epoch);
     let mut unchecked = None;
     if let Some(check) = &workload.check {
@@ -294,13 +295,13 @@ async fn look(rebuilt: Rebuilt, wishes: &[Wish], whole: bool) -> Result<Looked, 
     let observation = observe_image(&mut slot, &filesystem, layers.image(state)).await?;
     let mut fates = layers.fates();
     fates.settle_all(state);
-    let weakness = is_weakness(&observation, fates.torn());
     let subject = &rebuilt.subject;
-    let mut findings = sensible(&observation, subject.rules.judge(&observation, &rebuilt.moment))?;
-    if let Some(checker) = &subject.checker {
-        findings.extend(checker.judge(&observation, &rebuilt.moment).await.map_err(SubjectError::from)?);
-    }
-    findings.iter_mut().for_each(|finding| finding.fails &= !weakness);
+    let judged = judge(subject, fates.torn(), &observation, &rebuilt.moment).await;
+    let mut findings = judged.map_err(|error| match error {
+        ReplayError::Guest(error) => error.into(),
+        ReplayError::Check(error) => SubjectError::from(error).into(),
+        other => Failure::machine(other),
+    })?;
     for finding in &mut findings {
         // In the words of the report.
         finding.observed = subject.rules.in_ranges(finding, &observation).unwrap_or_else(|| finding.observed.clone());

@@ -15,7 +15,7 @@ use super::failure::say;
 use super::signal::{Manner, Scratch, Signals};
 use crate::cli;
 use crate::permit::Permit;
-use crate::run::{Options, RunError, link_latest, resume, run as run_workloads};
+use crate::run::{Finished, Options, RunError, link_latest, resume, run as run_workloads};
 use crate::store::Store;
 
 /// Where runs land, relative to the current directory.
@@ -45,14 +45,7 @@ pub fn run(arguments: cli::Run) -> Result<ExitStatus, Failure> {
         let idle = arguments.idle.join(", ");
         say(&format!("warning: --crash process needs no machine that crashes, so without effect: {idle}"));
     }
-    let place = arguments.out.as_deref().or(arguments.resume.as_deref()).unwrap_or(Path::new(RESULTS));
-    check(place).map_err(|error| {
-        let elsewhere = if arguments.out.is_none() { " (--out DIR takes them elsewhere)" } else { "" };
-        Failure::io(&error, format!("cannot put results into {}: {error}{elsewhere}", place.display()))
-    })?;
-    if let Some(out) = &arguments.out {
-        Store::check(out)?;
-    }
+    check_place(arguments.out.as_deref(), arguments.resume.as_deref())?;
     let _scratch = Scratch::new()?;
     let signals = Signals::handle(Manner::Say("stopping: what has been found is kept (once more to stop at once)"))?;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::machine)?;
@@ -70,7 +63,7 @@ pub fn check_kernel(kernel: Option<&Path>, vm: cli::Vm) -> Result<(), Failure> {
 }
 
 /// One that is named twice is run once.
-fn load(paths: &[PathBuf]) -> Result<Vec<Workload>, Failure> {
+pub(super) fn load(paths: &[PathBuf]) -> Result<Vec<Workload>, Failure> {
     let mut workloads: Vec<Workload> = Vec::new();
     for path in paths {
         let new = Workload::load(path)?;
@@ -91,7 +84,21 @@ fn load(paths: &[PathBuf]) -> Result<Vec<Workload>, Failure> {
     Ok(workloads)
 }
 
-/// Finds out, before anything is run, whether a directory can be written to, or made.
+/// Finds out, before anything is run, whether results can be put where they are to go: into `out`, a new directory, or
+/// into that of a run that is gone on with, or else below [`RESULTS`].
+pub(super) fn check_place(out: Option<&Path>, resume: Option<&Path>) -> Result<(), Failure> {
+    let place = out.or(resume).unwrap_or(Path::new(RESULTS));
+    check(place).map_err(|error| {
+        let elsewhere = if out.is_none() { " (--out DIR takes them elsewhere)" } else { "" };
+        Failure::io(&error, format!("cannot put results into {}: {error}{elsewhere}", place.display()))
+    })?;
+    if let Some(out) = out {
+        Store::check(out)?;
+    }
+    Ok(())
+}
+
+/// Finds out whether a directory can be written to, or made.
 fn check(directory: &Path) -> io::Result<()> {
     match fs::metadata(directory) {
         Ok(metadata) if metadata.is_dir() => tempfile::tempfile_in(directory).map(drop),
@@ -105,12 +112,16 @@ fn check(directory: &Path) -> io::Result<()> {
     }
 }
 
+/// How many guests run at once: as many as asked, or as there are processors.
+pub(super) fn workers(jobs: Option<usize>) -> usize {
+    jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
 fn options(arguments: &cli::Run) -> Options {
-    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
     Options {
         spec: arguments.spec.clone().normalised(),
         vm: arguments.vm.into(),
-        workers: arguments.jobs.unwrap_or_else(processors),
+        workers: workers(arguments.jobs),
         limits: Limits::default(),
     }
 }
@@ -121,79 +132,106 @@ async fn run_async(
     permit: &Permit,
     signals: &Signals,
 ) -> Result<ExitStatus, Failure> {
-    let (sender, mut events) = mpsc::unbounded_channel();
-    let format = arguments.format;
-    let chosen = arguments.out.clone().or_else(|| arguments.resume.clone());
-    let show = std::thread::spawn(move || {
-        let mut reporters = reporters(format, chosen);
-        while let Some(event) = events.blocking_recv() {
-            reporters.event(&event);
-        }
-        reporters.finish()
-    });
-    let root = PathBuf::from(RESULTS);
-    let directory = |id: &str| arguments.out.clone().unwrap_or_else(|| fresh(&root.join("runs"), id));
+    let out = arguments.out.clone();
+    let directory = |id: &str| out.clone().unwrap_or_else(|| fresh(&Path::new(RESULTS).join("runs"), id));
     let (options, paths) = (options(arguments), Paths::from_environment());
-    let finished = match &arguments.resume {
+    let work = async |events| match &arguments.resume {
         Some(begun) => {
             let (store, workers, limits) = (Store::open(begun)?, options.workers, options.limits);
-            resume(store, permit, workers, limits, &paths, &signals.stop, sender.clone()).await
+            resume(store, permit, workers, limits, &paths, &signals.stop, events).await
         }
-        None => run_workloads(workloads, &options, &paths, &signals.stop, sender.clone(), directory).await,
+        None => run_workloads(workloads, &options, &paths, &signals.stop, events, directory).await,
     };
-    if let Ok(finished) = &finished
-        && !matches!(finished.cut, Some(RunError::Report(_)))
-    {
-        let directory = finished.store.directory();
-        if arguments.out.is_none()
-            && arguments.resume.is_none()
-            && let Err(error) = link_latest(&root, directory)
+    let showing = Showing {
+        format: arguments.format,
+        chosen: arguments.out.clone().or_else(|| arguments.resume.clone()),
+        exhaustive: arguments.exhaustive,
+    };
+    showing.show(signals, work).await
+}
+
+/// How a run is shown.
+pub(super) struct Showing {
+    /// What is printed at the end.
+    pub format: cli::Format,
+    /// The results directory, if the user chose one: `results/latest` is for the others.
+    pub chosen: Option<PathBuf>,
+    /// Whether a run that is not exhaustive has a status of its own.
+    pub exhaustive: bool,
+}
+
+impl Showing {
+    /// Does the work of a run, shows its events as they happen, and then its report.
+    pub async fn show(
+        self,
+        signals: &Signals,
+        work: impl AsyncFnOnce(mpsc::UnboundedSender<Event>) -> Result<Finished, RunError>,
+    ) -> Result<ExitStatus, Failure> {
+        let Self { format, chosen, exhaustive } = self;
+        let (sender, mut events) = mpsc::unbounded_channel();
+        let at = chosen.clone();
+        let show = std::thread::spawn(move || {
+            let mut reporters = reporters(format, at);
+            while let Some(event) = events.blocking_recv() {
+                reporters.event(&event);
+            }
+            reporters.finish()
+        });
+        let finished = work(sender.clone()).await;
+        if let Ok(finished) = &finished
+            && !matches!(finished.cut, Some(RunError::Report(_)))
         {
-            let text = format!("failed to point {RESULTS}/latest at this run: {error}");
-            let _ = sender.send(Event::Warning { cell: None, text });
-        }
-        let text = format!("results are in {}", directory.display());
-        let _ = sender.send(Event::Note { cell: None, text });
-    }
-    if let Ok(finished) = &finished {
-        let _ = sender.send(Event::RunFinished(finished.report.clone()));
-    }
-    drop(sender);
-    let shown = show.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    let finished = finished.map_err(|error| match error {
-        RunError::Interrupted => Failure::new(signals.status(), "interrupted before any crash state was explored"),
-        error => error.into(),
-    })?;
-    match finished.cut {
-        None => {}
-        Some(RunError::Interrupted) => {
-            let failure = Failure::new(signals.status(), "interrupted: the report holds what was found before that");
             let directory = finished.store.directory();
-            // A run without machines has nothing to go on with.
-            return Err(match Store::open(directory) {
-                Ok(_) => {
-                    let directory = report::word(&directory.to_string_lossy());
-                    failure.and(format!("to go on with it: harness run --resume {directory}"))
-                }
-                Err(_) => failure,
-            });
+            if chosen.is_none()
+                && let Err(error) = link_latest(Path::new(RESULTS), directory)
+            {
+                let text = format!("failed to point {RESULTS}/latest at this run: {error}");
+                let _ = sender.send(Event::Warning { cell: None, text });
+            }
+            let text = format!("results are in {}", directory.display());
+            let _ = sender.send(Event::Note { cell: None, text });
         }
-        Some(error @ RunError::Report(_)) => {
-            return Err(Failure::from(error).and("the report was printed, but could not be kept"));
+        if let Ok(finished) = &finished {
+            let _ = sender.send(Event::RunFinished(finished.report.clone()));
         }
-        Some(error) => return Err(Failure::from(error).and("the report holds what was found before that")),
-    }
-    match shown {
-        // A reader that has seen enough (`| head`) is no error.
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::machine(format!("failed to print the report: {error}")))
+        drop(sender);
+        let shown = show.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let finished = finished.map_err(|error| match error {
+            RunError::Interrupted => Failure::new(signals.status(), "interrupted before any crash state was explored"),
+            error => error.into(),
+        })?;
+        match finished.cut {
+            None => {}
+            Some(RunError::Interrupted) => {
+                let failure =
+                    Failure::new(signals.status(), "interrupted: the report holds what was found before that");
+                let directory = finished.store.directory();
+                // A run without machines has nothing to go on with.
+                return Err(match Store::open(directory) {
+                    Ok(_) => {
+                        let directory = report::word(&directory.to_string_lossy());
+                        failure.and(format!("to go on with it: harness run --resume {directory}"))
+                    }
+                    Err(_) => failure,
+                });
+            }
+            Some(error @ RunError::Report(_)) => {
+                return Err(Failure::from(error).and("the report was printed, but could not be kept"));
+            }
+            Some(error) => return Err(Failure::from(error).and("the report holds what was found before that")),
         }
-        _ => Ok(exit_status(&finished.report, arguments.exhaustive)),
+        match shown {
+            // A reader that has seen enough (`| head`) is no error.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                Err(Failure::machine(format!("failed to print the report: {error}")))
+            }
+            _ => Ok(exit_status(&finished.report, exhaustive)),
+        }
     }
 }
 
 /// A directory of this run's own, made below `runs`: seconds since 1970, so that names sort by time, and the run's hash.
-fn fresh(runs: &Path, id: &str) -> PathBuf {
+pub(super) fn fresh(runs: &Path, id: &str) -> PathBuf {
     let _ = fs::create_dir_all(runs);
     let mut seconds = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
     loop {

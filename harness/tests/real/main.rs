@@ -10,6 +10,7 @@ mod events;
 mod failing;
 mod figures;
 mod holes;
+mod judged;
 mod killed;
 mod machines;
 mod mutants;

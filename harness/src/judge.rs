@@ -1,0 +1,363 @@
+//! Judges a run again, by what its journal says that guests saw, under other invariants or another check.
+//!
+//! The judged run is a run of its own: it has the programs, the executions and the observations of the first, and a results
+//! directory with everything that any run leaves. What the first run saw of a state is enough for it if the read plan of
+//! the new invariants asks for no more ([`checker::reread`]). A cell in which it asks for more is explored like that of a
+//! run that was cut short: what is known is taken as it is, and the rest is looked at on guests.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use checker::{Guide, reread};
+use disk::{Image, Recovery};
+use report::{CellReport, Event};
+use tokio::sync::mpsc;
+use vm::{Choice, Limits, Paths};
+use workload::Workload;
+
+use crate::cell::{Ask, Cell, Job, Seen};
+use crate::check::Checker;
+use crate::front::Entry;
+use crate::journal::line::Id;
+use crate::journal::{Journal, Known, Observed, Record, decided};
+use crate::judging::{self, Confirmed, Visited, confirm};
+use crate::permit::Permit;
+use crate::replay::{Replay, ReplayError};
+use crate::run::{self, Begun, Finished, RunError};
+use crate::store::{Kept, KeptReplay, Shown, Store};
+use crate::subject::{Judges, Subject, SubjectError};
+use crate::tally::Tally;
+use crate::unit::{self, Again, Replayed, Unit};
+use crate::words::cell_report;
+
+/// What is to judge, and what may be done for it.
+pub struct Judging<'a> {
+    /// Workloads whose invariants and checks take the place of those of the same names in the run. The command is that of
+    /// the run, whatever theirs are.
+    pub workloads: &'a [Workload],
+    /// Which of the run's own checks may be run.
+    pub permit: &'a Permit,
+    /// Guests at once, where something must be looked at again.
+    pub workers: usize,
+    /// Time limits of guests.
+    pub limits: Limits,
+    /// Where guests are found.
+    pub paths: &'a Paths,
+}
+
+/// Judges the run in `first` again, into a results directory of its own.
+///
+/// # Errors
+/// The run's results are damaged, an invariant does not fit its program, or see [`run::resume`].
+pub async fn judge(
+    first: &Store,
+    judging: &Judging<'_>,
+    stop: &Arc<AtomicBool>,
+    events: mpsc::UnboundedSender<Event>,
+    directory: impl FnOnce(&str) -> PathBuf,
+) -> Result<Finished, RunError> {
+    let kept = first.kept()?;
+    let unknown = judging.workloads.iter().find(|given| kept.workloads.iter().all(|kept| kept.name != given.name));
+    if let Some(Workload { name, .. }) = unknown {
+        let has = kept.workloads.iter().map(|kept| kept.name.clone()).collect::<Vec<_>>().join(", ");
+        return Err(RunError::NotOfRun { directory: first.directory().into(), name: name.clone(), has });
+    }
+    let (id, known) = (first.id()?, Known::of(first, &first.id()?)?);
+    let (was, subjects) = (subjects_as_they_were(first, &kept)?, subjects(first, &kept, judging, stop)?);
+    let new = run::hash(&subjects, &kept.spec, &kept.machine);
+    let kernel = first.kernel()?;
+
+    let place = directory(&new);
+    if std::fs::canonicalize(&place)
+        .is_ok_and(|place| std::fs::canonicalize(first.directory()).is_ok_and(|it| it == place))
+    {
+        return Err(RunError::SamePlace { directory: place });
+    }
+    let mut begun = Begun::new(&place, new, subjects, &kept.spec, &kept.machine)?;
+    if let Some(kernel) = &kernel {
+        begun.store.keep_kernel(kernel)?;
+    }
+    let plans: Vec<Plans> = was.iter().map(Plans::of).collect();
+    let translated = |cell: usize, observed: &Observed| {
+        let workload = kept.cells.get(cell)?.workload;
+        plans.get(workload)?.translate(observed, begun.subjects.get(workload)?)
+    };
+    Journal::begin(&begun.store, &begun.id, &known.lines(translated))?;
+    let before = known.visits();
+    drop(known);
+    let known = Known::of(&begun.store, &begun.id)?;
+    let after = known.visits();
+
+    // What the report of the first run says beside what was seen.
+    let failures = failures(first);
+    let vm = Machine { name: kept.machine.clone(), kernel: kernel.unwrap_or_default() };
+    let mut again = 0;
+    for (index, cell) in begun.kept.cells.iter().enumerate() {
+        let lost = before.get(&index).copied().unwrap_or(0) - after.get(&index).copied().unwrap_or(0);
+        let subject = begun.subjects[cell.workload].clone();
+        if lost > 0 {
+            again += lost;
+            let what = if lost == 1 { "visit".to_owned() } else { format!("{lost} visits") };
+            let text = format!(
+                "{what} of {} on {} must be made again, since more is asked of the files than was read of them",
+                subject.name, cell.fs
+            );
+            let _ = events.send(Event::Note { cell: None, text });
+            continue;
+        }
+        if !subject.is_explored(kept.spec.explore_invalid) {
+            continue;
+        }
+        let until = executed(&known, index, &subject, &begun);
+        let cell = Cell::new(index, subject, cell.filesystem(), &kept.spec).up_to(until);
+        let folded = fold(&cell, &known, &vm).await.map_err(|error| first.damaged(crate::journal::NAME, error))?;
+        if let Some(failure) = failures.get(&index) {
+            cell.failed_before(failure.clone());
+        }
+        begun.done.insert(index, report(&cell, &begun, first, &folded, &events));
+    }
+    if again > 0 {
+        run::is_as_it_was(&kept, &[], first)?;
+    }
+    let choice = Choice::of(&kept.machine);
+    let told = format!("judged by the observations of run {id}");
+    let _ = events.send(Event::Note { cell: None, text: told });
+    run::go_on(begun, (again > 0).then_some(choice), judging.workers, judging.limits, judging.paths, stop, events).await
+}
+
+/// The machine that guests of the first run had.
+struct Machine {
+    name: String,
+    kernel: String,
+}
+
+/// The programs with the invariants that they had, to know along which plans guests have read.
+fn subjects_as_they_were(first: &Store, kept: &Kept) -> Result<Vec<Subject>, RunError> {
+    let subject = |(index, workload): (usize, &crate::store::KeptWorkload)| {
+        let judges = if workload.check.is_some() { Judges::CheckMissing } else { Judges::Rules };
+        let damaged = |problem| first.damaged("replay.json", problem);
+        Ok(workload.subject(first.trace(index)?, kept.spec.bounds(), judges).map_err(damaged)??)
+    };
+    kept.workloads.iter().enumerate().map(subject).collect()
+}
+
+/// The programs with what is to judge now.
+fn subjects(
+    first: &Store,
+    kept: &Kept,
+    judging: &Judging<'_>,
+    stop: &Arc<AtomicBool>,
+) -> Result<Vec<Arc<Subject>>, RunError> {
+    let own = run::checks(kept, first, judging.permit, |name| judging.workloads.iter().any(|it| it.name == name))?;
+    let mut subjects = Vec::new();
+    for (index, (workload, own)) in kept.workloads.iter().zip(own).enumerate() {
+        let trace = first.trace(index)?;
+        let given = judging.workloads.iter().find(|given| given.name == workload.name);
+        let check = given.filter(|given| given.check.is_some()).cloned().or(own);
+        let judges = match check {
+            None => Judges::Rules,
+            Some(check) => {
+                let checker = tokio::task::block_in_place(|| Checker::new(&check, &trace, stop));
+                Judges::Both(Box::new(checker.map_err(SubjectError::from)?))
+            }
+        };
+        let wanted = match given {
+            Some(given) => given.invariants.clone(),
+            None => workload.wanted().map_err(|problem| first.damaged("replay.json", problem))?,
+        };
+        let name = workload.name.clone();
+        subjects.push(Arc::new(Subject::new(name, wanted, trace, kept.spec.bounds(), judges)?));
+    }
+    Ok(subjects)
+}
+
+/// Along which plans the guests of the first run have read the files of one program.
+struct Plans(Vec<(Id, Guide)>);
+
+impl Plans {
+    fn of(subject: &Subject) -> Self {
+        let mut plans = Vec::new();
+        // Whether it had a check is not asked: its plan is the one that reads files whole.
+        for limit in [subject.guide.read_all_up_to, crate::check::LARGEST_FILE] {
+            let guide = Guide { read_all_up_to: limit, ..(*subject.guide).clone() };
+            let whole = Subject::whole_of(&guide);
+            plans.extend([guide, whole].map(|guide| (Id::of_value(&guide), guide)));
+        }
+        Self(plans)
+    }
+
+    /// What was seen, as guests of the judged run would have seen it: along its own plan; for a look that read files whole,
+    /// along that of such looks.
+    fn translate(&self, observed: &Observed, subject: &Subject) -> Option<Observed> {
+        let (_, old) = self.0.iter().find(|(id, _)| *id == observed.plan)?;
+        let is_whole = |guide: &Guide| *guide == Subject::whole_of(guide);
+        let whole = subject.whole();
+        let (plan, new) = match is_whole(old) && !is_whole(&subject.guide) {
+            true => (Id::of_value(&whole), &whole),
+            false => (subject.plan, &*subject.guide),
+        };
+        let observation = reread(&observed.observation, old, new).ok()?;
+        Some(Observed { plan, observation: Arc::new(observation) })
+    }
+}
+
+/// Why cells of the first run could not be judged, by a fault of the harness: no invariant changes that.
+fn failures(first: &Store) -> BTreeMap<usize, String> {
+    let cells = report::read_report(first.directory()).map(|report| report.cells).unwrap_or_default();
+    cells.into_iter().enumerate().filter_map(|(index, cell)| Some((index, cell.failure?))).collect()
+}
+
+/// How many schedules of a cell, from the first, were executed, or are not to be.
+fn executed(known: &Known, index: usize, subject: &Subject, begun: &Begun) -> usize {
+    let filesystem = begun.kept.cells[index].filesystem();
+    let model = begun.kept.spec.model();
+    let is_there = |schedule: &usize| {
+        known.execution(index, *schedule).is_some() || subject.is_implied(*schedule, &filesystem, &model)
+    };
+    (0..subject.schedules.len()).take_while(is_there).count()
+}
+
+/// What the fold of a cell came to, beside the cell itself.
+struct Folded {
+    /// Whether each state that is shown was looked at by itself in the first run.
+    confirmed: bool,
+}
+
+/// Answers all that a cell asks by what is known.
+async fn fold(cell: &Cell, known: &Known, machine: &Machine) -> Result<Folded, ReplayError> {
+    let mut folded = Folded { confirmed: true };
+    loop {
+        match cell.ask() {
+            Ask::Job(Job::Prepare) => cell.prepared(Image::zeroed(1), &machine.name, &machine.kernel),
+            Ask::Job(Job::Replay(schedule, _)) => {
+                let plan = cell.subject.schedules[schedule].plan(&cell.subject.trace, &cell.subject.history);
+                let sectors = cell.subject.disk_size() / disk::SECTOR as u64;
+                match known.execution(cell.index, schedule).and_then(|shape| shape.of_zeros(sectors)) {
+                    Some(log) => cell.replayed(Replayed::without_data(schedule, plan, log, &cell.model)),
+                    None => cell.failed(format!("the journal has no log of schedule {schedule} that can be")),
+                }
+            }
+            Ask::Job(Job::Enter(entries)) => {
+                let mut tally = Tally::default();
+                let mut entered = Vec::new();
+                for entry in entries {
+                    match visited(cell, known, &entry) {
+                        None => cell.left(&entry),
+                        Some(visited) => {
+                            let moment = entry.unit.when(&visited.fates);
+                            let torn = visited.fates.torn();
+                            let findings = judging::judge(&cell.subject, torn, &visited.observation, &moment).await?;
+                            entered.push(judging::entered(cell, entry, visited, findings, &mut tally));
+                        }
+                    }
+                }
+                cell.entered(entered, tally);
+            }
+            Ask::Job(Job::Confirm(shown)) => {
+                let mut looked = Vec::new();
+                for (key, violation, unit) in shown {
+                    match look(cell, known, (&key, &violation), &unit).await? {
+                        Some(seen) => looked.push((key, seen)),
+                        None => folded.confirmed = false,
+                    }
+                }
+                cell.confirmed(looked);
+            }
+            // There is nobody else at work.
+            Ask::Later | Ask::Nothing => return Ok(folded),
+        }
+    }
+}
+
+/// What is known of a branch.
+fn visited(cell: &Cell, known: &Known, entry: &Entry) -> Option<Visited> {
+    let Record { decisions, observed, recovery } = known.find(cell.index, entry)?;
+    let mut fates = entry.unit.fates(&cell.model);
+    if !fates.settle_these(&decisions) {
+        return None;
+    }
+    let recovery = match recovery.filter(|_| cell.recovery_crashes) {
+        None => None,
+        Some(kept) => {
+            let mut class = entry.unit.fates(&cell.model);
+            let settled: Vec<_> = decided(&kept.settled).collect();
+            let shape: disk::LogShape = postcard::from_bytes(&kept.log).ok()?;
+            let sectors = cell.subject.disk_size() / disk::SECTOR as u64;
+            let log = shape.of_zeros(sectors).filter(|_| class.settle_these(&settled))?;
+            Some(Recovery { class, log })
+        }
+    };
+    Some(Visited { fates, observation: observed?.observation, recovery })
+}
+
+/// What the looks of the first run at a shown state say; `None` if it was not shown there.
+async fn look(
+    cell: &Cell,
+    known: &Known,
+    (key, violation): (&crate::tally::Key, &crate::tally::Violation),
+    unit: &Arc<Unit>,
+) -> Result<Option<Result<Seen, String>>, ReplayError> {
+    let subject = &cell.subject;
+    let looks = |plan: Id| {
+        known.looks(cell.index, &unit.key, &violation.example.state).find(move |observed| observed.plan == plan)
+    };
+    let Some(first) = looks(subject.plan) else { return Ok(None) };
+    Ok(match confirm(cell, (key, violation), unit, &first.observation).await? {
+        Confirmed::Yes(seen) => Some(Ok(seen)),
+        Confirmed::No(wrong) => Some(Err(wrong)),
+        Confirmed::InPart(finding) => looks(Id::of_value(&subject.whole())).map(|whole| {
+            let observed = subject.rules.in_ranges(&finding, &whole.observation);
+            Ok(Seen { observed, reason: None })
+        }),
+    })
+}
+
+/// The report of a cell that was judged by the journal; keeps what its tokens need, as far as the first run kept it.
+fn report(
+    cell: &Cell,
+    begun: &Begun,
+    first: &Store,
+    folded: &Folded,
+    events: &mpsc::UnboundedSender<Event>,
+) -> CellReport {
+    let mut result = cell.result();
+    // What the first run kept of the schedules that are shown, for the contents of their writes.
+    let mut kept = BTreeMap::new();
+    for unit in result.units.values_mut() {
+        let schedule = unit.replayed.schedule;
+        let of_schedule = kept.entry(schedule).or_insert_with(|| {
+            let KeptReplay { start, log, shown } = first.replay(cell.index, schedule).ok()?;
+            let replayed = Replayed::new(schedule, unit.replayed.plan.clone(), Replay { start, log }, &cell.model);
+            (replayed.keys() == unit.replayed.keys()).then(|| (Arc::new(replayed), shown))
+        });
+        if let Some((replayed, shown)) = of_schedule
+            && let Some(whole) = with_data(unit, replayed, shown)
+        {
+            *unit = Arc::new(whole);
+        }
+    }
+    let mut report = cell_report(cell, &result, &begun.id);
+    if !folded.confirmed {
+        let text = "judged by what was seen before: not every state that is shown was looked at by itself";
+        report.notes.push(text.into());
+    }
+    run::keep_shown(cell, &result, &begun.store, events);
+    report
+}
+
+/// The same unit with the data of its writes, as far as they were kept.
+fn with_data(unit: &Unit, replayed: &Arc<Replayed>, shown: &[Shown]) -> Option<Unit> {
+    let again = match &unit.again {
+        None => None,
+        Some(Again { class, index, epoch, .. }) => {
+            let name = unit::short(&unit.key);
+            let kept = shown.iter().filter_map(|shown| shown.again.as_ref()).find(|again| again.name == name)?;
+            let (class, log) = (class.clone(), Arc::new(kept.log.clone()));
+            Some(Again { class, log, index: *index, epoch: epoch.clone() })
+        }
+    };
+    let Unit { index, epoch, key, .. } = *unit;
+    Some(Unit { index, replayed: replayed.clone(), epoch, key, again })
+}
