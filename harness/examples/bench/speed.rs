@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use checker::Moment;
-use disk::{DiskModel, Layers, State};
+use disk::{BlockLog, DiskModel, Layers, State};
 use harness::explore::{Class, Guests, explore};
 use harness::mkfs::{KINDS, mkfs};
 use harness::moment::moment;
