@@ -20,11 +20,11 @@ use protocol::Filesystem;
 use report::{CellId, ProgressReport};
 
 use crate::cause::{Cause, TOLD_APART};
-use crate::front::{Entry, Front};
 use crate::spec::{Budget, RunSpec};
 use crate::subject::Subject;
 use crate::tally::{self, Key, Tally, Violation};
-use crate::unit::{self, Replayed, Unit};
+use crate::unit::{Replayed, ToVisit, Unit};
+use explore::{Branch, Frontier};
 
 /// What the disk was given in all replays that are explored together, bytes: they are held in memory.
 const HELD: usize = 1 << 30;
@@ -62,11 +62,11 @@ struct Progress {
     clock: Clock,
     replays: Replays,
     /// Which epochs are explored, or were, and for which schedule.
-    owned: HashMap<unit::Key, usize>,
+    owned: HashMap<explore::Key, usize>,
     /// For each schedule that was admitted, those that its epochs are explored for: itself, and some before it.
     shared: Vec<BTreeSet<usize>>,
     units: Vec<Open>,
-    front: Front,
+    frontier: Frontier<Unit>,
     /// For each schedule that has units of its own: how many are not explored to their end.
     open: HashMap<usize, usize>,
     /// What recoveries wrote.
@@ -139,7 +139,7 @@ pub enum Job {
     /// Replay this schedule, from this start state.
     Replay(usize, Arc<Image>),
     /// Enter these branches.
-    Enter(Vec<Entry>),
+    Enter(Vec<ToVisit>),
     /// Look at the states that are to be shown, each by itself.
     Confirm(Vec<(Key, Violation, Arc<Unit>)>),
 }
@@ -159,9 +159,9 @@ pub enum Ask {
 #[derive(Debug)]
 pub struct Entered {
     /// What was given.
-    pub entry: Entry,
+    pub entry: ToVisit,
     /// What is left of the branch.
-    pub rest: Vec<crate::frontier::Branch>,
+    pub rest: Vec<Branch>,
     /// Whether the class breaks an invariant.
     pub violates: bool,
     /// How many states it holds.
@@ -178,7 +178,7 @@ impl Cell {
             fs: filesystem.kind.clone(),
             mount_options: filesystem.options.clone(),
         };
-        let state = Mutex::new(Progress { front: Front::new(spec.seed), ..Progress::default() });
+        let state = Mutex::new(Progress { frontier: Frontier::new(spec.seed), ..Progress::default() });
         let closed = AtomicBool::new(false);
         let RunSpec { budget, recovery_crashes, .. } = *spec;
         let until = subject.schedules.len();
@@ -224,7 +224,7 @@ impl Cell {
             let most = self.budget.mounts.map_or(u64::MAX, |limit| limit - state.given);
             // Which schedules were replayed before a budget of mounts was spent must not depend on who was faster.
             let ready = self.budget.mounts.is_none() || state.replays.admitted == total || state.replays.full;
-            let entries = state.front.take(if ready { most } else { 0 });
+            let entries = state.frontier.take(if ready { most } else { 0 });
             if !entries.is_empty() {
                 state.given += entries.len() as u64;
                 state.clock.begin();
@@ -269,7 +269,7 @@ impl Cell {
         if self.closed.load(Ordering::Relaxed) {
             return false;
         }
-        let more = !state.front.is_empty() || state.replays.admitted < self.until;
+        let more = !state.frontier.is_empty() || state.replays.admitted < self.until;
         let late = self.budget.time.is_some_and(|limit| state.clock.elapsed() >= limit);
         if more && (late || self.budget.mounts.is_some_and(|limit| state.given >= limit)) {
             self.closed.store(true, Ordering::Relaxed);
@@ -315,7 +315,7 @@ impl Cell {
                 state.contents.share(&mut recovery.log);
                 let units = entry.unit.again(entry.branch.key, recovery, &self.model);
                 let units = units.into_iter().map(|unit| state.open(unit, &self.model)).collect();
-                state.front.begin_again(&entry, units, violates);
+                state.frontier.begin_again(&entry, units, violates);
             }
             let unit = &mut state.units[entry.unit.index];
             unit.branches = unit.branches - 1 + rest.len() as u64;
@@ -334,14 +334,14 @@ impl Cell {
                 state.unit_explored(entry.unit.replayed.schedule);
             }
             state.result.keep(&entry.unit);
-            state.front.add(&entry, rest, violates);
+            state.frontier.add(&entry, rest, violates);
         }
         state.result.forget();
     }
 
     /// Nobody has entered this branch, and nobody will: its states stay uncovered.
-    pub fn left(&self, entry: &Entry) {
-        self.state().front.leave(entry);
+    pub fn left(&self, entry: &ToVisit) {
+        self.state().frontier.leave(entry);
     }
 
     /// The states that are shown were looked at again: what there is to say of each, or why it does not show what it
@@ -450,7 +450,7 @@ impl Progress {
             }
             new += 1;
             let unit = self.open(Unit { index: 0, replayed: replayed.clone(), epoch, key, again: None }, model);
-            self.front.begin(unit);
+            self.frontier.begin(unit);
         }
         self.shared.push(owners);
         new > 0
@@ -485,10 +485,10 @@ impl Progress {
     fn next_round(&mut self, total: usize, model: &DiskModel, mounts: Option<u64>) {
         let all = self.replays.admitted == total || self.replays.full;
         // Replays may be under way: those that come after the ones which are explored now change nothing.
-        if !all || self.front.is_under_way() {
+        if !all || self.frontier.is_under_way() {
             return;
         }
-        if self.front.next_round() || !self.replays.full {
+        if self.frontier.next_round() || !self.replays.full {
             return;
         }
         self.replays.held = 0;
@@ -522,7 +522,7 @@ pub struct CellResult {
     /// What was seen when the shown states were looked at once more.
     pub seen: BTreeMap<Key, Seen>,
     /// The units that violations are shown from.
-    pub units: BTreeMap<unit::Key, Arc<Unit>>,
+    pub units: BTreeMap<explore::Key, Arc<Unit>>,
     /// Why it cannot be judged.
     pub failure: Option<String>,
     /// Whether the budget ran out.
@@ -538,7 +538,8 @@ impl CellResult {
     /// Forgets the units that are not shown: a log holds all that was written, and an example that was surpassed is
     /// never shown again.
     fn forget(&mut self) {
-        let shown: BTreeSet<unit::Key> = self.tally.violations.values().map(|found| found.example.place.unit).collect();
+        let shown: BTreeSet<explore::Key> =
+            self.tally.violations.values().map(|found| found.example.place.unit).collect();
         self.units.retain(|key, _| shown.contains(key));
     }
 

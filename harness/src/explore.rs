@@ -8,7 +8,7 @@ use protocol::{Command, Filesystem, Reply};
 use tracing::warn;
 use vm::{Death, Guest, GuestError};
 
-use crate::frontier::Branch;
+use explore::Branch;
 
 /// What one mount found: the class of states that it stands for, and what all of them look like.
 #[derive(Debug)]

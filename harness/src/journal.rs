@@ -19,10 +19,9 @@ use disk::{BlockLog, Decision, LogShape, Recovery, State};
 use trace::Content;
 
 use self::line::{Id, KeptObservation, KeptRecovery, Line, Settled, Visit, name_of, pack};
-use crate::front::Entry;
 use crate::store::{Store, StoreError};
 use crate::sum::sum;
-use crate::unit;
+use crate::unit::ToVisit;
 
 pub mod line;
 
@@ -64,7 +63,7 @@ pub struct Record {
 }
 
 /// Cell, exploration unit, branch.
-type Place = (usize, unit::Key, unit::Key);
+type Place = (usize, explore::Key, explore::Key);
 
 /// What has been seen before.
 #[derive(Debug, Default)]
@@ -86,7 +85,7 @@ impl Known {
     }
 
     /// What entering a branch came to.
-    pub fn find(&self, cell: usize, entry: &Entry) -> Option<Record> {
+    pub fn find(&self, cell: usize, entry: &ToVisit) -> Option<Record> {
         let visit = self.visits.get(&(cell, entry.unit.key, entry.branch.key))?;
         let mut decisions = entry.branch.prefix();
         decisions.extend(decided(&visit.settled));
@@ -100,7 +99,7 @@ impl Known {
     }
 
     /// What a state looks like that was built as a whole, under each plan that it was looked at under.
-    pub fn looks(&self, cell: usize, unit: &unit::Key, state: &State) -> impl Iterator<Item = &Observed> {
+    pub fn looks(&self, cell: usize, unit: &explore::Key, state: &State) -> impl Iterator<Item = &Observed> {
         let looks = self.looks.get(&(cell, Id(*unit), state.clone()));
         looks.into_iter().flatten().filter_map(|id| self.observations.get(id))
     }
@@ -284,12 +283,12 @@ impl Journal {
     }
 
     /// Whether what was seen before is looked at again.
-    pub fn is_looked_at_again(&self, cell: usize, entry: &Entry) -> bool {
+    pub fn is_looked_at_again(&self, cell: usize, entry: &ToVisit) -> bool {
         self.again.contains(&(cell, entry.unit.key, entry.branch.key))
     }
 
     /// What was seen before.
-    pub fn find(&self, cell: usize, entry: &Entry) -> Option<Record> {
+    pub fn find(&self, cell: usize, entry: &ToVisit) -> Option<Record> {
         self.known.find(cell, entry)
     }
 
@@ -301,7 +300,7 @@ impl Journal {
     pub fn add(
         &self,
         cell: usize,
-        entry: &Entry,
+        entry: &ToVisit,
         plan: Id,
         (decisions, observation, recovery): (&[Decision], &Observation, Option<&Recovery>),
     ) -> io::Result<()> {
@@ -336,7 +335,7 @@ impl Journal {
     pub fn add_look(
         &self,
         cell: usize,
-        unit: &unit::Key,
+        unit: &explore::Key,
         state: &State,
         plan: Id,
         observation: &Observation,

@@ -19,7 +19,6 @@ use workload::Workload;
 
 use crate::cell::{Ask, Cell, Job, Seen};
 use crate::check::Checker;
-use crate::front::Entry;
 use crate::journal::line::Id;
 use crate::journal::{Journal, Known, Observed, Record, decided};
 use crate::judging::{self, Confirmed, Visited, confirm};
@@ -29,7 +28,7 @@ use crate::run::{self, Begun, Finished, RunError};
 use crate::store::{Kept, KeptReplay, Shown, Store};
 use crate::subject::{Judges, Subject, SubjectError};
 use crate::tally::Tally;
-use crate::unit::{self, Again, Replayed, Unit};
+use crate::unit::{self, Again, Replayed, ToVisit, Unit};
 use crate::words::cell_report;
 
 /// What is to judge, and what may be done for it.
@@ -272,7 +271,7 @@ async fn fold(cell: &Cell, known: &Known, machine: &Machine) -> Result<Folded, R
 }
 
 /// What is known of a branch.
-fn visited(cell: &Cell, known: &Known, entry: &Entry) -> Option<Visited> {
+fn visited(cell: &Cell, known: &Known, entry: &ToVisit) -> Option<Visited> {
     let Record { decisions, observed, recovery } = known.find(cell.index, entry)?;
     let mut fates = entry.unit.fates(&cell.model);
     if !fates.settle_these(&decisions) {

@@ -7,11 +7,10 @@ use disk::{Fates, Recovery};
 
 use crate::cell::{Cell, Entered, Seen};
 use crate::explore::{is_weakness, sensible};
-use crate::front::Entry;
 use crate::replay::ReplayError;
 use crate::subject::Subject;
 use crate::tally::{Key, Place, Tally, Violation};
-use crate::unit::Unit;
+use crate::unit::{ToVisit, Unit};
 
 /// What is wrong with states that look so and can occur at this moment. `torn` says whether one of their writes is torn in
 /// all of them.
@@ -44,7 +43,7 @@ pub struct Visited {
 }
 
 /// Adds what a visit came to, judged, to `tally`; the answer for the cell.
-pub fn entered(cell: &Cell, entry: Entry, visited: Visited, findings: Vec<Finding>, tally: &mut Tally) -> Entered {
+pub fn entered(cell: &Cell, entry: ToVisit, visited: Visited, findings: Vec<Finding>, tally: &mut Tally) -> Entered {
     let Visited { fates, recovery, .. } = visited;
     let violates = findings.iter().any(|finding| finding.fails);
     let unit = &entry.unit;

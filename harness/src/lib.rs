@@ -12,8 +12,6 @@ pub mod check;
 pub mod cli;
 pub mod commands;
 pub mod explore;
-pub mod front;
-pub mod frontier;
 pub mod fua;
 pub mod guests;
 pub mod journal;

@@ -8,8 +8,7 @@ use num_bigint::BigUint;
 use trace::RelPath;
 
 use crate::cause::{Cause, told_apart};
-use crate::front::SYSTEMATIC;
-use crate::unit;
+use explore::SYSTEMATIC;
 
 /// How many failures of a check are told apart while a cell is explored: those that come first in the order of their
 /// texts, so that it does not depend on the order in which they are found.
@@ -34,7 +33,7 @@ pub struct Key {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The unit.
-    pub unit: unit::Key,
+    pub unit: explore::Key,
     /// Whether the machine crashed again while it recovered.
     pub again: bool,
     /// How many injections the schedule counts as.
@@ -70,7 +69,7 @@ pub struct Violation {
 }
 
 /// How many states there are in which no write lost anything, one did, two did: what is tried in this order, before
-/// anything is left to chance ([`crate::front`]).
+/// anything is left to chance ([`explore::Frontier`]).
 pub type ByLosses = [BigUint; SYSTEMATIC as usize + 1];
 
 /// Adds in each place.

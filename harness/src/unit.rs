@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use checker::Moment;
 use disk::{BlockLog, DiskModel, Entry, Epoch, Fates, Image, Layers, Recovery};
+use explore::{ExplorationUnit, Key, key};
 use sha2::{Digest, Sha256};
 
 use crate::moment::moment;
@@ -38,7 +39,7 @@ pub struct Unit {
     pub replayed: Arc<Replayed>,
     /// Index of the epoch.
     pub epoch: usize,
-    /// Names it, whatever run it is found in.
+    /// Names it, whatever run it is found in: the same for two epochs whose crash states are the same ([`Replayed::keys`]).
     pub key: Key,
     /// If the machine crashed again while it recovered from a crash in that epoch: how.
     pub again: Option<Again>,
@@ -55,6 +56,19 @@ pub struct Again {
     pub index: usize,
     /// That epoch.
     pub epoch: Epoch,
+}
+
+/// A branch of a unit, to be visited.
+pub type ToVisit = explore::ToVisit<Unit>;
+
+impl ExplorationUnit for Unit {
+    fn index(&self) -> usize {
+        self.index
+    }
+
+    fn key(&self) -> &Key {
+        &self.key
+    }
 }
 
 impl Unit {
@@ -102,15 +116,6 @@ impl Unit {
         };
         disk::epochs(&log, model).into_iter().enumerate().map(unit).collect()
     }
-}
-
-/// What is the same for two epochs whose crash states are the same: see [`Replayed::keys`].
-pub type Key = [u8; 16];
-
-/// The key of what was hashed.
-pub fn key(hasher: Sha256) -> Key {
-    let digest = hasher.finalize();
-    std::array::from_fn(|index| digest[index])
 }
 
 /// The beginning of a key, for tokens.

@@ -14,7 +14,6 @@ use vm::{Death, GuestError};
 
 use crate::cell::{Ask, Cell, Job, Seen};
 use crate::explore::{Class, Guests, enter, observe_image};
-use crate::front::Entry;
 use crate::guests::{Boot, Slot};
 use crate::journal::line::Id;
 use crate::journal::{self, Journal};
@@ -22,7 +21,7 @@ use crate::judging::{self, Confirmed, Visited, confirm, judge, same};
 use crate::mkfs::{MkfsError, mkfs};
 use crate::replay::{ReplayError, populate, replay};
 use crate::tally::{Key, Tally, Violation};
-use crate::unit::{Replayed, Unit};
+use crate::unit::{Replayed, ToVisit, Unit};
 use crate::words::violation_report;
 
 /// What the workers of a run share.
@@ -294,7 +293,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Enters branches of one unit.
-    async fn enter(&mut self, cell: &Arc<Cell>, entries: Vec<Entry>) -> Result<(), ReplayError> {
+    async fn enter(&mut self, cell: &Arc<Cell>, entries: Vec<ToVisit>) -> Result<(), ReplayError> {
         let mut tally = Tally::default();
         let mut entered = Vec::new();
         for entry in entries {
@@ -348,7 +347,7 @@ impl<'a> Worker<'a> {
     async fn mount(
         &mut self,
         cell: &Cell,
-        entry: &Entry,
+        entry: &ToVisit,
         layers: &Arc<Layers>,
         record: bool,
     ) -> Result<Visited, ReplayError> {
@@ -463,7 +462,7 @@ impl<'a> Worker<'a> {
 }
 
 /// What is wrong with the states of a class.
-async fn judge_visit(cell: &Cell, entry: &Entry, visited: &Visited) -> Result<Vec<Finding>, ReplayError> {
+async fn judge_visit(cell: &Cell, entry: &ToVisit, visited: &Visited) -> Result<Vec<Finding>, ReplayError> {
     let Visited { fates, observation, .. } = visited;
     judge(&cell.subject, fates.torn(), observation, &entry.unit.when(fates)).await
 }

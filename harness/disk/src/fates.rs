@@ -3,24 +3,11 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use explore::{Decision, StateSpace};
 use num_bigint::BigUint;
 use serde::{Deserialize, Serialize};
 
 use crate::{DiskModel, TearKind, WriteEntry};
-
-/// One settled question: did this unit of this volatile write reach the disk?
-///
-/// This is the finest grain a disk model knows. Under [`TearKind::None`] the answer settles the whole write; under
-/// [`TearKind::One`] it narrows the set of fates that the write may still have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Decision {
-    /// The write: index among the epoch's volatile writes ([`Layers::volatile`](crate::Layers::volatile)).
-    pub write: u32,
-    /// The atomic unit within the write, from 0.
-    pub unit: u32,
-    /// Whether the unit survived.
-    pub survived: bool,
-}
 
 /// How the one torn write of a state is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -125,6 +112,24 @@ pub struct Fates {
     settled: BTreeMap<(u32, u32), bool>,
     crashes: Vec<Crash>,
     decisions: Vec<Decision>,
+}
+
+impl StateSpace for Fates {
+    fn forced(&self, write: u32, unit: u32) -> Option<bool> {
+        Self::forced(self, write, unit)
+    }
+
+    fn settle(&mut self, decision: Decision) {
+        Self::settle(self, decision);
+    }
+
+    fn decisions(&self) -> &[Decision] {
+        Self::decisions(self)
+    }
+
+    fn count(&self) -> BigUint {
+        Self::count(self)
+    }
 }
 
 impl Fates {

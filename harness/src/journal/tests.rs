@@ -2,10 +2,10 @@ use checker::Mount;
 use disk::{DiskModel, Image};
 
 use super::*;
-use crate::front::Front;
 use crate::replay::Replay;
 use crate::schedule::Plan;
-use crate::unit::{Replayed, Unit};
+use crate::unit::{Replayed, ToVisit, Unit};
+use explore::Frontier;
 
 const PLAN: Id = Id([3; 16]);
 
@@ -13,10 +13,10 @@ fn nothing() -> Observation {
     Observation { mount: Mount::Mounted, entries: Default::default() }
 }
 
-fn entry() -> Entry {
+fn entry() -> ToVisit {
     let replay = Replay { start: Image::zeroed(1), log: BlockLog::default() };
     let replayed = Arc::new(Replayed::new(0, Plan::default(), replay, &DiskModel::default()));
-    let mut front = Front::new(0);
+    let mut front = Frontier::new(0);
     front.begin(Arc::new(Unit { index: 0, replayed, epoch: 0, key: [0; 16], again: None }));
     front.take(1).remove(0)
 }

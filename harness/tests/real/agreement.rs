@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use checker::Guide;
 use disk::{BlockLog, CacheKind, DiskModel, Entry, Fates, Layers, TearKind, epochs};
+use explore::Branch;
 use harness::brute::{Outcomes, brute_force, count};
 use harness::explore::{Class, enter, explore};
-use harness::frontier::Branch;
 use harness::replay::Replay;
 use harness::subject::{Bounds, Subject};
 use num_bigint::BigUint;

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use checker::{Guide, Observation};
 use disk::{BlockLog, Decision, DiskModel, Entry, Fates, Image, Layers, LoggingDisk, Mark, Recovery, TearKind, epochs};
+use explore::Branch;
 use harness::brute::{Outcomes, count};
 use harness::explore::{Class, Guests, enter};
-use harness::frontier::Branch;
 use harness::subject::{Bounds, Subject};
 use num_bigint::BigUint;
 use protocol::frame::{BEGIN, MOUNTED};

@@ -5,14 +5,22 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::frontier::{Branch, Worth};
-use crate::unit::Unit;
+use crate::{Branch, Key, Priority};
 
-/// A branch to enter.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// The epoch.
-    pub unit: Arc<Unit>,
+/// What is explored by itself: a state space that is walked to its end.
+pub trait ExplorationUnit {
+    /// The place of the unit among all that a frontier is given: no two have the same.
+    fn index(&self) -> usize;
+
+    /// The name of the unit, the same in every run.
+    fn key(&self) -> &Key;
+}
+
+/// A branch that is to be visited.
+#[derive(Debug)]
+pub struct ToVisit<U> {
+    /// The exploration unit.
+    pub unit: Arc<U>,
     /// The branch.
     pub branch: Branch,
     /// Its number within its unit's cell, in the order of rounds.
@@ -20,10 +28,17 @@ pub struct Entry {
     order: Order,
 }
 
+impl<U> Clone for ToVisit<U> {
+    fn clone(&self) -> Self {
+        let Self { unit, branch, number, order } = self;
+        Self { unit: unit.clone(), branch: branch.clone(), number: *number, order: order.clone() }
+    }
+}
+
 /// The order within a round. It depends on nothing but what was found in the rounds before.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Order {
-    /// Drawn at random, for the branches that are worth so little that nothing better is known.
+    /// Drawn at random, for the branches of so low a priority that nothing better is known.
     drawn: u64,
     /// Whether the run that it branches off from shows a violation: what lies beside it most likely shows the same, and
     /// new kinds are elsewhere.
@@ -41,36 +56,42 @@ pub const SYSTEMATIC: u32 = 2;
 const MOST: usize = 16;
 
 /// The branches of a cell that nobody has entered.
-#[derive(Debug, Default)]
-pub struct Front {
+#[derive(Debug)]
+pub struct Frontier<U> {
     seed: u64,
-    now: VecDeque<Entry>,
-    later: BTreeMap<Worth, Vec<Entry>>,
+    now: VecDeque<ToVisit<U>>,
+    later: BTreeMap<Priority, Vec<ToVisit<U>>>,
     numbers: u64,
     /// Entries that were given and not answered.
     given: usize,
 }
 
-impl Front {
+impl<U> Default for Frontier<U> {
+    fn default() -> Self {
+        Self { seed: 0, now: VecDeque::new(), later: BTreeMap::new(), numbers: 0, given: 0 }
+    }
+}
+
+impl<U: ExplorationUnit> Frontier<U> {
     /// Nothing to enter. What is left to chance depends on `seed`.
     pub fn new(seed: u64) -> Self {
         Self { seed, ..Self::default() }
     }
 
     /// Begins a unit: its root belongs to the round that is under way.
-    pub fn begin(&mut self, unit: Arc<Unit>) {
+    pub fn begin(&mut self, unit: Arc<U>) {
         self.numbers += 1;
         let (branch, order) = (Branch::root(), Order::default());
-        self.now.push_back(Entry { unit, branch, number: self.numbers, order });
+        self.now.push_back(ToVisit { unit, branch, number: self.numbers, order });
     }
 
     /// Begins the units of the second crash, during recovery from what was found when `entry` was entered: in a round
     /// to come.
-    pub fn begin_again(&mut self, entry: &Entry, units: Vec<Arc<Unit>>, violates: bool) {
+    pub fn begin_again(&mut self, entry: &ToVisit<U>, units: Vec<Arc<U>>, violates: bool) {
         for (turn, unit) in units.into_iter().enumerate() {
             let order = Order { drawn: 0, beside: violates, parent: entry.number, again: true, turn };
             let branch = Branch::root();
-            self.later.entry(branch.worth).or_default().push(Entry { unit, branch, number: 0, order });
+            self.later.entry(branch.priority).or_default().push(ToVisit { unit, branch, number: 0, order });
         }
     }
 
@@ -85,12 +106,12 @@ impl Front {
     }
 
     /// The next branches, all of one unit, at most `most`.
-    pub fn take(&mut self, most: u64) -> Vec<Entry> {
+    pub fn take(&mut self, most: u64) -> Vec<ToVisit<U>> {
         let most = MOST.min(self.now.len().div_ceil(4)).min(usize::try_from(most).unwrap_or(usize::MAX));
-        let mut taken: Vec<Entry> = Vec::new();
+        let mut taken: Vec<ToVisit<U>> = Vec::new();
         while taken.len() < most
             && let Some(entry) =
-                self.now.pop_front_if(|entry| taken.first().is_none_or(|first| first.unit.index == entry.unit.index))
+                self.now.pop_front_if(|entry| taken.first().is_none_or(|first| first.unit.index() == entry.unit.index()))
         {
             taken.push(entry);
         }
@@ -99,22 +120,22 @@ impl Front {
     }
 
     /// `entry` was entered: this is the rest of its branch.
-    pub fn add(&mut self, entry: &Entry, rest: Vec<Branch>, violates: bool) {
+    pub fn add(&mut self, entry: &ToVisit<U>, rest: Vec<Branch>, violates: bool) {
         self.given -= 1;
         for (turn, branch) in rest.into_iter().enumerate() {
-            let mut worth = branch.worth;
+            let mut priority = branch.priority;
             let mut order = Order { drawn: 0, beside: violates, parent: entry.number, again: false, turn };
-            if worth.losses > SYSTEMATIC {
-                worth = Worth { losses: SYSTEMATIC + 1, torn: false };
-                order.drawn = draw(self.seed, &entry.unit, &branch);
+            if priority.losses > SYSTEMATIC {
+                priority = Priority { losses: SYSTEMATIC + 1, torn: false };
+                order.drawn = draw(self.seed, &*entry.unit, &branch);
             }
-            let entry = Entry { unit: entry.unit.clone(), branch, number: 0, order };
-            self.later.entry(worth).or_default().push(entry);
+            let entry = ToVisit { unit: entry.unit.clone(), branch, number: 0, order };
+            self.later.entry(priority).or_default().push(entry);
         }
     }
 
     /// `entry` was given and is not entered by anyone.
-    pub fn leave(&mut self, _entry: &Entry) {
+    pub fn leave(&mut self, _entry: &ToVisit<U>) {
         self.given -= 1;
     }
 
@@ -132,10 +153,10 @@ impl Front {
 }
 
 /// A number that looks random, and is the same in every run with this seed.
-fn draw(seed: u64, unit: &Unit, branch: &Branch) -> u64 {
+fn draw(seed: u64, unit: &impl ExplorationUnit, branch: &Branch) -> u64 {
     let mut hasher = Sha256::new();
     hasher.update(seed.to_le_bytes());
-    hasher.update(unit.key);
+    hasher.update(unit.key());
     hasher.update(branch.key);
     let digest = hasher.finalize();
     u64::from_le_bytes(std::array::from_fn(|index| digest[index]))

@@ -4,20 +4,19 @@
 //! A run starts with a prefix of decisions and answers with all that it settled, prefix first. At each decision of its
 //! own it could have gone the other way: the states in which it does are a [`Branch`], to be entered by another run.
 //! So each question is settled both ways, once each, and the classes of all runs are a partition of the states,
-//! whatever the order in which branches are taken. Which branch is worth more than another is said by [`Worth`].
+//! whatever the order in which branches are taken. Which branch is is entered before another is said by [`Priority`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use disk::Decision;
 use sha2::{Digest, Sha256};
 
-use crate::unit::{Key, key};
+use crate::{Decision, Key, key};
 
 /// What is tried first: the fewer losses, the more a state looks like what happens in the field, and the easier it is to
 /// understand. The first run of an epoch loses nothing; then come all single losses, all single tears, all pairs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Worth {
+pub struct Priority {
     /// Writes of which something is known to be lost.
     pub losses: u32,
     /// Whether one of them is known to be torn.
@@ -32,7 +31,7 @@ pub struct Branch {
     /// How many of these decisions it shares; the next one is turned round. The root shares none, and has no run.
     shared: usize,
     /// How soon it should be entered.
-    pub worth: Worth,
+    pub priority: Priority,
     /// Names it within its epoch, in every run: a hash of its prefix.
     pub key: Key,
     /// Whether a run that enters it mounts differently from the run that it branches off from; if not, only what is
@@ -43,7 +42,7 @@ pub struct Branch {
 impl Branch {
     /// All states of an epoch.
     pub fn root() -> Self {
-        Self { run: Arc::new([]), shared: 0, worth: Worth::default(), key: [0; 16], mounts_anew: true }
+        Self { run: Arc::new([]), shared: 0, priority: Priority::default(), key: [0; 16], mounts_anew: true }
     }
 
     /// How many decisions a run that enters starts with.
@@ -74,8 +73,8 @@ impl Branch {
             if shared >= self.depth() {
                 let turned = Decision { survived: !decision.survived, ..decision };
                 let key = key(hasher.clone().chain_update(bytes(turned)));
-                let (worth, mounts_anew) = (known.with(turned), shared < mounted);
-                rest.push(Branch { run: run.clone(), shared, worth, key, mounts_anew });
+                let (priority, mounts_anew) = (known.with(turned), shared < mounted);
+                rest.push(Branch { run: run.clone(), shared, priority, key, mounts_anew });
             }
             known.add(decision);
             hasher.update(bytes(decision));
@@ -90,25 +89,25 @@ fn bytes(decision: Decision) -> [u8; 9] {
     [a, b, c, d, e, f, g, h, u8::from(decision.survived)]
 }
 
-/// What is known about writes, as far as it matters for [`Worth`].
+/// What is known about writes, as far as it matters for [`Priority`].
 #[derive(Default)]
 struct Losses {
     /// For each write: whether something survived, and whether something was lost.
     writes: HashMap<u32, (bool, bool)>,
-    worth: Worth,
+    priority: Priority,
 }
 
 impl Losses {
-    fn with(&self, decision: Decision) -> Worth {
+    fn with(&self, decision: Decision) -> Priority {
         let (mut kept, mut lost) = self.writes.get(&decision.write).copied().unwrap_or_default();
         let new = !lost && !decision.survived;
         kept |= decision.survived;
         lost |= !decision.survived;
-        Worth { losses: self.worth.losses + u32::from(new), torn: self.worth.torn || (kept && lost) }
+        Priority { losses: self.priority.losses + u32::from(new), torn: self.priority.torn || (kept && lost) }
     }
 
     fn add(&mut self, decision: Decision) {
-        self.worth = self.with(decision);
+        self.priority = self.with(decision);
         let (kept, lost) = self.writes.entry(decision.write).or_default();
         *kept |= decision.survived;
         *lost |= !decision.survived;
@@ -172,10 +171,10 @@ mod tests {
     fn single_losses_come_before_single_tears_and_these_before_pairs() {
         let decisions = [decision(0, 0, false), decision(1, 0, true), decision(1, 1, true)];
         let root = Branch::root().rest(&decisions, 1);
-        let worth = |branches: &[Branch]| branches.iter().map(|b| (b.worth.losses, b.worth.torn)).collect::<Vec<_>>();
-        assert_eq!(worth(&root), [(0, false), (2, false), (2, true)]);
-        assert!(Worth { losses: 1, torn: false } < Worth { losses: 1, torn: true });
-        assert!(Worth { losses: 1, torn: true } < Worth { losses: 2, torn: false });
+        let priority = |branches: &[Branch]| branches.iter().map(|b| (b.priority.losses, b.priority.torn)).collect::<Vec<_>>();
+        assert_eq!(priority(&root), [(0, false), (2, false), (2, true)]);
+        assert!(Priority { losses: 1, torn: false } < Priority { losses: 1, torn: true });
+        assert!(Priority { losses: 1, torn: true } < Priority { losses: 2, torn: false });
     }
 
     #[test]
