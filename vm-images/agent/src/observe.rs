@@ -10,23 +10,34 @@ use std::sync::{Arc, OnceLock};
 
 use checker::{CHUNK, Entry, EntryKind, Guide, Mount, Observation, Reading, Seen};
 use nix::mount::{MntFlags, MsFlags, umount2};
-use protocol::{Filesystem, frame};
+use protocol::{AfterUnmount, Recipe, frame};
 use trace::RelPath;
 
 use crate::ahead::Ahead;
 use crate::mailbox::Mailbox;
 use crate::{MOUNT, WORK};
 
-/// Mounts `disk`. The error is the kernel's: errno, and what it wrote to its log meanwhile.
-pub fn mount(disk: &Path, filesystem: &Filesystem, more_options: &str) -> Result<(), (i32, String)> {
+/// Mounts `disk` with these of the recipe's mount options. The error is the kernel's: errno, and what it wrote to its log
+/// meanwhile; or, with [`EINVAL`](libc::EINVAL), what it does not take as a setting.
+pub fn mount(disk: &Path, filesystem: &Recipe, options: &str) -> Result<(), (i32, String)> {
+    prepare(filesystem)?;
     let log = kernel_log();
-    let mut options = filesystem.options.clone();
-    if !more_options.is_empty() {
-        options = if options.is_empty() { more_options.into() } else { format!("{options},{more_options}") };
-    }
-    let (flags, data) = split_options(&options);
-    let result = nix::mount::mount(Some(disk), MOUNT, Some(filesystem.kind.as_str()), flags, Some(data.as_str()));
+    let (flags, data) = split_options(options);
+    let result = nix::mount::mount(Some(disk), MOUNT, Some(filesystem.name.as_str()), flags, Some(data.as_str()));
     result.map_err(|errno| (errno as i32, log.map(new_lines).unwrap_or_default()))
+}
+
+/// Sets what is to be set in the kernel. Not where it is set already, so that all mounts but the first cost one look only.
+fn prepare(filesystem: &Recipe) -> Result<(), (i32, String)> {
+    for (file, value) in &filesystem.settings {
+        // It is there once its module is loaded, if the kernel has it at all.
+        let Ok(is) = fs::read_to_string(file) else { continue };
+        if is.trim() != value {
+            fs::write(file, value)
+                .map_err(|error| (errno(&error), format!("failed to write {value} to {file}: {error}")))?;
+        }
+    }
+    Ok(())
 }
 
 /// Splits what mount(8) takes in one list into what mount(2) wants in two places.
@@ -52,32 +63,32 @@ fn split_options(options: &str) -> (MsFlags, String) {
     (flags, data.join(","))
 }
 
-/// Unmounts, and makes btrfs forget the device: it would take the next, older state for a stale copy of this one.
-pub fn unmount(filesystem: &Filesystem, disk: &Path) -> Result<(), String> {
+/// Unmounts, and does what has to follow.
+pub fn unmount(filesystem: &Recipe, disk: &Path) -> Result<(), String> {
     umount2(MOUNT, MntFlags::empty())
-        .map_err(|error| format!("failed to unmount the {} file system: {error}", filesystem.kind))?;
-    if filesystem.kind == "btrfs" {
-        crate::calls::btrfs_forget(disk)?;
+        .map_err(|error| format!("failed to unmount the {} file system: {error}", filesystem.name))?;
+    after_unmount(filesystem, disk)
+}
+
+fn after_unmount(filesystem: &Recipe, disk: &Path) -> Result<(), String> {
+    match filesystem.handling.after_unmount {
+        AfterUnmount::Nothing => Ok(()),
+        AfterUnmount::ForgetDevice => crate::calls::btrfs_forget(disk),
     }
-    Ok(())
 }
 
 /// One crash state: mount, look, unmount. `mailbox` is told when contents are to be read, and if `mark` says so, when the
 /// mount has ended.
 pub fn observe(
     disk: &Path,
-    filesystem: &Filesystem,
+    filesystem: &Recipe,
     guide: &Guide,
     mark: bool,
     mailbox: &mut Mailbox,
 ) -> Result<Observation, String> {
     crate::calls::set_clock(crate::calls::Phase::Observe);
-    // Read-ahead of inode tables and bitmaps would only make decisions that nothing depends on.
-    let more = if filesystem.kind == "ext4" { "inode_readahead_blks=0,no_prefetch_block_bitmaps" } else { "" };
-    if let Err((errno, log)) = mount(disk, filesystem, more) {
-        if filesystem.kind == "btrfs" {
-            crate::calls::btrfs_forget(disk)?;
-        }
+    if let Err((errno, log)) = mount(disk, filesystem, &filesystem.observation) {
+        after_unmount(filesystem, disk)?;
         return Ok(Observation { mount: Mount::Refused { errno, log }, entries: BTreeMap::new() });
     }
     if mark {
