@@ -1,6 +1,7 @@
 //! Mounts a crash state and looks at it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
@@ -15,29 +16,32 @@ use trace::RelPath;
 
 use crate::ahead::Ahead;
 use crate::mailbox::Mailbox;
-use crate::{MOUNT, WORK};
+use crate::{MOUNT, WORK, settings};
 
-/// Mounts `disk` with these of the recipe's mount options. The error is the kernel's: errno, and what it wrote to its log
-/// meanwhile; or, with [`EINVAL`](libc::EINVAL), what it does not take as a setting.
-pub fn mount(disk: &Path, filesystem: &Recipe, options: &str) -> Result<(), (i32, String)> {
-    prepare(filesystem)?;
+/// Why the kernel refused a mount.
+pub struct Refusal {
+    /// The errno of mount(2).
+    pub errno: i32,
+    /// What the kernel wrote to its log meanwhile.
+    pub log: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}\n{}", std::io::Error::from_raw_os_error(self.errno), self.log)
+    }
+}
+
+/// Mounts `disk` with `options`, which are those of the recipe for what is done next.
+///
+/// The kernel's refusal says something about the disk, so it is a result. The error is that of a setting which has to be
+/// made before and which failed: nothing was mounted, and nothing can be said about the disk.
+pub fn mount(disk: &Path, filesystem: &Recipe, options: &str) -> Result<Result<(), Refusal>, String> {
+    settings::prepare(filesystem)?;
     let log = kernel_log();
     let (flags, data) = split_options(options);
     let result = nix::mount::mount(Some(disk), MOUNT, Some(filesystem.name.as_str()), flags, Some(data.as_str()));
-    result.map_err(|errno| (errno as i32, log.map(new_lines).unwrap_or_default()))
-}
-
-/// Sets what is to be set in the kernel. Not where it is set already, so that all mounts but the first cost one look only.
-fn prepare(filesystem: &Recipe) -> Result<(), (i32, String)> {
-    for (file, value) in &filesystem.settings {
-        // It is there once its module is loaded, if the kernel has it at all.
-        let Ok(is) = fs::read_to_string(file) else { continue };
-        if is.trim() != value {
-            fs::write(file, value)
-                .map_err(|error| (errno(&error), format!("failed to write {value} to {file}: {error}")))?;
-        }
-    }
-    Ok(())
+    Ok(result.map_err(|errno| Refusal { errno: errno as i32, log: log.map(new_lines).unwrap_or_default() }))
 }
 
 /// Splits what mount(8) takes in one list into what mount(2) wants in two places.
@@ -63,13 +67,14 @@ fn split_options(options: &str) -> (MsFlags, String) {
     (flags, data.join(","))
 }
 
-/// Unmounts, and does what has to follow.
+/// Unmounts, and does what has to follow (see [`AfterUnmount`]).
 pub fn unmount(filesystem: &Recipe, disk: &Path) -> Result<(), String> {
     umount2(MOUNT, MntFlags::empty())
         .map_err(|error| format!("failed to unmount the {} file system: {error}", filesystem.name))?;
     after_unmount(filesystem, disk)
 }
 
+/// Does what has to follow an unmount, or a mount that was refused.
 fn after_unmount(filesystem: &Recipe, disk: &Path) -> Result<(), String> {
     match filesystem.handling.after_unmount {
         AfterUnmount::Nothing => Ok(()),
@@ -87,7 +92,7 @@ pub fn observe(
     mailbox: &mut Mailbox,
 ) -> Result<Observation, String> {
     crate::calls::set_clock(crate::calls::Phase::Observe);
-    if let Err((errno, log)) = mount(disk, filesystem, &filesystem.observation) {
+    if let Err(Refusal { errno, log }) = mount(disk, filesystem, &filesystem.observation)? {
         after_unmount(filesystem, disk)?;
         return Ok(Observation { mount: Mount::Refused { errno, log }, entries: BTreeMap::new() });
     }

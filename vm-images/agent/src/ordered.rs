@@ -1,5 +1,5 @@
-//! Calls of a replay that wait for data, where data are written out before ([`BeforeSync::WriteDataOut`](protocol::BeforeSync::WriteDataOut)): in one order out of
-//! two that chance would choose from, as on btrfs.
+//! Calls of a replay that wait for data, on a file system whose data are written out before
+//! ([`WriteDataOut`](protocol::BeforeSync::WriteDataOut), as on btrfs): in one order out of two that chance would choose from.
 //!
 //! When data has reached the disk, a thread of btrfs (fs/btrfs/inode.c, `btrfs_finish_ordered_io`) tells the trees of
 //! it. fsync waits for the pages only (fs/btrfs/file.c, `btrfs_sync_file`) and goes on to its log tree, sync(2) starts

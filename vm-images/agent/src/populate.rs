@@ -21,8 +21,8 @@ pub fn populate(disk: &Path, filesystem: &Recipe, tree: &Tree, holes: &Holes) ->
     let Recipe { name, options, .. } = filesystem;
     let not =
         |reason| Ok(Reply::NotMounted(format!("cannot mount a fresh {name} with the options \"{options}\": {reason}")));
-    if let Err((errno, log)) = observe::mount(disk, filesystem, &filesystem.options) {
-        return not(format!("{}\n{log}", std::io::Error::from_raw_os_error(errno)));
+    if let Err(refusal) = observe::mount(disk, filesystem, options)? {
+        return not(refusal.to_string());
     }
     let flags = nix::sys::statvfs::statvfs(MOUNT).map(|about| about.flags());
     if flags.is_ok_and(|flags| flags.contains(FsFlags::ST_RDONLY)) {
@@ -41,9 +41,8 @@ fn settle(disk: &Path, filesystem: &Recipe) -> Result<(), String> {
     File::create(COMMIT_FILE).map_err(|error| format!("failed to make {COMMIT_FILE} in {MOUNT}: {error}"))?;
     rest::warm_up(disk, filesystem, &mut Commit::open(filesystem)?)?;
     observe::unmount(filesystem, disk)?;
-    observe::mount(disk, filesystem, &filesystem.options).map_err(|(errno, log)| {
-        format!("failed to mount again: {}\n{log}", std::io::Error::from_raw_os_error(errno))
-    })?;
+    observe::mount(disk, filesystem, &filesystem.options)?
+        .map_err(|refusal| format!("failed to mount again: {refusal}"))?;
     rest::warm_up(disk, filesystem, &mut Commit::open(filesystem)?)
 }
 

@@ -35,9 +35,8 @@ pub fn replay(
     mailbox: &mut Mailbox,
 ) -> Result<Reply, String> {
     calls::set_clock(calls::Phase::Replay);
-    observe::mount(disk, filesystem, &filesystem.execution).map_err(|(errno, log)| {
-        format!("failed to mount the start state: {}\n{log}", std::io::Error::from_raw_os_error(errno))
-    })?;
+    observe::mount(disk, filesystem, &filesystem.execution)?
+        .map_err(|refusal| format!("failed to mount the start state: {refusal}"))?;
     let outcome = run(disk, filesystem, (steps, conditions), trace, mailbox);
     std::env::set_current_dir("/").map_err(|error| format!("failed to leave {WORK}: {error}"))?;
     observe::unmount(filesystem, disk)?;
@@ -117,7 +116,8 @@ impl Stage<'_> {
             }
             Step::CallWithCommit(index) => {
                 let call = call(*index)?;
-                // In one step, whatever comes before such calls otherwise: whoever is first, the commit comes before what the call waits for.
+                // In one step, whatever comes before such calls otherwise: whoever is first, the commit comes before what
+                // the call waits for.
                 let (result, committed) = self.watch.call_with_commit(|| calls::perform(call, &mut self.handles));
                 Ok(committed.and(result))
             }
