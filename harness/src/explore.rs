@@ -84,8 +84,9 @@ pub async fn explore(
 
 /// One run: mount, observe, unmount; with a record of what recovery writes, if `record` says so.
 ///
-/// What is only read ahead is refused first ([`CrashDisk::refusing_ahead`]), where nothing comes of that ([`FileSystem::may_refuse_read_ahead`](filesystems::FileSystem::may_refuse_read_ahead)).
-/// If any error is seen all the same, that says nothing: the state is looked at again, and nothing is refused.
+/// What is only read ahead is refused first ([`CrashDisk::refusing_ahead`]), where nothing comes of that
+/// ([`may_refuse_read_ahead`](filesystems::FileSystem::may_refuse_read_ahead)). If any error is seen all the same, that says
+/// nothing: the state is looked at again, and nothing is refused.
 ///
 /// A guest that dies on a state is asked again, on a fresh guest, with all that had been decided when it died: only
 /// what happens twice is the state's own doing, and only a panic or an oops of its kernel, or a hang. What the host or the
@@ -105,7 +106,7 @@ pub async fn enter(
         refusing &= filesystem.kind.may_refuse_read_ahead(guest.kernel());
         let new = if record { CrashDisk::recording } else { CrashDisk::new };
         let disk = new(layers.clone(), &decisions);
-        guest.insert(Box::new(if refusing { disk.refusing_ahead() } else { disk }));
+        guest.insert(Box::new(if refusing { disk.refusing_ahead(filesystem.kind.journal) } else { disk }));
         let reply = guest.call(&observation(filesystem, record)).await;
         let outcome = outcome(reply, guest)?;
         let disk: Box<dyn std::any::Any> = guest.eject();

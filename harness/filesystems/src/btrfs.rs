@@ -15,7 +15,8 @@ pub static BTRFS: FileSystem = FileSystem {
         // It takes no less than 114,294,784 bytes (mkfs.btrfs 6.2): 109 MiB.
         smallest: 109 << 20,
     },
-    modules: &["btrfs"],
+    // Checksums come from a module that is asked for by a `softdep` of btrfs itself, and is not among what modules need.
+    modules: &["crc32c_generic", "btrfs"],
     settings: &[],
     // Keeps it from committing by its timer (30 s) in the middle of a long execution: when it commits is what schedules are
     // for.
@@ -40,6 +41,7 @@ pub static BTRFS: FileSystem = FileSystem {
     overwrites: Overwrites::Elsewhere,
     // It counts failed reads as failures of the disk.
     read_ahead: ReadAhead::MustSucceed,
+    journal: None,
     label,
 };
 

@@ -1,8 +1,8 @@
 //! ext4.
 
 use crate::{
-    AddedOption, AfterUnmount, BeforeSync, CommitBy, FileSystem, Handling, Mkfs, Overwrites, ReadAhead, WarmUp, at,
-    uuid,
+    AddedOption, AfterUnmount, BeforeSync, CommitBy, FileSystem, Handling, Journal, Mkfs, Overwrites, ReadAhead,
+    WarmUp, at, uuid,
 };
 
 /// ext4, with its journal (jbd2).
@@ -26,7 +26,8 @@ pub static EXT4: FileSystem = FileSystem {
         // Below, its defaults are others (mke2fs.conf(5), `small`).
         smallest: 512 << 20,
     },
-    modules: &["ext4"],
+    // Checksums come from a module that is asked for by a `softdep` of ext4 itself, and is not among what modules need.
+    modules: &["crc32c_generic", "ext4"],
     settings: &[],
     // Keeps it from committing by its timer (5 s) in the middle of a long execution: when it commits is what schedules are
     // for.
@@ -46,8 +47,14 @@ pub static EXT4: FileSystem = FileSystem {
     // Before, recovery did not read such a block once more ("jbd2: replace ll_rw_block()"), and with checksums of the oldest
     // kind took it, without a word, for the end of the journal (fs/jbd2/recovery.c, `calc_chksums`).
     read_ahead: ReadAhead::MayFail { since: (6, 1) },
+    journal: Some(&JBD2),
     label,
 };
+
+/// `journal_superblock_s` with `JBD2_MAGIC_NUMBER` and `JBD2_SUPERBLOCK_V2` (include/linux/jbd2.h). 128 KiB are read ahead,
+/// and no setting turns that off (fs/jbd2/recovery.c, `do_readahead`).
+static JBD2: Journal =
+    Journal { superblock: &[0xc0, 0x3b, 0x39, 0x98, 0, 0, 0, 4], block_size: 12, blocks: 16, ahead: 128 << 10 };
 
 /// fs/ext4/ext4.h, include/linux/jbd2.h.
 fn label(sector: u64, data: &[u8]) -> Option<&'static str> {

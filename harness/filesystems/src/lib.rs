@@ -7,6 +7,7 @@
 mod btrfs;
 mod chosen;
 mod ext4;
+mod journal;
 mod recipe;
 mod xfs;
 
@@ -15,6 +16,7 @@ use std::fmt;
 pub use btrfs::BTRFS;
 pub use chosen::Filesystem;
 pub use ext4::EXT4;
+pub use journal::Journal;
 pub use recipe::{AfterUnmount, BeforeSync, CommitBy, Handling, Recipe, Setting, WarmUp};
 pub use xfs::XFS;
 
@@ -42,6 +44,8 @@ pub struct FileSystem {
     pub overwrites: Overwrites,
     /// Whether a read ahead may fail.
     pub read_ahead: ReadAhead,
+    /// The journal, if recovery is known to read it ahead.
+    pub journal: Option<&'static Journal>,
     /// What a block write holds of the file system's own structures, by their magic numbers: from the first sector of the
     /// write (512 bytes each) and its bytes. For people who read a report, nothing else.
     pub label: fn(sector: u64, data: &[u8]) -> Option<&'static str>,

@@ -36,7 +36,7 @@ impl Machine for Qemu {
     }
 
     fn initramfs(&self, cache: &Path, filesystems: &[&FileSystem]) -> Result<PathBuf, KernelError> {
-        let mut wanted = vec!["virtio_pci", "virtio_blk", "crc32c_generic"];
+        let mut wanted = vec!["virtio_pci", "virtio_blk"];
         wanted.extend(filesystems.iter().flat_map(|filesystem| filesystem.modules));
         let modules = vm_images::closure(&self.kernel.modules, &wanted)?;
         Ok(vm_images::initramfs(cache, &modules)?)
