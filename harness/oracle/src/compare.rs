@@ -233,7 +233,7 @@ impl OneEpoch<'_> {
     fn way(&self, fates: &Fates, volatile: &[WriteEntry], when: Moment) -> Way {
         let state = fates.fewest_lost();
         let name = |write: &u32| match volatile.get(*write as usize) {
-            Some(write) => self.labels.describe(&self.filesystem.kind, write),
+            Some(write) => self.labels.describe(self.filesystem.kind, write),
             None => "a write that is not known".into(),
         };
         let torn = |(write, tear): &(u32, Tear)| {

@@ -28,12 +28,12 @@ async fn a_fresh_file_system_mounts(kind: &str) {
         (Err(error), _) => return eprintln!("skipped, because {error}"),
         (_, None) => return eprintln!("skipped, because there is no mkfs.{kind}"),
     };
-    let initramfs = machine.initramfs(&paths.cache, &[by_name(kind).unwrap()]).expect("an initramfs");
+    let initramfs = machine.initramfs(&paths.cache, &[by_name(kind).expect("a known name")]).expect("an initramfs");
     // Refuses a guest that takes the cache for write-through.
     let booted = Guest::boot(&machine, &initramfs, image.sectors(), Limits::default()).await;
     let mut guest = booted.expect("a guest");
     guest.insert(Box::new(DirectDisk { image }));
-    let filesystem = Filesystem::named(kind, "").unwrap().recipe();
+    let filesystem = Filesystem::named(kind, "").expect("a known name").recipe();
     let populate = Command::Populate { filesystem: filesystem.clone(), tree: Tree::default(), holes: Holes::new() };
     assert_eq!(guest.call(&populate).await.expect("an answer"), Reply::Done);
     for _ in 0..3 {
