@@ -12,7 +12,14 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 fn main() {
     let workspace = variable("CARGO_MANIFEST_DIR").join("..");
-    for source in ["vm-images/agent", "vm-images/protocol", "vm-images/uml-ptrace", "checker", "harness/trace"] {
+    for source in [
+        "vm-images/agent",
+        "vm-images/protocol",
+        "vm-images/uml-ptrace",
+        "checker",
+        "harness/filesystems",
+        "harness/trace",
+    ] {
         for part in ["src", "Cargo.toml"] {
             println!("cargo::rerun-if-changed={}", workspace.join(source).join(part).display());
         }

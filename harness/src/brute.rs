@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use checker::{Mount, Observation};
 use disk::Layers;
+use filesystems::Filesystem;
 use num_bigint::BigUint;
-use protocol::Filesystem;
 use vm::GuestError;
 
 use crate::explore::{Guests, observe_image};

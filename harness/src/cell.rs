@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use disk::{Contents, DiskModel, Image, Recovery};
+use filesystems::Filesystem;
 use num_bigint::BigUint;
-use protocol::Filesystem;
 use report::{CellId, ProgressReport};
 
 use crate::cause::{Cause, TOLD_APART};
@@ -175,7 +175,7 @@ impl Cell {
     pub fn new(index: usize, subject: Arc<Subject>, filesystem: Filesystem, spec: &RunSpec) -> Self {
         let id = CellId {
             workload: subject.name.clone(),
-            fs: filesystem.kind.clone(),
+            fs: filesystem.kind.name.into(),
             mount_options: filesystem.options.clone(),
         };
         let state = Mutex::new(Progress { frontier: Frontier::new(spec.seed), ..Progress::default() });

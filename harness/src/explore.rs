@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use checker::{Finding, Kind, Mount, Observation};
 use disk::{CrashDisk, Decision, Fates, Image, Layers, Recovery, StateDisk};
-use protocol::{Command, Filesystem, Reply};
+use filesystems::Filesystem;
+use protocol::{Command, Reply};
 use tracing::warn;
 use vm::{Death, Guest, GuestError};
 
@@ -83,8 +84,9 @@ pub async fn explore(
 
 /// One run: mount, observe, unmount; with a record of what recovery writes, if `record` says so.
 ///
-/// What is only read ahead is refused first ([`CrashDisk::refusing_ahead`]), where nothing comes of that ([`may_refuse`]).
-/// If any error is seen all the same, that says nothing: the state is looked at again, and nothing is refused.
+/// What is only read ahead is refused first ([`CrashDisk::refusing_ahead`]), where nothing comes of that
+/// ([`may_refuse_read_ahead`](filesystems::FileSystem::may_refuse_read_ahead)). If any error is seen all the same, that says
+/// nothing: the state is looked at again, and nothing is refused.
 ///
 /// A guest that dies on a state is asked again, on a fresh guest, with all that had been decided when it died: only
 /// what happens twice is the state's own doing, and only a panic or an oops of its kernel, or a hang. What the host or the
@@ -101,10 +103,10 @@ pub async fn enter(
     let mut refusing = true;
     loop {
         let guest = guests.guest().await?;
-        refusing &= may_refuse(filesystem, guest.kernel());
+        refusing &= filesystem.kind.may_refuse_read_ahead(guest.kernel());
         let new = if record { CrashDisk::recording } else { CrashDisk::new };
         let disk = new(layers.clone(), &decisions);
-        guest.insert(Box::new(if refusing { disk.refusing_ahead() } else { disk }));
+        guest.insert(Box::new(if refusing { disk.refusing_ahead(filesystem.kind.journal) } else { disk }));
         let reply = guest.call(&observation(filesystem, record)).await;
         let outcome = outcome(reply, guest)?;
         let disk: Box<dyn std::any::Any> = guest.eject();
@@ -202,18 +204,8 @@ impl Tries {
     }
 }
 
-/// Whether nothing comes of a read ahead that fails: nothing is known of file systems that are not named here. btrfs
-/// counts failed reads as failures of the disk. Before Linux 6.1, recovery of ext4 did not read such a block once more
-/// ("jbd2: replace ll_rw_block()"), and with checksums of the oldest kind took it, without a word, for the end of the
-/// journal (fs/jbd2/recovery.c, `calc_chksums`).
-fn may_refuse(filesystem: &Filesystem, release: &str) -> bool {
-    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit()).map_while(|number| number.parse().ok());
-    let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    matches!(filesystem.kind.as_str(), "ext4" | "xfs") && version >= (6, 1)
-}
-
 fn observation(filesystem: &Filesystem, mark: bool) -> Command {
-    Command::Observe { filesystem: filesystem.clone(), mark }
+    Command::Observe { filesystem: filesystem.recipe(), mark }
 }
 
 /// What one given disk looks like: for brute force, for the states that a report shows, and for `harness replay`. As in
@@ -259,18 +251,5 @@ mod tests {
         assert!(
             sensible(&mounted, finding(Kind::ReadError)).is_ok() && sensible(&died, finding(Kind::GuestDied)).is_ok()
         );
-    }
-
-    #[test]
-    fn old_kernels_and_other_file_systems_are_refused_nothing() {
-        let may =
-            |kind: &str, release: &str| may_refuse(&Filesystem { kind: kind.into(), options: String::new() }, release);
-        for release in ["6.1.176", "6.1.0-56-cloud-amd64", "6.12-rc1", "10.0"] {
-            assert!(may("ext4", release) && may("xfs", release) && !may("btrfs", release), "{release}");
-        }
-        assert!(!may("f2fs", "6.12"));
-        for release in ["6.0.19", "5.15.0-91-generic", "4.19", "", "next"] {
-            assert!(!may("ext4", release), "{release}");
-        }
     }
 }

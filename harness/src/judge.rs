@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use checker::{Guide, reread};
-use disk::{Image, Recovery};
+use disk::{DiskModel, Image, Recovery};
+use filesystems::Filesystem;
 use report::{CellReport, Event};
 use tokio::sync::mpsc;
 use vm::{Choice, Limits, Paths};
@@ -109,8 +110,9 @@ pub async fn judge(
         if !subject.is_explored(kept.spec.explore_invalid) {
             continue;
         }
-        let until = executed(&known, index, &subject, &begun);
-        let cell = Cell::new(index, subject, cell.filesystem(), &kept.spec).up_to(until);
+        let filesystem = cell.filesystem().map_err(|unknown| first.damaged("replay.json", unknown))?;
+        let until = executed(&known, index, &subject, (&filesystem, &kept.spec.model()));
+        let cell = Cell::new(index, subject, filesystem, &kept.spec).up_to(until);
         let folded = fold(&cell, &known, &vm).await.map_err(|error| first.damaged(crate::journal::NAME, error))?;
         if let Some(failure) = failures.get(&index) {
             cell.failed_before(failure.clone());
@@ -209,11 +211,10 @@ fn failures(first: &Store) -> BTreeMap<usize, String> {
 }
 
 /// How many schedules of a cell, from the first, were executed, or are not to be.
-fn executed(known: &Known, index: usize, subject: &Subject, begun: &Begun) -> usize {
-    let filesystem = begun.kept.cells[index].filesystem();
-    let model = begun.kept.spec.model();
+fn executed(known: &Known, index: usize, subject: &Subject, on: (&Filesystem, &DiskModel)) -> usize {
+    let (filesystem, model) = on;
     let is_there = |schedule: &usize| {
-        known.execution(index, *schedule).is_some() || subject.is_implied(*schedule, &filesystem, &model)
+        known.execution(index, *schedule).is_some() || subject.is_implied(*schedule, filesystem, model)
     };
     (0..subject.schedules.len()).take_while(is_there).count()
 }

@@ -1,6 +1,7 @@
 //! Says what a block write holds, as far as its bytes tell: for people who read a report.
 
 use disk::WriteEntry;
+use filesystems::FileSystem;
 use trace::{Content, History, RelPath, State, thousands};
 
 /// What a write holds of a file.
@@ -39,11 +40,11 @@ impl Labels {
     }
 
     /// `4,096 bytes at sector 1,234: data of settings.json from byte 0`.
-    pub fn describe(&self, filesystem: &str, write: &WriteEntry) -> String {
+    pub fn describe(&self, filesystem: &FileSystem, write: &WriteEntry) -> String {
         let what = match self.data(write) {
             Some(Data { path, byte }) => format!("data of {path} from byte {}", thousands(byte)),
             None if zeros(&write.data) => "zeros".to_owned(),
-            None => structure(filesystem, write).unwrap_or("metadata").to_owned(),
+            None => (filesystem.label)(write.sector, &write.data).unwrap_or("metadata").to_owned(),
         };
         format!("{}: {what}", place(write))
     }
@@ -75,35 +76,11 @@ fn zeros(bytes: &[u8]) -> bool {
     bytes.iter().all(|&byte| byte == 0)
 }
 
-/// The file system's own structures, by their magic numbers.
-fn structure(filesystem: &str, write: &WriteEntry) -> Option<&'static str> {
-    let at = |offset: usize, magic: &[u8]| write.data.get(offset..offset + magic.len()) == Some(magic);
-    match filesystem {
-        // fs/ext4/ext4.h, include/linux/jbd2.h.
-        "ext4" if write.sector == 0 && at(1024 + 0x38, &[0x53, 0xef]) => Some("superblock"),
-        "ext4" if at(0, &[0xc0, 0x3b, 0x39, 0x98]) => Some(match write.data.get(7) {
-            Some(1) => "journal, beginning with a descriptor",
-            Some(2) => "journal commit record",
-            Some(3 | 4) => "journal superblock",
-            Some(5) => "journal revoke record",
-            _ => "journal",
-        }),
-        // fs/xfs/libxfs/xfs_format.h, xfs_log_format.h.
-        "xfs" if at(0, b"XFSB") => Some("superblock"),
-        "xfs" if at(0, &[0xfe, 0xed, 0xba, 0xbe]) => Some("log record"),
-        "xfs" if at(0, b"IN") => Some("inodes"),
-        "xfs" if at(0, b"XAG") => Some("allocation group header"),
-        // fs/btrfs/ctree.h: the magic lies 64 bytes into a superblock.
-        "btrfs" if at(64, b"_BHRfS_M") => Some("superblock"),
-        "btrfs" if write.data.len() >= 16384 => Some("tree blocks"),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
+    use filesystems::{BTRFS, EXT4, XFS};
     use trace::{Kind, Node, Trace, Tree};
 
     use super::*;
@@ -149,13 +126,13 @@ mod tests {
         block[..8].copy_from_slice(b"key = 1\n");
         insta::assert_snapshot!(
             [
-                labels.describe("ext4", &write(524_360, &large[..8192])),
-                labels.describe("ext4", &write(524_360, &large[40_960..])),
-                labels.describe("ext4", &write(8, &block)),
+                labels.describe(&EXT4, &write(524_360, &large[..8192])),
+                labels.describe(&EXT4, &write(524_360, &large[40_960..])),
+                labels.describe(&EXT4, &write(8, &block)),
                 // Shorter than the first block of the file before it.
-                labels.describe("xfs", &write(8, b"key = 1\n")),
-                labels.describe("xfs", &write(8, b"key = 2\n")),
-                labels.describe("xfs", &write(0, b"XFSB")),
+                labels.describe(&XFS, &write(8, b"key = 1\n")),
+                labels.describe(&XFS, &write(8, b"key = 2\n")),
+                labels.describe(&XFS, &write(0, b"XFSB")),
             ]
             .join("\n"),
             @"
@@ -178,14 +155,14 @@ mod tests {
         let labels = labels(&[("log", &[0; 8192]), ("late", &late), ("end", &end)]);
         insta::assert_snapshot!(
             [
-                labels.describe("xfs", &write(8, &[0; 4096])),
-                labels.describe("xfs", &write(8, &[0; 2 << 20])),
-                labels.describe("btrfs", &write(8, &[0; 16_384])),
-                labels.describe("xfs", &write(8, &late)),
-                labels.describe("xfs", &write(8, &late[4096..])),
-                labels.describe("xfs", &write(8, &end)),
+                labels.describe(&XFS, &write(8, &[0; 4096])),
+                labels.describe(&XFS, &write(8, &[0; 2 << 20])),
+                labels.describe(&BTRFS, &write(8, &[0; 16_384])),
+                labels.describe(&XFS, &write(8, &late)),
+                labels.describe(&XFS, &write(8, &late[4096..])),
+                labels.describe(&XFS, &write(8, &end)),
                 // The file has not so many zeros before it.
-                labels.describe("xfs", &write(8, &[&late[..4096], &late].concat())),
+                labels.describe(&XFS, &write(8, &[&late[..4096], &late].concat())),
             ]
             .join("\n"),
             @"

@@ -4,31 +4,16 @@ use std::path::Path;
 use std::process::Command;
 
 use disk::{Image, ImageError};
-use protocol::Filesystem;
-
-/// The file systems that can be made here.
-pub const KINDS: [&str; 3] = ["ext4", "xfs", "btrfs"];
-
-/// Names and seeds that would differ from run to run for no reason.
-const UUID: &str = "c0ffee00-0000-4000-8000-000000000001";
-
-/// Bytes of the smallest disk: xfs takes no less than 300 MiB (mkfs.xfs 5.19), and ext4 changes its defaults at 512.
-const SMALLEST: u64 = 512 << 20;
+use filesystems::{Filesystem, Mkfs};
 
 /// Why there is no fresh file system.
 #[derive(Debug, thiserror::Error)]
 pub enum MkfsError {
-    /// Not one of [`KINDS`].
-    #[error("unknown file system {name:?}: supported: {}", KINDS.join(", "))]
-    Unknown {
-        /// What was asked for.
-        name: String,
-    },
     /// The tool is not there.
     #[error("failed to run {tool}: {reason} (Debian has it in {package}; scripts/harness installs it)")]
     NoTool {
         /// `mkfs.ext4` …
-        tool: String,
+        tool: &'static str,
         /// The Debian package.
         package: &'static str,
         /// Why.
@@ -38,7 +23,7 @@ pub enum MkfsError {
     #[error("{tool} failed: {output}")]
     Failed {
         /// `mkfs.ext4` …
-        tool: String,
+        tool: &'static str,
         /// What it said.
         output: String,
     },
@@ -49,7 +34,7 @@ pub enum MkfsError {
     #[error("failed to make a file for a fresh {kind} below {directory}: {source}")]
     File {
         /// The file system.
-        kind: String,
+        kind: &'static str,
         /// Where.
         directory: String,
         /// Why.
@@ -57,51 +42,17 @@ pub enum MkfsError {
     },
 }
 
-/// The size of a disk, bytes, on which `data` bytes are to be written in the course of a trace.
+/// The size of a disk, bytes, on which `data` bytes are to be written in the course of a trace. One size for all file
+/// systems: which one it is should make no other difference.
 pub fn disk_size(data: u64) -> u64 {
+    let smallest = filesystems::ALL.iter().map(|filesystem| filesystem.mkfs.smallest).max().unwrap_or_default();
     // A file system that is nearly full behaves in ways of its own.
-    SMALLEST.max(data.saturating_mul(6)).next_multiple_of(64 << 20)
+    smallest.max(data.saturating_mul(6)).next_multiple_of(64 << 20)
 }
 
-/// Whether data that replace others go to the same blocks, directly: neither copied on write nor journaled.
-pub fn overwrites_in_place(filesystem: &Filesystem) -> bool {
-    let journaled = filesystem.options.split(',').any(|option| option == "data=journal");
-    matches!(filesystem.kind.as_str(), "ext4" | "xfs") && !journaled
-}
-
-/// The tool that makes this file system, its arguments, and the Debian package that has it.
-fn tool(kind: &str) -> Option<(&'static str, Vec<&'static str>, &'static str)> {
-    Some(match kind {
-        // Without lazy initialisation the kernel would write zeros in the background. Blocks of 4096 bytes, as on
-        // any disk that is larger than ours.
-        "ext4" => (
-            "mkfs.ext4",
-            vec![
-                "-q",
-                "-F",
-                "-b",
-                "4096",
-                "-U",
-                UUID,
-                "-E",
-                "lazy_itable_init=0,lazy_journal_init=0,nodiscard,hash_seed=c0ffee00-0000-4000-8000-000000000002",
-            ],
-            "e2fsprogs",
-        ),
-        "xfs" => ("mkfs.xfs", vec!["-q", "-f", "-K", "-m", "uuid=c0ffee00-0000-4000-8000-000000000001"], "xfsprogs"),
-        "btrfs" => ("mkfs.btrfs", vec!["-q", "-f", "-K", "-U", UUID], "btrfs-progs"),
-        _ => return None,
-    })
-}
-
-/// The name of the tool that makes this file system.
-pub fn tool_of(kind: &str) -> Option<&'static str> {
-    tool(kind).map(|(tool, ..)| tool)
-}
-
-/// What the tool that makes this file system says of its version, on one line; empty if it says nothing.
-pub fn version(kind: &str) -> String {
-    let output = tool_of(kind).and_then(|tool| Command::new(vm::program(&[tool])?).arg("-V").output().ok());
+/// What a tool that makes a file system says of its version, on one line; empty if it says nothing.
+pub fn version(tool: &str) -> String {
+    let output = vm::program(&[tool]).and_then(|program| Command::new(program).arg("-V").output().ok());
     let said = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
     String::from_utf8_lossy(&said).lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ")
 }
@@ -109,18 +60,18 @@ pub fn version(kind: &str) -> String {
 /// The Debian packages whose tools are missing on this host.
 pub fn missing_packages() -> Vec<&'static str> {
     let there = |tool: &str| vm::program(&[tool]).is_some();
-    KINDS.iter().filter_map(|kind| tool(kind)).filter(|(tool, ..)| !there(tool)).map(|(.., package)| package).collect()
+    let all = filesystems::ALL.iter().map(|filesystem| &filesystem.mkfs);
+    all.filter(|mkfs| !there(mkfs.tool)).map(|mkfs| mkfs.package).collect()
 }
 
 /// A fresh file system on a disk of `size` bytes.
 pub fn mkfs(filesystem: &Filesystem, size: u64) -> Result<Image, MkfsError> {
-    let kind = &filesystem.kind;
-    let (tool, arguments, package) = tool(kind).ok_or_else(|| MkfsError::Unknown { name: kind.clone() })?;
-    let file =
-        |source| MkfsError::File { kind: kind.clone(), directory: std::env::temp_dir().display().to_string(), source };
+    let Mkfs { tool, arguments, package, .. } = filesystem.kind.mkfs;
+    let directory = || std::env::temp_dir().display().to_string();
+    let file = |source| MkfsError::File { kind: filesystem.kind.name, directory: directory(), source };
     let image = tempfile::NamedTempFile::new().map_err(file)?;
     image.as_file().set_len(size).map_err(file)?;
-    let missing = |reason| MkfsError::NoTool { tool: tool.into(), package, reason };
+    let missing = |reason| MkfsError::NoTool { tool, package, reason };
     // Users' PATH often lacks /sbin.
     let program = vm::program(&[tool]).ok_or_else(|| missing(std::io::ErrorKind::NotFound.into()))?;
     let output = Command::new(program)
@@ -134,7 +85,7 @@ pub fn mkfs(filesystem: &Filesystem, size: u64) -> Result<Image, MkfsError> {
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let said = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("it gave no reason").to_owned();
-        return Err(MkfsError::Failed { tool: tool.into(), output: said });
+        return Err(MkfsError::Failed { tool, output: said });
     }
     Ok(Image::read_raw(Path::new(image.path()))?)
 }

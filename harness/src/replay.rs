@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use checker::{Candidate, EntryKind, Guide, Observation, Seen, Sizes};
 use disk::{Backing, BlockLog, DirectDisk, Entry, Image, LoggingDisk};
-use protocol::{Command, Filesystem, Reply};
+use filesystems::Filesystem;
+use protocol::{Command, Reply};
 use trace::{Content, Kind, RelPath, Trace, Tree};
 use vm::{Guest, GuestError};
 
@@ -51,7 +52,7 @@ pub async fn populate(
 ) -> Result<Image, GuestError> {
     guest.insert(Box::new(DirectDisk { image }));
     let command =
-        Command::Populate { filesystem: filesystem.clone(), tree: trace.before.clone(), holes: trace.holes.clone() };
+        Command::Populate { filesystem: filesystem.recipe(), tree: trace.before.clone(), holes: trace.holes.clone() };
     let outcome = guest.call(&command).await;
     let disk = guest.eject();
     outcome?;
@@ -74,7 +75,7 @@ pub async fn replay(
     live: &Arc<Guide>,
 ) -> Result<Replay, ReplayError> {
     let (steps, conditions) = (plan.steps.clone(), plan.conditions);
-    let command = Command::Replay { filesystem: filesystem.clone(), steps, conditions };
+    let command = Command::Replay { filesystem: filesystem.recipe(), steps, conditions };
     let mut tries = 0;
     let (observation, disk) = loop {
         guest.insert(Box::new(LoggingDisk::new(base.clone())));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use checker::Wanted;
-use protocol::Filesystem;
+use filesystems::{FileSystem, Filesystem, Unknown};
 use report::{Asked, CellReport, Event, ProcessReport, Report};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -345,9 +345,15 @@ pub(crate) async fn go_on(
 
 /// What findings depend on beside the guest: this harness, and what makes file systems.
 fn tools(filesystems: &[Filesystem]) -> BTreeMap<String, String> {
-    let kinds: BTreeSet<&str> = filesystems.iter().map(|filesystem| filesystem.kind.as_str()).collect();
-    let mkfs = kinds.into_iter().map(|kind| (format!("mkfs.{kind}"), mkfs::version(kind)));
+    let tools: BTreeSet<&str> = filesystems.iter().map(|filesystem| filesystem.kind.mkfs.tool).collect();
+    let mkfs = tools.into_iter().map(|tool| (tool.to_owned(), mkfs::version(tool)));
     std::iter::once(("build of the harness".to_owned(), env!("HARNESS_BUILD").to_owned())).chain(mkfs).collect()
+}
+
+/// The file systems of a run, one for each cell.
+fn filesystems_of(kept: &Kept, store: &Store) -> Result<Vec<Filesystem>, StoreError> {
+    let all: Result<_, Unknown> = kept.cells.iter().map(KeptCell::filesystem).collect();
+    all.map_err(|unknown| store.damaged("replay.json", unknown))
 }
 
 /// For each workload of a run, whose check is run as its own, if it has one and another does not take its place.
@@ -369,7 +375,7 @@ pub(crate) fn checks(
 
 /// Refuses to mix what a run has found with what would be found now, by other means.
 pub(crate) fn is_as_it_was(kept: &Kept, checks: &[Option<Workload>], store: &Store) -> Result<(), RunError> {
-    let filesystems: Vec<Filesystem> = kept.cells.iter().map(KeptCell::filesystem).collect();
+    let filesystems = filesystems_of(kept, store)?;
     let was = |what: &str| kept.tools.get(what).map_or("unknown", String::as_str).to_owned();
     let mut all: Vec<(String, String, String)> =
         tools(&filesystems).into_iter().map(|(what, is)| (was(&what), is, what)).collect();
@@ -410,7 +416,7 @@ impl Begun {
         for (workload, subject) in subjects.iter().enumerate() {
             store.keep_trace(workload, &subject.trace)?;
             for Filesystem { kind, options } in &spec.filesystems {
-                cells.push(KeptCell { workload, fs: kind.clone(), mount_options: options.clone() });
+                cells.push(KeptCell { workload, fs: kind.name.into(), mount_options: options.clone() });
             }
         }
         let check = |subject: &Subject| subject.checker.as_ref().map(Checker::kept);
@@ -445,11 +451,12 @@ impl Begun {
     }
 
     /// The initramfs for its guests.
-    fn initramfs(&self, machine: &dyn Machine, paths: &Paths) -> Result<PathBuf, KernelError> {
-        let mut kinds: Vec<String> = self.kept.cells.iter().map(|cell| cell.fs.clone()).collect();
-        kinds.sort();
+    fn initramfs(&self, machine: &dyn Machine, paths: &Paths) -> Result<PathBuf, RunError> {
+        let all = filesystems_of(&self.kept, &self.store)?;
+        let mut kinds: Vec<&FileSystem> = all.iter().map(|filesystem| filesystem.kind).collect();
+        kinds.sort_by_key(|kind| kind.name);
         kinds.dedup();
-        machine.initramfs(&paths.cache, &kinds)
+        Ok(machine.initramfs(&paths.cache, &kinds)?)
     }
 
     /// The size of their data disk, 512-byte sectors.
@@ -473,11 +480,12 @@ impl Begun {
 
 /// The cells of a run.
 fn cells(kept: &Kept, subjects: &[Arc<Subject>], store: &Store) -> Result<Vec<Arc<Cell>>, StoreError> {
-    let cell = |(index, cell): (usize, &KeptCell)| {
+    let filesystems = filesystems_of(kept, store)?;
+    let cell = |(index, (cell, filesystem)): (usize, (&KeptCell, Filesystem))| {
         let subject = subjects.get(cell.workload)?.clone();
-        Some(Arc::new(Cell::new(index, subject, cell.filesystem(), &kept.spec)))
+        Some(Arc::new(Cell::new(index, subject, filesystem, &kept.spec)))
     };
-    let cells: Option<Vec<Arc<Cell>>> = kept.cells.iter().enumerate().map(cell).collect();
+    let cells: Option<Vec<Arc<Cell>>> = kept.cells.iter().zip(filesystems).enumerate().map(cell).collect();
     cells.ok_or_else(|| store.damaged("replay.json", "a cell names a workload that is not there"))
 }
 
@@ -772,7 +780,7 @@ mod tests {
 
     #[test]
     fn the_name_of_a_run_depends_on_all_that_tokens_depend_on() {
-        let ext4 = Filesystem { kind: "ext4".into(), options: String::new() };
+        let ext4 = Filesystem::from(&filesystems::EXT4);
         let spec = RunSpec { filesystems: vec![ext4.clone()], ..RunSpec::default() };
         let name = |subjects: &[&str], spec: &RunSpec, machine| {
             let subjects: Vec<_> = subjects.iter().map(|name| subject(name)).collect();

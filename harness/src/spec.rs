@@ -10,12 +10,11 @@ use std::time::Duration;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use disk::{CacheKind, DiskModel, TearKind};
-use protocol::Filesystem;
+use filesystems::Filesystem;
 use report::Explored;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::mkfs;
 use crate::process::Crash;
 use crate::schedule;
 use crate::subject::Bounds;
@@ -34,7 +33,7 @@ pub struct RunSpec {
     /// A file system, perhaps with mount options; repeatable [default: ext4, xfs, btrfs]
     #[arg(
         long = "fs", value_name = "NAME[:OPTIONS]", value_parser = filesystem, help_heading = EXPLORED,
-        default_values = mkfs::KINDS, hide_default_value = true
+        default_values = filesystems::ALL.iter().map(|known| known.name), hide_default_value = true
     )]
     #[serde(default)]
     pub filesystems: Vec<Filesystem>,
@@ -232,11 +231,7 @@ impl TryFrom<u32> for Sector {
 
 /// `ext4:noauto_da_alloc,data=writeback`.
 fn filesystem(text: &str) -> Result<Filesystem, String> {
-    let (kind, options) = text.split_once(':').unwrap_or((text, ""));
-    if !mkfs::KINDS.contains(&kind) {
-        return Err(mkfs::MkfsError::Unknown { name: kind.into() }.to_string());
-    }
-    Ok(Filesystem { kind: kind.into(), options: options.into() })
+    text.parse().map_err(|unknown: filesystems::Unknown| unknown.to_string())
 }
 
 /// `90s`, `10m`, `2h`, `5000mounts`, `none`.
@@ -285,7 +280,7 @@ mod tests {
     #[test]
     fn file_systems() {
         let parsed = filesystem("ext4:noauto_da_alloc,data=writeback").unwrap();
-        assert_eq!((parsed.kind.as_str(), parsed.options.as_str()), ("ext4", "noauto_da_alloc,data=writeback"));
+        assert_eq!((parsed.kind.name, parsed.options.as_str()), ("ext4", "noauto_da_alloc,data=writeback"));
         assert!(filesystem("zfs").unwrap_err().contains("ext4, xfs, btrfs"));
     }
 
@@ -294,8 +289,8 @@ mod tests {
     fn the_defaults_are_those_of_the_models() {
         let spec = RunSpec::default();
         assert_eq!(spec.model(), DiskModel::default());
-        let kinds: Vec<&str> = spec.filesystems.iter().map(|it| it.kind.as_str()).collect();
-        assert_eq!(kinds, mkfs::KINDS);
+        let kinds: Vec<&str> = spec.filesystems.iter().map(|it| it.kind.name).collect();
+        assert_eq!(kinds, filesystems::ALL.iter().map(|known| known.name).collect::<Vec<_>>());
     }
 
     /// Where it is looked for again need not be here.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use checker::{Moment, Wanted};
 use disk::{BlockLog, Decision, Image, State};
 use files::Directory;
-use protocol::Filesystem;
+use filesystems::{Filesystem, Unknown};
 use serde::{Deserialize, Serialize};
 use trace::Trace;
 
@@ -57,9 +57,12 @@ pub struct KeptCell {
 }
 
 impl KeptCell {
-    /// The same, as the agent takes it.
-    pub fn filesystem(&self) -> Filesystem {
-        Filesystem { kind: self.fs.clone(), options: self.mount_options.clone() }
+    /// The file system and how it is mounted.
+    ///
+    /// # Errors
+    /// This harness knows none of that name.
+    pub fn filesystem(&self) -> Result<Filesystem, Unknown> {
+        Filesystem::named(&self.fs, self.mount_options.as_str())
     }
 }
 
@@ -431,7 +434,11 @@ impl Store {
         if version == BEFORE {
             translate(&mut value);
         }
-        serde_json::from_value(value).map_err(damaged)
+        let kept: Kept = serde_json::from_value(value).map_err(damaged)?;
+        for cell in &kept.cells {
+            cell.filesystem().map_err(|error| self.damaged(KEPT, error))?;
+        }
+        Ok(kept)
     }
 
     /// Keeps the release of the kernel that the first guest of the run has, as `uname -r` shows it there, and gives the

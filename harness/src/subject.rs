@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use checker::{Guide, RuleError, Rules, Wanted};
 use disk::DiskModel;
-use protocol::Filesystem;
+use filesystems::Filesystem;
 use record::{RecordError, RecordSpec};
 use trace::{Ended, History, Limit, Trace, cleared_set_ids};
 use workload::Workload;

@@ -241,7 +241,7 @@ fn writes(cell: &Cell, unit: &Unit, path: &RelPath, example: &Example) -> Writes
     let mut writes = Writes { begun_latest: begun_latest(plan, epoch), ..Writes::default() };
     let has_data = unit.replayed.has_data;
     let describe = |write: &WriteEntry| match has_data {
-        true => subject.labels.describe(&cell.filesystem.kind, write),
+        true => subject.labels.describe(cell.filesystem.kind, write),
         false => place(write),
     };
     let told = |write: &WriteEntry, fate: &str| {
@@ -310,7 +310,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use checker::Kind;
-    use protocol::Filesystem;
+    use filesystems::Filesystem;
     use report::Durable;
     use trace::{Handle, Limit, Op, Tree};
 
@@ -401,7 +401,7 @@ mod tests {
             let trace =
                 Trace { command: vec![], before, ops, after, limits, outside: vec![], holes: Default::default() };
             let subject = Subject::of("w".into(), vec![], trace, Bounds { injections: 0, seed: 0 }).unwrap();
-            let filesystem = Filesystem { kind: "ext4".into(), options: String::new() };
+            let filesystem = Filesystem::from(&filesystems::EXT4);
             let cell = Cell::new(0, Arc::new(subject), filesystem, &RunSpec::default());
             let place = Place { unit: Default::default(), again: false, injections: 0, schedule: 0, epoch: 0 };
             let moment = Moment { begun_earliest: 1, ended_latest: 1 };

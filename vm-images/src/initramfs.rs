@@ -1,18 +1,18 @@
 //! The initramfs: the agent as `/init`, and the modules it loads.
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::{AGENT, BuildError, cached};
+use crate::{AGENT, BuildError, Module, cached};
 
 /// An initramfs with the agent and `modules`, in their order, as a file in the directory `cache`.
-pub fn initramfs(cache: &Path, modules: &[PathBuf]) -> Result<PathBuf, BuildError> {
-    let mut files = vec![("init".to_owned(), 0o755, AGENT.to_vec())];
-    for (index, path) in modules.iter().enumerate() {
-        let content = fs::read(path).map_err(|source| BuildError::new("read the kernel module", path, source))?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        files.push((format!("modules/{index:02}-{name}"), 0o644, content));
+///
+/// # Errors
+/// The cache cannot be written.
+pub fn initramfs(cache: &Path, modules: &[Module]) -> Result<PathBuf, BuildError> {
+    let mut files = vec![("init".to_owned(), 0o755, AGENT)];
+    for (index, Module { file, content }) in modules.iter().enumerate() {
+        files.push((format!("modules/{index:02}-{file}"), 0o644, content.as_slice()));
     }
     let archive = archive(&files).map_err(|source| BuildError::new("pack", Path::new("an initramfs"), source))?;
     cached(cache, "initramfs", "cpio", &archive)
@@ -20,7 +20,7 @@ pub fn initramfs(cache: &Path, modules: &[PathBuf]) -> Result<PathBuf, BuildErro
 
 /// A `newc` archive (Documentation/driver-api/early-userspace/buffer-format.rst), with the console node that the
 /// kernel gives process 1 as its standard streams.
-fn archive(files: &[(String, u32, Vec<u8>)]) -> io::Result<Vec<u8>> {
+fn archive(files: &[(String, u32, &[u8])]) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut inode = 1;
     let mut put = |builder: cpio::NewcBuilder, content: &[u8]| -> io::Result<()> {
@@ -42,19 +42,19 @@ fn archive(files: &[(String, u32, Vec<u8>)]) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
     fn same_content_is_built_once() {
         let cache = tempfile::tempdir().unwrap();
-        let module = cache.path().join("a.ko");
-        fs::write(&module, b"module").unwrap();
-        let first = initramfs(cache.path(), std::slice::from_ref(&module)).unwrap();
+        let module = |content: &[u8]| [Module { file: "a.ko".into(), content: content.to_vec() }];
+        let first = initramfs(cache.path(), &module(b"module")).unwrap();
         let written = fs::metadata(&first).unwrap().modified().unwrap();
-        assert_eq!(initramfs(cache.path(), std::slice::from_ref(&module)).unwrap(), first);
+        assert_eq!(initramfs(cache.path(), &module(b"module")).unwrap(), first);
         assert_eq!(fs::metadata(&first).unwrap().modified().unwrap(), written);
-        fs::write(&module, b"other").unwrap();
-        assert_ne!(initramfs(cache.path(), &[module]).unwrap(), first);
+        assert_ne!(initramfs(cache.path(), &module(b"other")).unwrap(), first);
     }
 
     #[test]

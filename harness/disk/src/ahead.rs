@@ -3,34 +3,32 @@
 //! A disk that decides late decides all that lies where the guest reads. What it only reads ahead, it may never look at. So
 //! such a read is refused if anything is open there, and the guest reads what it needs once more, in small pieces.
 //!
-//! Recovery of ext4 reads the journal ahead, 128 KiB at a time, and looks at few of these blocks: of a transaction without a
-//! commit record at none but its descriptors (fs/jbd2/recovery.c, `jread`, `do_readahead`). No setting turns that off. If a
-//! read ahead fails, nothing comes of it: `jread` reads a block that it needs and that is not there yet once more,
-//! by itself (since Linux 6.1: "jbd2: replace ll_rw_block()"), as if nobody had read ahead. Only a block that nobody has
-//! asked for before makes it read ahead again, and then it asks once more for all that is not there yet within the next
-//! 128 KiB. [`ReadAhead`] follows what `jread` does, to know one read from the other.
+//! Recovery may read a [`Journal`] ahead, and look at few of these blocks: jbd2, for one, of a transaction without a commit
+//! record at none but its descriptors (fs/jbd2/recovery.c, `jread`, `do_readahead`). If a read ahead fails, nothing comes of
+//! it: `jread` reads a block that it needs and that is not there yet once more, by itself (since Linux 6.1: "jbd2: replace
+//! ll_rw_block()"), as if nobody had read ahead. Only a block that nobody has asked for before makes it read ahead again, and
+//! then it asks once more for all that is not there yet within the same distance. [`ReadAhead`] follows what `jread` does, to
+//! know one read from the other.
 //!
 //! Files are read ahead by the agent, in requests of more than one page; it says when it begins
 //! ([`CONTENTS`](protocol::frame::CONTENTS)).
 
 use std::collections::HashSet;
 
-use crate::SECTOR;
+use filesystems::Journal;
 
-/// How much is read ahead, with the block that is needed at its beginning: `do_readahead`.
-const AHEAD: u64 = (128 << 10) / SECTOR as u64;
+use crate::SECTOR;
 
 /// What a file is read in at least, sectors.
 const PAGE: usize = 4096 / SECTOR;
 
-/// `JBD2_MAGIC_NUMBER` and `JBD2_SUPERBLOCK_V2` (include/linux/jbd2.h), as they begin a journal.
-const SUPERBLOCK: [u8; 8] = [0xc0, 0x3b, 0x39, 0x98, 0, 0, 0, 4];
-
 /// Follows the reads of one mount.
 #[derive(Debug, Default)]
 pub(crate) struct ReadAhead {
-    /// First and last sector, the latter not included, once its superblock was read.
-    journal: Option<(u64, u64)>,
+    /// What recovery reads ahead.
+    journal: Option<&'static Journal>,
+    /// First and last sector of the journal, the latter not included, once its superblock was read.
+    place: Option<(u64, u64)>,
     /// The first sector of the last block that was needed and had not been read before.
     needed: u64,
     /// First sectors of the blocks that were asked for: if they are asked for again, they are needed.
@@ -42,6 +40,11 @@ pub(crate) struct ReadAhead {
 }
 
 impl ReadAhead {
+    /// For the mount of a file system with this journal, if there is one that recovery reads ahead.
+    pub(crate) fn new(journal: Option<&'static Journal>) -> Self {
+        Self { journal, ..Self::default() }
+    }
+
     /// From here on, files are read.
     pub(crate) fn contents(&mut self) {
         self.contents = true;
@@ -55,14 +58,16 @@ impl ReadAhead {
     /// A block of the journal that nobody has asked for, and that lies where recovery reads ahead after the block that it
     /// needed last.
     fn is_journal_ahead(&mut self, sector: u64) -> bool {
-        let within = self.journal.is_some_and(|(first, end)| first < sector && sector < end);
+        let Some((journal, (first, end))) = self.journal.zip(self.place) else { return false };
+        let within = first < sector && sector < end;
         if !within || !self.asked.insert(sector) {
             return false;
         }
-        let ahead = self.needed < sector && sector < self.needed + AHEAD && self.needed > 0;
+        let distance = journal.ahead / SECTOR as u64;
+        let ahead = self.needed < sector && sector < self.needed + distance && self.needed > 0;
         if !ahead {
             self.needed = sector;
-            for block in self.refused.extract_if(|&block| sector < block && block < sector + AHEAD) {
+            for block in self.refused.extract_if(|&block| sector < block && block < sector + distance) {
                 self.asked.remove(&block);
             }
         }
@@ -77,25 +82,38 @@ impl ReadAhead {
     /// Takes note of what was read: the first superblock of a journal says where that is.
     pub(crate) fn read(&mut self, sector: u64, data: &[u8]) {
         self.refused.remove(&sector);
-        if self.journal.is_none()
+        if self.place.is_none()
             && !self.contents
-            && data.starts_with(&SUPERBLOCK)
-            && let Some(&[a, b, c, d, e, f, g, h]) = data.get(12..20)
+            && let Some(journal) = self.journal
+            && data.starts_with(journal.superblock)
+            && let Some(block) = number(data, journal.block_size)
+            && let Some(blocks) = number(data, journal.blocks)
         {
-            let [block, blocks] = [[a, b, c, d], [e, f, g, h]].map(u32::from_be_bytes).map(u64::from);
-            self.journal = Some((sector, sector + block / SECTOR as u64 * blocks));
+            self.place = Some((sector, sector + block / SECTOR as u64 * blocks));
         }
     }
 }
 
+/// The big-endian 32-bit number at this byte.
+fn number(data: &[u8], at: usize) -> Option<u64> {
+    let bytes = data.get(at..)?.first_chunk()?;
+    Some(u32::from_be_bytes(*bytes).into())
+}
+
 #[cfg(test)]
 mod tests {
+    use filesystems::{EXT4, XFS};
+
     use super::*;
+
+    fn ext4() -> ReadAhead {
+        ReadAhead::new(EXT4.journal)
+    }
 
     /// The superblock of a journal of 1,024 blocks of 4,096 bytes.
     fn superblock() -> Vec<u8> {
         let mut block = vec![0; 4096];
-        block[..8].copy_from_slice(&SUPERBLOCK);
+        block[..8].copy_from_slice(&[0xc0, 0x3b, 0x39, 0x98, 0, 0, 0, 4]);
         block[12..20].copy_from_slice(&[0, 0, 16, 0, 0, 0, 4, 0]);
         block
     }
@@ -106,7 +124,7 @@ mod tests {
 
     #[test]
     fn what_follows_a_needed_block_is_read_ahead_once() {
-        let mut ahead = ReadAhead::default();
+        let mut ahead = ext4();
         assert!(!ahead.is_ahead(8008, 8), "no journal is known");
         ahead.read(8000, &superblock());
         assert_eq!(asked(&mut ahead, [1, 2, 3, 32, 33]), [false, true, true, true, false]);
@@ -122,7 +140,7 @@ mod tests {
     /// ext4, which begins to read blocks that the scan had skipped.
     #[test]
     fn what_was_refused_is_read_ahead_again() {
-        let mut ahead = ReadAhead::default();
+        let mut ahead = ext4();
         ahead.read(8000, &superblock());
         assert_eq!(asked(&mut ahead, [40, 45, 46, 47, 50]), [false, true, true, true, true]);
         [45, 46, 50].iter().for_each(|block| ahead.refused(8000 + block * 8));
@@ -137,7 +155,7 @@ mod tests {
 
     #[test]
     fn other_superblocks_are_files() {
-        let mut ahead = ReadAhead::default();
+        let mut ahead = ext4();
         ahead.read(8000, &superblock()[..16]);
         ahead.read(8000, &vec![0; 4096]);
         ahead.read(8000, &superblock());
@@ -145,9 +163,17 @@ mod tests {
         assert!(!ahead.is_ahead(100_008, 8) && !ahead.is_ahead(100_016, 8));
         assert_eq!(asked(&mut ahead, [7, 8]), [false, true]);
     }
+
+    #[test]
+    fn without_a_journal_no_superblock_counts() {
+        let mut ahead = ReadAhead::new(XFS.journal);
+        ahead.read(8000, &superblock());
+        assert_eq!(asked(&mut ahead, [1, 2, 3]), [false; 3]);
+    }
+
     #[test]
     fn of_files_all_that_is_longer_than_a_page_is_read_ahead() {
-        let mut ahead = ReadAhead::default();
+        let mut ahead = ext4();
         ahead.read(8000, &superblock());
         assert!(!ahead.is_ahead(50_000, 32), "an inode cluster of xfs");
         ahead.contents();

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use filesystems::Journal;
 use protocol::frame::{CONTENTS, MOUNTED};
 
 use crate::ahead::ReadAhead;
@@ -67,9 +68,9 @@ impl CrashDisk {
     }
 
     /// The same disk, but that it settles nothing for what the guest only reads ahead: it refuses to read that if anything
-    /// is open there.
-    pub fn refusing_ahead(self) -> Self {
-        Self { ahead: Some(ReadAhead::default()), ..self }
+    /// is open there. `journal` is what recovery reads ahead.
+    pub fn refusing_ahead(self, journal: Option<&'static Journal>) -> Self {
+        Self { ahead: Some(ReadAhead::new(journal)), ..self }
     }
 
     /// Whether it has refused anything.
@@ -206,6 +207,7 @@ impl Backing for StateDisk {
 mod tests {
     use std::collections::BTreeMap;
 
+    use filesystems::EXT4;
     use num_bigint::BigUint;
     use proptest::prelude::*;
     use protocol::frame::BEGIN;
@@ -300,7 +302,7 @@ mod tests {
     fn explore_ahead(layers: &Arc<Layers>, start: u64, reads: u32) -> (Outcomes<Vec<u8>>, usize) {
         let mut most = 0;
         let outcomes = walk(
-            |prefix| CrashDisk::new(layers.clone(), prefix).refusing_ahead(),
+            |prefix| CrashDisk::new(layers.clone(), prefix).refusing_ahead(EXT4.journal),
             |mut disk, _| {
                 disk.mark(Mark { step: CONTENTS, result: 0 });
                 let mut all = [0; SECTORS as usize * SECTOR];
@@ -406,7 +408,7 @@ mod tests {
         let model = DiskModel { tear: TearKind::None, ..DiskModel::default() };
         let epoch = epochs(&log, &model).pop().unwrap();
         let layers = Arc::new(Layers::new(Image::zeroed(1 << 20), &log, &epoch, model));
-        let mut disk = CrashDisk::new(layers, &[]).refusing_ahead();
+        let mut disk = CrashDisk::new(layers, &[]).refusing_ahead(EXT4.journal);
         let mut read = |block: u64| (disk.read(block * 8, &mut [0; BLOCK]).is_ok(), disk.fates().decisions().len());
         assert_eq!(read(0), (true, 1));
         assert_eq!([40, 46, 18, 46].map(&mut read), [(true, 1), (false, 1), (true, 1), (false, 1)]);
@@ -499,7 +501,7 @@ mod tests {
         superblock[..8].copy_from_slice(&[0xc0, 0x3b, 0x39, 0x98, 0, 0, 0, 4]);
         superblock[12..20].copy_from_slice(&[0, 0, 16, 0, 0, 0, 0, 4]);
         let layers = last_epoch(&[(16, 8, 1), (24, 8, 1)], DiskModel::default());
-        let mut disk = CrashDisk::new(layers, &[]).refusing_ahead();
+        let mut disk = CrashDisk::new(layers, &[]).refusing_ahead(EXT4.journal);
         disk.write(0, superblock, Queueing::default());
         let mut read = |block: u64| disk.read(block * 8, &mut [0; 8 * SECTOR]).is_ok();
         assert_eq!([0, 1, 2, 3].map(&mut read), [true, true, false, false]);

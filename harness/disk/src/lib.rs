@@ -35,8 +35,8 @@ pub use image::{Image, ImageError};
 pub use layers::Layers;
 pub use log::{BlockLog, Entry, Mark, Queueing, WriteEntry};
 pub use model::{CacheKind, DiskModel, TearKind};
-pub use shape::LogShape;
 pub use server::{ServeError, Sockets, serve};
+pub use shape::LogShape;
 
 /// Bytes in a sector: the unit of every address here, whatever the device's own atomic unit is.
 pub const SECTOR: usize = 512;

@@ -7,13 +7,14 @@ use std::time::Instant;
 
 use checker::Moment;
 use disk::{BlockLog, DiskModel, Layers, State};
+use filesystems::{FileSystem, Filesystem};
 use harness::explore::{Class, Guests, explore};
-use harness::mkfs::{KINDS, mkfs};
+use harness::mkfs::mkfs;
 use harness::moment::moment;
 use harness::replay::{give, populate, replay};
 use harness::subject::{Bounds, Subject};
 use harness::tally::{Place, Tally};
-use protocol::{Command, Filesystem};
+use protocol::Command;
 use vm::{Accelerator, Guest, GuestError, Limits, Machine, Paths, Qemu, Standing, Uml};
 use workload::Workload;
 
@@ -71,7 +72,7 @@ impl Course {
             let (epoch, state) = &self.states[index];
             self.epochs[*epoch].layers.image(state)
         };
-        match limit::seconds(&self.filesystem.kind, self.states.len(), image) {
+        match limit::seconds(self.filesystem.kind.name, self.states.len(), image) {
             Ok(native) => {
                 self.native.push(1000.0 * native);
                 self.slower.push(cost.clock / cost.classes as f64 / native);
@@ -113,7 +114,7 @@ pub async fn measure(places: &Places, effort: Effort) -> Outcome<()> {
     for machine in machines(&paths).await {
         let mut stand = boot(machine, &paths, &subject).await?;
         let mut courses = Vec::new();
-        for kind in KINDS {
+        for &kind in filesystems::ALL {
             courses.push(prepare(&mut stand.guest, &subject, kind).await?);
         }
         stands.push((stand, courses));
@@ -152,7 +153,7 @@ pub async fn measure(places: &Places, effort: Effort) -> Outcome<()> {
 }
 
 async fn boot(machine: Box<dyn Machine>, paths: &Paths, subject: &Subject) -> Outcome<Stand> {
-    let initramfs = machine.initramfs(&paths.cache, &KINDS.map(String::from))?;
+    let initramfs = machine.initramfs(&paths.cache, filesystems::ALL)?;
     let others = processes::groups();
     let start = Instant::now();
     let sectors = subject.disk_size() / disk::SECTOR as u64;
@@ -186,8 +187,8 @@ async fn machines(paths: &Paths) -> Vec<Box<dyn Machine>> {
 }
 
 /// Replays the workload on a fresh file system and cuts what the disk saw into epochs.
-async fn prepare(guest: &mut Guest, subject: &Subject, kind: &str) -> Outcome<Course> {
-    let filesystem = Filesystem { kind: kind.into(), options: String::new() };
+async fn prepare(guest: &mut Guest, subject: &Subject, kind: &'static FileSystem) -> Outcome<Course> {
+    let filesystem = Filesystem::from(kind);
     let fresh = mkfs(&filesystem, subject.disk_size())?;
     let base = populate(guest, &filesystem, fresh, &subject.trace).await?;
     let model = DiskModel::default();
@@ -265,7 +266,7 @@ async fn pass(stand: &mut Stand, subject: &Subject, course: &Course, seconds: f6
 }
 
 fn row(machine: &str, course: &Course) -> Vec<String> {
-    let kind = course.filesystem.kind.as_str();
+    let kind = course.filesystem.kind.name;
     let aim = match (machine, kind) {
         ("uml", "ext4") => "≥ 500",
         ("uml", "xfs") => "≥ 50",
@@ -286,7 +287,7 @@ fn row(machine: &str, course: &Course) -> Vec<String> {
 
 fn print_native(stands: &[(Stand, Vec<Course>)]) {
     let row = |machine: &str, course: &Course| {
-        let kind = course.filesystem.kind.as_str();
+        let kind = course.filesystem.kind.name;
         let aim = if (machine, kind) == ("uml", "ext4") { "≤ 1.5" } else { "" };
         let (native, slower) = match &course.no_native {
             Some(reason) => (format!("skipped, because {reason}"), String::new()),

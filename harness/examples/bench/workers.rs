@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use filesystems::Filesystem;
 use harness::run::{Options, run};
 use harness::spec::{Budget, RunSpec, Tear};
-use protocol::Filesystem;
 use report::Event;
 use vm::{Choice, Limits, Paths};
 use workload::Workload;
@@ -48,7 +48,7 @@ async fn rate(workload: &Workload, workers: usize, mounts: u64) -> Outcome<f64> 
     let results = tempfile::tempdir()?;
     let options = Options {
         spec: RunSpec {
-            filesystems: vec![Filesystem { kind: "ext4".into(), options: String::new() }],
+            filesystems: vec![Filesystem::from(&filesystems::EXT4)],
             tear: Tear::Any,
             budget: Budget { time: None, mounts: Some(mounts) },
             ..RunSpec::default()

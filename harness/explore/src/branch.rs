@@ -171,7 +171,8 @@ mod tests {
     fn single_losses_come_before_single_tears_and_these_before_pairs() {
         let decisions = [decision(0, 0, false), decision(1, 0, true), decision(1, 1, true)];
         let root = Branch::root().rest(&decisions, 1);
-        let priority = |branches: &[Branch]| branches.iter().map(|b| (b.priority.losses, b.priority.torn)).collect::<Vec<_>>();
+        let priority =
+            |branches: &[Branch]| branches.iter().map(|b| (b.priority.losses, b.priority.torn)).collect::<Vec<_>>();
         assert_eq!(priority(&root), [(0, false), (2, false), (2, true)]);
         assert!(Priority { losses: 1, torn: false } < Priority { losses: 1, torn: true });
         assert!(Priority { losses: 1, torn: true } < Priority { losses: 2, torn: false });

@@ -110,8 +110,9 @@ impl<U: ExplorationUnit> Frontier<U> {
         let most = MOST.min(self.now.len().div_ceil(4)).min(usize::try_from(most).unwrap_or(usize::MAX));
         let mut taken: Vec<ToVisit<U>> = Vec::new();
         while taken.len() < most
-            && let Some(entry) =
-                self.now.pop_front_if(|entry| taken.first().is_none_or(|first| first.unit.index() == entry.unit.index()))
+            && let Some(entry) = self
+                .now
+                .pop_front_if(|entry| taken.first().is_none_or(|first| first.unit.index() == entry.unit.index()))
         {
             taken.push(entry);
         }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use checker::{EntryKind, Guide, Moment, Mount, Observation, Seen};
 use disk::{DiskModel, Fates, Tear, WriteEntry};
+use explore::Key;
+use filesystems::Filesystem;
 use harness::explore::{Class, Guests, explore};
 use harness::label::Labels;
 use harness::moment::moment;
 use harness::replay::{ReplayError, give, live_guide, populate, replay};
 use harness::schedule::{Injection, Overwrites, Schedule, schedules};
-use harness::unit::{Key, Replayed};
-use protocol::{Command, Filesystem};
+use harness::unit::Replayed;
+use protocol::Command;
 use trace::{Call, History, Trace};
 use vm::{Guest, GuestError, Limits, Machine};
 
@@ -48,8 +50,8 @@ pub struct OneGuest {
 impl OneGuest {
     /// On this machine, with files kept in the cache directory.
     pub fn new(machine: Box<dyn Machine>, cache: &std::path::Path) -> Result<Self, CompareError> {
-        let kinds = crate::fresh::KINDS.map(String::from);
-        let initramfs = machine.initramfs(cache, &kinds).map_err(|error| CompareError::Initramfs(error.to_string()))?;
+        let initramfs =
+            machine.initramfs(cache, filesystems::ALL).map_err(|error| CompareError::Initramfs(error.to_string()))?;
         Ok(Self { machine, initramfs, guest: None })
     }
 }
@@ -117,8 +119,11 @@ impl std::fmt::Display for Way {
 }
 
 /// A file system of this kind with the options that it has by itself.
+///
+/// # Panics
+/// The harness knows none of that name.
 pub fn plain(kind: &str) -> Filesystem {
-    Filesystem { kind: kind.into(), options: String::new() }
+    Filesystem::named(kind, "").unwrap_or_else(|unknown| panic!("{unknown}"))
 }
 
 /// The schedules that the harness executes on this file system, with up to `bound` injections.
@@ -203,7 +208,7 @@ impl OneEpoch<'_> {
         let class = |class: Class| {
             found.mounts += 1;
             let survived = class.fates.decisions().iter().filter(|decision| decision.survived);
-            let when = moment(&self.replayed.plan, epoch, &volatile, survived.map(|decision| decision.write));
+            let when = moment(&self.replayed.plan, epoch, &self.replayed.log, survived.map(|decision| decision.write));
             let tree = tree_of(&class.observation);
             let way = self.way(&class.fates, &volatile, when);
             for promises in self.promises(when.begun_earliest.min(when.ended_latest))..=self.promises(when.ended_latest)
@@ -229,7 +234,7 @@ impl OneEpoch<'_> {
     fn way(&self, fates: &Fates, volatile: &[WriteEntry], when: Moment) -> Way {
         let state = fates.fewest_lost();
         let name = |write: &u32| match volatile.get(*write as usize) {
-            Some(write) => self.labels.describe(&self.filesystem.kind, write),
+            Some(write) => self.labels.describe(self.filesystem.kind, write),
             None => "a write that is not known".into(),
         };
         let torn = |(write, tear): &(u32, Tear)| {

@@ -21,7 +21,7 @@ fn prepared_with(recovery_crashes: bool, budget: Budget) -> Cell {
     let mut subject = Subject::of("w".into(), vec![], trace, Bounds { injections: 0, seed: 0 }).unwrap();
     subject.schedules.truncate(1);
     subject.all_schedules = 1;
-    let filesystem = Filesystem { kind: "ext4".into(), options: String::new() };
+    let filesystem = Filesystem::from(&filesystems::EXT4);
     let spec = RunSpec { budget, recovery_crashes, ..RunSpec::default() };
     let cell = Cell::new(0, Arc::new(subject), filesystem, &spec);
     assert!(matches!(cell.ask(), Ask::Job(Job::Prepare)));

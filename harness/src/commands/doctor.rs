@@ -24,13 +24,10 @@ pub fn doctor() -> Result<ExitStatus, Failure> {
         };
         text.push_str(&format!("{:<14} {standing}\n", finding.name));
     }
-    for kind in mkfs::KINDS {
-        let there = mkfs::tool_of(kind).is_some_and(|tool| vm::program(&[tool]).is_some());
-        text.push_str(&format!(
-            "{:<14} {}\n",
-            format!("mkfs.{kind}"),
-            if there { "is installed" } else { "is missing" }
-        ));
+    for filesystem in filesystems::ALL {
+        let tool = filesystem.mkfs.tool;
+        let there = vm::program(&[tool]).is_some();
+        text.push_str(&format!("{:<14} {}\n", tool, if there { "is installed" } else { "is missing" }));
     }
     if vm::program(&["linux.uml"]).is_none() {
         packages.push("user-mode-linux");

@@ -283,8 +283,8 @@ fn layers(replayed: &Replayed, shown: &[Shown], model: DiskModel, token: &Token)
 async fn look(rebuilt: Rebuilt, wishes: &[Wish], whole: bool) -> Result<Looked, Failure> {
     let paths = Paths::from_environment();
     let machine = machine(wishes, &paths).await?;
-    let filesystem = rebuilt.cell.filesystem();
-    let initramfs = machine.initramfs(&paths.cache, std::slice::from_ref(&filesystem.kind))?;
+    let filesystem = rebuilt.cell.filesystem().map_err(Failure::usage)?;
+    let initramfs = machine.initramfs(&paths.cache, &[filesystem.kind])?;
     let boot = Boot::new(machine, initramfs, rebuilt.layers.sectors(), Limits::default(), None);
     let mut slot = Slot::new(&boot);
     let mut guide = (*rebuilt.subject.guide).clone();

@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use disk::{CacheKind, DiskModel};
-use protocol::Filesystem;
+use filesystems::Filesystem;
 use trace::{Call, History, Kind, Target, Trace, Vfs};
 
 use super::places::O_TRUNC;
@@ -59,7 +59,7 @@ impl Overwrites {
     /// injections, which has such writeback under way where this one has it completed, or of one with fewer.
     pub fn imply(&self, schedule: &Schedule, filesystem: &Filesystem, model: &DiskModel) -> bool {
         // Without a volatile cache, what is completed beside something else is durable at once.
-        if model.cache == CacheKind::Writethrough || !crate::mkfs::overwrites_in_place(filesystem) {
+        if model.cache == CacheKind::Writethrough || !filesystem.overwrites_in_place() {
             return false;
         }
         // With more injections, what is started later skips pages that are under way (mm/page-writeback.c, WB_SYNC_NONE).
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     fn ext4() -> Filesystem {
-        Filesystem { kind: "ext4".into(), options: String::new() }
+        Filesystem::from(&filesystems::EXT4)
     }
 
     /// What is left out for a program that does this to a file `f` of 8192 bytes, open as handle 0.
@@ -220,9 +220,8 @@ mod tests {
         assert_eq!(implied_on(&ext4(), &usual, calls()).len(), 1);
         let none: Vec<String> = Vec::new();
         assert_eq!(implied_on(&ext4(), &writethrough, calls()), none);
-        for (kind, options) in [("btrfs", ""), ("ext4", "data=journal")] {
-            let filesystem = Filesystem { kind: kind.into(), options: options.into() };
-            assert_eq!(implied_on(&filesystem, &usual, calls()), none, "{kind}:{options}");
+        for text in ["btrfs", "ext4:data=journal"] {
+            assert_eq!(implied_on(&text.parse().unwrap(), &usual, calls()), none, "{text}");
         }
     }
 

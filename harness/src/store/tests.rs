@@ -297,6 +297,23 @@ fn what_the_version_before_kept_is_read() {
     assert_eq!(store.kept().unwrap(), Kept { spec: expected, ..kept() });
 }
 
+/// Its seal is right, and still there is none of its cells that could be explored as another file system.
+#[test]
+fn an_unknown_file_system_is_no_other_one() {
+    let runs = Runs::new();
+    let store = runs.begin(10);
+    let cell = |fs: &str| KeptCell { workload: 0, fs: fs.into(), mount_options: "noatime".into() };
+    let known: Vec<KeptCell> = filesystems::ALL.iter().map(|known| cell(known.name)).collect();
+    store.keep(RUN, &Kept { cells: known.clone(), ..kept() }).unwrap();
+    assert_eq!(store.kept().unwrap().cells, known);
+    for name in ["zfs", "", "EXT4"] {
+        store.keep(RUN, &Kept { cells: [&known[..], &[cell(name)]].concat(), ..kept() }).unwrap();
+        let error = store.kept().unwrap_err().to_string();
+        assert!(error.starts_with(&store.directory().join(KEPT).display().to_string()), "{error}");
+        assert!(error.ends_with(&format!("unknown file system {name:?}: supported: ext4, xfs, btrfs")), "{error}");
+    }
+}
+
 /// Whoever made a results directory may have put anything into it.
 #[test]
 fn nothing_is_read_or_written_through_what_is_no_file() {

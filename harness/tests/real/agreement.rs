@@ -8,6 +8,7 @@ use std::sync::Arc;
 use checker::Guide;
 use disk::{BlockLog, CacheKind, DiskModel, Entry, Fates, Layers, TearKind, epochs};
 use explore::Branch;
+use filesystems::Filesystem;
 use harness::brute::{Outcomes, brute_force, count};
 use harness::explore::{Class, enter, explore};
 use harness::replay::Replay;
@@ -15,7 +16,6 @@ use harness::subject::{Bounds, Subject};
 use num_bigint::BigUint;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
-use protocol::Filesystem;
 use vm::GuestError;
 
 use crate::support::{OneGuest, filesystem, record_program, replay_on, uml};

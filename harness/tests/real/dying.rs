@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use checker::{Kind, Moment, Mount, Observation};
 use disk::{Backing, BlockLog, DiskModel, Entry, Image, Layers, Queueing, Refused, TearKind, WriteEntry, epochs};
+use filesystems::{EXT4, FileSystem};
 use harness::explore::{Class, Guests, enter, explore, observe_image};
 use harness::guests::{Boot, Slot};
 use harness::mkfs::mkfs;
@@ -56,7 +57,7 @@ impl Backing for Broken {
 async fn observe(guests: &mut OneGuest, disk: Box<dyn Backing>, options: &str) -> Result<Reply, GuestError> {
     let guest = guests.guest().await.unwrap();
     guest.insert(disk);
-    guest.call(&Command::Observe { filesystem: filesystem(&format!("ext4:{options}")), mark: false }).await
+    guest.call(&Command::Observe { filesystem: filesystem(&format!("ext4:{options}")).recipe(), mark: false }).await
 }
 
 fn healthy() -> Image {
@@ -344,7 +345,7 @@ impl Machine for Unsteady {
     fn name(&self) -> &'static str {
         self.uml.name()
     }
-    fn initramfs(&self, cache: &Path, filesystems: &[String]) -> Result<PathBuf, vm::KernelError> {
+    fn initramfs(&self, cache: &Path, filesystems: &[&FileSystem]) -> Result<PathBuf, vm::KernelError> {
         self.uml.initramfs(cache, filesystems)
     }
     fn command(&self, launch: &vm::Launch<'_>) -> std::process::Command {
@@ -366,7 +367,7 @@ impl Machine for Unsteady {
 #[tokio::test]
 async fn a_guest_that_does_not_boot_is_started_once_more() {
     let Some(uml) = uml() else { return };
-    let initramfs = uml.initramfs(&vm::Paths::from_environment().cache, &["ext4".into()]).unwrap();
+    let initramfs = uml.initramfs(&vm::Paths::from_environment().cache, &[&EXT4]).unwrap();
     for (fails, booted) in [
         ([true, false].as_slice(), [true, true]),
         (&[true, true, false], [false, true]),
@@ -411,7 +412,7 @@ fn kill_guests() {
 #[tokio::test]
 async fn a_guest_that_has_gone_when_it_is_told_something_is_replaced() {
     let Some(uml) = uml() else { return };
-    let initramfs = uml.initramfs(&vm::Paths::from_environment().cache, &["ext4".into()]).unwrap();
+    let initramfs = uml.initramfs(&vm::Paths::from_environment().cache, &[&EXT4]).unwrap();
     let boot = Boot::new(Box::new(uml), initramfs, SECTORS, vm::Limits::default(), None);
     let mut slot = Slot::new(&boot);
     slot.guest().await.unwrap();
@@ -441,7 +442,7 @@ async fn a_guest_moves_once_a_processor_is_free() {
     let filesystem = filesystem("ext4");
     let subject = Arc::new(subject(durable_trace()));
     let plan = subject.schedules[0].plan(&subject.trace, &subject.history);
-    let initramfs = uml.initramfs(&vm::Paths::from_environment().cache, &["ext4".into()]).unwrap();
+    let initramfs = uml.initramfs(&vm::Paths::from_environment().cache, &[&EXT4]).unwrap();
     for (fails, then) in [([].as_slice(), 2), (&[false, true, true], 3)] {
         let others = claim_all();
         let started = Arc::default();

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use filesystems::Filesystem;
 use harness::explore::Guests;
 use harness::replay::{Replay, give, populate, replay};
 use harness::run::{Finished, Options};
 use harness::spec::{Budget, RunSpec};
 use harness::subject::Subject;
-use protocol::{Command, Filesystem};
+use protocol::Command;
 use report::Event;
 use trace::Trace;
 use vm::{Choice, Guest, GuestError, Limits, Machine, Paths, Uml};
@@ -37,8 +38,7 @@ pub fn is_full() -> bool {
 }
 
 pub fn filesystem(text: &str) -> Filesystem {
-    let (kind, options) = text.split_once(':').unwrap_or((text, ""));
-    Filesystem { kind: kind.into(), options: options.into() }
+    text.parse().unwrap()
 }
 
 /// Records a shell script in a directory in which `setup` has run.
@@ -91,8 +91,7 @@ impl OneGuest {
 impl Guests for OneGuest {
     async fn guest(&mut self) -> Result<&mut Guest, GuestError> {
         if self.guest.is_none() {
-            let kinds = ["ext4", "xfs", "btrfs"].map(String::from);
-            let initramfs = self.machine.initramfs(&Paths::from_environment().cache, &kinds).unwrap();
+            let initramfs = self.machine.initramfs(&Paths::from_environment().cache, filesystems::ALL).unwrap();
             let mut guest = Guest::boot(&self.machine, &initramfs, SECTORS, self.limits).await?;
             if !self.untold {
                 guest.call(&Command::Guide(self.guide.clone())).await?;

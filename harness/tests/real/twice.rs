@@ -9,12 +9,13 @@ use std::sync::Arc;
 use checker::{Guide, Observation};
 use disk::{BlockLog, Decision, DiskModel, Entry, Fates, Image, Layers, LoggingDisk, Mark, Recovery, TearKind, epochs};
 use explore::Branch;
+use filesystems::Filesystem;
 use harness::brute::{Outcomes, count};
 use harness::explore::{Class, Guests, enter};
 use harness::subject::{Bounds, Subject};
 use num_bigint::BigUint;
 use protocol::frame::{BEGIN, MOUNTED};
-use protocol::{Command, Filesystem, Reply};
+use protocol::{Command, Reply};
 
 use crate::support::{OneGuest, filesystem, record_program, replay_on, uml};
 
@@ -28,7 +29,7 @@ async fn recover(guests: &mut OneGuest, filesystem: &Filesystem, image: Image) -
     disk::Backing::mark(&mut disk, Mark { step: BEGIN, result: 0 });
     let guest = guests.guest().await.unwrap();
     guest.insert(Box::new(disk));
-    let reply = guest.call(&Command::Observe { filesystem: filesystem.clone(), mark: true }).await;
+    let reply = guest.call(&Command::Observe { filesystem: filesystem.recipe(), mark: true }).await;
     let Ok(Reply::Observed(observation)) = reply else { panic!("{reply:?}") };
     let disk: Box<dyn std::any::Any> = guest.eject();
     let (start, mut log) = disk.downcast::<LoggingDisk>().unwrap().finish().unwrap();

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use filesystems::FileSystem;
+
 use crate::KernelError;
 
 /// Memory of a guest, MiB. The host gives what the guest has touched, no more.
@@ -44,7 +46,7 @@ pub trait Machine: Send + Sync {
     ///
     /// # Errors
     /// The kernel has no driver for one of them, or the cache cannot be written.
-    fn initramfs(&self, cache: &Path, filesystems: &[String]) -> Result<PathBuf, KernelError>;
+    fn initramfs(&self, cache: &Path, filesystems: &[&FileSystem]) -> Result<PathBuf, KernelError>;
 
     /// The command that starts it. Its standard output is the guest's console. It must end when it is killed, with
     /// all that it started in its process group.

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use filesystems::FileSystem;
+
 use crate::kernel::{Kernel, KernelError, program};
 use crate::machine::MEMORY;
 use crate::{Accelerator, Launch, Machine};
@@ -33,9 +35,9 @@ impl Machine for Qemu {
         }
     }
 
-    fn initramfs(&self, cache: &Path, filesystems: &[String]) -> Result<PathBuf, KernelError> {
-        let mut wanted = vec!["virtio_pci", "virtio_blk", "crc32c_generic"];
-        wanted.extend(filesystems.iter().map(String::as_str));
+    fn initramfs(&self, cache: &Path, filesystems: &[&FileSystem]) -> Result<PathBuf, KernelError> {
+        let mut wanted = vec!["virtio_pci", "virtio_blk"];
+        wanted.extend(filesystems.iter().flat_map(|filesystem| filesystem.modules));
         let modules = vm_images::closure(&self.kernel.modules, &wanted)?;
         Ok(vm_images::initramfs(cache, &modules)?)
     }

@@ -5,12 +5,14 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use filesystems::FileSystem;
+
 use crate::confine::confine;
 use crate::kernel::{KernelError, program};
 use crate::machine::MEMORY;
 use crate::{Launch, Machine, memory};
 
-/// A User Mode Linux kernel with ext4, xfs and btrfs built in (Debian's package `user-mode-linux`).
+/// A User Mode Linux kernel, with the file systems built in or beside it as modules (Debian's package `user-mode-linux`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uml {
     kernel: PathBuf,
@@ -41,9 +43,9 @@ impl Machine for Uml {
         "uml"
     }
 
-    fn initramfs(&self, cache: &Path, filesystems: &[String]) -> Result<PathBuf, KernelError> {
+    fn initramfs(&self, cache: &Path, filesystems: &[&FileSystem]) -> Result<PathBuf, KernelError> {
         let mut wanted = vec!["virtio_blk"];
-        wanted.extend(filesystems.iter().map(String::as_str));
+        wanted.extend(filesystems.iter().flat_map(|filesystem| filesystem.modules));
         let modules = vm_images::closure(&self.modules, &wanted)?;
         Ok(vm_images::initramfs(cache, &modules)?)
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use checker::{EntryKind, Mount};
 use disk::{Backing, DirectDisk, Image, Queueing, Refused};
-use protocol::{Command, Filesystem, Reply};
+use filesystems::{EXT4, Filesystem, by_name};
+use protocol::{Command, Reply};
 use trace::{Holes, Kind, Node, RelPath, Tree};
 use vm::{Guest, GuestError, Limits, Machine, Paths, Uml, program};
 
@@ -27,12 +28,12 @@ async fn a_fresh_file_system_mounts(kind: &str) {
         (Err(error), _) => return eprintln!("skipped, because {error}"),
         (_, None) => return eprintln!("skipped, because there is no mkfs.{kind}"),
     };
-    let initramfs = machine.initramfs(&paths.cache, &[kind.to_owned()]).expect("an initramfs");
+    let initramfs = machine.initramfs(&paths.cache, &[by_name(kind).expect("a known name")]).expect("an initramfs");
     // Refuses a guest that takes the cache for write-through.
     let booted = Guest::boot(&machine, &initramfs, image.sectors(), Limits::default()).await;
     let mut guest = booted.expect("a guest");
     guest.insert(Box::new(DirectDisk { image }));
-    let filesystem = Filesystem { kind: kind.into(), options: String::new() };
+    let filesystem = Filesystem::named(kind, "").expect("a known name").recipe();
     let populate = Command::Populate { filesystem: filesystem.clone(), tree: Tree::default(), holes: Holes::new() };
     assert_eq!(guest.call(&populate).await.expect("an answer"), Reply::Done);
     for _ in 0..3 {
@@ -88,11 +89,11 @@ async fn flushes_reach_the_disk() {
     let (Ok(machine), Some(image)) = (Uml::find(&paths.cache), mkfs("ext4")) else {
         return eprintln!("skipped, because User Mode Linux or mkfs.ext4 is missing");
     };
-    let initramfs = machine.initramfs(&paths.cache, &["ext4".to_owned()]).expect("an initramfs");
+    let initramfs = machine.initramfs(&paths.cache, &[&EXT4]).expect("an initramfs");
     let booted = Guest::boot(&machine, &initramfs, image.sectors(), Limits::default()).await;
     let mut guest = booted.expect("a guest");
     guest.insert(Box::new(Counting { disk: DirectDisk { image }, flushes: 0 }));
-    let filesystem = Filesystem { kind: "ext4".into(), options: String::new() };
+    let filesystem = Filesystem::from(&EXT4).recipe();
     guest.call(&Command::Populate { filesystem, tree: Tree::default(), holes: Holes::new() }).await.expect("an answer");
     let disk: Box<dyn Any> = guest.eject();
     assert!(disk.downcast::<Counting>().expect("the disk that was put in").flushes > 0);
@@ -105,14 +106,14 @@ async fn guest_with_ext4() -> Option<Guest> {
         eprintln!("skipped, because User Mode Linux or mkfs.ext4 is missing");
         return None;
     };
-    let initramfs = machine.initramfs(&paths.cache, &["ext4".to_owned()]).expect("an initramfs");
+    let initramfs = machine.initramfs(&paths.cache, &[&EXT4]).expect("an initramfs");
     let guest = Guest::boot(&machine, &initramfs, image.sectors(), Limits::default()).await.expect("a guest");
     guest.insert(Box::new(DirectDisk { image }));
     Some(guest)
 }
 
 fn populate(options: &str, tree: &Tree) -> Command {
-    let filesystem = Filesystem { kind: "ext4".into(), options: options.into() };
+    let filesystem = Filesystem { kind: &EXT4, options: options.into() }.recipe();
     Command::Populate { filesystem, tree: tree.clone(), holes: Holes::new() }
 }
 

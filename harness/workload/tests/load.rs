@@ -66,6 +66,8 @@ fn wrong_manifests_are_told_by_line_and_column() {
         ("not TOML, at its end", "command = [\"true\""),
         ("unknown key", "# says what to run\ncomand = [\"true\"]\n"),
         ("unknown key after a wide character", "\"\u{e9}\u{e9}\" = 1"),
+        // Whoever runs a workload says on which.
+        ("file systems", "command = [\"true\"]\nfilesystems = [\"zfs\"]\n"),
         ("no command", "description = \"nothing to run\"\n"),
         ("command of another type", "command = \"true\"\n"),
         ("empty command", "description = \"\"\ncommand = []\n"),

@@ -31,7 +31,6 @@ pub fn boot() -> Result<Machine, String> {
     no_helpers();
     no_writeback_by_chance()?;
     load_modules()?;
-    no_xfs_timer()?;
     many_files()?;
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
 
@@ -77,14 +76,6 @@ fn no_writeback_by_chance() -> Result<(), String> {
     const NEVER: &str = "100000000";
     let settings = [("dirty_writeback_centisecs", NEVER), ("dirty_background_ratio", "90"), ("dirty_ratio", "95")];
     settings.iter().try_for_each(|(name, value)| set(&Path::new("/proc/sys/vm").join(name), value))
-}
-
-/// Keeps xfs from forcing its log each 30 seconds, in the middle of a long replay
-/// (`Documentation/admin-guide/xfs.rst`; two hours is the most that it takes).
-fn no_xfs_timer() -> Result<(), String> {
-    let interval = Path::new("/proc/sys/fs/xfs/xfssyncd_centisecs");
-    // There once its module is loaded.
-    if interval.exists() { set(interval, "720000") } else { Ok(()) }
 }
 
 /// Lets a replay have as many files open as the recorded program had: the kernel starts with a limit of 1,024

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 
 use nix::errno::Errno;
-use protocol::Filesystem;
+use protocol::{CommitBy, Recipe};
 
 use crate::{MOUNT, calls};
 
@@ -14,20 +14,20 @@ pub const COMMIT_FILE: &str = "/mnt/.commit";
 
 /// Forces a commit of the running transaction, without anyone's data.
 pub enum Commit {
-    /// ext4, xfs: fsync of an unrelated file whose metadata has just changed. It has no data.
+    /// See [`CommitBy::FsyncOfUnrelatedFile`].
     Fsync { file: File, odd: bool },
-    /// btrfs: fsync would write a log tree instead of committing; its ioctls commit.
-    Btrfs(File),
+    /// See [`CommitBy::StartAndWaitSync`]: through the root directory.
+    Ioctls(File),
 }
 
 impl Commit {
     /// For the file system that is mounted, which must have a [`COMMIT_FILE`].
-    pub fn open(filesystem: &Filesystem) -> Result<Self, String> {
+    pub fn open(filesystem: &Recipe) -> Result<Self, String> {
         let open =
             |path| File::open(path).map_err(|error| format!("failed to open {path} to force commits through: {error}"));
-        Ok(match filesystem.kind.as_str() {
-            "btrfs" => Self::Btrfs(open(MOUNT)?),
-            _ => Self::Fsync { file: open(COMMIT_FILE)?, odd: false },
+        Ok(match filesystem.handling.commit {
+            CommitBy::StartAndWaitSync => Self::Ioctls(open(MOUNT)?),
+            CommitBy::FsyncOfUnrelatedFile => Self::Fsync { file: open(COMMIT_FILE)?, odd: false },
         })
     }
 
@@ -42,7 +42,7 @@ impl Commit {
                 file.sync_all().map_err(failed)?;
                 Ok(0)
             }
-            Self::Btrfs(root) => calls::btrfs_commit(root.as_fd()),
+            Self::Ioctls(root) => calls::btrfs_commit(root.as_fd()),
         }
     }
 }

@@ -12,6 +12,7 @@ mod ordered;
 mod populate;
 mod replay;
 mod rest;
+mod settings;
 mod watch;
 
 use std::process::ExitCode;

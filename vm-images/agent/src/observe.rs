@@ -1,6 +1,7 @@
 //! Mounts a crash state and looks at it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
@@ -10,23 +11,37 @@ use std::sync::{Arc, OnceLock};
 
 use checker::{CHUNK, Entry, EntryKind, Guide, Mount, Observation, Reading, Seen};
 use nix::mount::{MntFlags, MsFlags, umount2};
-use protocol::{Filesystem, frame};
+use protocol::{AfterUnmount, Recipe, frame};
 use trace::RelPath;
 
 use crate::ahead::Ahead;
 use crate::mailbox::Mailbox;
-use crate::{MOUNT, WORK};
+use crate::{MOUNT, WORK, settings};
 
-/// Mounts `disk`. The error is the kernel's: errno, and what it wrote to its log meanwhile.
-pub fn mount(disk: &Path, filesystem: &Filesystem, more_options: &str) -> Result<(), (i32, String)> {
-    let log = kernel_log();
-    let mut options = filesystem.options.clone();
-    if !more_options.is_empty() {
-        options = if options.is_empty() { more_options.into() } else { format!("{options},{more_options}") };
+/// Why the kernel refused a mount.
+pub struct Refusal {
+    /// The errno of mount(2).
+    pub errno: i32,
+    /// What the kernel wrote to its log meanwhile.
+    pub log: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}\n{}", std::io::Error::from_raw_os_error(self.errno), self.log)
     }
-    let (flags, data) = split_options(&options);
-    let result = nix::mount::mount(Some(disk), MOUNT, Some(filesystem.kind.as_str()), flags, Some(data.as_str()));
-    result.map_err(|errno| (errno as i32, log.map(new_lines).unwrap_or_default()))
+}
+
+/// Mounts `disk` with `options`, which are those of the recipe for what is done next.
+///
+/// The kernel's refusal says something about the disk, so it is a result. The error is that of a setting which has to be
+/// made before and which failed: nothing was mounted, and nothing can be said about the disk.
+pub fn mount(disk: &Path, filesystem: &Recipe, options: &str) -> Result<Result<(), Refusal>, String> {
+    settings::prepare(filesystem)?;
+    let log = kernel_log();
+    let (flags, data) = split_options(options);
+    let result = nix::mount::mount(Some(disk), MOUNT, Some(filesystem.name.as_str()), flags, Some(data.as_str()));
+    Ok(result.map_err(|errno| Refusal { errno: errno as i32, log: log.map(new_lines).unwrap_or_default() }))
 }
 
 /// Splits what mount(8) takes in one list into what mount(2) wants in two places.
@@ -52,32 +67,33 @@ fn split_options(options: &str) -> (MsFlags, String) {
     (flags, data.join(","))
 }
 
-/// Unmounts, and makes btrfs forget the device: it would take the next, older state for a stale copy of this one.
-pub fn unmount(filesystem: &Filesystem, disk: &Path) -> Result<(), String> {
+/// Unmounts, and does what has to follow (see [`AfterUnmount`]).
+pub fn unmount(filesystem: &Recipe, disk: &Path) -> Result<(), String> {
     umount2(MOUNT, MntFlags::empty())
-        .map_err(|error| format!("failed to unmount the {} file system: {error}", filesystem.kind))?;
-    if filesystem.kind == "btrfs" {
-        crate::calls::btrfs_forget(disk)?;
+        .map_err(|error| format!("failed to unmount the {} file system: {error}", filesystem.name))?;
+    after_unmount(filesystem, disk)
+}
+
+/// Does what has to follow an unmount, or a mount that was refused.
+fn after_unmount(filesystem: &Recipe, disk: &Path) -> Result<(), String> {
+    match filesystem.handling.after_unmount {
+        AfterUnmount::Nothing => Ok(()),
+        AfterUnmount::ForgetDevice => crate::calls::btrfs_forget(disk),
     }
-    Ok(())
 }
 
 /// One crash state: mount, look, unmount. `mailbox` is told when contents are to be read, and if `mark` says so, when the
 /// mount has ended.
 pub fn observe(
     disk: &Path,
-    filesystem: &Filesystem,
+    filesystem: &Recipe,
     guide: &Guide,
     mark: bool,
     mailbox: &mut Mailbox,
 ) -> Result<Observation, String> {
     crate::calls::set_clock(crate::calls::Phase::Observe);
-    // Read-ahead of inode tables and bitmaps would only make decisions that nothing depends on.
-    let more = if filesystem.kind == "ext4" { "inode_readahead_blks=0,no_prefetch_block_bitmaps" } else { "" };
-    if let Err((errno, log)) = mount(disk, filesystem, more) {
-        if filesystem.kind == "btrfs" {
-            crate::calls::btrfs_forget(disk)?;
-        }
+    if let Err(Refusal { errno, log }) = mount(disk, filesystem, &filesystem.observation)? {
+        after_unmount(filesystem, disk)?;
         return Ok(Observation { mount: Mount::Refused { errno, log }, entries: BTreeMap::new() });
     }
     if mark {

@@ -1,4 +1,5 @@
-//! Calls of a replay on btrfs that wait for data: in one order out of two that chance would choose from.
+//! Calls of a replay that wait for data, on a file system whose data are written out before
+//! ([`WriteDataOut`](protocol::BeforeSync::WriteDataOut), as on btrfs): in one order out of two that chance would choose from.
 //!
 //! When data has reached the disk, a thread of btrfs (fs/btrfs/inode.c, `btrfs_finish_ordered_io`) tells the trees of
 //! it. fsync waits for the pages only (fs/btrfs/file.c, `btrfs_sync_file`) and goes on to its log tree, sync(2) starts

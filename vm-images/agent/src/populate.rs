@@ -9,20 +9,20 @@ use std::os::unix::fs::{FileExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::FsFlags;
-use protocol::{Filesystem, Reply};
+use protocol::{Recipe, Reply};
 use trace::{Holes, Kind, Node, RelPath, Tree};
 
 use crate::commit::{COMMIT_FILE, Commit};
 use crate::{MOUNT, WORK, calls, observe, rest};
 
 /// Mounts, builds `tree`, unmounts cleanly.
-pub fn populate(disk: &Path, filesystem: &Filesystem, tree: &Tree, holes: &Holes) -> Result<Reply, String> {
+pub fn populate(disk: &Path, filesystem: &Recipe, tree: &Tree, holes: &Holes) -> Result<Reply, String> {
     calls::set_clock(calls::Phase::Populate);
-    let Filesystem { kind, options } = filesystem;
+    let Recipe { name, options, .. } = filesystem;
     let not =
-        |reason| Ok(Reply::NotMounted(format!("cannot mount a fresh {kind} with the options \"{options}\": {reason}")));
-    if let Err((errno, log)) = observe::mount(disk, filesystem, "") {
-        return not(format!("{}\n{log}", std::io::Error::from_raw_os_error(errno)));
+        |reason| Ok(Reply::NotMounted(format!("cannot mount a fresh {name} with the options \"{options}\": {reason}")));
+    if let Err(refusal) = observe::mount(disk, filesystem, options)? {
+        return not(refusal.to_string());
     }
     let flags = nix::sys::statvfs::statvfs(MOUNT).map(|about| about.flags());
     if flags.is_ok_and(|flags| flags.contains(FsFlags::ST_RDONLY)) {
@@ -37,18 +37,17 @@ pub fn populate(disk: &Path, filesystem: &Filesystem, tree: &Tree, holes: &Holes
 
 /// Mounts and unmounts once: what a file system does only at its first mount, in the background and therefore now
 /// before and now after the files are built, is done before anything that matters.
-fn settle(disk: &Path, filesystem: &Filesystem) -> Result<(), String> {
+fn settle(disk: &Path, filesystem: &Recipe) -> Result<(), String> {
     File::create(COMMIT_FILE).map_err(|error| format!("failed to make {COMMIT_FILE} in {MOUNT}: {error}"))?;
     rest::warm_up(disk, filesystem, &mut Commit::open(filesystem)?)?;
     observe::unmount(filesystem, disk)?;
-    observe::mount(disk, filesystem, "").map_err(|(errno, log)| {
-        format!("failed to mount again: {}\n{log}", std::io::Error::from_raw_os_error(errno))
-    })?;
+    observe::mount(disk, filesystem, &filesystem.options)?
+        .map_err(|refusal| format!("failed to mount again: {refusal}"))?;
     rest::warm_up(disk, filesystem, &mut Commit::open(filesystem)?)
 }
 
 /// Writes everything out, one thing after the other, and leaves nothing to unmounting.
-fn store(disk: &Path, filesystem: &Filesystem, tree: &Tree) -> Result<(), String> {
+fn store(disk: &Path, filesystem: &Recipe, tree: &Tree) -> Result<(), String> {
     let files = tree.0.iter().filter(|(_, node)| matches!(node.kind, Kind::File(_)));
     for (path, _) in files {
         let fail = |error| format!("failed to write {path} of the start state out in the guest: {error}");

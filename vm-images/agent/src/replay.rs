@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use checker::{Guide, Mount, Observation};
 use nix::errno::Errno;
-use protocol::{Conditions, Filesystem, Reply, Step, frame};
+use protocol::{BeforeSync, Conditions, Recipe, Reply, Step, frame};
 use trace::{Call, Target};
 
 use crate::calls::Handles;
@@ -29,31 +29,23 @@ pub struct Recorded {
 /// Mounts, executes, and looks at the live tree. The file system is unmounted at the end, after the log has ended.
 pub fn replay(
     disk: &Path,
-    filesystem: &Filesystem,
+    filesystem: &Recipe,
     (steps, conditions): (&[Step], Conditions),
     trace: &Recorded,
     mailbox: &mut Mailbox,
 ) -> Result<Reply, String> {
     calls::set_clock(calls::Phase::Replay);
-    observe::mount(disk, filesystem, without_timer(filesystem)).map_err(|(errno, log)| {
-        format!("failed to mount the start state: {}\n{log}", std::io::Error::from_raw_os_error(errno))
-    })?;
+    observe::mount(disk, filesystem, &filesystem.execution)?
+        .map_err(|refusal| format!("failed to mount the start state: {refusal}"))?;
     let outcome = run(disk, filesystem, (steps, conditions), trace, mailbox);
     std::env::set_current_dir("/").map_err(|error| format!("failed to leave {WORK}: {error}"))?;
     observe::unmount(filesystem, disk)?;
     outcome
 }
 
-/// The option that keeps the file system from committing by its timer (5 s on ext4, 30 s on btrfs) in the middle of a
-/// long replay: when it commits is what schedules are for. A user's own choice holds.
-fn without_timer(filesystem: &Filesystem) -> &'static str {
-    let chosen = filesystem.options.split(',').any(|option| option.starts_with("commit="));
-    if matches!(filesystem.kind.as_str(), "ext4" | "btrfs") && !chosen { "commit=300" } else { "" }
-}
-
 fn run(
     disk: &Path,
-    filesystem: &Filesystem,
+    filesystem: &Recipe,
     (steps, conditions): (&[Step], Conditions),
     trace: &Recorded,
     mailbox: &mut Mailbox,
@@ -69,7 +61,8 @@ fn run(
     nix::unistd::syncfs(root.as_fd()).map_err(|error| format!("failed to sync {MOUNT}: {error}"))?;
     rest::quiesce(disk);
     let watch = Watch::new(mailbox.another()?, commit)?;
-    let mut stage = Stage { watch, mailbox, handles: Handles::new(), ordered: filesystem.kind == "btrfs" };
+    let before_sync = filesystem.handling.before_sync;
+    let mut stage = Stage { watch, mailbox, handles: Handles::new(), before_sync };
     stage.mailbox.mark(frame::BEGIN, 0)?;
     stage.mailbox.mark(frame::LAZY, 0)?;
     let clock = |index| calls::Phase::Step(if conditions.still { 0 } else { index });
@@ -104,8 +97,8 @@ pub struct Stage<'a> {
     watch: Watch,
     mailbox: &'a mut Mailbox,
     pub handles: Handles,
-    /// Whether calls that wait for data are made in two steps (see [`ordered`]).
-    ordered: bool,
+    /// What comes before calls that wait for data.
+    before_sync: BeforeSync,
 }
 
 impl Stage<'_> {
@@ -116,11 +109,15 @@ impl Stage<'_> {
         match step {
             Step::Call(index) => {
                 let call = call(*index)?;
-                if self.ordered { ordered::perform(self, call) } else { Ok(self.call(call)) }
+                match self.before_sync {
+                    BeforeSync::Nothing => Ok(self.call(call)),
+                    BeforeSync::WriteDataOut => ordered::perform(self, call),
+                }
             }
             Step::CallWithCommit(index) => {
                 let call = call(*index)?;
-                // On btrfs, too, in one step: whoever is first, the commit comes before what the call waits for.
+                // In one step, whatever comes before such calls otherwise: whoever is first, the commit comes before what
+                // the call waits for.
                 let (result, committed) = self.watch.call_with_commit(|| calls::perform(call, &mut self.handles));
                 Ok(committed.and(result))
             }

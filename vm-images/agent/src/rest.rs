@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
-use protocol::Filesystem;
+use protocol::{Recipe, WarmUp};
 
 use crate::commit::{COMMIT_FILE, Commit};
 use crate::mailbox::Mailbox;
@@ -77,18 +77,18 @@ fn at_most(text: &str, name: &str, most: u64) -> bool {
 }
 
 /// Brings a file system that has just been mounted to rest.
-///
-/// btrfs reads what it knows of free space in the background, from the first allocation in a block group on
-/// (fs/btrfs/block-group.c, `caching_thread`), and where it puts data and tree blocks, and in how many writes, depends
-/// on how far that has come. So an extent and the tree blocks that know of it are replaced, twice, since the first time
-/// has no older extent: freeing one waits for the end of it (`btrfs_update_block_group`).
-pub fn warm_up(disk: &Path, filesystem: &Filesystem, commit: &mut Commit) -> Result<(), String> {
+pub fn warm_up(disk: &Path, filesystem: &Recipe, commit: &mut Commit) -> Result<(), String> {
     // The first mount of all has btrfs check its UUID tree (fs/btrfs/disk-io.c, `btrfs_check_uuid_tree`); if it is
     // unmounted before the end of that, the next mount begins again.
     quiesce(disk);
-    if filesystem.kind != "btrfs" {
-        return Ok(());
+    match filesystem.handling.warm_up {
+        WarmUp::Wait => Ok(()),
+        WarmUp::ReplaceAnExtent => replace_an_extent(disk, commit),
     }
+}
+
+/// Writes the same extent twice, and commits each. Why, the definition of the file system says that asks for it.
+fn replace_an_extent(disk: &Path, commit: &mut Commit) -> Result<(), String> {
     /// More than is kept within an inode (`max_inline`, 2048 bytes): it needs an extent.
     const EXTENT: [u8; 4096] = [0; 4096];
     let fail = |error: std::io::Error| format!("failed to write to {COMMIT_FILE}: {error}");

@@ -3,17 +3,9 @@
 use std::sync::Arc;
 
 use checker::{Guide, Observation};
+use filesystems::Recipe;
 use serde::{Deserialize, Serialize};
 use trace::{Call, Holes, Target, Tree};
-
-/// A file system and how it is mounted.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Filesystem {
-    /// As mount(2) takes it: `ext4`, `xfs`, `btrfs`.
-    pub kind: String,
-    /// As mount(8) takes them, comma-separated; may be empty.
-    pub options: String,
-}
 
 /// One step of a replay. The agent reports the end of each, in order with what the disk sees.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +48,7 @@ pub enum Command {
     /// Mount the disk, build this tree in the workload's directory, unmount cleanly: the durable start state.
     Populate {
         /// What to mount.
-        filesystem: Filesystem,
+        filesystem: Recipe,
         /// What to build.
         tree: Tree,
         /// Where its files hold no data.
@@ -73,7 +65,7 @@ pub enum Command {
     /// Mount the disk, replay the steps, then look at the live tree.
     Replay {
         /// What to mount.
-        filesystem: Filesystem,
+        filesystem: Recipe,
         /// What to do.
         steps: Vec<Step>,
         /// What the machine has been doing before.
@@ -84,7 +76,7 @@ pub enum Command {
     /// Mount the disk as it is after a crash, observe, unmount.
     Observe {
         /// What to mount.
-        filesystem: Filesystem,
+        filesystem: Recipe,
         /// Whether to send a mark ([`frame::MOUNTED`](crate::frame::MOUNTED)) when the mount has ended.
         mark: bool,
     },

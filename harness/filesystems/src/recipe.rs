@@ -1,0 +1,79 @@
+//! What the guest's agent is told of a file system: a vocabulary that it interprets, without a name to compare.
+
+use serde::{Deserialize, Serialize};
+
+/// How the agent mounts a file system and what it does with it. Travels in commands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// As mount(2) takes it; for that, and to tell people.
+    pub name: String,
+    /// The user's mount options, as mount(8) takes them, comma-separated; may be empty.
+    pub options: String,
+    /// All mount options while a program's calls are executed.
+    pub execution: String,
+    /// All mount options while a crash state is looked at.
+    pub observation: String,
+    /// Files below `/proc/sys` and what is written to each before the file system is mounted. One that is not there is left
+    /// alone.
+    pub settings: Vec<(String, String)>,
+    /// What is done otherwise than with other file systems.
+    pub handling: Handling,
+}
+
+/// A file below `/proc/sys`, and what is written to it before a file system is mounted, if it is there.
+#[derive(Debug)]
+pub struct Setting {
+    /// The file, as an absolute path.
+    pub file: &'static str,
+    /// What is written.
+    pub value: &'static str,
+}
+
+/// What the agent does otherwise with one file system than with another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handling {
+    /// How a commit is forced.
+    pub commit: CommitBy,
+    /// How one that has just been mounted is brought to rest.
+    pub warm_up: WarmUp,
+    /// What comes before a call that waits for data.
+    pub before_sync: BeforeSync,
+    /// What comes after unmounting, and after a mount that failed.
+    pub after_unmount: AfterUnmount,
+}
+
+/// How a commit of the running transaction is forced, without anyone's data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CommitBy {
+    /// By fsync of an unrelated file whose metadata has just changed. It has no data.
+    FsyncOfUnrelatedFile,
+    /// By the ioctls `BTRFS_IOC_START_SYNC` and `BTRFS_IOC_WAIT_SYNC`.
+    StartAndWaitSync,
+}
+
+/// How a file system that has just been mounted is brought to rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WarmUp {
+    /// By waiting until nothing is under way.
+    Wait,
+    /// Also by replacing an extent, and with it the tree blocks that know of it, twice.
+    ReplaceAnExtent,
+}
+
+/// What comes before a call of the program that waits for data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BeforeSync {
+    /// Nothing.
+    Nothing,
+    /// The data are written out, and what follows that in the background has ended.
+    WriteDataOut,
+}
+
+/// What comes after unmounting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AfterUnmount {
+    /// Nothing.
+    Nothing,
+    /// The kernel is made to forget the device, by the ioctl `BTRFS_IOC_FORGET_DEV`.
+    ForgetDevice,
+}
