@@ -176,6 +176,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn ignored_signals_are_told_from_others() {
+        // Rust's runtime ignores SIGPIPE when a program starts (library/std/src/sys/pal/unix/mod.rs, `reset_sigpipe`).
+        assert!(is_ignored(SignalKind::pipe()));
+        assert!(!is_ignored(SignalKind::from_raw(libc::SIGTSTP)));
+    }
+
+    #[test]
     fn places_for_sockets() {
         assert_eq!(check(Path::new("/tmp/crash-harness-abcdef")), Ok(()));
         assert_eq!(check(&Path::new("/").join("x".repeat(LONGEST - 1))), Ok(()));
