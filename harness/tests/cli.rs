@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::wait::{WaitPidFlag, WaitStatus};
 use tempfile::TempDir;
+use testkit::Need;
 
 /// A place to work in, and another for everything temporary: nothing may be left there.
 struct Place {
@@ -145,11 +146,8 @@ macro_rules! assert_tells {
 
 /// Whether this machine has User Mode Linux; says so if not.
 fn uml() -> bool {
-    let there = vm::program(&["linux.uml"]).is_some();
-    if !there {
-        eprintln!("skipped, because this machine has no User Mode Linux");
-    }
-    there
+    let found = vm::program(&["linux.uml"]).ok_or("this machine has no User Mode Linux");
+    testkit::given(Need::Uml, found).is_some()
 }
 
 /// Seconds to sleep in vain: a number that only children of this process name, and among them those of one test.
@@ -534,8 +532,7 @@ fn full_disks() {
     let full = place.path("full");
     fs::create_dir(&full).unwrap();
     if on_full_disk(&full, Command::new("true").current_dir("/")).status != 0 {
-        eprintln!("skipped, because this machine lets nobody mount a disk that could be full");
-        return;
+        return testkit::skip(Need::Namespaces, &"this machine lets nobody mount a disk that could be full");
     }
     let mut text = String::new();
     let mut tell = |what: &str, ended: Ended| {

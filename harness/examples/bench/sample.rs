@@ -29,7 +29,7 @@ impl Samples {
 /// Prints a heading and a table below it.
 pub fn print_table(heading: &str, header: &[&str], rows: Vec<Vec<String>>) {
     let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN).force_no_tty().set_header(header);
+    table.load_style(presets::ASCII_MARKDOWN).set_header(header);
     table.add_rows(rows);
     println!("\n{heading}\n\n{table}");
 }

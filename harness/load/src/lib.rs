@@ -125,10 +125,23 @@ impl Meter {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader};
     use std::os::unix::process::CommandExt;
     use std::process::{Command, Stdio};
 
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+
     use super::*;
+
+    /// A process that works for ever: it is killed when this is dropped, also by a test that fails.
+    struct Spinning(Pid);
+
+    impl Drop for Spinning {
+        fn drop(&mut self) {
+            let _ = kill(self.0, Signal::SIGKILL);
+        }
+    }
 
     #[test]
     fn a_line_is_read_whatever_the_program_is_called() {
@@ -156,10 +169,13 @@ mod tests {
 
     #[test]
     fn processes_are_found_in_their_group_and_below_their_root() {
-        // One below the root that leaves its group, and works for ever.
-        // It outlives the root by no more than its time limit, since the root is a shell that waits for it.
-        let script = "timeout 5 sh -c 'while :; do :; done'; :";
-        let mut root = Command::new("sh").args(["-c", script]).stdout(Stdio::null()).process_group(0).spawn().unwrap();
+        // A process below the root that leaves the root's group, and works for ever.
+        let script = "setsid sh -c 'while :; do :; done' & echo $!; wait";
+        let mut root = Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).process_group(0).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(root.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        // The shell starts setsid(1) as a process that leads no group, which then leads a new one under the same number.
+        let _spinning = Spinning(Pid::from_raw(line.trim().parse().unwrap()));
         let begun = std::time::Instant::now();
         while of_tree(root.id()).processor < TICK * 5 {
             assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", of_tree(root.id()));

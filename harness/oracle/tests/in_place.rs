@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
 
-use oracle::compare::{OneGuest, executed, explored, outcomes_of, plain};
+mod common;
+
+use common::guests;
+use oracle::compare::{executed, explored, outcomes_of, plain};
 use oracle::program::{Op, Program};
 use trace::History;
-use vm::{Paths, Uml};
 
 /// Two files that are overwritten, synced, and overwritten again before the other is synced.
 fn overwrites() -> Program {
@@ -26,12 +28,7 @@ fn three() -> Program {
 }
 
 fn schedules_that_are_left_out_add_no_outcome(program: &Program, kind: &str) {
-    let cache = Paths::from_environment().cache;
-    let machine = match Uml::find(&cache) {
-        Ok(machine) => machine,
-        Err(error) => return eprintln!("skipped, because {error}"),
-    };
-    let mut guests = OneGuest::new(Box::new(machine), &cache).unwrap();
+    let Some(mut guests) = guests() else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let trace = program.trace().unwrap();
     let all = harness::schedule::schedules(&trace, &History::new(&trace), 1);

@@ -4,10 +4,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
 
+mod common;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use oracle::compare::{OneGuest, explored, missing, plain};
+use common::guests;
+use oracle::compare::{explored, missing, plain};
 use oracle::fresh::KINDS;
 use oracle::known::{is_known, known_litmus};
 use oracle::litmus::table;
@@ -15,25 +18,11 @@ use oracle::log::Event;
 use oracle::native::{Effort, Outcome, Workshop, lacking, look, run, shows};
 use oracle::program::{Background, Program, Step};
 use oracle::random;
-use vm::{Paths, Uml};
+use testkit::Need;
 
 fn workshop() -> Option<Workshop> {
-    if let Some(reason) = lacking() {
-        eprintln!("skipped, because {reason}");
-        return None;
-    }
+    testkit::given(Need::Native, lacking().map_or(Ok(()), Err))?;
     Some(Workshop::open(Path::new(env!("CARGO_BIN_EXE_oracle"))).unwrap())
-}
-
-fn guests() -> Option<OneGuest> {
-    let cache = Paths::from_environment().cache;
-    match Uml::find(&cache) {
-        Ok(uml) => Some(OneGuest::new(Box::new(uml), &cache).unwrap()),
-        Err(error) => {
-            eprintln!("skipped, because {error}");
-            None
-        }
-    }
 }
 
 fn runtime() -> tokio::runtime::Runtime {

@@ -5,14 +5,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use oracle::compare::{OneGuest, explored, plain};
+use common::guests;
+use oracle::compare::{explored, plain};
 use oracle::known::known_earlier;
 use oracle::native::Outcome;
 use oracle::short::{Kept, Short, record};
-use vm::{Paths, Uml};
+use testkit::is_full;
 
 /// What was found.
 const OLD: &str = include_str!("data/outcomes-521da6a.txt");
@@ -21,20 +24,14 @@ const OLD: &str = include_str!("data/outcomes-521da6a.txt");
 const QUICK: [&str; 3] = ["buffered_flush", "fsync_replace_py", "mkdir_tree_no_directory_fsync"];
 
 fn each_old_outcome_is_found(kind: &str) {
-    let cache = Paths::from_environment().cache;
-    let machine = match Uml::find(&cache) {
-        Ok(machine) => machine,
-        Err(error) => return eprintln!("skipped, because {error}"),
-    };
-    let is_full = std::env::var_os("HARNESS_TEST_FULL").is_some_and(|full| full == "1");
+    let Some(mut guests) = guests() else { return };
     let mut old: BTreeMap<String, BTreeSet<Short>> = BTreeMap::new();
     for kept in OLD.lines().map(|line| line.parse::<Kept>().unwrap()) {
-        if kept.kind == kind && (is_full || QUICK.contains(&kept.workload.as_str())) {
+        if kept.kind == kind && (is_full() || QUICK.contains(&kept.workload.as_str())) {
             old.entry(kept.workload).or_default().insert(kept.short);
         }
     }
     assert!(old.len() >= QUICK.len());
-    let mut guests = OneGuest::new(Box::new(machine), &cache).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let mut wrong = Vec::new();
     for (workload, mut missing) in old {

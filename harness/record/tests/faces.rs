@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use common::{Run, elsewhere_is_named, face, spec};
 use record::{RecordError, exit_status, record};
+use testkit::Need;
 use trace::{Call, Channel};
 
 const FIXTURE: &str = env!("CARGO_BIN_EXE_record-fixture");
@@ -56,7 +57,7 @@ fn metadata_changes_are_recorded() {
     if xattr::set(probe, "user.probe", b"").is_ok() {
         insta::assert_snapshot!("xattrs", run.lines("xattr").join("\n"));
     } else {
-        eprintln!("extended attributes skipped, because this file system has none");
+        testkit::skip(Need::Xattrs, &"the file system of the directory for temporary files has no extended attributes");
     }
 }
 

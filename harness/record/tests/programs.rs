@@ -7,8 +7,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use common::{Run, elsewhere_is_named, have, run, spec};
+use common::{Run, elsewhere_is_named, run, spec};
 use record::{RecordError, RecordSpec, Stdin, exit_status, record};
+use testkit::{Need, have};
 
 fn shell(script: &str) -> Run {
     run(["/bin/sh", "-c", script])
@@ -126,7 +127,7 @@ fn compile(source: &str, flags: &[&str], into: &Path) -> Option<std::path::PathB
     fs::write(&code, source).unwrap();
     let output = Command::new("cc").args(flags).arg("-o").arg(&program).arg(&code).output().unwrap();
     if !output.status.success() {
-        eprintln!("skipped, because cc cannot build this: {}", String::from_utf8_lossy(&output.stderr));
+        testkit::skip(Need::Programs, &format!("cc cannot build this: {}", String::from_utf8_lossy(&output.stderr)));
         return None;
     }
     Some(program)
@@ -176,7 +177,7 @@ fn calls_of_a_foreign_architecture_are_told_and_not_killed() {
             assert_eq!(exit_status(&run.trace), Some(code));
             assert_eq!(run.trace.limits[0].call, "foreign architecture", "{}", run.text());
         }
-        None => eprintln!("skipped, because this kernel has no 32-bit calls"),
+        None => testkit::skip(Need::I386, &"this kernel has no 32-bit calls"),
     }
 }
 

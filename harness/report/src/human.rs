@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use comfy_table::{Cell, Color, Table, TableStyle, presets};
+use anstyle::{AnsiColor, Style};
+use comfy_table::{Table, TableStyle, presets};
 use num_bigint::BigUint;
 use trace::thousands;
 
@@ -96,11 +97,11 @@ fn push(text: &mut String, lines: &str) {
     text.push('\n');
 }
 
-fn hue(verdict: Verdict) -> Color {
+fn style(verdict: Verdict) -> Style {
     match verdict {
-        Verdict::Pass => Color::Green,
-        Verdict::Violation => Color::Red,
-        Verdict::Incomplete | Verdict::Invalid => Color::Yellow,
+        Verdict::Pass => AnsiColor::Green.on_default(),
+        Verdict::Violation => AnsiColor::Red.on_default(),
+        Verdict::Incomplete | Verdict::Invalid => AnsiColor::Yellow.on_default(),
     }
 }
 
@@ -120,32 +121,64 @@ fn table(report: &Report, colour: bool) -> String {
     let systems = distinct(report, |cell| cell.id.file_system());
     let mut table = Table::new();
     table.load_style(LINES);
-    if colour {
-        table.enforce_styling();
-    } else {
-        table.force_no_tty();
-    }
     let header = [String::new()].into_iter().chain(systems.iter().map(|name| tame(name)));
     table.set_header(header.chain((!report.process_crashes.is_empty()).then(|| PROCESS_CRASH.to_owned())));
+    // The styles of the verdicts in each row, and of how many lines the row consists.
+    let mut styles = Vec::new();
     for workload in report.workloads() {
-        let mut row = vec![Cell::new(tame(&workload))];
+        let mut row = vec![tame(&workload)];
+        let mut verdicts = Vec::new();
+        let mut height = 1;
         for system in &systems {
             let cells =
                 report.cells.iter().filter(|cell| cell.id.workload == workload && cell.id.file_system() == *system);
             let cells: Vec<&CellReport> = cells.collect();
-            let shown = Cell::new(cells.iter().map(|cell| in_table(cell)).collect::<Vec<_>>().join("\n"));
+            row.push(cells.iter().map(|cell| in_table(cell)).collect::<Vec<_>>().join("\n"));
             let worst = cells.iter().map(|cell| cell.verdict()).find(|verdict| *verdict != Verdict::Pass);
-            row.push(match (cells.is_empty(), worst) {
-                (true, _) => shown,
-                (false, worst) => shown.fg(hue(worst.unwrap_or(Verdict::Pass))),
-            });
+            verdicts.push(if cells.is_empty() { Style::new() } else { style(worst.unwrap_or(Verdict::Pass)) });
+            height = height.max(cells.len());
         }
         if let Some(killed) = report.process_crashes.iter().find(|killed| killed.workload == workload) {
-            row.push(Cell::new(killed_in_table(killed)).fg(hue(killed.verdict())));
+            row.push(killed_in_table(killed));
+            verdicts.push(style(killed.verdict()));
+        } else if !report.process_crashes.is_empty() {
+            verdicts.push(Style::new());
         }
         table.add_row(row);
+        styles.extend(std::iter::repeat_n(verdicts, height));
     }
-    table.trim_fmt()
+    let text = table.trim_fmt();
+    if !colour {
+        return text;
+    }
+    let header = std::iter::repeat_n(Vec::new(), 2);
+    let lines: Vec<String> =
+        text.lines().zip(header.chain(styles)).map(|(line, styles)| painted(line, &styles)).collect();
+    lines.join("\n")
+}
+
+/// Returns a line of the table with a style for each of its last cells. The table itself measures plain text only.
+///
+/// These cells hold verdicts and numbers, which contain no bar; the name of a workload, to their left, may.
+fn painted(line: &str, styles: &[Style]) -> String {
+    let mut rest = line;
+    let mut cells = Vec::new();
+    for style in styles.iter().rev() {
+        let Some((before, cell)) = rest.strip_suffix('|').and_then(|line| line.rsplit_once('|')) else { break };
+        let shown = cell.trim();
+        cells.push(if shown.is_empty() {
+            cell.to_owned()
+        } else {
+            cell.replacen(shown, &format!("{style}{shown}{style:#}"), 1)
+        });
+        rest = &line[..before.len() + 1];
+    }
+    let mut text = rest.to_owned();
+    for cell in cells.iter().rev() {
+        text.push_str(cell);
+        text.push('|');
+    }
+    text
 }
 
 /// Plain lines: one below the header, none between rows.
@@ -186,7 +219,7 @@ const LISTED: usize = 6;
 
 fn block(cell: &CellReport, violation: &ViolationReport, colour: bool, results: Option<&Path>) -> String {
     let mut text = String::new();
-    let (red, plain) = if colour { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
+    let red = if colour { style(Verdict::Violation) } else { Style::new() };
     let headline = format!("{}: {}", cell.id, of_violation(violation));
     // What could not be judged has no violations. It was asked for all the same, or found before the cell failed.
     match cell.verdict() {
@@ -194,7 +227,7 @@ fn block(cell: &CellReport, violation: &ViolationReport, colour: bool, results: 
             let _ = write!(text, "seen, not judged, in {}", tame(&headline));
         }
         _ => {
-            let _ = write!(text, "{red}violation{plain} in {}", tame(&headline));
+            let _ = write!(text, "{red}violation{red:#} in {}", tame(&headline));
         }
     }
     let mut line = |name: &str, value: &str| {
@@ -235,12 +268,12 @@ fn block(cell: &CellReport, violation: &ViolationReport, colour: bool, results: 
 }
 
 fn killed_block(killed: &ProcessReport, violation: &ProcessViolation, colour: bool) -> String {
-    let (red, plain) = if colour { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
+    let red = if colour { style(Verdict::Violation) } else { Style::new() };
     let ProcessViolation { invariant, kind, path, cause, observed, output, .. } = violation;
     let said = said(cause.as_deref(), observed, output.is_some());
     let headline = headline(path, kind, invariant, said.as_deref());
     let headline = format!("{}, {PROCESS_CRASH}: {headline}", killed.workload);
-    let mut text = format!("{red}violation{plain} in {}", tame(&headline));
+    let mut text = format!("{red}violation{red:#} in {}", tame(&headline));
     let mut line = |name: &str, value: &str| {
         let _ = write!(text, "\n  {name:<9} {}", tame(value));
     };
@@ -426,6 +459,27 @@ mod tests {
     #[test]
     fn every_kind_of_line_side_by_side() {
         insta::assert_snapshot!(final_text(&testing::report(), false, None));
+    }
+
+    #[test]
+    fn colours_are_those_of_verdicts_and_change_nothing_else() {
+        let mut report = testing::report();
+        // What a bar and a wide letter in a name do to the columns must not matter.
+        for cell in report.cells.iter_mut().filter(|cell| cell.id.workload == "naive_config") {
+            cell.id.workload = "na|ve 設定".into();
+        }
+        let process = testing::with_process_crashes().process_crashes;
+        let more = report.cells[0].clone();
+        report.cells.push(CellReport { violations: vec![], ..more });
+        let report = Report::with_process_crashes(report.cells, process);
+        let (plain, coloured) = (final_text(&report, false, None), final_text(&report, true, None));
+        let mut bare = coloured.clone();
+        for code in ["\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"] {
+            bare = bare.replace(code, "");
+        }
+        assert_eq!(bare, plain);
+        let table: Vec<&str> = coloured.lines().take_while(|line| !line.is_empty()).collect();
+        insta::assert_snapshot!(table.join("\n").replace('\x1b', "ESC"));
     }
 
     #[test]

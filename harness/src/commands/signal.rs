@@ -1,12 +1,14 @@
 //! Signals, and what must not be left behind when one of them ends the process.
 
 use std::fs::{self, File, Permissions};
+use std::mem::MaybeUninit;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use nix::libc;
 use report::ExitStatus;
 use tempfile::TempDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -159,17 +161,26 @@ async fn next(signals: &mut [(Signal, ExitStatus)]) -> ExitStatus {
     .await
 }
 
-/// Whether a signal was ignored when this process was started (proc_pid_status(5): `SigIgn`, hexadecimal).
+/// Returns whether a signal is ignored, which a process inherits from the one that started it (signal(7)).
 fn is_ignored(kind: SignalKind) -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    mask >> (kind.as_raw_value() - 1) & 1 == 1
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: without a new action, sigaction(2) only writes the present one to where the third argument points.
+    let result = unsafe { libc::sigaction(kind.as_raw_value(), std::ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: all bytes being zero is a value of this structure, and sigaction(2) has written another at most.
+    let action = unsafe { action.assume_init() };
+    result == 0 && action.sa_sigaction == libc::SIG_IGN
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ignored_signals_are_told_from_others() {
+        // Rust's runtime ignores SIGPIPE when a program starts (library/std/src/sys/pal/unix/mod.rs, `reset_sigpipe`).
+        assert!(is_ignored(SignalKind::pipe()));
+        assert!(!is_ignored(SignalKind::from_raw(libc::SIGTSTP)));
+    }
 
     #[test]
     fn places_for_sockets() {

@@ -1,8 +1,9 @@
 //! The same plan gives the same block log, on every boot: what differs between schedules is what was injected.
 
 use disk::{BlockLog, Entry};
+use testkit::rounds;
 
-use crate::support::{OneGuest, durable_trace, filesystem, record_script, replay_on, rounds, subject, uml};
+use crate::support::{OneGuest, durable_trace, filesystem, record_script, replay_on, subject, uml};
 
 /// Which sectors were written and when, and what each flush covers: all but the bytes, which hold random numbers.
 fn structure(log: &BlockLog) -> String {

@@ -16,6 +16,7 @@ use harness::replay::{populate, replay};
 use harness::run::Options;
 use protocol::{Command, Reply};
 use report::Verdict;
+use testkit::Need;
 use vm::{Death, GuestError, Machine};
 
 use crate::support::{OneGuest, SECTORS, durable_trace, filesystem, options, run, subject, uml};
@@ -437,7 +438,7 @@ fn claim_all() -> Vec<UnixListener> {
 async fn a_guest_moves_once_a_processor_is_free() {
     let Some(uml) = uml() else { return };
     if let Err(error) = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET) {
-        return eprintln!("skipped, because a network of its own was refused: {error}");
+        return testkit::skip(Need::Namespaces, &format!("a network of its own was refused: {error}"));
     }
     let filesystem = filesystem("ext4");
     let subject = Arc::new(subject(durable_trace()));

@@ -5,6 +5,7 @@ use harness::guests::Boot;
 use harness::spec::Tear;
 use harness::store::Store;
 use report::Verdict;
+use testkit::Need;
 use vm::{Accelerator, Choice, GuestError, Limits, Machine, Paths, Qemu};
 
 use crate::support::{SECTORS, options, run, uml, workloads};
@@ -12,8 +13,7 @@ use crate::support::{SECTORS, options, run, uml, workloads};
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_path_on_qemu() {
     let paths = Paths::from_environment();
-    if let Err(error) = Qemu::find(&paths.kernels, None, Accelerator::Emulated) {
-        eprintln!("skipped, because {error}");
+    if testkit::given(Need::Qemu, Qemu::find(&paths.kernels, None, Accelerator::Emulated)).is_none() {
         return;
     }
     let mut options = options(&["ext4", "xfs", "btrfs"]);

@@ -15,6 +15,7 @@ mod killed;
 mod machines;
 mod mutants;
 mod names;
+mod ours;
 mod same;
 mod spared;
 mod support;

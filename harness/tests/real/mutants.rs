@@ -14,7 +14,9 @@ use vm::Paths;
 use workload::Workload;
 
 use crate::spared::spared;
-use crate::support::{is_full, options, uml, workloads};
+use testkit::is_full;
+
+use crate::support::{options, uml, workloads};
 
 /// The programs that hold ([`crate::variants`]).
 const RIGHT: [&str; 12] = [

@@ -12,29 +12,14 @@ use harness::spec::{Budget, RunSpec};
 use harness::subject::Subject;
 use protocol::Command;
 use report::Event;
+use testkit::Need;
 use trace::Trace;
 use vm::{Choice, Guest, GuestError, Limits, Machine, Paths, Uml};
 use workload::Workload;
 
 /// Whether this machine has User Mode Linux; says so if not.
 pub fn uml() -> Option<Uml> {
-    match Uml::find(&Paths::from_environment().cache) {
-        Ok(uml) => Some(uml),
-        Err(error) => {
-            eprintln!("skipped, because {error}");
-            None
-        }
-    }
-}
-
-/// How often to do something: `usually`, or `fully` by `scripts/test --full`.
-pub fn rounds(usually: usize, fully: usize) -> usize {
-    if is_full() { fully } else { usually }
-}
-
-/// Whether what takes long is tested, too: `scripts/test --full`.
-pub fn is_full() -> bool {
-    std::env::var_os("HARNESS_TEST_FULL").is_some_and(|full| full == "1")
+    testkit::given(Need::Uml, Uml::find(&Paths::from_environment().cache))
 }
 
 pub fn filesystem(text: &str) -> Filesystem {

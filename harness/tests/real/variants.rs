@@ -6,8 +6,9 @@ use harness::run::Options;
 use harness::spec::Tear;
 use num_bigint::BigUint;
 use report::{Report, Verdict};
+use testkit::is_full;
 
-use crate::support::{is_full, options, run, uml, workloads};
+use crate::support::{options, run, uml, workloads};
 
 const FILE_SYSTEMS: [&str; 3] = ["ext4", "xfs", "btrfs"];
 

@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
+use nix::libc;
 
 /// Has `command` start in `directory`, and without the privileges of root but one: to open files whatever their mode,
 /// since its own files may lie in the cache of another user, on whose behalf root runs this.
@@ -23,9 +23,16 @@ pub(crate) fn confine(command: &mut Command, directory: &Path) {
 }
 
 fn drop_privileges() -> std::io::Result<()> {
-    for capability in CapabilitySet::all().difference(CapabilitySet::DAC_OVERRIDE).iter() {
-        // Refused to those who have no privileges, and for what the kernel does not know.
-        let _ = remove_capability_from_bounding_set(capability);
+    for capability in (0..CAPABILITIES).filter(|&capability| capability != CAP_DAC_OVERRIDE) {
+        // prctl(2) refuses this to those who have no privileges, and for a capability that the kernel does not know.
+        // SAFETY: PR_CAPBSET_DROP takes a number and no pointer.
+        let _ = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
     }
     Ok(())
 }
+
+/// The number of the one capability that is kept (include/uapi/linux/capability.h).
+const CAP_DAC_OVERRIDE: libc::c_ulong = 1;
+
+/// How many capabilities there can be: a set of them has 64 bits (capget(2), `_LINUX_CAPABILITY_VERSION_3`).
+const CAPABILITIES: libc::c_ulong = 64;

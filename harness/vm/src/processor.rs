@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn a_thread_and_what_it_starts_stay_on_the_claimed_processor() {
         let Some(processor) = Processor::claim() else {
-            return eprintln!("skipped, because no processor is free");
+            return testkit::skip(testkit::Need::Processor, &"no processor is free");
         };
         let before = may_run_on();
         let entered = processor.enter().expect("a processor that is allowed");
@@ -86,7 +86,7 @@ mod tests {
     fn no_processor_is_claimed_twice() {
         let claims: Vec<Processor> = std::iter::from_fn(Processor::claim).collect();
         if claims.is_empty() {
-            return eprintln!("skipped, because no processor is free");
+            return testkit::skip(testkit::Need::Processor, &"no processor is free");
         }
         let numbers: std::collections::BTreeSet<usize> = claims.iter().map(|claim| claim.number).collect();
         assert_eq!(numbers.len(), claims.len());

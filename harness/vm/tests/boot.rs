@@ -7,6 +7,7 @@ use checker::{EntryKind, Mount};
 use disk::{Backing, DirectDisk, Image, Queueing, Refused};
 use filesystems::{EXT4, Filesystem, by_name};
 use protocol::{Command, Reply};
+use testkit::Need;
 use trace::{Holes, Kind, Node, RelPath, Tree};
 use vm::{Guest, GuestError, Limits, Machine, Paths, Uml, program};
 
@@ -20,14 +21,17 @@ fn mkfs(kind: &str) -> Option<Image> {
     Some(Image::read_raw(file.path()).expect("what mkfs made"))
 }
 
+/// User Mode Linux and a fresh file system; `None` where a test that needs them is skipped.
+fn uml_and(paths: &Paths, kind: &str) -> Option<(Uml, Image)> {
+    let machine = testkit::given(Need::Uml, Uml::find(&paths.cache))?;
+    let image = testkit::given(Need::Mkfs, mkfs(kind).ok_or(format!("there is no mkfs.{kind}")))?;
+    Some((machine, image))
+}
+
 /// Boots, builds an empty tree, mounts it again and looks.
 async fn a_fresh_file_system_mounts(kind: &str) {
     let paths = Paths::from_environment();
-    let (machine, image) = match (Uml::find(&paths.cache), mkfs(kind)) {
-        (Ok(machine), Some(image)) => (machine, image),
-        (Err(error), _) => return eprintln!("skipped, because {error}"),
-        (_, None) => return eprintln!("skipped, because there is no mkfs.{kind}"),
-    };
+    let Some((machine, image)) = uml_and(&paths, kind) else { return };
     let initramfs = machine.initramfs(&paths.cache, &[by_name(kind).expect("a known name")]).expect("an initramfs");
     // Refuses a guest that takes the cache for write-through.
     let booted = Guest::boot(&machine, &initramfs, image.sectors(), Limits::default()).await;
@@ -86,9 +90,7 @@ impl Backing for Counting {
 #[tokio::test]
 async fn flushes_reach_the_disk() {
     let paths = Paths::from_environment();
-    let (Ok(machine), Some(image)) = (Uml::find(&paths.cache), mkfs("ext4")) else {
-        return eprintln!("skipped, because User Mode Linux or mkfs.ext4 is missing");
-    };
+    let Some((machine, image)) = uml_and(&paths, "ext4") else { return };
     let initramfs = machine.initramfs(&paths.cache, &[&EXT4]).expect("an initramfs");
     let booted = Guest::boot(&machine, &initramfs, image.sectors(), Limits::default()).await;
     let mut guest = booted.expect("a guest");
@@ -102,10 +104,7 @@ async fn flushes_reach_the_disk() {
 /// A guest, and a fresh ext4 in it; nothing if this machine lacks what that takes.
 async fn guest_with_ext4() -> Option<Guest> {
     let paths = Paths::from_environment();
-    let (Ok(machine), Some(image)) = (Uml::find(&paths.cache), mkfs("ext4")) else {
-        eprintln!("skipped, because User Mode Linux or mkfs.ext4 is missing");
-        return None;
-    };
+    let (machine, image) = uml_and(&paths, "ext4")?;
     let initramfs = machine.initramfs(&paths.cache, &[&EXT4]).expect("an initramfs");
     let guest = Guest::boot(&machine, &initramfs, image.sectors(), Limits::default()).await.expect("a guest");
     guest.insert(Box::new(DirectDisk { image }));

@@ -1,12 +1,13 @@
 //! Reads a file in large pieces, and hands it out in chunks.
 
 use std::fs::File;
-use std::io::{IoSliceMut, Result};
+use std::io::Result;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
 use checker::CHUNK;
+use nix::errno::Errno;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
-use rustix::io::{ReadWriteFlags, preadv2};
 
 /// How much is read at a time, bytes: what one request may be long.
 const MOST: u64 = 256 << 10;
@@ -61,11 +62,22 @@ impl<'a> Ahead<'a> {
         let there = &mut self.buffer[..asked as usize];
         (self.start, self.filled) = (offset, 0);
         // What is in memory by now, and nothing that would have to be read. It ends at a page or with the file.
-        if let Ok(count @ 1..) = preadv2(self.file, &mut [IoSliceMut::new(there)], offset, ReadWriteFlags::NOWAIT) {
+        if let Ok(count @ 1..) = read_cached(self.file, there, offset) {
             self.filled = count;
             return Ok(());
         }
         self.filled = self.file.read_at(&mut self.buffer[..CHUNK], offset)?;
         Ok(())
     }
+}
+
+/// Reads from `offset` on what is in the page cache (preadv2(2), `RWF_NOWAIT`), and returns how many bytes that is.
+///
+/// # Errors
+/// `EAGAIN` if not even the first page is there; else as read(2).
+fn read_cached(file: &File, buffer: &mut [u8], offset: u64) -> nix::Result<usize> {
+    let part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: the one buffer is as long as it says, and nobody else has it during the call.
+    let count = unsafe { libc::preadv2(file.as_raw_fd(), &part, 1, offset as i64, libc::RWF_NOWAIT) };
+    Ok(Errno::result(count)? as usize)
 }

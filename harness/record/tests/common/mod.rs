@@ -85,16 +85,6 @@ impl Run {
     }
 }
 
-/// Whether a program is there; says so if not.
-pub fn have(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
-    if !found {
-        eprintln!("skipped, because {program} is not installed");
-    }
-    found
-}
-
 /// Whether files written outside the recorded directory, in the place for temporary files, are named in the trace: what is below
 /// `/dev` does not outlive a power failure anyway.
 pub fn elsewhere_is_named() -> bool {
