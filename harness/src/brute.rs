@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use checker::{Mount, Observation};
-use disk::Layers;
 use filesystems::Filesystem;
 use num_bigint::BigUint;
+use storage::Layers;
 use vm::GuestError;
 
 use crate::explore::{Guests, observe_image};

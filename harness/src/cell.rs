@@ -14,10 +14,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use disk::{Contents, DiskModel, Image, Recovery};
 use filesystems::Filesystem;
 use num_bigint::BigUint;
 use report::{CellId, ProgressReport};
+use storage::{Contents, DiskModel, Image, Recovery};
 
 use crate::cause::{Cause, TOLD_APART};
 use crate::spec::{Budget, RunSpec};

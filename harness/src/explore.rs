@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use checker::{Finding, Kind, Mount, Observation};
-use disk::{CrashDisk, Decision, Fates, Image, Layers, Recovery, StateDisk};
 use filesystems::Filesystem;
 use protocol::{Command, Reply};
+use storage::{CrashDisk, Decision, Fates, Image, Layers, Recovery, StateDisk};
 use tracing::warn;
 use vm::{Death, Guest, GuestError};
 

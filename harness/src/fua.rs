@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use disk::WriteEntry;
+use storage::WriteEntry;
 use trace::{Call, Handle, Trace};
 
 use crate::replay::Replay;
@@ -62,7 +62,7 @@ fn forced(trace: &Trace) -> BTreeSet<usize> {
 fn are_all_of(writes: &[WriteEntry], data: &[u8]) -> bool {
     let total: usize = writes.iter().map(|write| write.data.len()).sum();
     let is_part = |write: &WriteEntry| {
-        let starts = (0..data.len()).step_by(disk::SECTOR);
+        let starts = (0..data.len()).step_by(storage::SECTOR);
         starts.into_iter().any(|start| data[start..].starts_with(&write.data))
     };
     total == data.len() && writes.iter().all(is_part)

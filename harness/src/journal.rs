@@ -15,7 +15,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use checker::Observation;
-use disk::{BlockLog, Decision, LogShape, Recovery, State};
+use storage::{BlockLog, Decision, LogShape, Recovery, State};
 use trace::Content;
 
 use self::line::{Id, KeptObservation, KeptRecovery, Line, Settled, Visit, name_of, pack};

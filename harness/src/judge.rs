@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use checker::{Guide, reread};
-use disk::{DiskModel, Image, Recovery};
 use filesystems::Filesystem;
 use report::{CellReport, Event};
+use storage::{DiskModel, Image, Recovery};
 use tokio::sync::mpsc;
 use vm::{Choice, Limits, Paths};
 use workload::Workload;
@@ -233,7 +233,7 @@ async fn fold(cell: &Cell, known: &Known, machine: &Machine) -> Result<Folded, R
             Ask::Job(Job::Prepare) => cell.prepared(Image::zeroed(1), &machine.name, &machine.kernel),
             Ask::Job(Job::Replay(schedule, _)) => {
                 let plan = cell.subject.schedules[schedule].plan(&cell.subject.trace, &cell.subject.history);
-                let sectors = cell.subject.disk_size() / disk::SECTOR as u64;
+                let sectors = cell.subject.disk_size() / storage::SECTOR as u64;
                 match known.execution(cell.index, schedule).and_then(|shape| shape.of_zeros(sectors)) {
                     Some(log) => cell.replayed(Replayed::without_data(schedule, plan, log, &cell.model)),
                     None => cell.failed(format!("the journal has no log of schedule {schedule} that can be")),
@@ -283,8 +283,8 @@ fn visited(cell: &Cell, known: &Known, entry: &ToVisit) -> Option<Visited> {
         Some(kept) => {
             let mut class = entry.unit.fates(&cell.model);
             let settled: Vec<_> = decided(&kept.settled).collect();
-            let shape: disk::LogShape = postcard::from_bytes(&kept.log).ok()?;
-            let sectors = cell.subject.disk_size() / disk::SECTOR as u64;
+            let shape: storage::LogShape = postcard::from_bytes(&kept.log).ok()?;
+            let sectors = cell.subject.disk_size() / storage::SECTOR as u64;
             let log = shape.of_zeros(sectors).filter(|_| class.settle_these(&settled))?;
             Some(Recovery { class, log })
         }

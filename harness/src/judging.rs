@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use checker::{Finding, Invariant, Kind, Moment, Observation};
-use disk::{Fates, Recovery};
+use storage::{Fates, Recovery};
 
 use crate::cell::{Cell, Entered, Seen};
 use crate::explore::{is_weakness, sensible};

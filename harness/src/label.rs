@@ -1,7 +1,7 @@
 //! Says what a block write holds, as far as its bytes tell: for people who read a report.
 
-use disk::WriteEntry;
 use filesystems::FileSystem;
+use storage::WriteEntry;
 use trace::{Content, History, RelPath, State, thousands};
 
 /// What a write holds of a file.
@@ -114,7 +114,7 @@ mod tests {
 
     fn write(sector: u64, content: &[u8]) -> WriteEntry {
         let mut data = content.to_vec();
-        data.resize(content.len().next_multiple_of(disk::SECTOR), 0);
+        data.resize(content.len().next_multiple_of(storage::SECTOR), 0);
         WriteEntry { sector, data: Arc::new(data), step: 0 }
     }
 

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use disk::{Image, ImageError};
 use filesystems::{Filesystem, Mkfs};
+use storage::{Image, ImageError};
 
 /// Why there is no fresh file system.
 #[derive(Debug, thiserror::Error)]

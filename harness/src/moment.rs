@@ -1,7 +1,7 @@
 //! When a crash state can occur.
 
 use checker::Moment;
-use disk::{BlockLog, Epoch, State};
+use storage::{BlockLog, Epoch, State};
 
 use crate::schedule::Plan;
 
@@ -34,7 +34,7 @@ pub fn begun_latest(plan: &Plan, epoch: &Epoch) -> usize {
 mod tests {
     use std::sync::Arc;
 
-    use disk::WriteEntry;
+    use storage::WriteEntry;
 
     use super::*;
     use crate::schedule::{Origin, Work};
@@ -46,7 +46,7 @@ mod tests {
     }
 
     fn written_in(steps: &[u32]) -> BlockLog {
-        let entry = |&step| WriteEntry { sector: 0, data: Arc::new(vec![0; disk::SECTOR]), step };
+        let entry = |&step| WriteEntry { sector: 0, data: Arc::new(vec![0; storage::SECTOR]), step };
         BlockLog { writes: steps.iter().map(entry).collect(), ..BlockLog::default() }
     }
 
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn only_a_torn_write_is_known_to_have_survived() {
-        let one = State { lost: vec![1], torn: vec![(4, disk::Tear::Head(1))], ..State::default() };
+        let one = State { lost: vec![1], torn: vec![(4, storage::Tear::Head(1))], ..State::default() };
         let any = State { lost: vec![1], lost_units: vec![(2, 0), (2, 3)], ..State::default() };
         assert_eq!(torn(&one).collect::<Vec<_>>(), [4]);
         assert_eq!(torn(&any).collect::<Vec<_>>(), [2, 2]);

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use checker::{Candidate, EntryKind, Guide, Observation, Seen, Sizes};
-use disk::{Backing, BlockLog, DirectDisk, Entry, Image, LoggingDisk};
 use filesystems::Filesystem;
 use protocol::{Command, Reply};
+use storage::{Backing, BlockLog, DirectDisk, Entry, Image, LoggingDisk};
 use trace::{Content, Kind, RelPath, Trace, Tree};
 use vm::{Guest, GuestError};
 
@@ -186,7 +186,7 @@ fn same_content(guide: &Guide, path: &RelPath, seen: &Seen) -> bool {
 #[cfg(test)]
 mod tests {
     use checker::{Entry as Found, Mount};
-    use disk::Mark;
+    use storage::Mark;
     use trace::{Call, Handle, Node, Op};
 
     use super::*;

@@ -461,7 +461,7 @@ impl Begun {
 
     /// The size of their data disk, 512-byte sectors.
     fn sectors(&self) -> u64 {
-        self.subjects.iter().map(|subject| subject.disk_size()).max().unwrap_or_default() / disk::SECTOR as u64
+        self.subjects.iter().map(|subject| subject.disk_size()).max().unwrap_or_default() / storage::SECTOR as u64
     }
 
     /// Boots a guest, and refuses if what the run has found was found on another kernel.

@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
-use disk::{CacheKind, DiskModel, TearKind};
 use filesystems::Filesystem;
 use report::Explored;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use storage::{CacheKind, DiskModel, TearKind};
 
 use crate::process::Crash;
 use crate::schedule;
@@ -113,7 +113,7 @@ impl RunSpec {
             Tear::One => TearKind::One,
             Tear::Any => TearKind::Any,
         };
-        DiskModel { cache, tear, unit: u32::from(self.sector) / disk::SECTOR as u32, fua: self.fua.into() }
+        DiskModel { cache, tear, unit: u32::from(self.sector) / storage::SECTOR as u32, fua: self.fua.into() }
     }
 
     /// Which schedules are executed.

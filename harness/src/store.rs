@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use checker::{Moment, Wanted};
-use disk::{BlockLog, Decision, Image, State};
 use files::Directory;
 use filesystems::{Filesystem, Unknown};
 use serde::{Deserialize, Serialize};
+use storage::{BlockLog, Decision, Image, State};
 use trace::Trace;
 
 use crate::check::KeptCheck;
@@ -558,7 +558,7 @@ fn translate(kept: &mut serde_json::Value) {
     let model = kept["model"].take();
     let word = |key: &str| serde_json::Value::from(model[key].as_str().unwrap_or_default().to_lowercase());
     (kept["disk"], kept["tear"]) = (word("cache"), word("tear"));
-    kept["sector"] = (model["unit"].as_u64().unwrap_or_default().saturating_mul(disk::SECTOR as u64)).into();
+    kept["sector"] = (model["unit"].as_u64().unwrap_or_default().saturating_mul(storage::SECTOR as u64)).into();
     kept["fua"] = model["fua"].clone();
     kept["version"] = VERSION.into();
 }

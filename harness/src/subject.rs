@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use checker::{Guide, RuleError, Rules, Wanted};
-use disk::DiskModel;
 use filesystems::Filesystem;
 use record::{RecordError, RecordSpec};
+use storage::DiskModel;
 use trace::{Ended, History, Limit, Trace, cleared_set_ids};
 use workload::Workload;
 

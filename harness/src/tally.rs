@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use checker::{Finding, Invariant, Kind, Moment, Output};
-use disk::{Fates, State};
 use num_bigint::BigUint;
+use storage::{Fates, State};
 use trace::RelPath;
 
 use crate::cause::{Cause, told_apart};

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use disk::{State, Tear};
+use storage::{State, Tear};
 
 /// Where a crash state is found.
 #[derive(Clone, Debug, PartialEq, Eq)]

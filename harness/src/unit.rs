@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use checker::Moment;
-use disk::{BlockLog, DiskModel, Entry, Epoch, Fates, Image, Layers, Recovery};
 use explore::{ExplorationUnit, Key, key};
 use sha2::{Digest, Sha256};
+use storage::{BlockLog, DiskModel, Entry, Epoch, Fates, Image, Layers, Recovery};
 
 use crate::moment::moment;
 use crate::replay::Replay;
@@ -114,7 +114,7 @@ impl Unit {
             let again = Some(Again { class: class.clone(), log: log.clone(), index, epoch });
             Unit { index: 0, replayed: self.replayed.clone(), epoch: self.epoch, key, again }
         };
-        disk::epochs(&log, model).into_iter().enumerate().map(unit).collect()
+        storage::epochs(&log, model).into_iter().enumerate().map(unit).collect()
     }
 }
 
@@ -126,7 +126,7 @@ pub fn short(key: &Key) -> String {
 impl Replayed {
     /// Cuts a replay into epochs.
     pub fn new(schedule: usize, plan: Plan, Replay { start, log }: Replay, model: &DiskModel) -> Self {
-        let epochs = disk::epochs(&log, model);
+        let epochs = storage::epochs(&log, model);
         Self { schedule, plan, start, log, epochs, has_data: true }
     }
 
@@ -203,7 +203,7 @@ impl Replayed {
 
 #[cfg(test)]
 mod tests {
-    use disk::{CacheKind, Mark, Queueing, WriteEntry};
+    use storage::{CacheKind, Mark, Queueing, WriteEntry};
 
     use super::*;
     use crate::schedule::Work;
@@ -218,7 +218,7 @@ mod tests {
             let written = log.writes.len() as u32;
             match letter {
                 'w' => {
-                    let data = Arc::new(vec![0; disk::SECTOR]);
+                    let data = Arc::new(vec![0; storage::SECTOR]);
                     log.writes.push(WriteEntry { sector: u64::from(written), data, step });
                     log.queueing.push(Queueing { request: u64::from(written), available: u64::from(written) + 1 });
                     log.entries.push(Entry::Write(written));
@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn what_is_under_way_is_in_the_key() {
         let key = |cache, sector| {
-            let write = |sector| WriteEntry { sector, data: Arc::new(vec![0; disk::SECTOR]), step: 0 };
+            let write = |sector| WriteEntry { sector, data: Arc::new(vec![0; storage::SECTOR]), step: 0 };
             let log = BlockLog {
                 writes: vec![write(7), write(sector)],
                 queueing: vec![Queueing { request: 1, available: 2 }, Queueing { request: 0, available: 3 }],
@@ -280,13 +280,13 @@ mod tests {
         let first = Arc::new(replayed("wwfo"));
         let unit = Unit { index: 0, replayed: first.clone(), epoch: 0, key: [0; 16], again: None };
         let layers = first.layers(0, model);
-        let key = |settled: &[disk::Decision]| {
+        let key = |settled: &[storage::Decision]| {
             let mut class = layers.fates();
             assert!(class.settle_these(settled));
             let log = replayed("w").log;
             unit.again([1; 16], Recovery { class, log }, &model).first().map(|unit| unit.key)
         };
-        let decision = disk::Decision { write: 0, unit: 0, survived: true };
+        let decision = storage::Decision { write: 0, unit: 0, survived: true };
         assert_eq!(key(&[]), key(&[]));
         assert_ne!(key(&[]), key(&[decision]));
     }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use checker::{Ack, Invariant, Moment, describe, reason};
-use disk::{State, WriteEntry};
 use num_bigint::BigUint;
 use report::{
     CellReport, CrashStates, Losses, OpRef, Promised, Reach, Schedules, ViolationReport, WriteRef, durable_after_exit,
 };
+use storage::{State, WriteEntry};
 use trace::{Call, RelPath, Trace, thousands};
 
 use crate::cell::{Cell, CellResult, Seen};
@@ -288,11 +288,11 @@ fn writes(cell: &Cell, unit: &Unit, path: &RelPath, example: &Example) -> Writes
     writes
 }
 
-fn tear_text(tear: disk::Tear, write: &WriteEntry, unit: u32) -> String {
+fn tear_text(tear: storage::Tear, write: &WriteEntry, unit: u32) -> String {
     let bytes = |boundary: u32| thousands(write.bytes_in(0..boundary, unit));
     match tear {
-        disk::Tear::Head(boundary) => format!("only its first {} bytes survived", bytes(boundary)),
-        disk::Tear::Tail(boundary) => format!("its first {} bytes were lost", bytes(boundary)),
+        storage::Tear::Head(boundary) => format!("only its first {} bytes survived", bytes(boundary)),
+        storage::Tear::Tail(boundary) => format!("its first {} bytes were lost", bytes(boundary)),
     }
 }
 

@@ -7,8 +7,8 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use checker::{Finding, Guide, Observation};
-use disk::{Decision, Fates, Image, Layers, State};
 use report::{CellReport, Event};
+use storage::{Decision, Fates, Image, Layers, State};
 use tokio::sync::{Notify, mpsc};
 use vm::{Death, GuestError};
 
@@ -126,7 +126,7 @@ async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
     std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
         Ok(Poll::Ready(done)) => Poll::Ready(Ok(done)),
         Ok(Poll::Pending) => Poll::Pending,
-        Err(panic) => Poll::Ready(Err(disk::text_of(&*panic))),
+        Err(panic) => Poll::Ready(Err(vm::text_of(&*panic))),
     })
     .await
 }

@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use checker::Moment;
-use disk::{BlockLog, DiskModel, Layers, State};
 use filesystems::{FileSystem, Filesystem};
 use harness::explore::{Class, Guests, explore};
 use harness::mkfs::mkfs;
@@ -15,6 +14,7 @@ use harness::replay::{give, populate, replay};
 use harness::subject::{Bounds, Subject};
 use harness::tally::{Place, Tally};
 use protocol::Command;
+use storage::{BlockLog, DiskModel, Layers, State};
 use vm::{Accelerator, Guest, GuestError, Limits, Machine, Paths, Qemu, Standing, Uml};
 use workload::Workload;
 
@@ -156,7 +156,7 @@ async fn boot(machine: Box<dyn Machine>, paths: &Paths, subject: &Subject) -> Ou
     let initramfs = machine.initramfs(&paths.cache, filesystems::ALL)?;
     let others = processes::groups();
     let start = Instant::now();
-    let sectors = subject.disk_size() / disk::SECTOR as u64;
+    let sectors = subject.disk_size() / storage::SECTOR as u64;
     let mut guest = Guest::boot(machine.as_ref(), &initramfs, sectors, Limits::default()).await?;
     let boot = start.elapsed().as_secs_f64();
     let group = processes::groups().difference(&others).copied().collect();
@@ -199,7 +199,7 @@ async fn prepare(guest: &mut Guest, subject: &Subject, kind: &'static FileSystem
         let replayed = replay(guest, &filesystem, &base, &plan, &subject.trace, &subject.live).await?;
         let mut durable = replayed.start;
         let mut from = 0;
-        for epoch in disk::epochs(&replayed.log, &model) {
+        for epoch in storage::epochs(&replayed.log, &model) {
             epoch.advance(&mut durable, &replayed.log, from);
             from = epoch.durable;
             let moment = moment(&plan, &epoch, &BlockLog::default(), []);

@@ -12,7 +12,9 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 /// make and mount each file system. So is the benchmark, which knows how fast each should be.
 const PRODUCT: [&str; 12] = [
     "checker/src",
-    "harness/disk/src",
+    "harness/storage/src",
+    "harness/explore/src",
+    "vm-images/device/src",
     "harness/files/src",
     "harness/load/src",
     "harness/record/src",

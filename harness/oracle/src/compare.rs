@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use checker::{EntryKind, Guide, Moment, Mount, Observation, Seen};
-use disk::{DiskModel, Fates, Tear, WriteEntry};
 use explore::Key;
 use filesystems::Filesystem;
 use harness::explore::{Class, Guests, explore};
@@ -14,6 +13,7 @@ use harness::replay::{ReplayError, give, live_guide, populate, replay};
 use harness::schedule::{Injection, Overwrites, Schedule, schedules};
 use harness::unit::Replayed;
 use protocol::Command;
+use storage::{DiskModel, Fates, Tear, WriteEntry};
 use trace::{Call, History, Trace};
 use vm::{Guest, GuestError, Limits, Machine};
 
@@ -156,7 +156,7 @@ pub async fn outcomes_of(
 ) -> Result<Explored, CompareError> {
     let history = History::new(trace);
     let live = Arc::new(live_guide(&trace.after));
-    let fresh = harness::mkfs::mkfs(filesystem, SECTORS * disk::SECTOR as u64)?;
+    let fresh = harness::mkfs::mkfs(filesystem, SECTORS * storage::SECTOR as u64)?;
     let base = populate(guests.guest().await?, filesystem, fresh, trace).await?;
     let model = DiskModel::default();
     let mut found = Explored::default();

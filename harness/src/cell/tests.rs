@@ -1,4 +1,4 @@
-use disk::{BlockLog, Queueing, WriteEntry};
+use storage::{BlockLog, Queueing, WriteEntry};
 use trace::{Call, Handle, Op, Trace, Tree};
 
 use super::*;
@@ -33,10 +33,10 @@ fn prepared_with(recovery_crashes: bool, budget: Budget) -> Cell {
 fn log(writes: u32) -> BlockLog {
     let mut log = BlockLog::default();
     for covers in 1..=writes {
-        let data = Arc::new(vec![7; disk::SECTOR]);
+        let data = Arc::new(vec![7; storage::SECTOR]);
         log.writes.push(WriteEntry { sector: u64::from(covers), data, step: 0 });
         log.queueing.push(Queueing::default());
-        log.entries.extend([disk::Entry::Write(covers - 1), disk::Entry::Flush { covers, available: 0 }]);
+        log.entries.extend([storage::Entry::Write(covers - 1), storage::Entry::Flush { covers, available: 0 }]);
     }
     log
 }
@@ -86,7 +86,7 @@ fn what_is_whole_is_counted_by_losses() {
             match cell.ask() {
                 Ask::Job(Job::Replay(schedule, base)) => {
                     let mut log = log(4);
-                    log.entries.retain(|entry| matches!(entry, disk::Entry::Write(_)));
+                    log.entries.retain(|entry| matches!(entry, storage::Entry::Write(_)));
                     let plan = Plan::default();
                     let replay = Replay { start: (*base).clone(), log };
                     cell.replayed(Replayed::new(schedule, plan, replay, &cell.model));
@@ -101,7 +101,7 @@ fn what_is_whole_is_counted_by_losses() {
                         // Recovery that reads all of them.
                         for write in 0..4 {
                             if fates.forced(write, 0).is_none() {
-                                fates.settle(disk::Decision { write, unit: 0, survived: true });
+                                fates.settle(storage::Decision { write, unit: 0, survived: true });
                             }
                         }
                         let (schedule, epoch) = (unit.replayed.schedule, unit.epoch);

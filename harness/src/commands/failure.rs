@@ -196,9 +196,9 @@ impl From<StoreError> for Failure {
     }
 }
 
-impl From<&disk::ImageError> for Failure {
-    fn from(error: &disk::ImageError) -> Self {
-        let disk::ImageError::Io { source, .. } = error;
+impl From<&storage::ImageError> for Failure {
+    fn from(error: &storage::ImageError) -> Self {
+        let storage::ImageError::Io { source, .. } = error;
         Self::io(source, error)
     }
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use checker::{Entry, EntryKind, Finding, Invariant, Moment, Mount, Observation, Seen};
-use disk::{DiskModel, Layers};
 use report::{ExitStatus, ViolationReport, tame};
+use storage::{DiskModel, Layers};
 use vm::{Choice, KernelError, Limits, Machine, Paths};
 
 use super::failure::say;
@@ -264,12 +264,12 @@ fn said(store: &Store, token: &Token) -> Vec<Said> {
 fn layers(replayed: &Replayed, shown: &[Shown], model: DiskModel, token: &Token) -> Option<Layers> {
     let first = replayed.layers(token.epoch, model);
     let recovered =
-        |decision: &disk::Decision| token.state.survived(decision.write, decision.unit) == decision.survived;
+        |decision: &storage::Decision| token.state.survived(decision.write, decision.unit) == decision.survived;
     let layers = match &token.again {
         None => first,
         Some(name) => {
             let kept = shown.iter().filter_map(|shown| shown.again.as_ref()).find(|again| again.name == *name)?;
-            let epoch = disk::epochs(&kept.log, &model).into_iter().nth(kept.index)?;
+            let epoch = storage::epochs(&kept.log, &model).into_iter().nth(kept.index)?;
             let mut class = first.fates();
             // Of another class recovery would have written something else.
             let is_of_class = kept.settled.iter().all(recovered);

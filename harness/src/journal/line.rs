@@ -8,9 +8,9 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use checker::{Entry, EntryKind, Mount, Observation, Seen};
-use disk::{LogShape, State};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use storage::{LogShape, State};
 use trace::{Content, RelPath};
 
 /// A hash that names something, 16 bytes of a SHA-256; in hexadecimal where it is written.
@@ -45,7 +45,7 @@ impl<'de> Deserialize<'de> for Id {
     }
 }
 
-/// One decision: the volatile write, the unit of it, and whether that survived ([`disk::Decision`]).
+/// One decision: the volatile write, the unit of it, and whether that survived ([`storage::Decision`]).
 pub type Settled = (u32, u32, bool);
 
 /// One line.
@@ -274,7 +274,7 @@ fn path_of(text: &str) -> Option<RelPath> {
 }
 
 /// A log's shape as a line has it.
-pub fn pack(log: &disk::BlockLog) -> Vec<u8> {
+pub fn pack(log: &storage::BlockLog) -> Vec<u8> {
     postcard::to_stdvec(&LogShape::from(log)).unwrap_or_default()
 }
 

@@ -1,5 +1,5 @@
 use checker::Mount;
-use disk::{DiskModel, Image};
+use storage::{DiskModel, Image};
 
 use super::*;
 use crate::replay::Replay;

@@ -13,8 +13,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use disk::{CacheKind, DiskModel};
 use filesystems::Filesystem;
+use storage::{CacheKind, DiskModel};
 use trace::{Call, History, Kind, Target, Trace, Vfs};
 
 use super::places::O_TRUNC;

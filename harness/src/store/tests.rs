@@ -1,4 +1,4 @@
-use disk::{Queueing, WriteEntry};
+use storage::{Queueing, WriteEntry};
 
 use super::*;
 use crate::spec::{Disk, Fua, Sector, Tear};
@@ -166,8 +166,8 @@ fn what_no_disk_can_have_seen_is_not_replayed() {
     let runs = Runs::new();
     let store = runs.begin(10);
     let kept = |sector| {
-        let write = WriteEntry { sector, data: vec![1; disk::SECTOR].into(), step: 0 };
-        let entries = vec![disk::Entry::Write(0)];
+        let write = WriteEntry { sector, data: vec![1; storage::SECTOR].into(), step: 0 };
+        let entries = vec![storage::Entry::Write(0)];
         let log = BlockLog { writes: vec![write], queueing: vec![Queueing::default()], entries };
         store.keep_replay(0, 0, (&Image::zeroed(65536), &log), &[]).unwrap();
         log
@@ -204,10 +204,10 @@ fn changed(name: &str, change: impl FnOnce(&mut Vec<u8>)) -> Result<KeptReplay, 
     let runs = Runs::new();
     let store = runs.begin(10);
     let mut image = Image::zeroed(1 << 20);
-    image.write(7, &[9; disk::SECTOR]);
-    let write = WriteEntry { sector: 3, data: vec![1; disk::SECTOR].into(), step: 0 };
+    image.write(7, &[9; storage::SECTOR]);
+    let write = WriteEntry { sector: 3, data: vec![1; storage::SECTOR].into(), step: 0 };
     let log =
-        BlockLog { writes: vec![write], queueing: vec![Queueing::default()], entries: vec![disk::Entry::Write(0)] };
+        BlockLog { writes: vec![write], queueing: vec![Queueing::default()], entries: vec![storage::Entry::Write(0)] };
     store.keep_replay(0, 0, (&image, &log), &[]).unwrap();
     store.replay(0, 0).unwrap();
     let path = store.directory().join(name);

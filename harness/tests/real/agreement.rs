@@ -6,7 +6,6 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use checker::Guide;
-use disk::{BlockLog, CacheKind, DiskModel, Entry, Fates, Layers, TearKind, epochs};
 use explore::Branch;
 use filesystems::Filesystem;
 use harness::brute::{Outcomes, brute_force, count};
@@ -16,6 +15,7 @@ use harness::subject::{Bounds, Subject};
 use num_bigint::BigUint;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use storage::{BlockLog, CacheKind, DiskModel, Entry, Fates, Layers, TearKind, epochs};
 use vm::GuestError;
 
 use crate::support::{OneGuest, filesystem, record_program, replay_on, uml};

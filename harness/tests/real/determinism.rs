@@ -1,6 +1,6 @@
 //! The same plan gives the same block log, on every boot: what differs between schedules is what was injected.
 
-use disk::{BlockLog, Entry};
+use storage::{BlockLog, Entry};
 use testkit::rounds;
 
 use crate::support::{OneGuest, durable_trace, filesystem, record_script, replay_on, subject, uml};

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use checker::{Kind, Moment, Mount, Observation};
-use disk::{Backing, BlockLog, DiskModel, Entry, Image, Layers, Queueing, Refused, TearKind, WriteEntry, epochs};
 use filesystems::{EXT4, FileSystem};
 use harness::explore::{Class, Guests, enter, explore, observe_image};
 use harness::guests::{Boot, Slot};
@@ -16,6 +15,7 @@ use harness::replay::{populate, replay};
 use harness::run::Options;
 use protocol::{Command, Reply};
 use report::Verdict;
+use storage::{Backing, BlockLog, DiskModel, Entry, Image, Layers, Queueing, Refused, TearKind, WriteEntry, epochs};
 use testkit::Need;
 use vm::{Death, GuestError, Machine};
 
@@ -62,7 +62,7 @@ async fn observe(guests: &mut OneGuest, disk: Box<dyn Backing>, options: &str) -
 }
 
 fn healthy() -> Image {
-    mkfs(&filesystem("ext4"), SECTORS * disk::SECTOR as u64).unwrap()
+    mkfs(&filesystem("ext4"), SECTORS * storage::SECTOR as u64).unwrap()
 }
 
 #[tokio::test]
@@ -181,7 +181,7 @@ async fn a_disk_that_panics_is_a_defect_and_no_violation() {
     let mut guests = OneGuest::new(uml, Default::default());
     // What is settled of a crash without any write says nothing of a write to the superblock, but is asked for it once that
     // is read.
-    let superblock = WriteEntry { sector: 2, data: Arc::new(vec![0xa5; disk::SECTOR]), step: 0 };
+    let superblock = WriteEntry { sector: 2, data: Arc::new(vec![0xa5; storage::SECTOR]), step: 0 };
     let first = one_write(&mut guests, superblock, DiskModel::default()).await;
     let nothing = BlockLog::default();
     let epoch = epochs(&nothing, &DiskModel::default()).remove(0);
@@ -249,7 +249,7 @@ fn freeze(pid: i32) {
 async fn a_guest_that_is_killed_from_outside_is_no_violation() {
     let Some(uml) = uml() else { return };
     let mut guests = OneGuest::new(uml.clone(), Default::default());
-    let other = WriteEntry { sector: 1, data: Arc::new(vec![0xa5; disk::SECTOR]), step: 0 };
+    let other = WriteEntry { sector: 1, data: Arc::new(vec![0xa5; storage::SECTOR]), step: 0 };
     let layers = one_write(&mut guests, other, DiskModel::default()).await;
     drop(guests);
     for (left, known) in [(0, true), (1, true), (2, false)] {

@@ -4,11 +4,11 @@ use harness::subject::Bounds;
 use std::sync::Arc;
 
 use checker::Moment;
-use disk::{DiskModel, Layers, epochs};
 use harness::explore::{Class, explore, is_weakness};
 use harness::spec::{Disk, Tear};
 use harness::subject::Subject;
 use report::{Durable, Verdict};
+use storage::{DiskModel, Layers, epochs};
 use trace::{Call, Trace};
 
 use crate::support::{OneGuest, durable_trace, filesystem, options, replay_on, run, uml, workloads};

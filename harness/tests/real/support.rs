@@ -98,7 +98,7 @@ impl Guests for OneGuest {
 
 /// Replays the given schedule of a subject on a fresh file system.
 pub async fn replay_on(guests: &mut OneGuest, filesystem: &Filesystem, subject: &Subject, schedule: usize) -> Replay {
-    let fresh = harness::mkfs::mkfs(filesystem, SECTORS * disk::SECTOR as u64).unwrap();
+    let fresh = harness::mkfs::mkfs(filesystem, SECTORS * storage::SECTOR as u64).unwrap();
     let guest = guests.guest().await.unwrap();
     let base = populate(guest, filesystem, fresh, &subject.trace).await.unwrap();
     let plan = subject.schedules[schedule].plan(&subject.trace, &subject.history);

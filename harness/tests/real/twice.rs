@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use checker::{Guide, Observation};
-use disk::{BlockLog, Decision, DiskModel, Entry, Fates, Image, Layers, LoggingDisk, Mark, Recovery, TearKind, epochs};
 use explore::Branch;
 use filesystems::Filesystem;
 use harness::brute::{Outcomes, count};
@@ -16,6 +15,9 @@ use harness::subject::{Bounds, Subject};
 use num_bigint::BigUint;
 use protocol::frame::{BEGIN, MOUNTED};
 use protocol::{Command, Reply};
+use storage::{
+    BlockLog, Decision, DiskModel, Entry, Fates, Image, Layers, LoggingDisk, Mark, Recovery, TearKind, epochs,
+};
 
 use crate::support::{OneGuest, filesystem, record_program, replay_on, uml};
 
@@ -26,7 +28,7 @@ const IN_ALL: u64 = 2000;
 /// What a kernel writes while it recovers one given disk, as it happens, and what is seen then: nothing is decided late.
 async fn recover(guests: &mut OneGuest, filesystem: &Filesystem, image: Image) -> (Image, BlockLog, Observation) {
     let mut disk = LoggingDisk::new(image);
-    disk::Backing::mark(&mut disk, Mark { step: BEGIN, result: 0 });
+    storage::Backing::mark(&mut disk, Mark { step: BEGIN, result: 0 });
     let guest = guests.guest().await.unwrap();
     guest.insert(Box::new(disk));
     let reply = guest.call(&Command::Observe { filesystem: filesystem.recipe(), mark: true }).await;
@@ -67,8 +69,8 @@ async fn walk(guests: &mut OneGuest, filesystem: &Filesystem, layers: &Arc<Layer
 }
 
 /// The states of the first crash that agree with `decisions`.
-fn states(layers: &Layers, decisions: &[Decision]) -> Vec<disk::State> {
-    let agrees = |state: &disk::State| {
+fn states(layers: &Layers, decisions: &[Decision]) -> Vec<storage::State> {
+    let agrees = |state: &storage::State| {
         decisions.iter().all(|decision| state.survived(decision.write, decision.unit) == decision.survived)
     };
     layers.fates().enumerate().into_iter().filter(agrees).collect()
@@ -105,7 +107,7 @@ async fn compare(guests: &mut OneGuest, filesystem: &Filesystem, subject: &Subje
             branches.extend(branch.rest(fates.decisions(), mounted));
             let Some(Recovery { class, log }) = recovery else { continue };
             let whole = states(&first, class.decisions());
-            let pairs = |epoch: &disk::Epoch| {
+            let pairs = |epoch: &storage::Epoch| {
                 Fates::open(&atomic, epoch.volatile_writes(&log)).count() * BigUint::from(whole.len())
             };
             let second = epochs(&log, &model);

@@ -9,12 +9,13 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use disk::{Backing, Hub, Sockets};
+use device::{Hub, Sockets};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use protocol::{Command, Hello, Reply, frame};
+use storage::Backing;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tracing::debug;
@@ -131,7 +132,7 @@ impl Guest {
         let entered = processor.as_ref().and_then(Processor::enter);
         let (sender, replies) = mpsc::unbounded_channel();
         let hub = Hub::new(sectors, Box::new(move |reply| drop(sender.send(reply))));
-        let sockets = disk::serve(&hub, directory.path()).map_err(|error| setup(error.to_string()))?;
+        let sockets = device::serve(&hub, directory.path()).map_err(|error| setup(error.to_string()))?;
         let memory = Place::claim(directory.path());
         let launch = Launch {
             directory: directory.path(),

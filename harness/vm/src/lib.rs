@@ -16,6 +16,7 @@ mod uml;
 
 pub use choose::{Choice, Finding, Standing, choose, survey};
 pub use death::Death;
+pub use device::text_of;
 pub use guest::{Guest, GuestError, Limits};
 pub use kernel::{KernelError, Paths, program};
 pub use machine::{Accelerator, Launch, Machine};

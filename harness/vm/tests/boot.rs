@@ -4,9 +4,9 @@ use std::any::Any;
 use std::collections::BTreeMap;
 
 use checker::{EntryKind, Mount};
-use disk::{Backing, DirectDisk, Image, Queueing, Refused};
 use filesystems::{EXT4, Filesystem, by_name};
 use protocol::{Command, Reply};
+use storage::{Backing, DirectDisk, Image, Queueing, Refused};
 use testkit::Need;
 use trace::{Holes, Kind, Node, RelPath, Tree};
 use vm::{Guest, GuestError, Limits, Machine, Paths, Uml, program};

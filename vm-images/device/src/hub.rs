@@ -14,9 +14,8 @@ use vhost_user_backend::{VringRwLock, VringT};
 use virtio_queue::QueueT;
 use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 
-use crate::backing::{Backing, Parked, Refused};
 use crate::virtio::{Chain, Operation, Status, answer, parse};
-use crate::{Mark, Queueing, SECTOR};
+use storage::{Backing, Mark, Parked, Queueing, Refused, SECTOR};
 
 pub(crate) type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
 

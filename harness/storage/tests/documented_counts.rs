@@ -4,17 +4,17 @@
 
 use std::sync::Arc;
 
-use disk::{
+use num_bigint::BigUint;
+use storage::{
     Backing, BlockLog, CrashDisk, Decision, DiskModel, Entry, Fates, Image, Layers, Queueing, SECTOR, TearKind, epochs,
 };
-use num_bigint::BigUint;
 
 /// The log of one write after the other, `(first sector, sectors)`, with no flush.
 fn log(writes: &[(u64, usize)]) -> BlockLog {
     let mut log = BlockLog::default();
     for &(sector, sectors) in writes {
         log.entries.push(Entry::Write(log.writes.len() as u32));
-        log.writes.push(disk::WriteEntry { sector, data: Arc::new(vec![1; sectors * SECTOR]), step: 0 });
+        log.writes.push(storage::WriteEntry { sector, data: Arc::new(vec![1; sectors * SECTOR]), step: 0 });
         log.queueing.push(Queueing::default());
     }
     log
