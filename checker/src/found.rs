@@ -6,7 +6,7 @@ use trace::{Content, RelPath, State, thousands};
 
 use crate::finding::describe_bytes;
 use crate::ranges::in_words;
-use crate::{CHUNK, Entry, EntryKind, Guide, Kind, Observation, Seen, Sizes, describe};
+use crate::{CHUNK, Entry, EntryKind, Kind, Observation, ReadPlan, Seen, Sizes, describe};
 
 /// What an observation says about one name.
 pub(crate) enum Found<'a> {
@@ -17,7 +17,7 @@ pub(crate) enum Found<'a> {
     File { size: u64, bytes: Bytes<'a> },
     /// It could not be read.
     Unreadable(String),
-    /// The guest contradicts itself or the guide.
+    /// The guest contradicts itself or the read plan.
     Nonsense(String),
 }
 
@@ -99,7 +99,7 @@ fn common(one: &[u8], other: &[u8]) -> usize {
 }
 
 /// Looks a name up in an observation of a mounted file system.
-pub(crate) fn look<'a>(observation: &'a Observation, guide: &'a Guide, path: &RelPath) -> Found<'a> {
+pub(crate) fn look<'a>(observation: &'a Observation, read_plan: &'a ReadPlan, path: &RelPath) -> Found<'a> {
     let Some(entry) = observation.entries.get(path) else {
         return match unreadable_parent(observation, path) {
             Some((directory, errno)) => {
@@ -110,7 +110,7 @@ pub(crate) fn look<'a>(observation: &'a Observation, guide: &'a Guide, path: &Re
         };
     };
     match entry {
-        Entry { kind: EntryKind::File { size, seen }, .. } => look_at_file(*size, seen, guide, path),
+        Entry { kind: EntryKind::File { size, seen }, .. } => look_at_file(*size, seen, read_plan, path),
         Entry { kind: EntryKind::Directory { .. }, .. } => Found::Other(State::Directory),
         Entry { kind: EntryKind::Symlink { target }, .. } => Found::Other(State::Symlink(target.clone())),
         Entry { kind: EntryKind::Special { mode }, .. } => Found::Other(State::Special { mode: mode & 0o170000 }),
@@ -134,12 +134,12 @@ fn unreadable_parent(observation: &Observation, path: &RelPath) -> Option<(RelPa
     None
 }
 
-fn look_at_file<'a>(size: u64, seen: &'a Seen, guide: &'a Guide, path: &RelPath) -> Found<'a> {
-    let candidates = guide.candidates(path, size);
+fn look_at_file<'a>(size: u64, seen: &'a Seen, read_plan: &'a ReadPlan, path: &RelPath) -> Found<'a> {
+    let candidates = read_plan.candidates(path, size);
     // The longest of those named that the file was to be compared with.
     let longest = |named: &[u32]| -> Option<&'a Content> {
         let known = named.iter().filter(|index| candidates.contains(index));
-        known.filter_map(|index| guide.contents.get(*index as usize)).max_by_key(|content| content.len())
+        known.filter_map(|index| read_plan.contents.get(*index as usize)).max_by_key(|content| content.len())
     };
     let nonsense = |why: &str| Found::Nonsense(format!("the guest's report about {path} makes no sense: {why}"));
     let file = |head: &'a [u8], tail: &'a [u8]| Found::File { size, bytes: Bytes { head, tail } };

@@ -1,6 +1,6 @@
 //! Invariants, observations and verdicts.
 //!
-//! Pure: no I/O, no `unsafe`. The guest agent uses [`Guide`] to know how far it must read; the harness judges
+//! Pure: no I/O, no `unsafe`. The guest agent uses [`ReadPlan`] to know how far it must read; the harness judges
 //! what the agent reports with [`Rules`], made from the trace and from what the author of the workload [`Wanted`].
 #![forbid(unsafe_code)]
 
@@ -8,9 +8,9 @@ mod acks;
 mod ends;
 mod finding;
 mod found;
-mod guide;
 mod observation;
 mod ranges;
+mod read_plan;
 mod reason;
 mod reread;
 mod rules;
@@ -21,10 +21,10 @@ mod timeline;
 mod wanted;
 
 pub use finding::{CheckFailure, Finding, Invariant, Kind, Output, describe};
-pub use guide::{CHUNK, Candidate, Guide, Reading, Seen};
 pub use observation::{Entry, EntryKind, Mount, Observation};
+pub use read_plan::{CHUNK, Candidate, ReadPlan, Reading, Seen};
 pub use reason::{Reason, check_reason, last_ack, reason};
 pub use reread::reread;
-pub use rules::{Moment, RuleError, Rules};
+pub use rules::{CrashWindow, RuleError, Rules};
 pub use sizes::Sizes;
 pub use wanted::{Ack, GarbageTail, Record, Wanted};

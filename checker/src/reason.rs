@@ -6,7 +6,7 @@ use trace::{Call, RelPath, Target, Trace, Vfs};
 
 use crate::acks::ack_ops;
 use crate::timeline::unchanged_up_to;
-use crate::{Ack, Invariant, Kind, Moment};
+use crate::{Ack, CrashWindow, Invariant, Kind};
 
 mod durable;
 mod names;
@@ -39,42 +39,48 @@ struct Data {
 ///
 /// It is a hint: it says what the ops lack by the rules of POSIX and the manual pages, not what the file system did.
 /// Only ops that had begun when the state could first occur are held against the program.
-pub fn reason(trace: &Trace, invariant: &Invariant, kind: Kind, path: &RelPath, moment: &Moment) -> Option<Reason> {
+pub fn reason(
+    trace: &Trace,
+    invariant: &Invariant,
+    kind: Kind,
+    path: &RelPath,
+    window: &CrashWindow,
+) -> Option<Reason> {
     match (invariant, kind) {
         (Invariant::Mountable, _) | (_, Kind::ReadError | Kind::Unmountable | Kind::GuestDied) => None,
-        (Invariant::Check, _) => unsynced::unsynced(trace, moment),
+        (Invariant::Check, _) => unsynced::unsynced(trace, window),
         (Invariant::DurableAfter(ack), kind) => {
-            let ack = last_ack(trace, ack, moment.ended_latest)?;
+            let ack = last_ack(trace, ack, window.ended_latest)?;
             // To lack a file that was not there before is to be as before: nothing of it was replaced by halves.
             let as_before = kind == Kind::Stale || (kind == Kind::Missing && !trace.before.0.contains_key(path));
-            let other = || not_atomic(trace, kind, path, moment.begun_earliest).filter(|_| !as_before);
+            let other = || not_atomic(trace, kind, path, window.begun_earliest).filter(|_| !as_before);
             durable::not_durable(trace, kind, path, ack).or_else(other)
         }
         (Invariant::AppendOnly, Kind::TornRecord | Kind::ZeroFilled | Kind::Garbage | Kind::Mixed) => {
-            order::torn_append(trace, path, moment.begun_earliest)
-                .or_else(|| not_atomic(trace, kind, path, moment.begun_earliest))
+            order::torn_append(trace, path, window.begun_earliest)
+                .or_else(|| not_atomic(trace, kind, path, window.begun_earliest))
         }
         (Invariant::PrefixOfHistory, kind) if kind != Kind::Missing => {
-            order::unordered(trace, path, moment.begun_earliest)
-                .or_else(|| not_atomic(trace, kind, path, moment.begun_earliest))
+            order::unordered(trace, path, window.begun_earliest)
+                .or_else(|| not_atomic(trace, kind, path, window.begun_earliest))
         }
         (Invariant::AllOrNothing(paths), Kind::Partial) => together::partial(trace, paths),
-        (Invariant::MetadataPreserved, _) => together::metadata(trace, path, moment.begun_earliest),
+        (Invariant::MetadataPreserved, _) => together::metadata(trace, path, window.begun_earliest),
         (Invariant::NoLeftovers, _) => together::leftover(trace, path),
-        _ => not_atomic(trace, kind, path, moment.begun_earliest),
+        _ => not_atomic(trace, kind, path, window.begun_earliest),
     }
 }
 
 /// The same for a failed check of the workload's own, where it is seen which files are none of their versions, and how
 /// ([`crate::Rules::not_versions`]): what an invariant about the first of them would advise, if no sync is missing.
-pub fn check_reason(trace: &Trace, wrong: &[(RelPath, Kind)], moment: &Moment) -> Option<Reason> {
+pub fn check_reason(trace: &Trace, wrong: &[(RelPath, Kind)], window: &CrashWindow) -> Option<Reason> {
     let of_file = |(path, kind): &(RelPath, Kind)| {
-        let begun = moment.begun_earliest;
+        let begun = window.begun_earliest;
         let of_log =
             || order::only_appended(trace, path, begun).then(|| order::torn_append(trace, path, begun)).flatten();
-        of_log().or_else(|| reason(trace, &Invariant::AtomicReplace, *kind, path, moment))
+        of_log().or_else(|| reason(trace, &Invariant::AtomicReplace, *kind, path, window))
     };
-    reason(trace, &Invariant::Check, Kind::CheckFailed, &RelPath::root(), moment)
+    reason(trace, &Invariant::Check, Kind::CheckFailed, &RelPath::root(), window)
         .or_else(|| wrong.iter().find_map(of_file))
 }
 

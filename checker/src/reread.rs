@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 
 use trace::RelPath;
 
-use crate::{CHUNK, Entry, EntryKind, Guide, Mount, Observation, Reading, Seen};
+use crate::{CHUNK, Entry, EntryKind, Mount, Observation, ReadPlan, Reading, Seen};
 
 /// The observation of the same crash state under the plan `new`, if the one made under the plan `old` holds enough.
 ///
 /// # Errors
 /// It does not: the path of the first file of which more must be read.
-pub fn reread(observation: &Observation, old: &Guide, new: &Guide) -> Result<Observation, RelPath> {
+pub fn reread(observation: &Observation, old: &ReadPlan, new: &ReadPlan) -> Result<Observation, RelPath> {
     if observation.mount != Mount::Mounted || old == new {
         return Ok(observation.clone());
     }
@@ -48,9 +48,9 @@ enum After {
 
 impl<'a> Known<'a> {
     /// What was seen of a file of `size` bytes along `guide`; `None` if the observation contradicts the plan.
-    fn of(seen: &'a Seen, size: u64, guide: &'a Guide) -> Option<Self> {
+    fn of(seen: &'a Seen, size: u64, read_plan: &'a ReadPlan) -> Option<Self> {
         let longest = |candidates: &[u32]| -> Option<&'a [u8]> {
-            let contents = candidates.iter().map(|index| guide.contents.get(*index as usize));
+            let contents = candidates.iter().map(|index| read_plan.contents.get(*index as usize));
             contents.map(|content| content.map(|content| content.as_slice())).max_by_key(|it| it.map(<[u8]>::len))?
         };
         let before = |candidates: &[u32], offset: u64| match offset {
@@ -95,10 +95,10 @@ impl<'a> Known<'a> {
         }
     }
 
-    /// What the agent reports of the file at `path` along `guide`: it reads files up to [`Guide::read_all_up_to`] whole,
+    /// What the agent reports of the file at `path` along `guide`: it reads files up to [`ReadPlan::read_all_up_to`] whole,
     /// and others as far as their candidates ask.
-    fn read(&self, path: &RelPath, size: u64, guide: &Guide) -> Option<Seen> {
-        if guide.read_all_up_to >= size && guide.read_all_up_to > 0 {
+    fn read(&self, path: &RelPath, size: u64, read_plan: &ReadPlan) -> Option<Seen> {
+        if read_plan.read_all_up_to >= size && read_plan.read_all_up_to > 0 {
             return match self.after {
                 After::End => Some(Seen::Bytes([self.head, self.tail].concat().into())),
                 After::Fails(errno) => {
@@ -108,7 +108,7 @@ impl<'a> Known<'a> {
                 After::Unknown => None,
             };
         }
-        let Some(mut reading) = Reading::begin(guide, path, size) else { return Some(Seen::NotRead) };
+        let Some(mut reading) = Reading::begin(read_plan, path, size) else { return Some(Seen::NotRead) };
         while let Some(offset) = reading.next_offset() {
             match self.chunk(offset)? {
                 Ok(chunk) => {
@@ -139,8 +139,8 @@ mod tests {
         fails_at: Option<u64>,
     }
 
-    /// Reads a file along a guide, as vm-images/agent/src/observe.rs does.
-    fn read(file: &File, guide: &Guide) -> Seen {
+    /// Reads a file along a read plan, as vm-images/agent/src/observe.rs does.
+    fn read(file: &File, read_plan: &ReadPlan) -> Seen {
         let path = RelPath::from("f");
         let size = file.bytes.len() as u64;
         let chunk = |offset: u64| match file.fails_at {
@@ -148,7 +148,7 @@ mod tests {
             Some(at) if offset >= at && offset < size => Err(5),
             _ => Ok(file.bytes.iter().skip(offset as usize).take(CHUNK).copied().collect::<Vec<u8>>()),
         };
-        if guide.read_all_up_to >= size && guide.read_all_up_to > 0 {
+        if read_plan.read_all_up_to >= size && read_plan.read_all_up_to > 0 {
             let mut all = Vec::new();
             loop {
                 match chunk(all.len() as u64) {
@@ -158,7 +158,7 @@ mod tests {
                 }
             }
         }
-        let Some(mut reading) = Reading::begin(guide, &path, size) else { return Seen::NotRead };
+        let Some(mut reading) = Reading::begin(read_plan, &path, size) else { return Seen::NotRead };
         while let Some(offset) = reading.next_offset() {
             match chunk(offset) {
                 Ok(chunk) => {
@@ -187,7 +187,7 @@ mod tests {
         })
     }
 
-    fn guide() -> impl Strategy<Value = Guide> {
+    fn read_plan() -> impl Strategy<Value = ReadPlan> {
         let limit = prop_oneof![Just(0), Just(5000), Just(1 << 20)];
         (prop::collection::vec(content(), 0..4), limit).prop_map(|(contents, read_all_up_to)| {
             let whole = |(index, content): (u32, &Vec<u8>)| Candidate {
@@ -196,7 +196,7 @@ mod tests {
             };
             let files = (0..).zip(&contents).map(whole).collect();
             let contents = contents.iter().cloned().map(Arc::new).collect();
-            Guide { contents, files: [(RelPath::from("f"), files)].into(), read_all_up_to }
+            ReadPlan { contents, files: [(RelPath::from("f"), files)].into(), read_all_up_to }
         })
     }
 
@@ -210,13 +210,13 @@ mod tests {
     proptest! {
         /// Whatever is said without looking is what looking would show; and where nothing more is asked, it is said.
         #[test]
-        fn what_is_reread_is_what_would_be_read(file in file(), old in guide(), new in guide()) {
+        fn what_is_reread_is_what_would_be_read(file in file(), old in read_plan(), new in read_plan()) {
             let size = file.bytes.len() as u64;
             let (before, after) = (observed(read(&file, &old), size), observed(read(&file, &new), size));
             if let Ok(reread) = reread(&before, &old, &new) {
                 prop_assert_eq!(reread, after);
             }
-            let narrower = Guide { files: BTreeMap::new(), read_all_up_to: 0, ..old.clone() };
+            let narrower = ReadPlan { files: BTreeMap::new(), read_all_up_to: 0, ..old.clone() };
             let bare = observed(Seen::NotRead, size);
             prop_assert_eq!(super::reread(&before, &old, &narrower), Ok(bare));
             prop_assert_eq!(super::reread(&before, &old, &old), Ok(before));
@@ -224,8 +224,8 @@ mod tests {
 
         /// Who has read all of it needs to look at nothing again.
         #[test]
-        fn what_was_read_whole_covers_every_plan(file in file(), old in guide(), new in guide()) {
-            let old = Guide { read_all_up_to: 1 << 20, ..old };
+        fn what_was_read_whole_covers_every_plan(file in file(), old in read_plan(), new in read_plan()) {
+            let old = ReadPlan { read_all_up_to: 1 << 20, ..old };
             let file = File { fails_at: None, ..file };
             let size = file.bytes.len() as u64;
             let before = observed(read(&file, &old), size);

@@ -12,7 +12,7 @@ use crate::acks::Acks;
 use crate::ends::ends;
 use crate::found::{Allowed, Found, error, look};
 use crate::timeline::{keep, timelines};
-use crate::{Ack, Candidate, Finding, Guide, Invariant, Kind, Mount, Observation, Record, Sizes, Wanted};
+use crate::{Ack, Candidate, Finding, Invariant, Kind, Mount, Observation, ReadPlan, Record, Sizes, Wanted};
 
 mod append;
 mod file;
@@ -20,7 +20,7 @@ mod tree;
 
 /// When a crash state can occur. The ops of a trace are replayed one after another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Moment {
+pub struct CrashWindow {
     /// How many ops had begun at the earliest crash point at which the state can occur.
     pub begun_earliest: usize,
     /// How many ops had ended at the latest such point: acks with a lower index had been given.
@@ -133,7 +133,7 @@ pub struct Rules {
     metadata: BTreeMap<RelPath, Metadata>,
     /// Every name from before and after the run, if no other may be left.
     names: Option<BTreeSet<RelPath>>,
-    guide: Guide,
+    read_plan: ReadPlan,
     notes: Vec<String>,
     has_exit: bool,
 }
@@ -226,7 +226,7 @@ impl Rules {
                 file.append = Some(Append::new(path, file, record, tail)?);
             }
         }
-        rules.make_guide();
+        rules.make_read_plan();
         rules.notes = tree::changed_metadata(trace)
             .filter(|(path, _)| !rules.metadata.contains_key(path))
             .map(|(_, note)| note)
@@ -270,26 +270,26 @@ impl Rules {
         Ok(())
     }
 
-    fn make_guide(&mut self) {
+    fn make_read_plan(&mut self) {
         let mut known: HashMap<Content, u32> = HashMap::new();
         for (path, file) in &self.files {
             let mut sizes: BTreeMap<u32, Sizes> = BTreeMap::new();
             for Allowed { content, sizes: more, .. } in file.candidates() {
                 let index = *known.entry(content.clone()).or_insert_with(|| {
-                    self.guide.contents.push(content.clone());
-                    self.guide.contents.len() as u32 - 1
+                    self.read_plan.contents.push(content.clone());
+                    self.read_plan.contents.len() as u32 - 1
                 });
                 let all = sizes.entry(index).or_default();
                 *all = std::mem::take(all).union(&more);
             }
             let candidates = sizes.into_iter().map(|(content, sizes)| Candidate { content, sizes }).collect();
-            self.guide.files.insert(path.clone(), candidates);
+            self.read_plan.files.insert(path.clone(), candidates);
         }
     }
 
     /// Has every file of up to `limit` bytes read whole: for who judges whole trees.
     pub fn read_all_up_to(&mut self, limit: u64) {
-        self.guide.read_all_up_to = limit;
+        self.read_plan.read_all_up_to = limit;
     }
 
     /// What the file of a finding holds, in ranges of bytes, if it was read whole and is neither one of its versions nor
@@ -298,7 +298,7 @@ impl Rules {
         if !matches!(finding.kind, Kind::Mixed | Kind::ZeroFilled | Kind::Garbage) {
             return None;
         }
-        let found = look(observation, &self.guide, &finding.path);
+        let found = look(observation, &self.read_plan, &finding.path);
         if let Invariant::AllOrNothing(_) = finding.invariant {
             let group = self.groups.iter().find(|group| group.invariant == finding.invariant)?;
             return group.describe(&finding.path, &found);
@@ -312,14 +312,14 @@ impl Rules {
             return Vec::new();
         }
         let kind = |(path, file): (&RelPath, &FileRules)| {
-            Some((path.clone(), file.is_no_version(&look(observation, &self.guide, path))?))
+            Some((path.clone(), file.is_no_version(&look(observation, &self.read_plan, path))?))
         };
         self.files.iter().filter_map(kind).collect()
     }
 
     /// How far the guest must read.
-    pub fn guide(&self) -> &Guide {
-        &self.guide
+    pub fn read_plan(&self) -> &ReadPlan {
+        &self.read_plan
     }
 
     /// Whether the trace holds the end of the command: without it, durability after exit stays unknown.
@@ -336,7 +336,7 @@ impl Rules {
     /// same invariant, kind and path.
     ///
     /// The kinds depend on the observation alone; which promises count depends on the moment.
-    pub fn judge(&self, observation: &Observation, moment: &Moment) -> Vec<Finding> {
+    pub fn judge(&self, observation: &Observation, window: &CrashWindow) -> Vec<Finding> {
         let whole = |kind, observed| {
             let path = RelPath::root();
             vec![Finding { invariant: Invariant::Mountable, kind, path, observed, fails: true, check: None }]
@@ -352,17 +352,17 @@ impl Rules {
         }
         let mut findings = Vec::new();
         for (path, rules) in &self.files {
-            let found = look(observation, &self.guide, path);
+            let found = look(observation, &self.read_plan, path);
             if let Found::Nonsense(why) = found {
                 return whole(Kind::GuestDied, why);
             }
-            rules.judge(path, &found, moment, &mut findings);
+            rules.judge(path, &found, window, &mut findings);
         }
         for group in &self.groups {
-            group.judge(|path| look(observation, &self.guide, path), &mut findings);
+            group.judge(|path| look(observation, &self.read_plan, path), &mut findings);
         }
         for (path, old) in &self.metadata {
-            findings.extend(old.judge(path, observation, &self.guide));
+            findings.extend(old.judge(path, observation, &self.read_plan));
         }
         if let Some(names) = &self.names {
             findings.extend(tree::leftovers(names, observation));

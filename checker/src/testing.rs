@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use trace::{Call, Channel, Handle, Node, Op, RelPath, Trace, Tree};
 
-use crate::{CHUNK, Entry, EntryKind, Guide, Mount, Observation, Reading, Seen};
+use crate::{CHUNK, Entry, EntryKind, Mount, Observation, ReadPlan, Reading, Seen};
 
 /// A trace that starts from these files.
 pub fn trace(files: &[(&str, &[u8])], calls: Vec<Call>) -> Trace {
@@ -59,13 +59,13 @@ pub fn exit() -> Call {
     Call::Exit { status: 0 }
 }
 
-/// What the agent reports of a file with this content: it follows the guide.
-pub fn see(guide: &Guide, path: &RelPath, content: &[u8]) -> EntryKind {
+/// What the agent reports of a file with this content: it follows the read plan.
+pub fn see(read_plan: &ReadPlan, path: &RelPath, content: &[u8]) -> EntryKind {
     let size = content.len() as u64;
-    if size <= guide.read_all_up_to {
+    if size <= read_plan.read_all_up_to {
         return EntryKind::File { size, seen: Seen::Bytes(Arc::new(content.to_vec())) };
     }
-    let Some(mut reading) = Reading::begin(guide, path, size) else {
+    let Some(mut reading) = Reading::begin(read_plan, path, size) else {
         return EntryKind::File { size, seen: Seen::NotRead };
     };
     while let Some(offset) = reading.next_offset() {

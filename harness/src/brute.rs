@@ -9,7 +9,7 @@ use num_bigint::BigUint;
 use storage::Layers;
 use vm::GuestError;
 
-use crate::explore::{Guests, observe_image};
+use crate::visit::{Guests, observe_image};
 
 /// How often each observation occurs among the states of an epoch.
 pub type Outcomes = BTreeMap<String, BigUint>;

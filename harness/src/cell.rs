@@ -400,7 +400,7 @@ impl Cell {
             states_covered: tally.covered.clone(),
             states_allowed: tally.allowed.clone(),
             mounts: tally.mounts,
-            violations: tally.violations.keys().filter(|key| !key.told_only).count(),
+            violations: tally.violations.keys().filter(|key| !key.informational).count(),
         }
     }
 

@@ -8,7 +8,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use checker::{CheckFailure, Entry, EntryKind, Finding, Invariant, Kind, Moment, Mount, Observation, Output, Seen};
+use checker::{
+    CheckFailure, CrashWindow, Entry, EntryKind, Finding, Invariant, Kind, Mount, Observation, Output, Seen,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
@@ -248,13 +250,13 @@ impl Checker {
     /// # Errors
     ///
     /// The check could not be run: nothing is known of this state.
-    pub async fn judge(&self, observation: &Observation, moment: &Moment) -> Result<Vec<Finding>, CheckError> {
+    pub async fn judge(&self, observation: &Observation, window: &CrashWindow) -> Result<Vec<Finding>, CheckError> {
         if observation.mount != Mount::Mounted {
             return Ok(Vec::new());
         }
-        let latest = self.acks_before(moment.ended_latest);
+        let latest = self.acks_before(window.ended_latest);
         // An op that is under way at the earliest point has promised nothing.
-        let earliest = self.acks_before(moment.begun_earliest.min(moment.ended_latest));
+        let earliest = self.acks_before(window.begun_earliest.min(window.ended_latest));
         let points = [(latest, ""), (earliest, " (if only the acks of the earliest point are taken as given)")];
         let distinct = if latest == earliest { &points[..1] } else { &points };
         for (acks, when) in distinct {

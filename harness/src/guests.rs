@@ -4,17 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use checker::Guide;
+use checker::ReadPlan;
 use protocol::Command;
 use report::Event;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::warn;
 use vm::{Guest, GuestError, Limits, Machine};
 
-use crate::explore::Guests;
 use crate::replay;
 use crate::store::Store;
 use crate::subject::Subject;
+use crate::visit::Guests;
 
 /// What every guest of a run boots from.
 pub struct Boot {
@@ -97,7 +97,7 @@ pub async fn boot(machine: &dyn Machine, initramfs: &Path, sectors: u64, limits:
 pub struct Slot<'a> {
     boot: &'a Boot,
     guest: Option<Guest>,
-    guide: Option<Arc<Guide>>,
+    read_plan: Option<Arc<ReadPlan>>,
     told: bool,
     /// Whose trace it was given.
     given: Option<Arc<Subject>>,
@@ -108,13 +108,13 @@ pub struct Slot<'a> {
 impl<'a> Slot<'a> {
     /// No guest yet.
     pub fn new(boot: &'a Boot) -> Self {
-        Self { boot, guest: None, guide: None, told: false, given: None, moves: true }
+        Self { boot, guest: None, read_plan: None, told: false, given: None, moves: true }
     }
 
     /// Has guests observe along `guide` from now on.
-    pub fn set_guide(&mut self, guide: &Arc<Guide>) {
-        if !self.guide.as_ref().is_some_and(|known| Arc::ptr_eq(known, guide)) {
-            self.guide = Some(guide.clone());
+    pub fn set_read_plan(&mut self, read_plan: &Arc<ReadPlan>) {
+        if !self.read_plan.as_ref().is_some_and(|known| Arc::ptr_eq(known, read_plan)) {
+            self.read_plan = Some(read_plan.clone());
             self.told = false;
         }
     }
@@ -146,9 +146,9 @@ impl<'a> Slot<'a> {
     async fn tell(&mut self, subject: Option<&Arc<Subject>>) -> Result<(), GuestError> {
         let Some(guest) = &mut self.guest else { return Ok(()) };
         if !self.told
-            && let Some(guide) = &self.guide
+            && let Some(read_plan) = &self.read_plan
         {
-            guest.call(&Command::Guide(guide.clone())).await?;
+            guest.call(&Command::ReadPlan(read_plan.clone())).await?;
             self.told = true;
         }
         if let Some(subject) = subject

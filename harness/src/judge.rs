@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use checker::{Guide, reread};
+use checker::{ReadPlan, reread};
 use filesystems::Filesystem;
 use report::{CellReport, Event};
 use storage::{DiskModel, Image, Recovery};
@@ -175,16 +175,16 @@ fn subjects(
 }
 
 /// Along which plans the guests of the first run have read the files of one program.
-struct Plans(Vec<(Id, Guide)>);
+struct Plans(Vec<(Id, ReadPlan)>);
 
 impl Plans {
     fn of(subject: &Subject) -> Self {
         let mut plans = Vec::new();
         // Whether it had a check is not asked: its plan is the one that reads files whole.
-        for limit in [subject.guide.read_all_up_to, crate::check::LARGEST_FILE] {
-            let guide = Guide { read_all_up_to: limit, ..(*subject.guide).clone() };
-            let whole = Subject::whole_of(&guide);
-            plans.extend([guide, whole].map(|guide| (Id::of_value(&guide), guide)));
+        for limit in [subject.read_plan.read_all_up_to, crate::check::LARGEST_FILE] {
+            let read_plan = ReadPlan { read_all_up_to: limit, ..(*subject.read_plan).clone() };
+            let whole = Subject::whole_of(&read_plan);
+            plans.extend([read_plan, whole].map(|read_plan| (Id::of_value(&read_plan), read_plan)));
         }
         Self(plans)
     }
@@ -193,11 +193,11 @@ impl Plans {
     /// along that of such looks.
     fn translate(&self, observed: &Observed, subject: &Subject) -> Option<Observed> {
         let (_, old) = self.0.iter().find(|(id, _)| *id == observed.plan)?;
-        let is_whole = |guide: &Guide| *guide == Subject::whole_of(guide);
+        let is_whole = |read_plan: &ReadPlan| *read_plan == Subject::whole_of(read_plan);
         let whole = subject.whole();
-        let (plan, new) = match is_whole(old) && !is_whole(&subject.guide) {
+        let (plan, new) = match is_whole(old) && !is_whole(&subject.read_plan) {
             true => (Id::of_value(&whole), &whole),
-            false => (subject.plan, &*subject.guide),
+            false => (subject.plan, &*subject.read_plan),
         };
         let observation = reread(&observed.observation, old, new).ok()?;
         Some(Observed { plan, observation: Arc::new(observation) })
@@ -246,9 +246,9 @@ async fn fold(cell: &Cell, known: &Known, machine: &Machine) -> Result<Folded, R
                     match visited(cell, known, &entry) {
                         None => cell.left(&entry),
                         Some(visited) => {
-                            let moment = entry.unit.when(&visited.fates);
+                            let window = entry.unit.when(&visited.fates);
                             let torn = visited.fates.torn();
-                            let findings = judging::judge(&cell.subject, torn, &visited.observation, &moment).await?;
+                            let findings = judging::judge(&cell.subject, torn, &visited.observation, &window).await?;
                             entered.push(judging::entered(cell, entry, visited, findings, &mut tally));
                         }
                     }

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use checker::{Finding, Invariant, Kind, Moment, Observation};
+use checker::{CrashWindow, Finding, Invariant, Kind, Observation};
 use storage::{Fates, Recovery};
 
 use crate::cell::{Cell, Entered, Seen};
-use crate::explore::{is_weakness, sensible};
 use crate::replay::ReplayError;
 use crate::subject::Subject;
 use crate::tally::{Key, Place, Tally, Violation};
 use crate::unit::{ToVisit, Unit};
+use crate::visit::{is_weakness, sensible};
 
 /// What is wrong with states that look so and can occur at this moment. `torn` says whether one of their writes is torn in
 /// all of them.
@@ -21,11 +21,11 @@ pub async fn judge(
     subject: &Subject,
     torn: bool,
     observation: &Observation,
-    moment: &Moment,
+    window: &CrashWindow,
 ) -> Result<Vec<Finding>, ReplayError> {
-    let mut findings = sensible(observation, subject.rules.judge(observation, moment))?;
+    let mut findings = sensible(observation, subject.rules.judge(observation, window))?;
     if let Some(checker) = &subject.checker {
-        findings.extend(checker.judge(observation, moment).await?);
+        findings.extend(checker.judge(observation, window).await?);
     }
     let weakness = is_weakness(observation, torn);
     findings.iter_mut().for_each(|finding| finding.fails &= !weakness);
@@ -85,10 +85,10 @@ pub async fn confirm(
     let (subject, example) = (&*cell.subject, &violation.example);
     let mut fates = unit.fates(&cell.model);
     fates.settle_all(&example.state);
-    let findings = judge(subject, fates.torn(), observation, &example.moment).await?;
+    let findings = judge(subject, fates.torn(), observation, &example.window).await?;
     let same = |finding: &&Finding| {
         (&finding.path, &finding.invariant, finding.kind, !finding.fails)
-            == (&key.path, &key.invariant, key.kind, key.told_only)
+            == (&key.path, &key.invariant, key.kind, key.informational)
     };
     let Some(finding) = findings.iter().find(same) else {
         let Key { path, invariant, kind, .. } = key;
@@ -103,7 +103,7 @@ pub async fn confirm(
     }
     let of_check = key.invariant == Invariant::Check;
     let wrong = of_check.then(|| subject.rules.not_versions(observation));
-    let reason = wrong.and_then(|wrong| checker::check_reason(&subject.trace, &wrong, &example.moment));
+    let reason = wrong.and_then(|wrong| checker::check_reason(&subject.trace, &wrong, &example.window));
     Ok(Confirmed::Yes(Seen { observed, reason: reason.map(|reason| reason.text) }))
 }
 

@@ -18,7 +18,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use checker::{CHUNK, Entry, EntryKind, Guide, Invariant, Kind, Moment, Mount, Observation, Reading, Seen, describe};
+use checker::{
+    CHUNK, CrashWindow, Entry, EntryKind, Invariant, Kind, Mount, Observation, ReadPlan, Reading, Seen, describe,
+};
 use report::{Killed, ProcessReport, ProcessViolation};
 use serde::{Deserialize, Serialize};
 use trace::{Call, Divergence, Node, RelPath, Trace, Tree, Vfs};
@@ -95,11 +97,11 @@ pub fn process_crash(subject: &Subject, explore_invalid: bool, stop: &AtomicBool
             return ControlFlow::Break(());
         }
         states += 1;
-        let moment = Moment { begun_earliest: point.begun(), ended_latest: point.ended };
-        let observation = observe(&tree, rules.guide());
-        let mut findings = rules.judge(&observation, &moment);
+        let window = CrashWindow { begun_earliest: point.begun(), ended_latest: point.ended };
+        let observation = observe(&tree, rules.read_plan());
+        let mut findings = rules.judge(&observation, &window);
         if let Some(checker) = &subject.checker {
-            match tokio::runtime::Handle::current().block_on(checker.judge(&observation, &moment)) {
+            match tokio::runtime::Handle::current().block_on(checker.judge(&observation, &window)) {
                 Ok(more) => findings.extend(more),
                 Err(error) => drop(unchecked.get_or_insert(error.to_string())),
             }
@@ -226,13 +228,13 @@ fn cuts(offset: u64, length: u64) -> impl Iterator<Item = u64> {
 }
 
 /// What the agent would report of this tree: it follows the same guide.
-fn observe(tree: &Tree, guide: &Guide) -> Observation {
+fn observe(tree: &Tree, read_plan: &ReadPlan) -> Observation {
     let mut names: HashMap<u64, Vec<&RelPath>> = HashMap::new();
     tree.0.iter().for_each(|(path, node)| names.entry(node.inode).or_default().push(path));
     let entry = |path: &RelPath, node: &Node| {
         let kind = match &node.kind {
             trace::Kind::File(content) => {
-                EntryKind::File { size: content.len() as u64, seen: see(guide, path, content) }
+                EntryKind::File { size: content.len() as u64, seen: see(read_plan, path, content) }
             }
             trace::Kind::Directory => EntryKind::Directory { error: None },
             trace::Kind::Symlink(target) => EntryKind::Symlink { target: target.clone() },
@@ -246,12 +248,12 @@ fn observe(tree: &Tree, guide: &Guide) -> Observation {
     Observation { mount: Mount::Mounted, entries }
 }
 
-fn see(guide: &Guide, path: &RelPath, content: &trace::Content) -> Seen {
+fn see(read_plan: &ReadPlan, path: &RelPath, content: &trace::Content) -> Seen {
     let size = content.len() as u64;
-    if guide.read_all_up_to > 0 && size <= guide.read_all_up_to {
+    if read_plan.read_all_up_to > 0 && size <= read_plan.read_all_up_to {
         return Seen::Bytes(content.clone());
     }
-    let Some(mut reading) = Reading::begin(guide, path, size) else { return Seen::NotRead };
+    let Some(mut reading) = Reading::begin(read_plan, path, size) else { return Seen::NotRead };
     while let Some(offset) = reading.next_offset() {
         let start = offset as usize;
         if let Some(seen) = reading.feed(&content[start..(start + CHUNK).min(content.len())]) {

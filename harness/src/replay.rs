@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use checker::{Candidate, EntryKind, Guide, Observation, Seen, Sizes};
+use checker::{Candidate, EntryKind, Observation, ReadPlan, Seen, Sizes};
 use filesystems::Filesystem;
 use protocol::{Command, Reply};
 use storage::{Backing, BlockLog, DirectDisk, Entry, Image, LoggingDisk};
@@ -60,7 +60,7 @@ pub async fn populate(
 }
 
 /// Gives the guest what [`replay`] replays, for good.
-pub async fn give(guest: &mut Guest, trace: &Trace, live: &Arc<Guide>) -> Result<(), GuestError> {
+pub async fn give(guest: &mut Guest, trace: &Trace, live: &Arc<ReadPlan>) -> Result<(), GuestError> {
     let calls = trace.ops.iter().map(|op| op.call.clone()).collect();
     guest.call(&Command::Trace { calls, live: live.clone() }).await.map(drop)
 }
@@ -72,7 +72,7 @@ pub async fn replay(
     base: &Image,
     plan: &Plan,
     trace: &Trace,
-    live: &Arc<Guide>,
+    live: &Arc<ReadPlan>,
 ) -> Result<Replay, ReplayError> {
     let (steps, conditions) = (plan.steps.clone(), plan.conditions);
     let command = Command::Replay { filesystem: filesystem.recipe(), steps, conditions };
@@ -140,7 +140,7 @@ fn check_results(log: &BlockLog, plan: &Plan, trace: &Trace) -> Result<(), Repla
 }
 
 /// A guide that has every file of `tree` compared with what it should hold.
-pub fn live_guide(tree: &Tree) -> Guide {
+pub fn live_read_plan(tree: &Tree) -> ReadPlan {
     let mut contents: Vec<Content> = Vec::new();
     let mut files = BTreeMap::new();
     for (path, node) in &tree.0 {
@@ -150,11 +150,11 @@ pub fn live_guide(tree: &Tree) -> Guide {
             contents.push(content.clone());
         }
     }
-    Guide { contents, files, read_all_up_to: 0 }
+    ReadPlan { contents, files, read_all_up_to: 0 }
 }
 
 /// The first difference between the tree that the recorded program left on the host and the one in the guest.
-fn difference(after: &Tree, guide: &Guide, live: &Observation) -> Option<String> {
+fn difference(after: &Tree, read_plan: &ReadPlan, live: &Observation) -> Option<String> {
     if let Some(path) = live.entries.keys().find(|path| !after.0.contains_key(*path)) {
         return Some(format!("the guest has a {path} that the host has not"));
     }
@@ -162,7 +162,7 @@ fn difference(after: &Tree, guide: &Guide, live: &Observation) -> Option<String>
         let Some(entry) = live.entries.get(path) else { return Some(format!("the guest has no {path}")) };
         let same = match (&node.kind, &entry.kind) {
             (Kind::File(content), EntryKind::File { size, seen }) => {
-                *size == content.len() as u64 && (content.is_empty() || same_content(guide, path, seen))
+                *size == content.len() as u64 && (content.is_empty() || same_content(read_plan, path, seen))
             }
             (Kind::Directory, EntryKind::Directory { error: None }) => true,
             (Kind::Symlink(wanted), EntryKind::Symlink { target }) => wanted == target,
@@ -173,10 +173,10 @@ fn difference(after: &Tree, guide: &Guide, live: &Observation) -> Option<String>
     })
 }
 
-fn same_content(guide: &Guide, path: &RelPath, seen: &Seen) -> bool {
+fn same_content(read_plan: &ReadPlan, path: &RelPath, seen: &Seen) -> bool {
     match seen {
         Seen::Equals { candidates } => {
-            let wanted = guide.files.get(path).into_iter().flatten().map(|candidate| candidate.content);
+            let wanted = read_plan.files.get(path).into_iter().flatten().map(|candidate| candidate.content);
             wanted.eq(candidates.iter().copied())
         }
         _ => false,
@@ -226,12 +226,12 @@ mod tests {
     fn a_guest_that_ends_with_another_tree_is_no_replay() {
         let node = |kind| Node { kind, mode: 0o644, uid: 0, gid: 0, inode: 1, xattrs: Default::default() };
         let after = Tree([(RelPath::from("f"), node(Kind::File(Arc::new(b"new".to_vec()))))].into());
-        let guide = live_guide(&after);
+        let read_plan = live_read_plan(&after);
         let seen = |path: &str, size, candidates| {
             let kind = EntryKind::File { size, seen: Seen::Equals { candidates } };
             let entry = Found { kind, mode: 0o644, uid: 0, gid: 0, links: 1, same_as: None };
             let live = Observation { mount: Mount::Mounted, entries: [(RelPath::from(path), entry)].into() };
-            difference(&after, &guide, &live)
+            difference(&after, &read_plan, &live)
         };
         assert_eq!(seen("f", 3, vec![0]), None);
         let wrong = [seen("f", 2, vec![0]), seen("f", 3, vec![]), seen("g", 3, vec![0])].map(Option::unwrap);

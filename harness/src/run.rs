@@ -710,9 +710,9 @@ pub(crate) fn keep_shown(cell: &Cell, result: &CellResult, store: &Store, events
             log: (*again.log).clone(),
             index: again.index,
         });
-        let Example { ref state, moment, .. } = *example;
+        let Example { ref state, window, .. } = *example;
         let of_schedule = shown.entry(unit.replayed.schedule).or_insert((unit.replayed.clone(), Vec::new()));
-        of_schedule.1.push(Shown { epoch: unit.epoch, state: state.clone(), moment, again });
+        of_schedule.1.push(Shown { epoch: unit.epoch, state: state.clone(), window, again });
     }
     for (schedule, (replayed, shown)) in shown {
         let kept = match replayed.has_data {

@@ -6,7 +6,7 @@ use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use checker::{Moment, Wanted};
+use checker::{CrashWindow, Wanted};
 use files::Directory;
 use filesystems::{Filesystem, Unknown};
 use serde::{Deserialize, Serialize};
@@ -97,7 +97,7 @@ pub struct Shown {
     /// The state.
     pub state: State,
     /// When its class can occur.
-    pub moment: Moment,
+    pub window: CrashWindow,
     /// If the machine crashed again while it recovered: how.
     pub again: Option<KeptAgain>,
 }

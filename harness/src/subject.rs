@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use checker::{Guide, RuleError, Rules, Wanted};
+use checker::{ReadPlan, RuleError, Rules, Wanted};
 use filesystems::Filesystem;
 use record::{RecordError, RecordSpec};
 use storage::DiskModel;
@@ -13,7 +13,7 @@ use workload::Workload;
 use crate::check::{CheckError, Checker, LARGEST_FILE};
 use crate::journal::line::Id;
 use crate::label::Labels;
-use crate::replay::live_guide;
+use crate::replay::live_read_plan;
 use crate::schedule::{Overwrites, Schedule, data_of, sample, schedule_count};
 use crate::unpack::Workplace;
 
@@ -121,11 +121,11 @@ pub struct Subject {
     /// What must hold.
     pub rules: Rules,
     /// How far the guest reads.
-    pub guide: Arc<Guide>,
+    pub read_plan: Arc<ReadPlan>,
     /// The hash of that.
     pub plan: Id,
     /// How the guest looks at the live tree.
-    pub live: Arc<Guide>,
+    pub live: Arc<ReadPlan>,
     /// What to replay.
     pub schedules: Vec<Schedule>,
     /// How many schedules there are: more than are replayed, if these are a choice. `u64::MAX` if more than that.
@@ -191,13 +191,13 @@ impl Subject {
                 limits.extend(cleared_set_ids(&trace, path));
             }
         }
-        let guide = Arc::new(rules.guide().clone());
+        let read_plan = Arc::new(rules.read_plan().clone());
         Ok(Self {
             name,
             wanted,
-            plan: Id::of_value(&*guide),
-            guide,
-            live: Arc::new(live_guide(&trace.after)),
+            plan: Id::of_value(&*read_plan),
+            read_plan,
+            live: Arc::new(live_read_plan(&trace.after)),
             schedules: sample(&trace, &history, bounds.injections, bounds.seed, MOST_SCHEDULES),
             all_schedules: schedule_count(&trace, &history, bounds.injections),
             overwrites: Overwrites::new(&trace, &history),
@@ -211,13 +211,13 @@ impl Subject {
     }
 
     /// How far the guest reads where a report shows what files hold: as else, and all files up to [`WHOLE`] to their end.
-    pub fn whole(&self) -> Guide {
-        Self::whole_of(&self.guide)
+    pub fn whole(&self) -> ReadPlan {
+        Self::whole_of(&self.read_plan)
     }
 
     /// The same for another plan.
-    pub fn whole_of(guide: &Guide) -> Guide {
-        Guide { read_all_up_to: guide.read_all_up_to.max(WHOLE), ..guide.clone() }
+    pub fn whole_of(read_plan: &ReadPlan) -> ReadPlan {
+        ReadPlan { read_all_up_to: read_plan.read_all_up_to.max(WHOLE), ..read_plan.clone() }
     }
 
     /// Bytes of the disk that it needs.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use checker::{Finding, Invariant, Kind, Moment, Output};
+use checker::{CrashWindow, Finding, Invariant, Kind, Output};
 use num_bigint::BigUint;
 use storage::{Fates, State};
 use trace::RelPath;
@@ -18,7 +18,7 @@ const KNOWN_APART: usize = 1000;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     /// Whether it fails the run: first, so that what does comes first.
-    pub told_only: bool,
+    pub informational: bool,
     /// The file.
     pub path: RelPath,
     /// The invariant.
@@ -52,7 +52,7 @@ pub struct Example {
     /// The state, of the class, that lost the fewest writes.
     pub state: State,
     /// When the class can occur.
-    pub moment: Moment,
+    pub window: CrashWindow,
     /// What was seen, in words.
     pub observed: String,
     /// What the workload's own check printed, if it is what found fault.
@@ -96,14 +96,14 @@ pub struct Tally {
 
 impl Tally {
     /// Adds one class, found at `place`.
-    pub fn class(&mut self, fates: &Fates, findings: Vec<Finding>, place: Place, moment: Moment) {
+    pub fn class(&mut self, fates: &Fates, findings: Vec<Finding>, place: Place, window: CrashWindow) {
         let count = fates.count();
         for finding in findings {
             let cause = Cause::of(&finding);
             let Finding { invariant, kind, path, fails, observed, check } = finding;
             let output = check.map(|check| check.output);
-            let example = Example { place, state: fates.fewest_lost(), moment, observed, output };
-            let key = Key { told_only: !fails, path, invariant, kind, cause };
+            let example = Example { place, state: fates.fewest_lost(), window, observed, output };
+            let key = Key { informational: !fails, path, invariant, kind, cause };
             self.add(key, Violation { states: count.clone(), example });
         }
         self.covered += count;
@@ -186,8 +186,8 @@ fn is_failure(key: &Key) -> bool {
 
 /// Whether two ways of breaking an invariant differ by their causes alone.
 fn is_alike(one: &Key, other: &Key) -> bool {
-    let Key { told_only, path, invariant, kind, cause: _ } = one;
-    (told_only, path, invariant, kind) == (&other.told_only, &other.path, &other.invariant, &other.kind)
+    let Key { informational, path, invariant, kind, cause: _ } = one;
+    (informational, path, invariant, kind) == (&other.informational, &other.path, &other.invariant, &other.kind)
 }
 
 impl Example {
@@ -208,12 +208,12 @@ mod tests {
         let mut tally = Tally::default();
         for number in failures {
             let place = Place { unit: Default::default(), again: false, injections: 0, schedule: number, epoch: 0 };
-            let moment = Moment { begun_earliest: 0, ended_latest: 0 };
+            let window = CrashWindow { begun_earliest: 0, ended_latest: 0 };
             let example =
-                Example { place, state: State::default(), moment, observed: number.to_string(), output: None };
+                Example { place, state: State::default(), window, observed: number.to_string(), output: None };
             let cause = Cause::Failure(format!("exit 1: {}", "x".repeat(number)));
             let (invariant, kind) = (Invariant::Check, Kind::CheckFailed);
-            let key = Key { told_only: false, path: RelPath::root(), invariant, kind, cause };
+            let key = Key { informational: false, path: RelPath::root(), invariant, kind, cause };
             tally.add(key, Violation { states: (number as u32 + 1).into(), example });
         }
         tally

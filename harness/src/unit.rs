@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use checker::Moment;
+use checker::CrashWindow;
 use explore::{ExplorationUnit, Key, key};
 use sha2::{Digest, Sha256};
 use storage::{BlockLog, DiskModel, Entry, Epoch, Fates, Image, Layers, Recovery};
 
-use crate::moment::moment;
 use crate::replay::Replay;
 use crate::schedule::{Origin, Plan};
+use crate::window::window;
 
 /// One schedule, replayed.
 #[derive(Debug)]
@@ -81,11 +81,11 @@ impl Unit {
     }
 
     /// When the states of a class of it can occur: a second crash changes nothing of that.
-    pub fn when(&self, fates: &Fates) -> Moment {
+    pub fn when(&self, fates: &Fates) -> CrashWindow {
         let before = self.again.iter().flat_map(|again| again.class.decisions());
         let survived = before.chain(fates.decisions()).filter(|decision| decision.survived);
         let Replayed { plan, epochs, log, .. } = &*self.replayed;
-        moment(plan, &epochs[self.epoch], log, survived.map(|decision| decision.write))
+        window(plan, &epochs[self.epoch], log, survived.map(|decision| decision.write))
     }
 
     /// What the unit's states share; `first` is what those of its epoch do, without a second crash.

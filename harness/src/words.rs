@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use checker::{Ack, Invariant, Moment, describe, reason};
+use checker::{Ack, CrashWindow, Invariant, describe, reason};
 use num_bigint::BigUint;
 use report::{
     CellReport, CrashStates, Losses, OpRef, Promised, Reach, Schedules, ViolationReport, WriteRef, durable_after_exit,
@@ -12,12 +12,12 @@ use trace::{Call, RelPath, Trace, thousands};
 
 use crate::cell::{Cell, CellResult, Seen};
 use crate::label::{Data, place};
-use crate::moment::begun_latest;
 use crate::schedule::{Origin, Plan};
 use crate::subject::Subject;
 use crate::tally::{Example, Key, Place, Violation};
 use crate::token::Token;
 use crate::unit::{Replayed, Unit, short};
+use crate::window::begun_latest;
 
 /// The report of a cell; `run` is the run's hash.
 pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
@@ -25,7 +25,7 @@ pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
     let total = subject.all_schedules;
     let exit = |key: &Key| match key.invariant {
         Invariant::DurableAfter(checker::Ack::Exit) => true,
-        Invariant::Mountable => !key.told_only,
+        Invariant::Mountable => !key.informational,
         _ => false,
     };
     let judged = result.failure.is_none() && subject.limits().is_empty();
@@ -58,7 +58,7 @@ pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
         let unit = result.units.get(&violation.example.place.unit);
         let seen = result.seen.get(key);
         let text = violation_report(cell, unit.map(Arc::as_ref), key, violation, seen, run);
-        match (key.told_only, &key.invariant) {
+        match (key.informational, &key.invariant) {
             (false, _) => report.violations.push(text),
             (true, Invariant::Mountable) => report.weaknesses.push(text),
             (true, Invariant::NoLeftovers) => report.warnings.push(text),
@@ -146,16 +146,16 @@ pub fn violation_report(
     // The root stands for the whole file system.
     let versions = if path.is_root() { &[] } else { subject.history.versions(path) };
     let observed = seen.and_then(|seen| seen.observed.clone()).unwrap_or_else(|| example.observed.clone());
-    let known = reason(trace, invariant, *kind, path, &example.moment).map(|reason| reason.text);
+    let known = reason(trace, invariant, *kind, path, &example.window).map(|reason| reason.text);
     let reason = known.or_else(|| seen.and_then(|seen| seen.reason.clone()));
-    let promises = promises(trace, invariant, example.moment.ended_latest);
+    let promises = promises(trace, invariant, example.window.ended_latest);
     ViolationReport {
         invariant: invariant.to_string(),
         kind: *kind,
         path: path.to_string(),
         states: violation.states.clone(),
         token: token.to_string(),
-        after_op: broken_from(trace, invariant, &example.moment).map(|index| op_ref(trace, index)),
+        after_op: broken_from(trace, invariant, &example.window).map(|index| op_ref(trace, index)),
         after_op_latest: writes.begun_latest.checked_sub(1).map(|index| op_ref(trace, index)),
         lost: writes.lost,
         kept: writes.kept,
@@ -175,15 +175,15 @@ pub fn violation_report(
 
 /// The last op that had begun at the earliest point at which a state breaks an invariant. One that asks for what was
 /// promised is not broken before the promise, however early the state can occur.
-pub fn broken_from(trace: &Trace, invariant: &Invariant, moment: &Moment) -> Option<usize> {
+pub fn broken_from(trace: &Trace, invariant: &Invariant, window: &CrashWindow) -> Option<usize> {
     let promise = match invariant {
         Invariant::DurableAfter(Ack::Exit) => {
-            let ended = trace.ops.iter().enumerate().take(moment.ended_latest);
+            let ended = trace.ops.iter().enumerate().take(window.ended_latest);
             ended.rev().find(|(_, op)| matches!(op.call, Call::Exit { .. })).map(|(index, _)| index)
         }
         _ => None,
     };
-    moment.begun_earliest.checked_sub(1).max(promise)
+    window.begun_earliest.checked_sub(1).max(promise)
 }
 
 /// An op for people.
@@ -343,12 +343,12 @@ mod tests {
         let (before, after) = (Tree::default(), Tree::default());
         let trace =
             Trace { command: vec![], before, ops, after, limits: vec![], outside: vec![], holes: Default::default() };
-        let moment = |begun_earliest, ended_latest| Moment { begun_earliest, ended_latest };
+        let window = |begun_earliest, ended_latest| CrashWindow { begun_earliest, ended_latest };
         let exit = Invariant::DurableAfter(Ack::Exit);
-        assert_eq!(broken_from(&trace, &exit, &moment(0, 2)), Some(1));
-        assert_eq!(broken_from(&trace, &exit, &moment(0, 1)), None);
-        assert_eq!(broken_from(&trace, &Invariant::AtomicReplace, &moment(0, 2)), None);
-        assert_eq!(broken_from(&trace, &Invariant::AtomicReplace, &moment(1, 2)), Some(0));
+        assert_eq!(broken_from(&trace, &exit, &window(0, 2)), Some(1));
+        assert_eq!(broken_from(&trace, &exit, &window(0, 1)), None);
+        assert_eq!(broken_from(&trace, &Invariant::AtomicReplace, &window(0, 2)), None);
+        assert_eq!(broken_from(&trace, &Invariant::AtomicReplace, &window(1, 2)), Some(0));
     }
 
     /// Whatever a program prints.
@@ -404,11 +404,11 @@ mod tests {
             let filesystem = Filesystem::from(&filesystems::EXT4);
             let cell = Cell::new(0, Arc::new(subject), filesystem, &RunSpec::default());
             let place = Place { unit: Default::default(), again: false, injections: 0, schedule: 0, epoch: 0 };
-            let moment = Moment { begun_earliest: 1, ended_latest: 1 };
+            let window = CrashWindow { begun_earliest: 1, ended_latest: 1 };
             let observed = "no file".into();
-            let example = Example { place, state: State::default(), moment, observed, output: None };
+            let example = Example { place, state: State::default(), window, observed, output: None };
             let invariant = Invariant::DurableAfter(Ack::Exit);
-            let key = Key { told_only: true, path: "f".into(), invariant, kind: Kind::Missing, cause: Cause::None };
+            let key = Key { informational: true, path: "f".into(), invariant, kind: Kind::Missing, cause: Cause::None };
             let violations = BTreeMap::from([(key, Violation { states: 1u32.into(), example })]);
             let tally = Tally { violations, ..Tally::default() };
             cell_report(&cell, &CellResult { tally, failure, ..CellResult::default() }, "run").durable_after_exit

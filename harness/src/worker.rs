@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use checker::{Finding, Guide, Observation};
+use checker::{Finding, Observation, ReadPlan};
 use report::{CellReport, Event};
 use storage::{Decision, Fates, Image, Layers, State};
 use tokio::sync::{Notify, mpsc};
 use vm::{Death, GuestError};
 
 use crate::cell::{Ask, Cell, Job, Seen};
-use crate::explore::{Class, Guests, enter, observe_image};
 use crate::guests::{Boot, Slot};
 use crate::journal::line::Id;
 use crate::journal::{self, Journal};
@@ -22,6 +21,7 @@ use crate::mkfs::{MkfsError, mkfs};
 use crate::replay::{ReplayError, populate, replay};
 use crate::tally::{Key, Tally, Violation};
 use crate::unit::{Replayed, ToVisit, Unit};
+use crate::visit::{Class, Guests, enter, observe_image};
 use crate::words::violation_report;
 
 /// What the workers of a run share.
@@ -246,7 +246,7 @@ impl<'a> Worker<'a> {
         let _ = events.send(Event::CellStarted { cell: cell.id.clone(), vm: boot.machine.name().into() });
         // As large as this workload needs it, whatever else is run: the device may be larger.
         let fresh = mkfs(&cell.filesystem, cell.subject.disk_size())?;
-        self.slot.set_guide(&cell.subject.guide);
+        self.slot.set_read_plan(&cell.subject.read_plan);
         let mut tried = false;
         loop {
             let guest = self.slot.guest().await?;
@@ -275,7 +275,7 @@ impl<'a> Worker<'a> {
     async fn replay(&mut self, cell: &Cell, schedule: usize, base: &Image) -> Result<(), ReplayError> {
         let subject = &cell.subject;
         let plan = subject.schedules[schedule].plan(&subject.trace, &subject.history);
-        self.slot.set_guide(&subject.guide);
+        self.slot.set_read_plan(&subject.read_plan);
         let mut tried = false;
         let replay = loop {
             let guest = self.slot.player(subject).await?;
@@ -351,7 +351,7 @@ impl<'a> Worker<'a> {
         layers: &Arc<Layers>,
         record: bool,
     ) -> Result<Visited, ReplayError> {
-        self.slot.set_guide(&cell.subject.guide);
+        self.slot.set_read_plan(&cell.subject.read_plan);
         let class = enter(&mut self.slot, &cell.filesystem, layers, &entry.branch.prefix(), record).await?;
         let Class { fates, observation, recovery } = class;
         let seen = (fates.decisions(), &observation, recovery.as_ref());
@@ -379,7 +379,7 @@ impl<'a> Worker<'a> {
         fates: &Fates,
         findings: &[Finding],
     ) -> Result<bool, ReplayError> {
-        self.slot.set_guide(&cell.subject.guide);
+        self.slot.set_read_plan(&cell.subject.read_plan);
         let image = layers.image(&fates.fewest_lost());
         let observation = observe_image(&mut self.slot, &cell.filesystem, image).await?;
         let found = judge(&cell.subject, fates.torn(), &observation, &unit.when(fates)).await?;
@@ -410,7 +410,7 @@ impl<'a> Worker<'a> {
     /// Tells of violations of a kind that the cell did not have before.
     fn tell_new(&self, cell: &Cell, unit: Option<&Unit>, tally: &Tally) {
         for (key, violation) in &tally.violations {
-            if !key.told_only && cell.is_news(key) {
+            if !key.informational && cell.is_news(key) {
                 let violation = Box::new(violation_report(cell, unit, key, violation, None, &self.shared.run));
                 let _ = self.shared.events.send(Event::ViolationFound { cell: cell.id.clone(), violation });
             }
@@ -425,19 +425,19 @@ impl<'a> Worker<'a> {
     async fn confirm(&mut self, cell: &Cell, shown: Vec<(Key, Violation, Arc<Unit>)>) -> Result<(), ReplayError> {
         let mut looked = Vec::new();
         let mut in_part = Vec::new();
-        let (guide, plan) = (cell.subject.guide.clone(), cell.subject.plan);
+        let (read_plan, plan) = (cell.subject.read_plan.clone(), cell.subject.plan);
         for (key, violation, unit) in shown {
-            let observation = self.look_at(cell, &unit, &violation.example.state, (&guide, plan)).await?;
+            let observation = self.look_at(cell, &unit, &violation.example.state, (&read_plan, plan)).await?;
             match confirm(cell, (&key, &violation), &unit, &observation).await? {
                 Confirmed::Yes(seen) => looked.push((key, Ok(seen))),
                 Confirmed::No(wrong) => looked.push((key, Err(wrong))),
                 Confirmed::InPart(finding) => in_part.push((key, finding, unit, violation.example.state)),
             }
         }
-        let guide = Arc::new(cell.subject.whole());
-        let plan = Id::of_value(&*guide);
+        let read_plan = Arc::new(cell.subject.whole());
+        let plan = Id::of_value(&*read_plan);
         for (key, finding, unit, state) in in_part {
-            let observation = self.look_at(cell, &unit, &state, (&guide, plan)).await?;
+            let observation = self.look_at(cell, &unit, &state, (&read_plan, plan)).await?;
             let observed = cell.subject.rules.in_ranges(&finding, &observation);
             looked.push((key, Ok(Seen { observed, reason: None })));
         }
@@ -451,10 +451,10 @@ impl<'a> Worker<'a> {
         cell: &Cell,
         unit: &Arc<Unit>,
         state: &State,
-        (guide, plan): (&Arc<Guide>, Id),
+        (read_plan, plan): (&Arc<ReadPlan>, Id),
     ) -> Result<Observation, ReplayError> {
         let image = self.at(cell, unit).layers.image(state);
-        self.slot.set_guide(guide);
+        self.slot.set_read_plan(read_plan);
         let observation = observe_image(&mut self.slot, &cell.filesystem, image).await?;
         self.kept(self.shared.journal.add_look(cell.index, &unit.key, state, plan, &observation));
         Ok(observation)

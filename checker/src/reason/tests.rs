@@ -14,8 +14,8 @@ fn sync_range() -> Call {
 fn hint(calls: Vec<Call>, invariant: &Invariant, kind: Kind) -> String {
     let trace = trace(&[("f", b"old")], calls);
     let end = trace.ops.len();
-    let moment = Moment { begun_earliest: end, ended_latest: end };
-    reason(&trace, invariant, kind, &"f".into(), &moment).map_or("-".to_owned(), |reason| {
+    let window = CrashWindow { begun_earliest: end, ended_latest: end };
+    reason(&trace, invariant, kind, &"f".into(), &window).map_or("-".to_owned(), |reason| {
         assert!(reason.ops.is_sorted());
         reason.text
     })
@@ -31,8 +31,8 @@ fn exchanged(kind: Kind, middle: Vec<Call>) -> String {
     let place = Call::Rename { from: "new".into(), to: "d".into(), flags: EXCHANGE };
     let calls = [vec![directory, open(1, "new/f", CREATE), write(1, 0, b"new")], middle, vec![place]].concat();
     let trace = trace(&[("d/f", b"old")], calls);
-    let moment = Moment { begun_earliest: trace.ops.len(), ended_latest: trace.ops.len() };
-    let hint = reason(&trace, &Invariant::AtomicReplace, kind, &"d/f".into(), &moment);
+    let window = CrashWindow { begun_earliest: trace.ops.len(), ended_latest: trace.ops.len() };
+    let hint = reason(&trace, &Invariant::AtomicReplace, kind, &"d/f".into(), &window);
     hint.map_or("-".to_owned(), |reason| reason.text)
 }
 
@@ -121,8 +121,8 @@ fn which_directory_was_not_synced() {
     let exchange = Call::Rename { from: "new".into(), to: "d".into(), flags: EXCHANGE };
     let hint = |kind, calls: Vec<Call>, path: &str| {
         let trace = trace(&[("d/f", b"old")], [calls, vec![exit()]].concat());
-        let moment = Moment { begun_earliest: trace.ops.len(), ended_latest: trace.ops.len() };
-        let hint = reason(&trace, &Invariant::DurableAfter(Ack::Exit), kind, &path.into(), &moment);
+        let window = CrashWindow { begun_earliest: trace.ops.len(), ended_latest: trace.ops.len() };
+        let hint = reason(&trace, &Invariant::DurableAfter(Ack::Exit), kind, &path.into(), &window);
         hint.map_or("-".to_owned(), |reason| reason.text)
     };
     let new = || vec![open(8, "", 0o200000), mkdir("new"), open(1, "new/f", CREATE), write(1, 0, b"new"), fsync(1)];
@@ -146,8 +146,8 @@ fn which_directory_was_not_synced() {
 fn what_had_not_begun_is_not_held_against_the_program() {
     let trace = trace(&[("f", b"old")], vec![open(1, "f", TRUNCATE), open(1, "f", 1), write(1, 0, b"x")]);
     let at = |begun| {
-        let moment = Moment { begun_earliest: begun, ended_latest: begun };
-        reason(&trace, &Invariant::AtomicReplace, Kind::Empty, &"f".into(), &moment).map(|reason| reason.ops)
+        let window = CrashWindow { begun_earliest: begun, ended_latest: begun };
+        reason(&trace, &Invariant::AtomicReplace, Kind::Empty, &"f".into(), &window).map(|reason| reason.ops)
     };
     assert_eq!(at(0), None);
     assert_eq!(at(1), Some(vec![0]));
@@ -220,8 +220,8 @@ fn what_is_missing_for_names_and_modes() {
         .join("\n")
     );
     let trace = trace(&[("f", b"old")], save(vec![]));
-    let moment = Moment { begun_earliest: 1, ended_latest: 1 };
-    let told = reason(&trace, &Invariant::NoLeftovers, Kind::Leftover, &"tmp".into(), &moment).unwrap();
+    let window = CrashWindow { begun_earliest: 1, ended_latest: 1 };
+    let told = reason(&trace, &Invariant::NoLeftovers, Kind::Leftover, &"tmp".into(), &window).unwrap();
     assert_eq!(told.ops, [0, 3]);
     insta::assert_snapshot!(told.text);
 }
@@ -272,8 +272,8 @@ fn a_file_that_is_made_under_its_final_name_is_told_before_it_is_filled() {
     let calls = vec![open(1, "new", CREATE), print("making it"), write(1, 0, b"new"), fsync(1), exit()];
     let trace = trace(&[("f", b"old")], calls);
     let hint = |kind, begun| {
-        let moment = Moment { begun_earliest: begun, ended_latest: begun };
-        reason(&trace, &Invariant::AtomicReplace, kind, &"new".into(), &moment).map(|reason| (reason.text, reason.ops))
+        let window = CrashWindow { begun_earliest: begun, ended_latest: begun };
+        reason(&trace, &Invariant::AtomicReplace, kind, &"new".into(), &window).map(|reason| (reason.text, reason.ops))
     };
     let text = "new is made under its final name (op 0, test), and stays empty until op 2: write a temporary file, fsync \
                 it, and rename it over the target";
@@ -288,8 +288,8 @@ fn a_file_that_is_made_under_its_final_name_is_told_before_it_is_filled() {
 fn a_failed_check_is_told_what_an_invariant_would_be() {
     let hint = |calls: Vec<Call>, kind, begun| {
         let trace = trace(&[("f", b"old")], calls);
-        let moment = Moment { begun_earliest: begun, ended_latest: begun };
-        check_reason(&trace, &[("f".into(), kind)], &moment).map_or("-".to_owned(), |reason| reason.text)
+        let window = CrashWindow { begun_earliest: begun, ended_latest: begun };
+        check_reason(&trace, &[("f".into(), kind)], &window).map_or("-".to_owned(), |reason| reason.text)
     };
     let naive = vec![open(1, "f", TRUNCATE), write(1, 0, b"new"), fsync(1)];
     assert!(hint(naive.clone(), Kind::Empty, 1).starts_with("op 0 (test) empties f in place"));

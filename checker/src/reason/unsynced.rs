@@ -6,7 +6,7 @@ use trace::{Call, RelPath, Trace};
 use super::names::{Change, directory_text};
 use super::pending::{before, no_fsync};
 use super::{Reason, call_of};
-use crate::Moment;
+use crate::CrashWindow;
 
 /// Whether a call leaves something else than it found: what comes too early if something was not synced.
 fn changes(call: &Call) -> bool {
@@ -30,9 +30,9 @@ fn changes(call: &Call) -> bool {
 
 /// What no sync had made durable before the last change, or promise, by the time at which the state can first occur: data
 /// of files, and names.
-pub(super) fn unsynced(trace: &Trace, moment: &Moment) -> Option<Reason> {
-    let begun = moment.begun_earliest.min(trace.ops.len());
-    let ended = moment.ended_latest.min(trace.ops.len());
+pub(super) fn unsynced(trace: &Trace, window: &CrashWindow) -> Option<Reason> {
+    let begun = window.begun_earliest.min(trace.ops.len());
+    let ended = window.ended_latest.min(trace.ops.len());
     // A promise that was given by then may be what the check holds against the state.
     let promises = |op: &trace::Op| matches!(op.call, Call::Ack { .. } | Call::Exit { .. }) && !op.ends_line();
     let promise = (0..ended).rev().find(|&op| promises(&trace.ops[op]));

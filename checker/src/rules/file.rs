@@ -8,7 +8,7 @@ use super::append::Append;
 use crate::finding::describe_bytes;
 use crate::found::{Allowed, Found, Origin, Right};
 use crate::timeline::{Point, Step, Timeline};
-use crate::{Ack, Finding, Invariant, Kind, Moment, Sizes, describe};
+use crate::{Ack, CrashWindow, Finding, Invariant, Kind, Sizes, describe};
 
 /// One moment at which a promise about a file was made.
 #[derive(Clone, Debug)]
@@ -178,7 +178,7 @@ impl FileRules {
         all
     }
 
-    pub fn judge(&self, path: &RelPath, found: &Found<'_>, moment: &Moment, findings: &mut Vec<Finding>) {
+    pub fn judge(&self, path: &RelPath, found: &Found<'_>, window: &CrashWindow, findings: &mut Vec<Finding>) {
         let mut add = |invariant, what: Option<(Kind, String)>, fails| {
             let finding =
                 |(kind, observed)| Finding { invariant, kind, path: path.clone(), observed, fails, check: None };
@@ -194,8 +194,8 @@ impl FileRules {
             add(Invariant::PrefixOfHistory, self.history.judge(found), true);
         }
         for rule in &self.durable {
-            let Some(given) = rule.given.iter().rev().find(|given| given.op < moment.ended_latest) else { continue };
-            if self.keeps(given, found, moment) {
+            let Some(given) = rule.given.iter().rev().find(|given| given.op < window.ended_latest) else { continue };
+            if self.keeps(given, found, window) {
                 continue;
             }
             let broken = self.right.judge(found).filter(|_| !self.complete().any(|step| self.is(found, &step.point)));
@@ -246,9 +246,9 @@ impl FileRules {
     }
 
     /// Whether what was found is what was promised, or something later that may have begun to reach the disk.
-    fn keeps(&self, given: &Given, found: &Found<'_>, moment: &Moment) -> bool {
+    fn keeps(&self, given: &Given, found: &Found<'_>, window: &CrashWindow) -> bool {
         // Ops are replayed one after another: the one after the last that ended may have begun, none behind it.
-        let begun = |op: usize| op <= moment.ended_latest;
+        let begun = |op: usize| op <= window.ended_latest;
         let later = |op: usize| op > given.op && begun(op);
         let same = |version: &Version| match (&version.state, found) {
             (State::File(content), _) => found.is_file(content),
@@ -265,7 +265,7 @@ impl FileRules {
         // What was there before can look like what was written since.
         let is_new = || {
             let known = self.versions.iter().any(same) || self.complete().any(|step| self.is(found, &step.point));
-            !known || self.can_be_new(given, &bytes.get(0, bytes.len()), moment)
+            !known || self.can_be_new(given, &bytes.get(0, bytes.len()), window)
         };
         // Nothing was promised of a file that was made since, unless that it is gone: then it must not be an older one.
         if given.made.is_some_and(begun) {
@@ -284,12 +284,12 @@ impl FileRules {
 
     /// Whether a file can hold this after a promise without anything from before it: each byte was promised, has been
     /// written there since, or is a zero where nothing has arrived yet.
-    fn can_be_new(&self, given: &Given, content: &[u8], moment: &Moment) -> bool {
+    fn can_be_new(&self, given: &Given, content: &[u8], window: &CrashWindow) -> bool {
         let promised = self.timeline.bytes(&given.step.point).unwrap_or_default();
         let mut longest = promised.len();
         let mut new = promised.to_vec();
         new.resize(content.len(), 0);
-        for (op, step) in self.timeline.after(given.op).take_while(|(op, _)| *op <= moment.ended_latest) {
+        for (op, step) in self.timeline.after(given.op).take_while(|(op, _)| *op <= window.ended_latest) {
             let Point::Bytes { length, .. } = step.point else { continue };
             longest = longest.max(length as usize);
             let written = step.change.written.as_ref().map(|(offset, data)| (*offset as usize, data.as_slice()));

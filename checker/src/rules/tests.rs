@@ -12,10 +12,10 @@ fn rules(trace: &Trace, wanted: &[Wanted]) -> Rules {
     Rules::new(trace, &History::new(trace), wanted).unwrap()
 }
 
-const NEVER: Moment = Moment { begun_earliest: 0, ended_latest: 0 };
+const NEVER: CrashWindow = CrashWindow { begun_earliest: 0, ended_latest: 0 };
 
-fn at(op: usize) -> Moment {
-    Moment { begun_earliest: op, ended_latest: op }
+fn at(op: usize) -> CrashWindow {
+    CrashWindow { begun_earliest: op, ended_latest: op }
 }
 
 fn wants_durable(ack: &str) -> Vec<Wanted> {
@@ -23,10 +23,10 @@ fn wants_durable(ack: &str) -> Vec<Wanted> {
 }
 
 /// The kinds found of `f` with this content, `None` for no such file, as `invariant kind`.
-fn kinds(rules: &Rules, content: Option<&[u8]>, moment: &Moment) -> Vec<String> {
+fn kinds(rules: &Rules, content: Option<&[u8]>, window: &CrashWindow) -> Vec<String> {
     let path = RelPath::from("f");
-    let seen = content.map(|content| (path.clone(), see(rules.guide(), &path, content)));
-    let findings = rules.judge(&observation(seen.into_iter().collect()), moment);
+    let seen = content.map(|content| (path.clone(), see(rules.read_plan(), &path, content)));
+    let findings = rules.judge(&observation(seen.into_iter().collect()), window);
     findings.iter().map(|finding| format!("{} {}", finding.invariant, finding.kind)).collect()
 }
 
@@ -430,7 +430,7 @@ fn a_file_that_is_read_whole_is_told_whole() {
     let rules = rules(&trace, &[]);
     let mixture = [vec![b'A'; 2048], vec![0; 2048], vec![b'A'; 4096]].concat();
     let path = RelPath::from("f");
-    let guided = observation(vec![(path.clone(), see(rules.guide(), &path, &mixture))]);
+    let guided = observation(vec![(path.clone(), see(rules.read_plan(), &path, &mixture))]);
     let whole = EntryKind::File { size: 8192, seen: Seen::Bytes(Arc::new(mixture)) };
     let whole = observation(vec![(path.clone(), whole)]);
     let finding = rules.judge(&guided, &NEVER).remove(0);
@@ -465,11 +465,11 @@ fn a_symbolic_link_is_replaced_atomically_too() {
 fn the_guide_asks_for_no_more_than_the_versions() {
     let trace = trace(&[("f", b"old"), ("g", b"g")], [save("new"), vec![exit()]].concat());
     let rules = rules(&trace, &[]);
-    let guide = rules.guide();
-    assert_eq!(guide.contents, [Arc::new(b"old".to_vec()), Arc::new(b"new".to_vec())]);
+    let read_plan = rules.read_plan();
+    assert_eq!(read_plan.contents, [Arc::new(b"old".to_vec()), Arc::new(b"new".to_vec())]);
     let candidate = |content, size| Candidate { content, sizes: Sizes::only(size) };
-    assert_eq!(guide.files, BTreeMap::from([("f".into(), vec![candidate(0, 3), candidate(1, 3)])]));
-    assert_eq!(guide.read_all_up_to, 0);
+    assert_eq!(read_plan.files, BTreeMap::from([("f".into(), vec![candidate(0, 3), candidate(1, 3)])]));
+    assert_eq!(read_plan.read_all_up_to, 0);
 }
 
 #[test]
@@ -534,10 +534,10 @@ proptest! {
         let wanted = [Wanted::AtomicReplace { path: path.clone() }, wants_durable("ok").remove(0)];
         let rules = rules(&trace, &wanted);
         let mut found = found;
-        if stretch && !rules.guide().contents.is_empty() {
-            found.resize(pick.get(&rules.guide().contents).len(), 0);
+        if stretch && !rules.read_plan().contents.is_empty() {
+            found.resize(pick.get(&rules.read_plan().contents).len(), 0);
         }
-        let guided = observation(vec![(path.clone(), see(rules.guide(), &path, &found))]);
+        let guided = observation(vec![(path.clone(), see(rules.read_plan(), &path, &found))]);
         let size = found.len() as u64;
         let whole = EntryKind::File { size, seen: Seen::Bytes(Arc::new(found)) };
         let whole = observation(vec![(path, whole)]);
@@ -564,7 +564,7 @@ fn append_only(record: Option<Record>, garbage_tail: Option<GarbageTail>) -> [Wa
 /// What is found of `f` with this content, `None` for no such file; the empty text if nothing is wrong.
 fn found(rules: &Rules, content: Option<&[u8]>) -> String {
     let path = RelPath::from("f");
-    let seen = content.map(|content| (path.clone(), see(rules.guide(), &path, content)));
+    let seen = content.map(|content| (path.clone(), see(rules.read_plan(), &path, content)));
     let findings = rules.judge(&observation(seen.into_iter().collect()), &NEVER);
     let text = |finding: &Finding| format!("{}: {}", finding.kind, finding.observed);
     findings.iter().map(text).collect::<Vec<_>>().join("; ")
@@ -636,21 +636,21 @@ fn a_log_of_many_records_is_given_to_the_guest_once() {
     let durable = wants_durable("ok").remove(0);
     let wanted = [&append_only(Some(Record::Line), None)[..], &[durable]].concat();
     let rules = rules(&trace, &wanted);
-    let guide = rules.guide();
-    assert_eq!(guide.contents, [Arc::new(lines.concat().into_bytes())]);
-    assert_eq!((guide.files.len(), guide.read_all_up_to), (1, 0));
+    let read_plan = rules.read_plan();
+    assert_eq!(read_plan.contents, [Arc::new(lines.concat().into_bytes())]);
+    assert_eq!((read_plan.files.len(), read_plan.read_all_up_to), (1, 0));
     // After the ack of record 99.
-    let moment = at(1 + 3 * 100);
+    let window = at(1 + 3 * 100);
     let whole = lines[..100].concat();
-    assert_eq!(kinds(&rules, Some(whole.as_bytes()), &moment), Vec::<String>::new());
+    assert_eq!(kinds(&rules, Some(whole.as_bytes()), &window), Vec::<String>::new());
     let next = lines[..101].concat();
-    assert_eq!(kinds(&rules, Some(next.as_bytes()), &moment), Vec::<String>::new());
+    assert_eq!(kinds(&rules, Some(next.as_bytes()), &window), Vec::<String>::new());
     let torn = &next[..next.len() - 3];
-    assert_eq!(kinds(&rules, Some(torn.as_bytes()), &moment), ["append-only torn-record"]);
+    assert_eq!(kinds(&rules, Some(torn.as_bytes()), &window), ["append-only torn-record"]);
     let less = lines[..99].concat();
-    assert_eq!(kinds(&rules, Some(less.as_bytes()), &moment), ["durable-after \"ok\" stale"]);
+    assert_eq!(kinds(&rules, Some(less.as_bytes()), &window), ["durable-after \"ok\" stale"]);
     assert_eq!(
-        kinds(&rules, Some(&vec![0; whole.len()]), &moment),
+        kinds(&rules, Some(&vec![0; whole.len()]), &window),
         ["append-only zero-filled", "durable-after \"ok\" zero-filled"],
         "each synced record makes a version, and so a right size"
     );
@@ -681,7 +681,7 @@ fn absence_is_no_history_where_there_never_was_none() {
 fn both(rules: &Rules, a: Option<&[u8]>, b: Option<&[u8]>) -> String {
     let files = [("a", a), ("b", b)].into_iter().filter_map(|(name, content)| {
         let path = RelPath::from(name);
-        content.map(|content| (path.clone(), see(rules.guide(), &path, content)))
+        content.map(|content| (path.clone(), see(rules.read_plan(), &path, content)))
     });
     let findings = rules.judge(&observation(files.collect()), &NEVER);
     let text = |it: &Finding| format!("{} is {} ({}): {}", it.path, it.kind, it.invariant, it.observed);
@@ -727,7 +727,7 @@ fn mode_and_owner_stay_where_the_file_exists() {
     let preserved = rules(&trace, &[Wanted::MetadataPreserved { path: "f".into() }]);
     let judge = |rules: &Rules, mode, uid, gid| {
         let path = RelPath::from("f");
-        let mut seen = observation(vec![(path.clone(), see(rules.guide(), &path, b"new"))]);
+        let mut seen = observation(vec![(path.clone(), see(rules.read_plan(), &path, b"new"))]);
         let entry = seen.entries.get_mut(&path).unwrap();
         (entry.mode, entry.uid, entry.gid) = (mode, uid, gid);
         rules.judge(&seen, &NEVER).iter().map(|found| format!("{}: {}", found.kind, found.observed)).collect::<String>()
@@ -785,7 +785,7 @@ fn leftovers_are_told_and_fail_nothing() {
     let wanted = [Wanted::NoLeftovers {}, Wanted::AtomicReplace { path: "f".into() }];
     let rules = rules(&trace, &wanted);
     let names = |names: &[&str]| {
-        let seen = names.iter().map(|name| ((*name).into(), see(rules.guide(), &(*name).into(), b"old"))).collect();
+        let seen = names.iter().map(|name| ((*name).into(), see(rules.read_plan(), &(*name).into(), b"old"))).collect();
         let findings = rules.judge(&observation(seen), &NEVER);
         assert!(findings.iter().all(|finding| !finding.fails));
         findings.iter().map(|finding| format!("{} {}", finding.kind, finding.path)).collect::<Vec<_>>()
@@ -935,7 +935,7 @@ proptest! {
         if let Some((at, byte)) = noise && let Some(old) = found.get_mut(at) {
             *old = byte;
         }
-        let guided = observation(vec![(path.clone(), see(rules.guide(), &path, &found))]);
+        let guided = observation(vec![(path.clone(), see(rules.read_plan(), &path, &found))]);
         let size = found.len() as u64;
         let whole = EntryKind::File { size, seen: Seen::Bytes(Arc::new(found.clone())) };
         let findings = rules.judge(&observation(vec![(path, whole)]), &at(op));

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use trace::{History, RelPath, State, Trace};
 
 use crate::found::{Found, Right, look};
-use crate::{EntryKind, Finding, Guide, Invariant, Kind, Observation};
+use crate::{EntryKind, Finding, Invariant, Kind, Observation, ReadPlan};
 
 /// Files that belong together: all as before the run, or all as after it.
 #[derive(Clone, Debug)]
@@ -97,7 +97,7 @@ impl Metadata {
         Some(Self { mode: node.mode, owner: (node.uid, node.gid), maker })
     }
 
-    pub fn judge(&self, path: &RelPath, observation: &Observation, guide: &Guide) -> Option<Finding> {
+    pub fn judge(&self, path: &RelPath, observation: &Observation, read_plan: &ReadPlan) -> Option<Finding> {
         let finding = |kind, observed| {
             let (invariant, path) = (Invariant::MetadataPreserved, path.clone());
             Some(Finding { invariant, kind, path, observed, fails: true, check: None })
@@ -105,7 +105,7 @@ impl Metadata {
         let entry = match observation.entries.get(path) {
             // Also where its data cannot be read.
             Some(entry) if !matches!(entry.kind, EntryKind::Unreadable { .. }) => entry,
-            _ => match look(observation, guide, path) {
+            _ => match look(observation, read_plan, path) {
                 Found::Unreadable(why) => return finding(Kind::ReadError, why),
                 _ => return None,
             },

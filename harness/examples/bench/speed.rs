@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use checker::Moment;
+use checker::CrashWindow;
 use filesystems::{FileSystem, Filesystem};
-use harness::explore::{Class, Guests, explore};
 use harness::mkfs::mkfs;
-use harness::moment::moment;
 use harness::replay::{give, populate, replay};
 use harness::subject::{Bounds, Subject};
 use harness::tally::{Place, Tally};
+use harness::visit::{Class, Guests, explore};
+use harness::window::window;
 use protocol::Command;
 use storage::{BlockLog, DiskModel, Layers, State};
 use vm::{Accelerator, Guest, GuestError, Limits, Machine, Paths, Qemu, Standing, Uml};
@@ -27,7 +27,7 @@ const WORKLOAD: &str = "naive_config";
 /// One epoch, ready to be explored.
 struct Epoch {
     layers: Arc<Layers>,
-    moment: Moment,
+    window: CrashWindow,
 }
 
 /// What some passes over all epochs took: seconds by the clock, and of processor time.
@@ -160,7 +160,7 @@ async fn boot(machine: Box<dyn Machine>, paths: &Paths, subject: &Subject) -> Ou
     let mut guest = Guest::boot(machine.as_ref(), &initramfs, sectors, Limits::default()).await?;
     let boot = start.elapsed().as_secs_f64();
     let group = processes::groups().difference(&others).copied().collect();
-    guest.call(&Command::Guide(subject.guide.clone())).await?;
+    guest.call(&Command::ReadPlan(subject.read_plan.clone())).await?;
     Ok(Stand { machine, guest, group, boot })
 }
 
@@ -202,9 +202,9 @@ async fn prepare(guest: &mut Guest, subject: &Subject, kind: &'static FileSystem
         for epoch in storage::epochs(&replayed.log, &model) {
             epoch.advance(&mut durable, &replayed.log, from);
             from = epoch.durable;
-            let moment = moment(&plan, &epoch, &BlockLog::default(), []);
+            let window = window(&plan, &epoch, &BlockLog::default(), []);
             let layers = Arc::new(Layers::new(durable.clone(), &replayed.log, &epoch, model));
-            epochs.push(Epoch { layers, moment });
+            epochs.push(Epoch { layers, window });
         }
     }
     let none = Samples::default;
@@ -246,12 +246,12 @@ async fn pass(stand: &mut Stand, subject: &Subject, course: &Course, seconds: f6
                 &epoch.layers,
                 || true,
                 |class| {
-                    let findings = subject.rules.judge(&class.observation, &epoch.moment);
+                    let findings = subject.rules.judge(&class.observation, &epoch.window);
                     tally.class(
                         &class.fates,
                         findings,
                         Place { unit: [0; 16], again: false, injections: 0, schedule: 0, epoch: index },
-                        epoch.moment,
+                        epoch.window,
                     );
                 },
             )

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use checker::{EntryKind, Guide, Moment, Mount, Observation, Seen};
+use checker::{CrashWindow, EntryKind, Mount, Observation, ReadPlan, Seen};
 use explore::Key;
 use filesystems::Filesystem;
-use harness::explore::{Class, Guests, explore};
 use harness::label::Labels;
-use harness::moment::moment;
-use harness::replay::{ReplayError, give, live_guide, populate, replay};
+use harness::replay::{ReplayError, give, live_read_plan, populate, replay};
 use harness::schedule::{Injection, Overwrites, Schedule, schedules};
 use harness::unit::Replayed;
+use harness::visit::{Class, Guests, explore};
+use harness::window::window;
 use protocol::Command;
 use storage::{DiskModel, Fates, Tear, WriteEntry};
 use trace::{Call, History, Trace};
@@ -62,8 +62,8 @@ impl Guests for OneGuest {
             Some(guest) => guest,
             None => {
                 let mut guest = Guest::boot(&*self.machine, &self.initramfs, SECTORS, Limits::default()).await?;
-                let guide = Guide { read_all_up_to: 64 << 20, ..Guide::default() };
-                guest.call(&Command::Guide(Arc::new(guide))).await?;
+                let read_plan = ReadPlan { read_all_up_to: 64 << 20, ..ReadPlan::default() };
+                guest.call(&Command::ReadPlan(Arc::new(read_plan))).await?;
                 guest
             }
         };
@@ -155,7 +155,7 @@ pub async fn outcomes_of(
     mut enough: impl FnMut(&BTreeSet<Outcome>) -> bool,
 ) -> Result<Explored, CompareError> {
     let history = History::new(trace);
-    let live = Arc::new(live_guide(&trace.after));
+    let live = Arc::new(live_read_plan(&trace.after));
     let fresh = harness::mkfs::mkfs(filesystem, SECTORS * storage::SECTOR as u64)?;
     let base = populate(guests.guest().await?, filesystem, fresh, trace).await?;
     let model = DiskModel::default();
@@ -208,7 +208,7 @@ impl OneEpoch<'_> {
         let class = |class: Class| {
             found.mounts += 1;
             let survived = class.fates.decisions().iter().filter(|decision| decision.survived);
-            let when = moment(&self.replayed.plan, epoch, &self.replayed.log, survived.map(|decision| decision.write));
+            let when = window(&self.replayed.plan, epoch, &self.replayed.log, survived.map(|decision| decision.write));
             let tree = tree_of(&class.observation);
             let way = self.way(&class.fates, &volatile, when);
             for promises in self.promises(when.begun_earliest.min(when.ended_latest))..=self.promises(when.ended_latest)
@@ -231,7 +231,7 @@ impl OneEpoch<'_> {
     }
 
     /// The way to one class of states, of which the one that loses the least is described.
-    fn way(&self, fates: &Fates, volatile: &[WriteEntry], when: Moment) -> Way {
+    fn way(&self, fates: &Fates, volatile: &[WriteEntry], when: CrashWindow) -> Way {
         let state = fates.fewest_lost();
         let name = |write: &u32| match volatile.get(*write as usize) {
             Some(write) => self.labels.describe(self.filesystem.kind, write),

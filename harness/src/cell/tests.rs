@@ -107,8 +107,8 @@ fn what_is_whole_is_counted_by_losses() {
                         let (schedule, epoch) = (unit.replayed.schedule, unit.epoch);
                         let place =
                             crate::tally::Place { unit: unit.key, again: false, injections: 0, schedule, epoch };
-                        let moment = checker::Moment { begun_earliest: 0, ended_latest: 1 };
-                        tally.class(&fates, vec![], place, moment);
+                        let window = checker::CrashWindow { begun_earliest: 0, ended_latest: 1 };
+                        tally.class(&fates, vec![], place, window);
                         let (rest, states) = (entry.branch.rest(fates.decisions(), 0), fates.count());
                         entered.push(Entered { rest, violates: false, states, recovery: None, entry });
                     }

@@ -60,10 +60,10 @@ fn checker(workload: &Workload) -> Result<Checker, CheckError> {
     Checker::new(workload, &recorded(), &Arc::default())
 }
 
-const END: Moment = Moment { begun_earliest: 5, ended_latest: 5 };
+const END: CrashWindow = CrashWindow { begun_earliest: 5, ended_latest: 5 };
 
-async fn judge(checker: &Checker, observation: &Observation, moment: Moment) -> String {
-    let findings = checker.judge(observation, &moment).await.unwrap();
+async fn judge(checker: &Checker, observation: &Observation, window: CrashWindow) -> String {
+    let findings = checker.judge(observation, &window).await.unwrap();
     let text = |it: &Finding| format!("{} {} {}: {}", it.path, it.invariant, it.kind, it.observed);
     findings.iter().map(text).collect::<Vec<_>>().join("; ")
 }
@@ -98,7 +98,7 @@ async fn each_tree_is_checked_once_for_the_same_acks() {
         assert_eq!(task.await.unwrap(), "");
     }
     assert_eq!(runs() - start, 1);
-    let between = Moment { begun_earliest: 3, ended_latest: 3 };
+    let between = CrashWindow { begun_earliest: 3, ended_latest: 3 };
     judge(&checker, &mounted(vec![("f", file(b"x"))]), between).await;
     assert_eq!(runs() - start, 2, "other acks");
     judge(&checker, &mounted(vec![("f", file(b"y"))]), END).await;
@@ -113,16 +113,16 @@ async fn the_acks_of_both_ends_of_the_moment_count() {
         r#"case $(cat f) in old|new) exit 0; esac; test "$(cat f)" -le "$(wc -l < "$1")" || { cat "$1"; exit 1; }"#;
     let checker = checker(&shell(script)).unwrap();
     let wants = |count: &str| mounted(vec![("f", file(count.as_bytes()))]);
-    let moment = |begun_earliest, ended_latest| Moment { begun_earliest, ended_latest };
-    assert_eq!(judge(&checker, &wants("0"), moment(0, 5)).await, "");
-    assert_eq!(judge(&checker, &wants("2"), moment(4, 5)).await, "");
-    assert_eq!(judge(&checker, &wants("1"), moment(2, 2)).await, "");
-    assert_eq!(judge(&checker, &wants("1"), moment(1, 1)).await, ". check check-failed: exit 1: it printed nothing");
+    let window = |begun_earliest, ended_latest| CrashWindow { begun_earliest, ended_latest };
+    assert_eq!(judge(&checker, &wants("0"), window(0, 5)).await, "");
+    assert_eq!(judge(&checker, &wants("2"), window(4, 5)).await, "");
+    assert_eq!(judge(&checker, &wants("1"), window(2, 2)).await, "");
+    assert_eq!(judge(&checker, &wants("1"), window(1, 1)).await, ". check check-failed: exit 1: it printed nothing");
     assert_eq!(
-        judge(&checker, &wants("2"), moment(2, 5)).await,
+        judge(&checker, &wants("2"), window(2, 5)).await,
         ". check check-failed: exit 1: one (if only the acks of the earliest point are taken as given)"
     );
-    assert_eq!(judge(&checker, &wants("2"), moment(2, 3)).await, ". check check-failed: exit 1: one");
+    assert_eq!(judge(&checker, &wants("2"), window(2, 3)).await, ". check check-failed: exit 1: one");
 }
 
 /// Two faults are two kinds, whatever numbers their messages hold.

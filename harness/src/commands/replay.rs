@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use checker::{Entry, EntryKind, Finding, Invariant, Moment, Mount, Observation, Seen};
+use checker::{CrashWindow, Entry, EntryKind, Finding, Invariant, Mount, Observation, Seen};
 use report::{ExitStatus, ViolationReport, tame};
 use storage::{DiskModel, Layers};
 use vm::{Choice, KernelError, Limits, Machine, Paths};
@@ -16,11 +16,8 @@ use super::signal::{Manner, Scratch, Signals};
 use super::{Failure, show::print};
 use crate::check::{Checker, LARGEST_FILE};
 use crate::cli;
-use crate::explore::Guests;
-use crate::explore::observe_image;
 use crate::guests::{Boot, Slot};
 use crate::judging::judge;
-use crate::moment::{begun_latest, moment, torn};
 use crate::permit::{ADVICE, Permit};
 use crate::replay::{Replay, ReplayError};
 use crate::store::{Kept, KeptCell, KeptReplay, Shown, Store};
@@ -28,6 +25,9 @@ use crate::subject::{Judges, Subject, SubjectError};
 use crate::token::Token;
 use crate::unit::Replayed;
 use crate::unpack::{can_be_made, make_empty, unpack};
+use crate::visit::Guests;
+use crate::visit::observe_image;
+use crate::window::{begun_latest, torn, window};
 use crate::words::{broken_from, op_ref};
 
 /// Files up to this size, bytes, are read whole and shown.
@@ -40,7 +40,7 @@ struct Rebuilt {
     layers: Layers,
     token: Token,
     /// When the class can occur that the state stands for.
-    moment: Moment,
+    window: CrashWindow,
     /// How many ops had begun at the latest point.
     begun_latest: usize,
     /// The check of the workload, as it would be run, if it may not be.
@@ -220,8 +220,8 @@ fn rebuild(store: &Store, token: Token, permit: &Permit) -> Result<Rebuilt, Fail
     let epoch = replayed.epochs.get(token.epoch).cloned().ok_or_else(missing)?;
     let layers = layers(&replayed, &shown, kept.spec.model(), &token).ok_or_else(missing)?;
     let shown = shown.iter().find(|shown| shown.is(&token));
-    let moment =
-        shown.map_or_else(|| moment(&replayed.plan, &epoch, &replayed.log, torn(&token.state)), |shown| shown.moment);
+    let window =
+        shown.map_or_else(|| window(&replayed.plan, &epoch, &replayed.log, torn(&token.state)), |shown| shown.window);
     let begun_latest = begun_latest(&replayed.plan, &epoch);
     let mut unchecked = None;
     if let Some(check) = &workload.check {
@@ -239,7 +239,7 @@ fn rebuild(store: &Store, token: Token, permit: &Permit) -> Result<Rebuilt, Fail
         }
     }
     let said = said(store, &token);
-    Ok(Rebuilt { subject, cell, layers, token, moment, begun_latest, unchecked, said })
+    Ok(Rebuilt { subject, cell, layers, token, window, begun_latest, unchecked, said })
 }
 
 /// What the report of the run says of a state, if there is one.
@@ -287,16 +287,16 @@ async fn look(rebuilt: Rebuilt, wishes: &[Wish], whole: bool) -> Result<Looked, 
     let initramfs = machine.initramfs(&paths.cache, &[filesystem.kind])?;
     let boot = Boot::new(machine, initramfs, rebuilt.layers.sectors(), Limits::default(), None);
     let mut slot = Slot::new(&boot);
-    let mut guide = (*rebuilt.subject.guide).clone();
-    guide.read_all_up_to = guide.read_all_up_to.max(if whole { LARGEST_FILE } else { SHOWN });
-    slot.set_guide(&Arc::new(guide));
+    let mut read_plan = (*rebuilt.subject.read_plan).clone();
+    read_plan.read_all_up_to = read_plan.read_all_up_to.max(if whole { LARGEST_FILE } else { SHOWN });
+    slot.set_read_plan(&Arc::new(read_plan));
     let kernel = slot.guest().await?.kernel().to_owned();
     let (layers, state) = (&rebuilt.layers, &rebuilt.token.state);
     let observation = observe_image(&mut slot, &filesystem, layers.image(state)).await?;
     let mut fates = layers.fates();
     fates.settle_all(state);
     let subject = &rebuilt.subject;
-    let judged = judge(subject, fates.torn(), &observation, &rebuilt.moment).await;
+    let judged = judge(subject, fates.torn(), &observation, &rebuilt.window).await;
     let mut findings = judged.map_err(|error| match error {
         ReplayError::Guest(error) => error.into(),
         ReplayError::Check(error) => SubjectError::from(error).into(),
@@ -320,7 +320,7 @@ fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> S
         format!("{} on {}{options}", subject.name, rebuilt.cell.fs),
         format!("schedule: {}", subject.schedules[rebuilt.token.schedule].text()),
     ];
-    let earliest = rebuilt.moment.begun_earliest.checked_sub(1);
+    let earliest = rebuilt.window.begun_earliest.checked_sub(1);
     let after = |index: Option<usize>| report::after(index.map(|index| op_ref(&subject.trace, index)).as_ref());
     for (name, index) in [("earliest", earliest), ("latest", rebuilt.begun_latest.checked_sub(1))] {
         lines.push(format!("{name}: {}", after(index)));
@@ -344,7 +344,7 @@ fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> S
         };
         let Finding { invariant, kind, path, .. } = finding;
         // As the report says it: what was promised is broken from the promise on, however early the state can occur.
-        let broken = broken_from(&subject.trace, invariant, &rebuilt.moment);
+        let broken = broken_from(&subject.trace, invariant, &rebuilt.window);
         if broken != earliest {
             lines.push(format!("earliest: {}", after(broken)));
         }
@@ -361,9 +361,9 @@ fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> S
         }
         let reason = match invariant {
             Invariant::Check => {
-                checker::check_reason(&subject.trace, &subject.rules.not_versions(observation), &rebuilt.moment)
+                checker::check_reason(&subject.trace, &subject.rules.not_versions(observation), &rebuilt.window)
             }
-            _ => checker::reason(&subject.trace, invariant, *kind, path, &rebuilt.moment),
+            _ => checker::reason(&subject.trace, invariant, *kind, path, &rebuilt.window),
         };
         if let Some(reason) = reason {
             lines.push(format!("  {}", reason.text));

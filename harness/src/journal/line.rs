@@ -119,7 +119,7 @@ pub struct KeptRecovery {
 pub struct KeptObservation {
     /// The observation's name: [`name_of`] it.
     pub id: Id,
-    /// The hash of the plan ([`checker::Guide`]).
+    /// The hash of the plan ([`checker::ReadPlan`]).
     pub plan: Id,
     /// How the mount went.
     pub mount: Mount,

@@ -51,8 +51,8 @@ fn token(rest: &str) -> Token {
 
 /// Keeps a replay that shows one state of its first epoch.
 fn show(store: &Store, schedule: usize, state: State) {
-    let moment = Moment { begun_earliest: 0, ended_latest: 0 };
-    let shown = Shown { epoch: 0, state, moment, again: None };
+    let window = CrashWindow { begun_earliest: 0, ended_latest: 0 };
+    let shown = Shown { epoch: 0, state, window, again: None };
     store.keep_replay(0, schedule, (&Image::zeroed(4096), &BlockLog::default()), &[shown]).unwrap();
 }
 

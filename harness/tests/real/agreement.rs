@@ -5,13 +5,13 @@ use std::cell::RefCell;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use checker::Guide;
+use checker::ReadPlan;
 use explore::Branch;
 use filesystems::Filesystem;
 use harness::brute::{Outcomes, brute_force, count};
-use harness::explore::{Class, enter, explore};
 use harness::replay::Replay;
 use harness::subject::{Bounds, Subject};
+use harness::visit::{Class, enter, explore};
 use num_bigint::BigUint;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
@@ -235,8 +235,8 @@ async fn one_case(
 fn run(uml: vm::Uml, kind: &str, cases: u32, bug: Option<usize>) -> Result<Vec<Compared>, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     // All that there is is read, so that outcomes differ where states do.
-    let guide = Guide { read_all_up_to: 1 << 20, ..Guide::default() };
-    let guests = RefCell::new(OneGuest::new(uml, Arc::new(guide)));
+    let read_plan = ReadPlan { read_all_up_to: 1 << 20, ..ReadPlan::default() };
+    let guests = RefCell::new(OneGuest::new(uml, Arc::new(read_plan)));
     let compared = RefCell::new(vec![Compared::default(); models().count()]);
     let shrink = if bug.is_some() { 0 } else { 30 };
     let config = Config { cases, max_shrink_iters: shrink, failure_persistence: None, ..Config::default() };

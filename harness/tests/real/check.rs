@@ -40,7 +40,7 @@ fn states(cell: &CellReport) -> BigUint {
     cell.violations.iter().map(|violation| &violation.states).sum()
 }
 
-/// Reading whole trees decides more writes than reading along a guide, and must count the same states.
+/// Reading whole trees decides more writes than reading along a read plan, and must count the same states.
 fn agree(ruled: &CellReport, checked: &CellReport) {
     assert_eq!((&ruled.failure, &checked.failure), (&None, &None));
     assert!(ruled.exhaustive() && checked.exhaustive(), "{}", ruled.id);

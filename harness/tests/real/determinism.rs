@@ -27,7 +27,7 @@ async fn repeats_itself(kind: &str) {
         for schedule in [0, subject.schedules.len() - 1] {
             let mut first = None;
             for boot in 0..2 {
-                let mut guests = OneGuest::new(uml.clone(), subject.guide.clone());
+                let mut guests = OneGuest::new(uml.clone(), subject.read_plan.clone());
                 for replay in 0..3 {
                     // On a file system that was made and filled anew.
                     let found = structure(&replay_on(&mut guests, &filesystem, &subject, schedule).await.log);
@@ -60,7 +60,7 @@ async fn repeats_itself_beside_others(kind: &str, setup: &str, script: &str) {
     let filesystem = filesystem(kind);
     let subject = subject(record_script(setup, script));
     let replays = || async {
-        let mut guests = OneGuest::new(uml.clone(), subject.guide.clone());
+        let mut guests = OneGuest::new(uml.clone(), subject.read_plan.clone());
         let mut found = Vec::new();
         for _ in 0..3 {
             found.push(structure(&replay_on(&mut guests, &filesystem, &subject, 0).await.log));
@@ -108,7 +108,7 @@ async fn every_schedule_repeats_itself(kind: &str) {
     let filesystem = filesystem(kind);
     let subject = subject(record_script("echo old > f; ln f g", "echo newer > f"));
     let replays = || async {
-        let mut guests = OneGuest::new(uml.clone(), subject.guide.clone());
+        let mut guests = OneGuest::new(uml.clone(), subject.read_plan.clone());
         let mut found = Vec::new();
         for round in 0..rounds(1, 60) {
             for schedule in 0..subject.schedules.len() {

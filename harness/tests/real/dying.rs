@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use checker::{Kind, Moment, Mount, Observation};
+use checker::{CrashWindow, Kind, Mount, Observation};
 use filesystems::{EXT4, FileSystem};
-use harness::explore::{Class, Guests, enter, explore, observe_image};
 use harness::guests::{Boot, Slot};
 use harness::mkfs::mkfs;
 use harness::replay::{populate, replay};
 use harness::run::Options;
+use harness::visit::{Class, Guests, enter, explore, observe_image};
 use protocol::{Command, Reply};
 use report::Verdict;
 use storage::{Backing, BlockLog, DiskModel, Entry, Image, Layers, Queueing, Refused, TearKind, WriteEntry, epochs};
@@ -97,7 +97,7 @@ async fn a_state_that_panics_its_guests_is_a_finding_and_the_other_is_still_expl
     let Some(uml) = uml() else { return };
     let filesystem = filesystem("ext4:errors=panic");
     let subject = subject(durable_trace());
-    let mut guests = OneGuest::new(uml, subject.guide.clone());
+    let mut guests = OneGuest::new(uml, subject.read_plan.clone());
     let guest = guests.guest().await.unwrap();
     let base = populate(guest, &filesystem, healthy(), &subject.trace).await.unwrap();
     let garbage = WriteEntry { sector: 16, data: Arc::new(vec![0xa5; 4 << 20]), step: 0 };
@@ -108,8 +108,8 @@ async fn a_state_that_panics_its_guests_is_a_finding_and_the_other_is_still_expl
     let layers = Arc::new(Layers::new(base, &log, &epoch, model));
     let mut found = Vec::new();
     let class = |class: Class| {
-        let moment = Moment { begun_earliest: 0, ended_latest: 0 };
-        let mut findings = subject.rules.judge(&class.observation, &moment);
+        let window = CrashWindow { begun_earliest: 0, ended_latest: 0 };
+        let mut findings = subject.rules.judge(&class.observation, &window);
         findings.retain(|finding| finding.fails);
         found.push((class.fates.fewest_lost().lost, class.observation, findings));
     };
@@ -418,7 +418,7 @@ async fn a_guest_that_has_gone_when_it_is_told_something_is_replaced() {
     let mut slot = Slot::new(&boot);
     slot.guest().await.unwrap();
     kill_guests();
-    slot.set_guide(&Default::default());
+    slot.set_read_plan(&Default::default());
     slot.guest().await.unwrap();
     kill_guests();
     slot.player(&Arc::new(subject(durable_trace()))).await.unwrap();
@@ -450,7 +450,7 @@ async fn a_guest_moves_once_a_processor_is_free() {
         let machine = Box::new(Unsteady { uml: uml.clone(), fails, started: Arc::clone(&started) });
         let boot = Boot::new(machine, initramfs.clone(), SECTORS, vm::Limits::default(), None);
         let mut slot = Slot::new(&boot);
-        slot.set_guide(&subject.guide);
+        slot.set_read_plan(&subject.read_plan);
         let mut others = Some(others);
         for (expected, leave) in [(1, false), (1, true), (then, false), (then, false)] {
             let guest = slot.player(&subject).await.unwrap();

@@ -3,10 +3,10 @@
 use harness::subject::Bounds;
 use std::sync::Arc;
 
-use checker::Moment;
-use harness::explore::{Class, explore, is_weakness};
+use checker::CrashWindow;
 use harness::spec::{Disk, Tear};
 use harness::subject::Subject;
+use harness::visit::{Class, explore, is_weakness};
 use report::{Durable, Verdict};
 use storage::{DiskModel, Layers, epochs};
 use trace::{Call, Trace};
@@ -51,7 +51,7 @@ async fn without_its_fsync_the_durable_saver_is_violated() {
 async fn violated(uml: vm::Uml, trace: Trace, kind: &str) -> bool {
     let filesystem = filesystem(kind);
     let subject = Subject::of("cut".into(), Vec::new(), trace, Bounds::default()).unwrap();
-    let mut guests = OneGuest::new(uml, subject.guide.clone());
+    let mut guests = OneGuest::new(uml, subject.read_plan.clone());
     let mut violated = false;
     for schedule in 0..subject.schedules.len() {
         let replay = replay_on(&mut guests, &filesystem, &subject, schedule).await;
@@ -63,8 +63,8 @@ async fn violated(uml: vm::Uml, trace: Trace, kind: &str) -> bool {
             from = epoch.durable;
             let layers = Arc::new(Layers::new(durable.clone(), &replay.log, &epoch, model));
             let class = |class: Class| {
-                let moment = Moment { begun_earliest: 0, ended_latest: 0 };
-                let findings = subject.rules.judge(&class.observation, &moment);
+                let window = CrashWindow { begun_earliest: 0, ended_latest: 0 };
+                let findings = subject.rules.judge(&class.observation, &window);
                 violated |= findings.iter().any(|finding| finding.fails)
                     && !is_weakness(&class.observation, class.fates.torn());
             };

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use filesystems::Filesystem;
-use harness::explore::Guests;
 use harness::replay::{Replay, give, populate, replay};
 use harness::run::{Finished, Options};
 use harness::spec::{Budget, RunSpec};
 use harness::subject::Subject;
+use harness::visit::Guests;
 use protocol::Command;
 use report::Event;
 use testkit::Need;
@@ -57,10 +57,10 @@ pub fn subject(trace: Trace) -> Subject {
 /// One guest, booted when it is needed.
 pub struct OneGuest {
     machine: Uml,
-    guide: Arc<checker::Guide>,
+    read_plan: Arc<checker::ReadPlan>,
     guest: Option<Guest>,
     pub limits: Limits,
-    /// Guests are not told the guide: they observe along the empty one.
+    /// Guests are not told the read plan: they observe along the empty one.
     pub untold: bool,
 }
 
@@ -68,8 +68,8 @@ pub struct OneGuest {
 pub const SECTORS: u64 = 1 << 20;
 
 impl OneGuest {
-    pub fn new(machine: Uml, guide: Arc<checker::Guide>) -> Self {
-        Self { machine, guide, guest: None, limits: Limits::default(), untold: false }
+    pub fn new(machine: Uml, read_plan: Arc<checker::ReadPlan>) -> Self {
+        Self { machine, read_plan, guest: None, limits: Limits::default(), untold: false }
     }
 }
 
@@ -79,7 +79,7 @@ impl Guests for OneGuest {
             let initramfs = self.machine.initramfs(&Paths::from_environment().cache, filesystems::ALL).unwrap();
             let mut guest = Guest::boot(&self.machine, &initramfs, SECTORS, self.limits).await?;
             if !self.untold {
-                guest.call(&Command::Guide(self.guide.clone())).await?;
+                guest.call(&Command::ReadPlan(self.read_plan.clone())).await?;
             }
             self.guest = Some(guest);
         }

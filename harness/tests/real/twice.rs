@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use checker::{Guide, Observation};
+use checker::{Observation, ReadPlan};
 use explore::Branch;
 use filesystems::Filesystem;
 use harness::brute::{Outcomes, count};
-use harness::explore::{Class, Guests, enter};
 use harness::subject::{Bounds, Subject};
+use harness::visit::{Class, Guests, enter};
 use num_bigint::BigUint;
 use protocol::frame::{BEGIN, MOUNTED};
 use protocol::{Command, Reply};
@@ -152,8 +152,8 @@ async fn compare(guests: &mut OneGuest, filesystem: &Filesystem, subject: &Subje
 fn agree(kind: &str, durable: bool) {
     let Some(uml) = uml() else { return };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let guide = Guide { read_all_up_to: 1 << 20, ..Guide::default() };
-    let mut guests = OneGuest::new(uml, Arc::new(guide));
+    let read_plan = ReadPlan { read_all_up_to: 1 << 20, ..ReadPlan::default() };
+    let mut guests = OneGuest::new(uml, Arc::new(read_plan));
     let trace = record_program(
         "yes old | head -c 3000 > a",
         &[

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         }
     };
     let boot::Machine { mut mailbox, disk, hello } = machine;
-    let mut guide = std::sync::Arc::default();
+    let mut read_plan = std::sync::Arc::default();
     let mut trace = replay::Recorded::default();
     let mut reply = Reply::Hello(hello);
     loop {
@@ -57,12 +57,12 @@ fn main() -> ExitCode {
             Command::Replay { filesystem, steps, conditions } => {
                 replay::replay(&disk, &filesystem, (&steps, conditions), &trace, &mut mailbox)
             }
-            Command::Guide(new) => {
-                guide = new;
+            Command::ReadPlan(new) => {
+                read_plan = new;
                 Ok(Reply::Done)
             }
             Command::Observe { filesystem, mark } => {
-                observe::observe(&disk, &filesystem, &guide, mark, &mut mailbox).map(Reply::Observed)
+                observe::observe(&disk, &filesystem, &read_plan, mark, &mut mailbox).map(Reply::Observed)
             }
         };
         reply = outcome.unwrap_or_else(Reply::Failed);

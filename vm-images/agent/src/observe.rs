@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use checker::{CHUNK, Entry, EntryKind, Guide, Mount, Observation, Reading, Seen};
+use checker::{CHUNK, Entry, EntryKind, Mount, Observation, ReadPlan, Reading, Seen};
 use nix::mount::{MntFlags, MsFlags, umount2};
 use protocol::{AfterUnmount, Recipe, frame};
 use trace::RelPath;
@@ -87,7 +87,7 @@ fn after_unmount(filesystem: &Recipe, disk: &Path) -> Result<(), String> {
 pub fn observe(
     disk: &Path,
     filesystem: &Recipe,
-    guide: &Guide,
+    read_plan: &ReadPlan,
     mark: bool,
     mailbox: &mut Mailbox,
 ) -> Result<Observation, String> {
@@ -101,18 +101,18 @@ pub fn observe(
     }
     let root = Path::new(WORK);
     let mut entries = names(root);
-    if entries.iter().any(|(path, entry)| reads_ahead(path, entry, guide)) {
+    if entries.iter().any(|(path, entry)| reads_ahead(path, entry, read_plan)) {
         mailbox.mark(frame::CONTENTS, 0)?;
     }
-    contents(root, &mut entries, guide);
+    contents(root, &mut entries, read_plan);
     unmount(filesystem, disk)?;
     Ok(Observation { mount: Mount::Mounted, entries })
 }
 
-/// Everything below `root`: first all names and metadata, then contents as far as the guide asks.
-pub fn look(root: &Path, guide: &Guide) -> BTreeMap<RelPath, Entry> {
+/// Everything below `root`: first all names and metadata, then contents as far as the read plan asks.
+pub fn look(root: &Path, read_plan: &ReadPlan) -> BTreeMap<RelPath, Entry> {
     let mut entries = names(root);
-    contents(root, &mut entries, guide);
+    contents(root, &mut entries, read_plan);
     entries
 }
 
@@ -140,19 +140,19 @@ fn names(root: &Path) -> BTreeMap<RelPath, Entry> {
 }
 
 /// Reads contents.
-fn contents(root: &Path, entries: &mut BTreeMap<RelPath, Entry>, guide: &Guide) {
+fn contents(root: &Path, entries: &mut BTreeMap<RelPath, Entry>, read_plan: &ReadPlan) {
     for (path, entry) in entries {
         if let EntryKind::File { size, seen } = &mut entry.kind {
-            *seen = read(root, path, *size, guide);
+            *seen = read(root, path, *size, read_plan);
         }
     }
 }
 
 /// Whether a name stands for a file that is to be read, and is larger than what is read at least.
-fn reads_ahead(path: &RelPath, entry: &Entry, guide: &Guide) -> bool {
+fn reads_ahead(path: &RelPath, entry: &Entry, read_plan: &ReadPlan) -> bool {
     match entry.kind {
         EntryKind::File { size, .. } if size > CHUNK as u64 => {
-            guide.read_all_up_to >= size || Reading::begin(guide, path, size).is_some()
+            read_plan.read_all_up_to >= size || Reading::begin(read_plan, path, size).is_some()
         }
         _ => false,
     }
@@ -196,21 +196,21 @@ fn list(full: &Path, path: &RelPath, pending: &mut Vec<RelPath>) -> Result<(), i
     Ok(())
 }
 
-fn read(root: &Path, path: &RelPath, size: u64, guide: &Guide) -> Seen {
+fn read(root: &Path, path: &RelPath, size: u64, read_plan: &ReadPlan) -> Seen {
     let open = || {
         OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_NOATIME | libc::O_NOFOLLOW | libc::O_NONBLOCK)
             .open(path.under(root))
     };
-    if guide.read_all_up_to >= size && guide.read_all_up_to > 0 {
+    if read_plan.read_all_up_to >= size && read_plan.read_all_up_to > 0 {
         let mut bytes = Vec::new();
         return match open().and_then(|file| read_all(&file, size, &mut bytes)) {
             Ok(()) => Seen::Bytes(Arc::new(bytes)),
             Err(error) => Seen::Failed { candidates: Vec::new(), offset: bytes.len() as u64, errno: errno(&error) },
         };
     }
-    let Some(mut reading) = Reading::begin(guide, path, size) else { return Seen::NotRead };
+    let Some(mut reading) = Reading::begin(read_plan, path, size) else { return Seen::NotRead };
     let file = match open() {
         Ok(file) => file,
         Err(error) => return reading.fail(errno(&error)),

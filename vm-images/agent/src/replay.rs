@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use checker::{Guide, Mount, Observation};
+use checker::{Mount, Observation, ReadPlan};
 use nix::errno::Errno;
 use protocol::{BeforeSync, Conditions, Recipe, Reply, Step, frame};
 use trace::{Call, Target};
@@ -23,7 +23,7 @@ pub struct Recorded {
     /// The calls that steps name.
     pub calls: Vec<Call>,
     /// How to look at the live tree at the end.
-    pub live: Arc<Guide>,
+    pub live: Arc<ReadPlan>,
 }
 
 /// Mounts, executes, and looks at the live tree. The file system is unmounted at the end, after the log has ended.
@@ -55,7 +55,7 @@ fn run(
     let root = File::open(MOUNT).map_err(|error| format!("failed to open {MOUNT}: {error}"))?;
     rest::warm_up(disk, filesystem, &mut commit)?;
     if !conditions.cold {
-        observe::look(Path::new("."), &Guide::default());
+        observe::look(Path::new("."), &ReadPlan::default());
     }
     // What mounting wrote belongs to the start state; a crash before the first call is not of interest.
     nix::unistd::syncfs(root.as_fd()).map_err(|error| format!("failed to sync {MOUNT}: {error}"))?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use checker::{Guide, Observation};
+use checker::{Observation, ReadPlan};
 use filesystems::Recipe;
 use serde::{Deserialize, Serialize};
 use trace::{Call, Holes, Target, Tree};
@@ -60,7 +60,7 @@ pub enum Command {
         /// The calls, in order.
         calls: Vec<Call>,
         /// How to look at the live tree at the end.
-        live: Arc<Guide>,
+        live: Arc<ReadPlan>,
     },
     /// Mount the disk, replay the steps, then look at the live tree.
     Replay {
@@ -72,7 +72,7 @@ pub enum Command {
         conditions: Conditions,
     },
     /// From now on, observe along this guide.
-    Guide(Arc<Guide>),
+    ReadPlan(Arc<ReadPlan>),
     /// Mount the disk as it is after a crash, observe, unmount.
     Observe {
         /// What to mount.

@@ -50,7 +50,7 @@ pub fn sensible(observation: &Observation, findings: Vec<Finding>) -> Result<Vec
 
 /// Gives guests, and takes back those that are broken.
 pub trait Guests {
-    /// A guest that is ready, with the guide of this exploration.
+    /// A guest that is ready, with the read plan of this exploration.
     fn guest(&mut self) -> impl Future<Output = Result<&mut Guest, GuestError>>;
     /// The guest that was given last is gone.
     fn lost(&mut self);

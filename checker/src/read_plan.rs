@@ -12,7 +12,7 @@ use crate::Sizes;
 
 /// What the agent is told about the files that matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Guide {
+pub struct ReadPlan {
     /// Contents that a file is compared with.
     #[serde(with = "trace::bytes::each")]
     pub contents: Vec<Content>,
@@ -28,7 +28,7 @@ pub struct Guide {
 /// So one content stands for all that a growing file was in the course of time (each is the beginning of the next).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candidate {
-    /// Index into [`Guide::contents`].
+    /// Index into [`ReadPlan::contents`].
     pub content: u32,
     /// Files of other sizes are not compared with it.
     pub sizes: Sizes,
@@ -41,24 +41,24 @@ pub enum Seen {
     /// Nothing: no invariant needs it, or its size already decides.
     NotRead,
     /// Read to its end, or to that of the longest candidate left: it equals these, as far as both go (indices into
-    /// [`Guide::contents`]).
+    /// [`ReadPlan::contents`]).
     Equals { candidates: Vec<u32> },
     /// All before `offset` equals each of `candidates`; `chunk`, the bytes from `offset`, decides: no candidate that
     /// equals it reaches to its end.
     Differs { candidates: Vec<u32>, offset: u64, chunk: Vec<u8> },
     /// All before `offset` equals each of `candidates`; reading at `offset` failed with this errno.
     Failed { candidates: Vec<u32>, offset: u64, errno: i32 },
-    /// The whole content (see [`Guide::read_all_up_to`]).
+    /// The whole content (see [`ReadPlan::read_all_up_to`]).
     Bytes(#[serde(with = "trace::bytes")] Content),
 }
 
 /// How many bytes are compared at a time: one page, the unit in which file systems read.
 pub const CHUNK: usize = 4096;
 
-/// The state of reading one file along a guide: pure, fed chunk by chunk.
+/// The state of reading one file along a read plan: pure, fed chunk by chunk.
 #[derive(Clone, Debug)]
 pub struct Reading<'a> {
-    guide: &'a Guide,
+    read_plan: &'a ReadPlan,
     size: u64,
     candidates: Vec<u32>,
     offset: u64,
@@ -66,9 +66,9 @@ pub struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     /// Begins to read the file at `path` of `size` bytes; `None` if nothing of it needs to be read.
-    pub fn begin(guide: &'a Guide, path: &RelPath, size: u64) -> Option<Self> {
-        let candidates = guide.candidates(path, size);
-        (!candidates.is_empty()).then_some(Self { guide, size, candidates, offset: 0 })
+    pub fn begin(read_plan: &'a ReadPlan, path: &RelPath, size: u64) -> Option<Self> {
+        let candidates = read_plan.candidates(path, size);
+        (!candidates.is_empty()).then_some(Self { read_plan, size, candidates, offset: 0 })
     }
 
     /// Where the next chunk is to be read; `None` at the end of the file, or where no candidate goes on.
@@ -78,14 +78,14 @@ impl<'a> Reading<'a> {
     }
 
     fn length(&self, candidate: u32) -> u64 {
-        self.guide.contents[candidate as usize].len() as u64
+        self.read_plan.contents[candidate as usize].len() as u64
     }
 
     /// Takes the bytes at [`Self::next_offset`]; `Some` if they end the reading.
     pub fn feed(&mut self, chunk: &[u8]) -> Option<Seen> {
         let end = self.offset + chunk.len() as u64;
         let matches = |index: &u32| {
-            let content = &self.guide.contents[*index as usize];
+            let content = &self.read_plan.contents[*index as usize];
             let rest = content.get(self.offset as usize..).unwrap_or_default();
             let both = rest.len().min(chunk.len());
             rest[..both] == chunk[..both]
@@ -113,7 +113,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-impl Guide {
+impl ReadPlan {
     /// What a file of this size is compared with, as indices into `contents`.
     pub(crate) fn candidates(&self, path: &RelPath, size: u64) -> Vec<u32> {
         let fits = |candidate: &&Candidate| {

@@ -1,6 +1,6 @@
 //! When a crash state can occur.
 
-use checker::Moment;
+use checker::CrashWindow;
 use storage::{BlockLog, Epoch, State};
 
 use crate::schedule::Plan;
@@ -9,10 +9,10 @@ use crate::schedule::Plan;
 /// indices in [`Epoch::volatile`]. What a recovery wrote has higher ones, and does not matter.
 ///
 /// Not before the last of these was made, and not before the epoch began; and not after the epoch ended.
-pub fn moment(plan: &Plan, epoch: &Epoch, log: &BlockLog, survived: impl IntoIterator<Item = u32>) -> Moment {
+pub fn window(plan: &Plan, epoch: &Epoch, log: &BlockLog, survived: impl IntoIterator<Item = u32>) -> CrashWindow {
     let write = |index: u32| log.writes.get(*epoch.volatile.get(index as usize)?);
     let made = survived.into_iter().filter_map(write).map(|write| write.step + 1).max();
-    Moment {
+    CrashWindow {
         begun_earliest: plan.ops_begun(made.unwrap_or(0).max(epoch.begun_first) as usize),
         ended_latest: plan.ops_ended(epoch.ended_last as usize),
     }
@@ -55,7 +55,7 @@ mod tests {
         let epoch =
             Epoch { durable: 0, forced: vec![], volatile: vec![0, 1, 2], logged: 3, begun_first: 0, ended_last: 2 };
         let writes = written_in(&[0, 1, 2]);
-        let begun = |survived: &[u32]| moment(&plan(), &epoch, &writes, survived.iter().copied()).begun_earliest;
+        let begun = |survived: &[u32]| window(&plan(), &epoch, &writes, survived.iter().copied()).begun_earliest;
         assert_eq!([begun(&[]), begun(&[0]), begun(&[1, 0]), begun(&[2])], [0, 1, 3, 3]);
     }
 
@@ -63,7 +63,7 @@ mod tests {
     fn an_epoch_bounds_its_states() {
         let epoch = Epoch { durable: 1, forced: vec![], volatile: vec![1], logged: 2, begun_first: 2, ended_last: 3 };
         let writes = written_in(&[0]);
-        assert_eq!(moment(&plan(), &epoch, &writes, []), Moment { begun_earliest: 3, ended_latest: 3 });
+        assert_eq!(window(&plan(), &epoch, &writes, []), CrashWindow { begun_earliest: 3, ended_latest: 3 });
         assert_eq!(begun_latest(&plan(), &epoch), 4, "op 3 was under way");
     }
 
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn an_op_that_failed_is_over_once_the_one_before_it_is() {
         let ended = |steps| {
-            moment(
+            window(
                 &plan(),
                 &Epoch { durable: 0, forced: vec![], volatile: vec![], logged: 0, begun_first: 0, ended_last: steps },
                 &BlockLog::default(),
