@@ -13,7 +13,7 @@ pub(crate) enum Found<'a> {
     /// No regular file.
     Other(State),
     /// A regular file of `size` bytes, known as far as `bytes` goes: to its end, or so far that no candidate of the
-    /// guide can differ further on.
+    /// read plan can differ further on.
     File { size: u64, bytes: Bytes<'a> },
     /// It could not be read.
     Unreadable(String),

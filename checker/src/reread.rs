@@ -47,7 +47,7 @@ enum After {
 }
 
 impl<'a> Known<'a> {
-    /// What was seen of a file of `size` bytes along `guide`; `None` if the observation contradicts the plan.
+    /// What was seen of a file of `size` bytes along `read_plan`; `None` if the observation contradicts the plan.
     fn of(seen: &'a Seen, size: u64, read_plan: &'a ReadPlan) -> Option<Self> {
         let longest = |candidates: &[u32]| -> Option<&'a [u8]> {
             let contents = candidates.iter().map(|index| read_plan.contents.get(*index as usize));
@@ -95,7 +95,7 @@ impl<'a> Known<'a> {
         }
     }
 
-    /// What the agent reports of the file at `path` along `guide`: it reads files up to [`ReadPlan::read_all_up_to`] whole,
+    /// What the agent reports of the file at `path` along `read_plan`: it reads files up to [`ReadPlan::read_all_up_to`] whole,
     /// and others as far as their candidates ask.
     fn read(&self, path: &RelPath, size: u64, read_plan: &ReadPlan) -> Option<Seen> {
         if read_plan.read_all_up_to >= size && read_plan.read_all_up_to > 0 {

@@ -344,7 +344,7 @@ impl Rules {
         match &observation.mount {
             Mount::Mounted => {}
             // What the kernel says of it is left out: it is rate-limited (lib/ratelimit.c), and so no function of the
-            // state. `harness replay` shows it.
+            // state. `harness reproduce` shows it.
             Mount::Refused { errno, .. } => {
                 return whole(Kind::Unmountable, format!("mount fails ({})", error(*errno)));
             }

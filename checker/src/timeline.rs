@@ -124,7 +124,7 @@ impl Timeline {
 /// The timelines of these names, without contents.
 pub(crate) fn timelines(trace: &Trace, paths: &BTreeSet<RelPath>) -> BTreeMap<RelPath, Timeline> {
     let mut all: BTreeMap<RelPath, Timeline> = paths.iter().map(|path| (path.clone(), Timeline::default())).collect();
-    replay(trace, |op, change, vfs| {
+    execute(trace, |op, change, vfs| {
         let touched: BTreeSet<&RelPath> = match op {
             None => paths.iter().collect(),
             Some(_) => vfs.touched().collect(),
@@ -146,7 +146,7 @@ pub(crate) fn keep(trace: &Trace, wanted: &BTreeSet<(RelPath, usize)>, timelines
             ends.entry(chain.end).or_default().push(want);
         }
     }
-    replay(trace, |op, _, vfs| {
+    execute(trace, |op, _, vfs| {
         for (path, chain) in ends.get(&op).into_iter().flatten() {
             if let (Some(timeline), Some(content)) = (timelines.get_mut(path), vfs.state(path).content()) {
                 timeline.chains[*chain].content = Some(content.clone());
@@ -155,7 +155,7 @@ pub(crate) fn keep(trace: &Trace, wanted: &BTreeSet<(RelPath, usize)>, timelines
     });
 }
 
-fn replay(trace: &Trace, mut after: impl FnMut(Option<usize>, &Change, &Vfs)) {
+fn execute(trace: &Trace, mut after: impl FnMut(Option<usize>, &Change, &Vfs)) {
     let mut vfs = Vfs::new(&trace.before);
     after(None, &Change::default(), &vfs);
     for (index, op) in trace.ops.iter().enumerate().filter(|(_, op)| op.result >= 0) {

@@ -23,7 +23,7 @@ use crate::cause::{Cause, TOLD_APART};
 use crate::spec::{Budget, RunSpec};
 use crate::subject::Subject;
 use crate::tally::{self, Key, Tally, Violation};
-use crate::unit::{Replayed, ToVisit, Unit};
+use crate::unit::{Executed, ToVisit, Unit};
 use explore::{Branch, Frontier};
 
 /// What the disk was given in all replays that are explored together, bytes: they are held in memory.
@@ -60,7 +60,7 @@ struct Progress {
     preparing: bool,
     base: Option<Arc<Image>>,
     clock: Clock,
-    replays: Replays,
+    executions: Replays,
     /// Which epochs are explored, or were, and for which schedule.
     owned: HashMap<explore::Key, usize>,
     /// For each schedule that was admitted, those that its epochs are explored for: itself, and some before it.
@@ -114,7 +114,7 @@ struct Replays {
     /// The next to be given.
     next: usize,
     /// Those that have come back before their turn.
-    arrived: BTreeMap<usize, Replayed>,
+    arrived: BTreeMap<usize, Executed>,
     /// How many have had their turn.
     admitted: usize,
     /// Bytes of those that are explored together.
@@ -137,7 +137,7 @@ pub enum Job {
     /// Make the durable start state.
     Prepare,
     /// Replay this schedule, from this start state.
-    Replay(usize, Arc<Image>),
+    Execute(usize, Arc<Image>),
     /// Enter these branches.
     Enter(Vec<ToVisit>),
     /// Look at the states that are to be shown, each by itself.
@@ -223,18 +223,18 @@ impl Cell {
             state.next_round(total, &self.model, self.budget.mounts);
             let most = self.budget.mounts.map_or(u64::MAX, |limit| limit - state.given);
             // Which schedules were replayed before a budget of mounts was spent must not depend on who was faster.
-            let ready = self.budget.mounts.is_none() || state.replays.admitted == total || state.replays.full;
+            let ready = self.budget.mounts.is_none() || state.executions.admitted == total || state.executions.full;
             let entries = state.frontier.take(if ready { most } else { 0 });
             if !entries.is_empty() {
                 state.given += entries.len() as u64;
                 state.clock.begin();
                 return Ask::Job(Job::Enter(entries));
             }
-            let replays = &mut state.replays;
-            if replays.next < total && !replays.full && replays.next < replays.admitted + AHEAD {
-                replays.next += 1;
+            let executions = &mut state.executions;
+            if executions.next < total && !executions.full && executions.next < executions.admitted + AHEAD {
+                executions.next += 1;
                 state.clock.begin();
-                return Ask::Job(Job::Replay(replays.next - 1, base));
+                return Ask::Job(Job::Execute(executions.next - 1, base));
             }
         }
         if state.clock.running > 0 {
@@ -254,12 +254,12 @@ impl Cell {
 
     /// Takes the next schedules for done that are implied by others.
     fn pass_over(&self, state: &mut Progress) {
-        while state.replays.next < self.until
-            && self.subject.is_implied(state.replays.next, &self.filesystem, &self.model)
+        while state.executions.next < self.until
+            && self.subject.is_implied(state.executions.next, &self.filesystem, &self.model)
         {
-            let implied = Replayed::implied(state.replays.next);
-            state.replays.arrived.insert(state.replays.next, implied);
-            state.replays.next += 1;
+            let implied = Executed::implied(state.executions.next);
+            state.executions.arrived.insert(state.executions.next, implied);
+            state.executions.next += 1;
             state.admit(&self.model, self.budget.mounts);
         }
     }
@@ -269,7 +269,7 @@ impl Cell {
         if self.closed.load(Ordering::Relaxed) {
             return false;
         }
-        let more = !state.frontier.is_empty() || state.replays.admitted < self.until;
+        let more = !state.frontier.is_empty() || state.executions.admitted < self.until;
         let late = self.budget.time.is_some_and(|limit| state.clock.elapsed() >= limit);
         if more && (late || self.budget.mounts.is_some_and(|limit| state.given >= limit)) {
             self.closed.store(true, Ordering::Relaxed);
@@ -296,11 +296,11 @@ impl Cell {
     }
 
     /// A schedule was replayed.
-    pub fn replayed(&self, replayed: Replayed) {
+    pub fn executed(&self, executed: Executed) {
         let mut state = self.state();
         let state = &mut *state;
         state.clock.end();
-        state.replays.arrived.insert(replayed.schedule, replayed);
+        state.executions.arrived.insert(executed.schedule, executed);
         state.admit(&self.model, self.budget.mounts);
     }
 
@@ -326,12 +326,12 @@ impl Cell {
                     let reason = format!(
                         "a defect of the harness: the classes of schedule {}, epoch {} hold {} states, the disk model \
                          allows {}",
-                        entry.unit.replayed.schedule, entry.unit.epoch, unit.covered, unit.allowed
+                        entry.unit.executed.schedule, entry.unit.epoch, unit.covered, unit.allowed
                     );
                     state.failure.get_or_insert(reason);
                     return;
                 }
-                state.unit_explored(entry.unit.replayed.schedule);
+                state.unit_explored(entry.unit.executed.schedule);
             }
             state.result.keep(&entry.unit);
             state.frontier.add(&entry, rest, violates);
@@ -395,7 +395,7 @@ impl Cell {
         let state = self.state();
         let tally = &state.result.tally;
         ProgressReport {
-            schedules_done: state.replays.admitted as u64,
+            schedules_done: state.executions.admitted as u64,
             schedules_total: self.subject.schedules.len() as u64,
             states_covered: tally.covered.clone(),
             states_allowed: tally.allowed.clone(),
@@ -413,7 +413,7 @@ impl Cell {
             failure: state.failure.clone(),
             spent: self.closed.load(Ordering::Relaxed),
             explored: state.explored(),
-            replayed: state.replays.admitted as u64,
+            executed: state.executions.admitted as u64,
             ..std::mem::take(&mut state.result)
         }
     }
@@ -422,34 +422,34 @@ impl Cell {
 impl Progress {
     /// Admits the replays whose turn it is, if there is room, and mounts enough to enter at least what they begin with.
     fn admit(&mut self, model: &DiskModel, mounts: Option<u64>) {
-        while let Some(next) = self.replays.arrived.first_entry() {
-            let held = self.replays.held + next.get().bytes();
-            if *next.key() != self.replays.admitted {
+        while let Some(next) = self.executions.arrived.first_entry() {
+            let held = self.executions.held + next.get().bytes();
+            if *next.key() != self.executions.admitted {
                 return;
             }
             let beyond = mounts.is_some_and(|most| self.units.len() as u64 >= most);
-            if beyond || (self.replays.held > 0 && held > HELD) {
-                self.replays.full = true;
+            if beyond || (self.executions.held > 0 && held > HELD) {
+                self.executions.full = true;
                 return;
             }
-            let replayed = Arc::new(next.remove());
-            self.replays.admitted += 1;
-            self.replays.held = held;
-            self.result.new += u64::from(self.begin(&replayed, model));
+            let executed = Arc::new(next.remove());
+            self.executions.admitted += 1;
+            self.executions.held = held;
+            self.result.new += u64::from(self.begin(&executed, model));
         }
     }
 
     /// Begins to explore what no replay before has shown; whether there is anything.
-    fn begin(&mut self, replayed: &Arc<Replayed>, model: &DiskModel) -> bool {
+    fn begin(&mut self, executed: &Arc<Executed>, model: &DiskModel) -> bool {
         let (mut new, mut owners) = (0, BTreeSet::new());
-        for (epoch, key) in replayed.keys().into_iter().enumerate() {
-            let owner = *self.owned.entry(key).or_insert(replayed.schedule);
+        for (epoch, key) in executed.keys().into_iter().enumerate() {
+            let owner = *self.owned.entry(key).or_insert(executed.schedule);
             owners.insert(owner);
-            if owner != replayed.schedule {
+            if owner != executed.schedule {
                 continue;
             }
             new += 1;
-            let unit = self.open(Unit { index: 0, replayed: replayed.clone(), epoch, key, again: None }, model);
+            let unit = self.open(Unit { index: 0, executed: executed.clone(), epoch, key, again: None }, model);
             self.frontier.begin(unit);
         }
         self.shared.push(owners);
@@ -462,7 +462,7 @@ impl Progress {
         tally::add(&mut self.result.tally.allowed_by_losses, allowed.count_by_losses());
         let allowed = allowed.count();
         self.result.tally.allowed += &allowed;
-        *self.open.entry(unit.replayed.schedule).or_default() += 1;
+        *self.open.entry(unit.executed.schedule).or_default() += 1;
         let unit = Unit { index: self.units.len(), ..unit };
         self.units.push(Open { branches: 1, allowed, covered: BigUint::ZERO });
         Arc::new(unit)
@@ -483,16 +483,16 @@ impl Progress {
 
     /// Begins the next round if this one is over.
     fn next_round(&mut self, total: usize, model: &DiskModel, mounts: Option<u64>) {
-        let all = self.replays.admitted == total || self.replays.full;
+        let all = self.executions.admitted == total || self.executions.full;
         // Replays may be under way: those that come after the ones which are explored now change nothing.
         if !all || self.frontier.is_under_way() {
             return;
         }
-        if self.frontier.next_round() || !self.replays.full {
+        if self.frontier.next_round() || !self.executions.full {
             return;
         }
-        self.replays.held = 0;
-        self.replays.full = false;
+        self.executions.held = 0;
+        self.executions.full = false;
         self.admit(model, mounts);
     }
 }
@@ -514,7 +514,7 @@ pub struct CellResult {
     /// Schedules explored to their end.
     pub explored: u64,
     /// Schedules replayed, whose states are known.
-    pub replayed: u64,
+    pub executed: u64,
     /// Schedules that showed anything which those before them had not.
     pub new: u64,
     /// All that was found.

@@ -16,7 +16,7 @@ use crate::spec::{EXPLORED, MACHINES, RunSpec};
 const EXIT_STATUS: &str = "\
 Exit status:
   0    nothing is violated
-  1    a crash state violates an invariant (from replay: this one); from diff: a
+  1    a crash state violates an invariant (from reproduce: this one); from diff: a
        violation is new
   2    bad usage or input; so is a build, setup or command that does not exist or
        cannot be executed
@@ -77,7 +77,8 @@ pub enum Command {
     /// Show a trace, one line for each op (recorded call)
     Show(Show),
     /// Rebuild one crash state from its token, and show what is found there
-    Replay(Replay),
+    #[command(alias = "replay")]
+    Reproduce(Reproduce),
     /// Judge a run again, by what it has seen, under other invariants or another check
     #[command(after_help = JUDGE_NOTE)]
     Judge(Judge),
@@ -230,9 +231,9 @@ pub struct Show {
     pub trace: PathBuf,
 }
 
-/// `harness replay`.
+/// `harness reproduce`, which was once `harness replay`.
 #[derive(Debug, Args)]
-pub struct Replay {
+pub struct Reproduce {
     /// A token from a report
     pub token: String,
     /// The results of the run that the token is from, or a directory that holds them [default: results/runs]

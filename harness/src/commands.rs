@@ -5,7 +5,7 @@ pub mod doctor;
 mod failure;
 pub mod judge;
 pub mod record;
-pub mod replay;
+pub mod reproduce;
 pub mod run;
 pub mod show;
 mod signal;

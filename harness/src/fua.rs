@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use storage::WriteEntry;
 use trace::{Call, Handle, Trace};
 
-use crate::replay::Replay;
+use crate::execute::Execution;
 use crate::schedule::{Origin, Plan};
 
 pub(crate) const O_DIRECT: u32 = 0o40000;
@@ -22,7 +22,7 @@ const O_SYNC: u32 = 0o4010000;
 const RWF_DSYNC: u32 = 2;
 const RWF_SYNC: u32 = 4;
 
-impl Replay {
+impl Execution {
     /// The same on a disk with FUA.
     pub fn with_fua(self, plan: &Plan, trace: &Trace) -> Self {
         let forced = forced(trace);

@@ -11,7 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tracing::warn;
 use vm::{Guest, GuestError, Limits, Machine};
 
-use crate::replay;
+use crate::execute;
 use crate::store::Store;
 use crate::subject::Subject;
 use crate::visit::Guests;
@@ -111,7 +111,7 @@ impl<'a> Slot<'a> {
         Self { boot, guest: None, read_plan: None, told: false, given: None, moves: true }
     }
 
-    /// Has guests observe along `guide` from now on.
+    /// Has guests observe along `read_plan` from now on.
     pub fn set_read_plan(&mut self, read_plan: &Arc<ReadPlan>) {
         if !self.read_plan.as_ref().is_some_and(|known| Arc::ptr_eq(known, read_plan)) {
             self.read_plan = Some(read_plan.clone());
@@ -154,7 +154,7 @@ impl<'a> Slot<'a> {
         if let Some(subject) = subject
             && !self.given.as_ref().is_some_and(|given| Arc::ptr_eq(given, subject))
         {
-            replay::give(guest, &subject.trace, &subject.live).await?;
+            execute::give(guest, &subject.trace, &subject.live).await?;
             self.given = Some(subject.clone());
         }
         Ok(())

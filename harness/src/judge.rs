@@ -20,16 +20,16 @@ use workload::Workload;
 
 use crate::cell::{Ask, Cell, Job, Seen};
 use crate::check::Checker;
+use crate::execute::{Execution, ExecutionError};
 use crate::journal::line::Id;
 use crate::journal::{Journal, Known, Observed, Record, decided};
 use crate::judging::{self, Confirmed, Visited, confirm};
 use crate::permit::Permit;
-use crate::replay::{Replay, ReplayError};
 use crate::run::{self, Begun, Finished, RunError};
-use crate::store::{Kept, KeptReplay, Shown, Store};
+use crate::store::{Kept, KeptExecution, Shown, Store};
 use crate::subject::{Judges, Subject, SubjectError};
 use crate::tally::Tally;
-use crate::unit::{self, Again, Replayed, ToVisit, Unit};
+use crate::unit::{self, Again, Executed, ToVisit, Unit};
 use crate::words::cell_report;
 
 /// What is to judge, and what may be done for it.
@@ -226,16 +226,16 @@ struct Folded {
 }
 
 /// Answers all that a cell asks by what is known.
-async fn fold(cell: &Cell, known: &Known, machine: &Machine) -> Result<Folded, ReplayError> {
+async fn fold(cell: &Cell, known: &Known, machine: &Machine) -> Result<Folded, ExecutionError> {
     let mut folded = Folded { confirmed: true };
     loop {
         match cell.ask() {
             Ask::Job(Job::Prepare) => cell.prepared(Image::zeroed(1), &machine.name, &machine.kernel),
-            Ask::Job(Job::Replay(schedule, _)) => {
+            Ask::Job(Job::Execute(schedule, _)) => {
                 let plan = cell.subject.schedules[schedule].plan(&cell.subject.trace, &cell.subject.history);
                 let sectors = cell.subject.disk_size() / storage::SECTOR as u64;
                 match known.execution(cell.index, schedule).and_then(|shape| shape.of_zeros(sectors)) {
-                    Some(log) => cell.replayed(Replayed::without_data(schedule, plan, log, &cell.model)),
+                    Some(log) => cell.executed(Executed::without_data(schedule, plan, log, &cell.model)),
                     None => cell.failed(format!("the journal has no log of schedule {schedule} that can be")),
                 }
             }
@@ -298,7 +298,7 @@ async fn look(
     known: &Known,
     (key, violation): (&crate::tally::Key, &crate::tally::Violation),
     unit: &Arc<Unit>,
-) -> Result<Option<Result<Seen, String>>, ReplayError> {
+) -> Result<Option<Result<Seen, String>>, ExecutionError> {
     let subject = &cell.subject;
     let looks = |plan: Id| {
         known.looks(cell.index, &unit.key, &violation.example.state).find(move |observed| observed.plan == plan)
@@ -326,14 +326,14 @@ fn report(
     // What the first run kept of the schedules that are shown, for the contents of their writes.
     let mut kept = BTreeMap::new();
     for unit in result.units.values_mut() {
-        let schedule = unit.replayed.schedule;
+        let schedule = unit.executed.schedule;
         let of_schedule = kept.entry(schedule).or_insert_with(|| {
-            let KeptReplay { start, log, shown } = first.replay(cell.index, schedule).ok()?;
-            let replayed = Replayed::new(schedule, unit.replayed.plan.clone(), Replay { start, log }, &cell.model);
-            (replayed.keys() == unit.replayed.keys()).then(|| (Arc::new(replayed), shown))
+            let KeptExecution { start, log, shown } = first.execution(cell.index, schedule).ok()?;
+            let executed = Executed::new(schedule, unit.executed.plan.clone(), Execution { start, log }, &cell.model);
+            (executed.keys() == unit.executed.keys()).then(|| (Arc::new(executed), shown))
         });
-        if let Some((replayed, shown)) = of_schedule
-            && let Some(whole) = with_data(unit, replayed, shown)
+        if let Some((executed, shown)) = of_schedule
+            && let Some(whole) = with_data(unit, executed, shown)
         {
             *unit = Arc::new(whole);
         }
@@ -348,7 +348,7 @@ fn report(
 }
 
 /// The same unit with the data of its writes, as far as they were kept.
-fn with_data(unit: &Unit, replayed: &Arc<Replayed>, shown: &[Shown]) -> Option<Unit> {
+fn with_data(unit: &Unit, executed: &Arc<Executed>, shown: &[Shown]) -> Option<Unit> {
     let again = match &unit.again {
         None => None,
         Some(Again { class, index, epoch, .. }) => {
@@ -359,5 +359,5 @@ fn with_data(unit: &Unit, replayed: &Arc<Replayed>, shown: &[Shown]) -> Option<U
         }
     };
     let Unit { index, epoch, key, .. } = *unit;
-    Some(Unit { index, replayed: replayed.clone(), epoch, key, again })
+    Some(Unit { index, executed: executed.clone(), epoch, key, again })
 }

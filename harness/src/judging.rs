@@ -6,7 +6,7 @@ use checker::{CrashWindow, Finding, Invariant, Kind, Observation};
 use storage::{Fates, Recovery};
 
 use crate::cell::{Cell, Entered, Seen};
-use crate::replay::ReplayError;
+use crate::execute::ExecutionError;
 use crate::subject::Subject;
 use crate::tally::{Key, Place, Tally, Violation};
 use crate::unit::{ToVisit, Unit};
@@ -22,7 +22,7 @@ pub async fn judge(
     torn: bool,
     observation: &Observation,
     window: &CrashWindow,
-) -> Result<Vec<Finding>, ReplayError> {
+) -> Result<Vec<Finding>, ExecutionError> {
     let mut findings = sensible(observation, subject.rules.judge(observation, window))?;
     if let Some(checker) = &subject.checker {
         findings.extend(checker.judge(observation, window).await?);
@@ -47,7 +47,7 @@ pub fn entered(cell: &Cell, entry: ToVisit, visited: Visited, findings: Vec<Find
     let Visited { fates, recovery, .. } = visited;
     let violates = findings.iter().any(|finding| finding.fails);
     let unit = &entry.unit;
-    let (schedule, epoch) = (unit.replayed.schedule, unit.epoch);
+    let (schedule, epoch) = (unit.executed.schedule, unit.epoch);
     let injections = cell.subject.schedules[schedule].injected();
     let place = Place { unit: unit.key, again: unit.again.is_some(), injections, schedule, epoch };
     tally.class(&fates, findings, place, unit.when(&fates));
@@ -81,7 +81,7 @@ pub async fn confirm(
     (key, violation): (&Key, &Violation),
     unit: &Unit,
     observation: &Observation,
-) -> Result<Confirmed, ReplayError> {
+) -> Result<Confirmed, ExecutionError> {
     let (subject, example) = (&*cell.subject, &violation.example);
     let mut fates = unit.fates(&cell.model);
     fates.settle_all(&example.state);

@@ -1,6 +1,6 @@
 //! The engine: from a workload to a report.
 //!
-//! Data flows one way. [`subject`] records a workload; [`schedule`] says what to replay; [`replay`] yields block logs;
+//! Data flows one way. [`subject`] records a workload; [`schedule`] says what to replay; [`execute`] yields block logs;
 //! [`explore`] walks the crash states of their epochs; [`tally`] adds up what the checker finds in them; [`words`]
 //! puts it into a report. [`process`] needs no guest: it kills the program alone. [`run`] ties these together for [`cell`]s and [`worker`]s, and [`commands`] are what the
 //! command line offers.
@@ -11,6 +11,7 @@ pub mod cell;
 pub mod check;
 pub mod cli;
 pub mod commands;
+pub mod execute;
 pub mod fua;
 pub mod guests;
 pub mod journal;
@@ -20,7 +21,6 @@ pub mod label;
 pub mod mkfs;
 pub mod permit;
 pub mod process;
-pub mod replay;
 pub mod run;
 pub mod schedule;
 pub mod spec;

@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => commands::run::run(arguments),
         Command::Record(arguments) => commands::record::record(arguments),
         Command::Show(arguments) => commands::show::show(&arguments),
-        Command::Replay(arguments) => commands::replay::replay(&arguments),
+        Command::Reproduce(arguments) => commands::reproduce::reproduce(&arguments),
         Command::Judge(arguments) => commands::judge::judge(&arguments),
         Command::Diff(arguments) => commands::diff::diff(&arguments),
         Command::Doctor => commands::doctor::doctor(),

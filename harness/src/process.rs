@@ -227,7 +227,7 @@ fn cuts(offset: u64, length: u64) -> impl Iterator<Item = u64> {
     (0..).map(move |page| first + page * PAGE).take_while(move |written| *written < length)
 }
 
-/// What the agent would report of this tree: it follows the same guide.
+/// What the agent would report of this tree: it follows the same read plan.
 fn observe(tree: &Tree, read_plan: &ReadPlan) -> Observation {
     let mut names: HashMap<u64, Vec<&RelPath>> = HashMap::new();
     tree.0.iter().for_each(|(path, node)| names.entry(node.inode).or_default().push(path));

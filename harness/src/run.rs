@@ -26,7 +26,7 @@ use crate::spec::RunSpec;
 use crate::store::{Kept, KeptAgain, KeptCell, KeptWorkload, Lock, Shown, Store, StoreError, VERSION};
 use crate::subject::{Judges, Subject, SubjectError};
 use crate::tally::{Example, Violation};
-use crate::unit::{self, Replayed};
+use crate::unit::{self, Executed};
 use crate::words::cell_report;
 use crate::worker::{Shared, WorkError, work};
 
@@ -629,7 +629,7 @@ fn cannot_be_judged(subject: &Subject, explore_invalid: bool) -> String {
     )
 }
 
-/// The directory of a run, if `harness replay` does not look there by itself.
+/// The directory of a run, if `harness reproduce` does not look there by itself.
 fn elsewhere(directory: &Path) -> Option<&Path> {
     let parent = directory.parent().map(std::path::absolute)?.ok()?;
     let usual = std::path::absolute(crate::commands::run::default_results()).ok()?;
@@ -701,7 +701,7 @@ fn finisher(
 
 /// Keeps what the tokens of a cell need: the executions whose states are shown, as far as their data are there.
 pub(crate) fn keep_shown(cell: &Cell, result: &CellResult, store: &Store, events: &mpsc::UnboundedSender<Event>) {
-    let mut shown: BTreeMap<usize, (Arc<Replayed>, Vec<Shown>)> = BTreeMap::new();
+    let mut shown: BTreeMap<usize, (Arc<Executed>, Vec<Shown>)> = BTreeMap::new();
     for Violation { example, .. } in result.tally.violations.values() {
         let Some(unit) = result.units.get(&example.place.unit) else { continue };
         let again = unit.again.as_ref().map(|again| KeptAgain {
@@ -711,12 +711,12 @@ pub(crate) fn keep_shown(cell: &Cell, result: &CellResult, store: &Store, events
             index: again.index,
         });
         let Example { ref state, window, .. } = *example;
-        let of_schedule = shown.entry(unit.replayed.schedule).or_insert((unit.replayed.clone(), Vec::new()));
+        let of_schedule = shown.entry(unit.executed.schedule).or_insert((unit.executed.clone(), Vec::new()));
         of_schedule.1.push(Shown { epoch: unit.epoch, state: state.clone(), window, again });
     }
-    for (schedule, (replayed, shown)) in shown {
-        let kept = match replayed.has_data {
-            true => store.keep_replay(cell.index, schedule, (&replayed.start, &replayed.log), &shown),
+    for (schedule, (executed, shown)) in shown {
+        let kept = match executed.has_data {
+            true => store.keep_execution(cell.index, schedule, (&executed.start, &executed.log), &shown),
             false => Err(store.damaged("journal.jsonl", "what the disk was given is not in it")),
         };
         if let Err(error) = kept {

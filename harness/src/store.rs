@@ -1,4 +1,4 @@
-//! A results directory: the report, and what `harness replay` needs to rebuild the states that the report shows.
+//! A results directory: the report, and what `harness reproduce` needs to rebuild the states that the report shows.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -80,7 +80,7 @@ pub struct KeptWorkload {
 
 /// What is kept of one replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeptReplay {
+pub struct KeptExecution {
     /// The durable start state.
     pub start: Image,
     /// What the disk saw.
@@ -483,14 +483,14 @@ impl Store {
     }
 
     /// Keeps what one replay left, and which of its states the report shows.
-    pub fn keep_replay(
+    pub fn keep_execution(
         &self,
         cell: usize,
         schedule: usize,
         (start, log): (&Image, &BlockLog),
         shown: &[Shown],
     ) -> Result<(), StoreError> {
-        let name = replay_name(cell, schedule);
+        let name = execution_name(cell, schedule);
         let (image, log_name) = (format!("{name}.image"), format!("{name}.log"));
         let mut bytes = postcard::to_stdvec(&(log, shown)).map_err(|error| self.damaged(&name, error))?;
         bytes.extend(sum(&[&bytes]));
@@ -510,15 +510,15 @@ impl Store {
     }
 
     /// Reads what one replay left.
-    pub fn replay(&self, cell: usize, schedule: usize) -> Result<KeptReplay, StoreError> {
+    pub fn execution(&self, cell: usize, schedule: usize) -> Result<KeptExecution, StoreError> {
         let (log, shown) = self.log(cell, schedule)?;
-        let name = replay_name(cell, schedule);
+        let name = execution_name(cell, schedule);
         let start = self.image(&format!("{name}.image"))?;
         let again = shown.iter().filter_map(|shown| shown.again.as_ref()).map(|again| &again.log);
         if !again.chain([&log]).all(|log| log.fits(start.sectors())) {
             return Err(self.damaged(&format!("{name}.log"), "it holds writes that no such disk can have seen"));
         }
-        Ok(KeptReplay { start, log, shown })
+        Ok(KeptExecution { start, log, shown })
     }
 
     fn image(&self, name: &str) -> Result<Image, StoreError> {
@@ -538,9 +538,9 @@ impl Store {
 
     /// What the disk saw in a replay, and which of its states are shown.
     fn log(&self, cell: usize, schedule: usize) -> Result<(BlockLog, Vec<Shown>), StoreError> {
-        let name = format!("{}.log", replay_name(cell, schedule));
+        let name = format!("{}.log", execution_name(cell, schedule));
         if !self.directory.has(&name) {
-            let what = format!("kept replay of schedule {schedule} in cell {cell}");
+            let what = format!("kept execution of schedule {schedule} in cell {cell}");
             return Err(StoreError::NoSuch { what, directory: self.directory().into() });
         }
         let bytes = self.read(&name, LARGEST_LOG)?;
@@ -567,17 +567,17 @@ fn trace_name(workload: usize) -> String {
     format!("workload-{workload}.trace")
 }
 
-fn replay_name(cell: usize, schedule: usize) -> String {
+fn execution_name(cell: usize, schedule: usize) -> String {
     format!("cell-{cell}-schedule-{schedule}")
 }
 
-/// Whether this is a file that [`Store::keep_replay`] or [`Store::keep_trace`] makes, or what is left of any of ours if
+/// Whether this is a file that [`Store::keep_execution`] or [`Store::keep_trace`] makes, or what is left of any of ours if
 /// its writer is killed.
 fn is_kept(name: &str) -> bool {
     let of_replay = |name: &str| {
         let (stem, "image" | "log") = name.rsplit_once('.')? else { return None };
         let (cell, schedule) = stem.strip_prefix("cell-")?.split_once("-schedule-")?;
-        Some(replay_name(cell.parse().ok()?, schedule.parse().ok()?) == stem)
+        Some(execution_name(cell.parse().ok()?, schedule.parse().ok()?) == stem)
     };
     let of_trace = |name: &str| {
         let workload = name.strip_prefix("workload-")?.strip_suffix(".trace")?;

@@ -11,9 +11,9 @@ use trace::{Ended, History, Limit, Trace, cleared_set_ids};
 use workload::Workload;
 
 use crate::check::{CheckError, Checker, LARGEST_FILE};
+use crate::execute::live_read_plan;
 use crate::journal::line::Id;
 use crate::label::Labels;
-use crate::replay::live_read_plan;
 use crate::schedule::{Overwrites, Schedule, data_of, sample, schedule_count};
 use crate::unpack::Workplace;
 

@@ -7,13 +7,13 @@ use explore::{ExplorationUnit, Key, key};
 use sha2::{Digest, Sha256};
 use storage::{BlockLog, DiskModel, Entry, Epoch, Fates, Image, Layers, Recovery};
 
-use crate::replay::Replay;
+use crate::execute::Execution;
 use crate::schedule::{Origin, Plan};
 use crate::window::window;
 
 /// One schedule, replayed.
 #[derive(Debug)]
-pub struct Replayed {
+pub struct Executed {
     /// Index of the schedule.
     pub schedule: usize,
     /// What the guest did.
@@ -25,7 +25,7 @@ pub struct Replayed {
     /// The log's epochs.
     pub epochs: Vec<Epoch>,
     /// Whether the start state and the data of the log are those of the execution, not zeros in their place
-    /// ([`Replayed::without_data`]).
+    /// ([`Executed::without_data`]).
     pub has_data: bool,
 }
 
@@ -36,10 +36,10 @@ pub struct Unit {
     /// recoveries were found.
     pub index: usize,
     /// The replay.
-    pub replayed: Arc<Replayed>,
+    pub executed: Arc<Executed>,
     /// Index of the epoch.
     pub epoch: usize,
-    /// Names it, whatever run it is found in: the same for two epochs whose crash states are the same ([`Replayed::keys`]).
+    /// Names it, whatever run it is found in: the same for two epochs whose crash states are the same ([`Executed::keys`]).
     pub key: Key,
     /// If the machine crashed again while it recovered from a crash in that epoch: how.
     pub again: Option<Again>,
@@ -75,7 +75,7 @@ impl Unit {
     /// All states of the unit.
     pub fn fates(&self, model: &DiskModel) -> Fates {
         match &self.again {
-            None => Fates::open(model, self.replayed.epochs[self.epoch].volatile_writes(&self.replayed.log)),
+            None => Fates::open(model, self.executed.epochs[self.epoch].volatile_writes(&self.executed.log)),
             Some(Again { class, log, epoch, .. }) => class.clone().crashed(epoch.volatile_writes(log)),
         }
     }
@@ -84,7 +84,7 @@ impl Unit {
     pub fn when(&self, fates: &Fates) -> CrashWindow {
         let before = self.again.iter().flat_map(|again| again.class.decisions());
         let survived = before.chain(fates.decisions()).filter(|decision| decision.survived);
-        let Replayed { plan, epochs, log, .. } = &*self.replayed;
+        let Executed { plan, epochs, log, .. } = &*self.executed;
         window(plan, &epochs[self.epoch], log, survived.map(|decision| decision.write))
     }
 
@@ -112,7 +112,7 @@ impl Unit {
             }
             let key = key(hasher);
             let again = Some(Again { class: class.clone(), log: log.clone(), index, epoch });
-            Unit { index: 0, replayed: self.replayed.clone(), epoch: self.epoch, key, again }
+            Unit { index: 0, executed: self.executed.clone(), epoch: self.epoch, key, again }
         };
         storage::epochs(&log, model).into_iter().enumerate().map(unit).collect()
     }
@@ -123,9 +123,9 @@ pub fn short(key: &Key) -> String {
     hex::encode(&key[..4])
 }
 
-impl Replayed {
+impl Executed {
     /// Cuts a replay into epochs.
-    pub fn new(schedule: usize, plan: Plan, Replay { start, log }: Replay, model: &DiskModel) -> Self {
+    pub fn new(schedule: usize, plan: Plan, Execution { start, log }: Execution, model: &DiskModel) -> Self {
         let epochs = storage::epochs(&log, model);
         Self { schedule, plan, start, log, epochs, has_data: true }
     }
@@ -133,7 +133,7 @@ impl Replayed {
     /// One of which only the log's shape is known: its states can be counted and judged by what was seen of them, but not
     /// built.
     pub fn without_data(schedule: usize, plan: Plan, log: BlockLog, model: &DiskModel) -> Self {
-        Self { has_data: false, ..Self::new(schedule, plan, Replay { start: Image::zeroed(1), log }, model) }
+        Self { has_data: false, ..Self::new(schedule, plan, Execution { start: Image::zeroed(1), log }, model) }
     }
 
     /// A schedule that is not executed, since another has all its crash states.
@@ -209,7 +209,7 @@ mod tests {
     use crate::schedule::Work;
 
     /// `w` a write, `f` a flush, `o` the end of an op, `c` the end of a commit.
-    fn replayed(text: &str) -> Replayed {
+    fn executed(text: &str) -> Executed {
         let mut log = BlockLog::default();
         let mut origins = Vec::new();
         let mut ops = 0;
@@ -232,11 +232,11 @@ mod tests {
             }
         }
         let plan = Plan { origins, ..Plan::default() };
-        Replayed::new(0, plan, Replay { start: Image::zeroed(1), log }, &DiskModel::default())
+        Executed::new(0, plan, Execution { start: Image::zeroed(1), log }, &DiskModel::default())
     }
 
     fn shared(one: &str, other: &str) -> usize {
-        let (one, other) = (replayed(one).keys(), replayed(other).keys());
+        let (one, other) = (executed(one).keys(), executed(other).keys());
         one.iter().zip(&other).take_while(|(one, other)| one == other).count()
     }
 
@@ -265,7 +265,7 @@ mod tests {
             };
             let plan = Plan { origins: vec![Origin::Op(0)], ..Plan::default() };
             let model = DiskModel { cache, ..DiskModel::default() };
-            Replayed::new(0, plan, Replay { start: Image::zeroed(1), log }, &model).keys()[0]
+            Executed::new(0, plan, Execution { start: Image::zeroed(1), log }, &model).keys()[0]
         };
         for cache in [CacheKind::Writeback, CacheKind::Writethrough] {
             assert_eq!(key(cache, 1), key(cache, 1));
@@ -277,13 +277,13 @@ mod tests {
     #[test]
     fn recoveries_of_two_classes_have_two_keys() {
         let model = DiskModel::default();
-        let first = Arc::new(replayed("wwfo"));
-        let unit = Unit { index: 0, replayed: first.clone(), epoch: 0, key: [0; 16], again: None };
+        let first = Arc::new(executed("wwfo"));
+        let unit = Unit { index: 0, executed: first.clone(), epoch: 0, key: [0; 16], again: None };
         let layers = first.layers(0, model);
         let key = |settled: &[storage::Decision]| {
             let mut class = layers.fates();
             assert!(class.settle_these(settled));
-            let log = replayed("w").log;
+            let log = executed("w").log;
             unit.again([1; 16], Recovery { class, log }, &model).first().map(|unit| unit.key)
         };
         let decision = storage::Decision { write: 0, unit: 0, survived: true };

@@ -208,7 +208,7 @@ fn observation(filesystem: &Filesystem, mark: bool) -> Command {
     Command::Observe { filesystem: filesystem.recipe(), mark }
 }
 
-/// What one given disk looks like: for brute force, for the states that a report shows, and for `harness replay`. As in
+/// What one given disk looks like: for brute force, for the states that a report shows, and for `harness reproduce`. As in
 /// [`enter`], only a state that two guests do not live through is blamed.
 pub async fn observe_image(
     guests: &mut impl Guests,

@@ -16,7 +16,7 @@ use crate::schedule::{Origin, Plan};
 use crate::subject::Subject;
 use crate::tally::{Example, Key, Place, Violation};
 use crate::token::Token;
-use crate::unit::{Replayed, Unit, short};
+use crate::unit::{Executed, Unit, short};
 use crate::window::begun_latest;
 
 /// The report of a cell; `run` is the run's hash.
@@ -75,7 +75,7 @@ fn reach(result: &CellResult) -> Reach {
         allowed: allowed.clone(),
         covered: covered.clone(),
     };
-    Reach { replayed: result.replayed, by_losses: (0..).zip(counts).map(losses).collect() }
+    Reach { executed: result.executed, by_losses: (0..).zip(counts).map(losses).collect() }
 }
 
 fn notes(cell: &Cell, result: &CellResult) -> Vec<String> {
@@ -236,10 +236,10 @@ struct Writes {
 /// late for it; each with what caused it.
 fn writes(cell: &Cell, unit: &Unit, path: &RelPath, example: &Example) -> Writes {
     let subject = &cell.subject;
-    let Replayed { plan, log, epochs, .. } = &*unit.replayed;
+    let Executed { plan, log, epochs, .. } = &*unit.executed;
     let epoch = &epochs[unit.epoch];
     let mut writes = Writes { begun_latest: begun_latest(plan, epoch), ..Writes::default() };
-    let has_data = unit.replayed.has_data;
+    let has_data = unit.executed.has_data;
     let describe = |write: &WriteEntry| match has_data {
         true => subject.labels.describe(cell.filesystem.kind, write),
         false => place(write),

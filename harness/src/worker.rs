@@ -13,14 +13,14 @@ use tokio::sync::{Notify, mpsc};
 use vm::{Death, GuestError};
 
 use crate::cell::{Ask, Cell, Job, Seen};
+use crate::execute::{ExecutionError, execute, populate};
 use crate::guests::{Boot, Slot};
 use crate::journal::line::Id;
 use crate::journal::{self, Journal};
 use crate::judging::{self, Confirmed, Visited, confirm, judge, same};
 use crate::mkfs::{MkfsError, mkfs};
-use crate::replay::{ReplayError, populate, replay};
 use crate::tally::{Key, Tally, Violation};
-use crate::unit::{Replayed, ToVisit, Unit};
+use crate::unit::{Executed, ToVisit, Unit};
 use crate::visit::{Class, Guests, enter, observe_image};
 use crate::words::violation_report;
 
@@ -200,12 +200,12 @@ impl<'a> Worker<'a> {
                 }
                 other => other.inspect_err(|error| cell.failed(error.to_string())),
             },
-            Job::Replay(schedule, base) => {
-                let done = self.replay(cell, schedule, &base).await;
+            Job::Execute(schedule, base) => {
+                let done = self.execute(cell, schedule, &base).await;
                 self.answer(cell, done, || of_schedule(cell, schedule))
             }
             Job::Enter(entries) => {
-                let schedule = entries.first().map_or(0, |entry| entry.unit.replayed.schedule);
+                let schedule = entries.first().map_or(0, |entry| entry.unit.executed.schedule);
                 let done = self.enter(cell, entries).await;
                 self.answer(cell, done, || of_schedule(cell, schedule))?;
                 self.distrust.take().map_or(Ok(()), |reason| Err(WorkError::Journal { reason }))
@@ -221,12 +221,12 @@ impl<'a> Worker<'a> {
     fn answer(
         &mut self,
         cell: &Cell,
-        done: Result<(), ReplayError>,
+        done: Result<(), ExecutionError>,
         doing: impl FnOnce() -> String,
     ) -> Result<(), WorkError> {
         match done {
             Ok(()) => Ok(()),
-            Err(ReplayError::Guest(error)) if ends_the_run(&error) => {
+            Err(ExecutionError::Guest(error)) if ends_the_run(&error) => {
                 cell.failed(error.to_string());
                 Err(error.into())
             }
@@ -272,28 +272,28 @@ impl<'a> Worker<'a> {
         *tried = true;
     }
 
-    async fn replay(&mut self, cell: &Cell, schedule: usize, base: &Image) -> Result<(), ReplayError> {
+    async fn execute(&mut self, cell: &Cell, schedule: usize, base: &Image) -> Result<(), ExecutionError> {
         let subject = &cell.subject;
         let plan = subject.schedules[schedule].plan(&subject.trace, &subject.history);
         self.slot.set_read_plan(&subject.read_plan);
         let mut tried = false;
-        let replay = loop {
+        let execution = loop {
             let guest = self.slot.player(subject).await?;
-            match replay(guest, &cell.filesystem, base, &plan, &subject.trace, &subject.live).await {
-                Err(ReplayError::Guest(error)) if !tried && may_pass(&error) => {
+            match execute(guest, &cell.filesystem, base, &plan, &subject.trace, &subject.live).await {
+                Err(ExecutionError::Guest(error)) if !tried && may_pass(&error) => {
                     self.once_more(cell, &error, &mut tried);
                 }
                 done => break done?,
             }
         };
-        let replay = if cell.model.fua { replay.with_fua(&plan, &subject.trace) } else { replay };
-        self.kept(self.shared.journal.add_execution(cell.index, schedule, &replay.log));
-        cell.replayed(Replayed::new(schedule, plan, replay, &cell.model));
+        let execution = if cell.model.fua { execution.with_fua(&plan, &subject.trace) } else { execution };
+        self.kept(self.shared.journal.add_execution(cell.index, schedule, &execution.log));
+        cell.executed(Executed::new(schedule, plan, execution, &cell.model));
         Ok(())
     }
 
     /// Enters branches of one unit.
-    async fn enter(&mut self, cell: &Arc<Cell>, entries: Vec<ToVisit>) -> Result<(), ReplayError> {
+    async fn enter(&mut self, cell: &Arc<Cell>, entries: Vec<ToVisit>) -> Result<(), ExecutionError> {
         let mut tally = Tally::default();
         let mut entered = Vec::new();
         for entry in entries {
@@ -329,7 +329,7 @@ impl<'a> Worker<'a> {
                     looked => looked?,
                 };
                 if !same {
-                    let (schedule, epoch) = (entry.unit.replayed.schedule, entry.unit.epoch);
+                    let (schedule, epoch) = (entry.unit.executed.schedule, entry.unit.epoch);
                     let state = visited.fates.fewest_lost();
                     self.distrust = Some(format!("{}: schedule {schedule}, epoch {epoch}, {state:?}", cell.id));
                     break;
@@ -350,7 +350,7 @@ impl<'a> Worker<'a> {
         entry: &ToVisit,
         layers: &Arc<Layers>,
         record: bool,
-    ) -> Result<Visited, ReplayError> {
+    ) -> Result<Visited, ExecutionError> {
         self.slot.set_read_plan(&cell.subject.read_plan);
         let class = enter(&mut self.slot, &cell.filesystem, layers, &entry.branch.prefix(), record).await?;
         let Class { fates, observation, recovery } = class;
@@ -378,7 +378,7 @@ impl<'a> Worker<'a> {
         layers: &Arc<Layers>,
         fates: &Fates,
         findings: &[Finding],
-    ) -> Result<bool, ReplayError> {
+    ) -> Result<bool, ExecutionError> {
         self.slot.set_read_plan(&cell.subject.read_plan);
         let image = layers.image(&fates.fewest_lost());
         let observation = observe_image(&mut self.slot, &cell.filesystem, image).await?;
@@ -394,11 +394,11 @@ impl<'a> Worker<'a> {
             other => {
                 let first = match other {
                     Some(At { unit: known, first, .. })
-                        if Arc::ptr_eq(&known.replayed, &unit.replayed) && known.epoch == unit.epoch =>
+                        if Arc::ptr_eq(&known.executed, &unit.executed) && known.epoch == unit.epoch =>
                     {
                         first
                     }
-                    _ => Arc::new(unit.replayed.layers(unit.epoch, cell.model)),
+                    _ => Arc::new(unit.executed.layers(unit.epoch, cell.model)),
                 };
                 let layers = unit.layers(&first);
                 At { unit: unit.clone(), first, layers }
@@ -422,7 +422,7 @@ impl<'a> Worker<'a> {
     /// the report says all that is there.
     ///
     /// Two looks, for what is read further on may fail to be read, and that would be another finding than the class's.
-    async fn confirm(&mut self, cell: &Cell, shown: Vec<(Key, Violation, Arc<Unit>)>) -> Result<(), ReplayError> {
+    async fn confirm(&mut self, cell: &Cell, shown: Vec<(Key, Violation, Arc<Unit>)>) -> Result<(), ExecutionError> {
         let mut looked = Vec::new();
         let mut in_part = Vec::new();
         let (read_plan, plan) = (cell.subject.read_plan.clone(), cell.subject.plan);
@@ -452,7 +452,7 @@ impl<'a> Worker<'a> {
         unit: &Arc<Unit>,
         state: &State,
         (read_plan, plan): (&Arc<ReadPlan>, Id),
-    ) -> Result<Observation, ReplayError> {
+    ) -> Result<Observation, ExecutionError> {
         let image = self.at(cell, unit).layers.image(state);
         self.slot.set_read_plan(read_plan);
         let observation = observe_image(&mut self.slot, &cell.filesystem, image).await?;
@@ -462,7 +462,7 @@ impl<'a> Worker<'a> {
 }
 
 /// What is wrong with the states of a class.
-async fn judge_visit(cell: &Cell, entry: &ToVisit, visited: &Visited) -> Result<Vec<Finding>, ReplayError> {
+async fn judge_visit(cell: &Cell, entry: &ToVisit, visited: &Visited) -> Result<Vec<Finding>, ExecutionError> {
     let Visited { fates, observation, .. } = visited;
     judge(&cell.subject, fates.torn(), observation, &entry.unit.when(fates)).await
 }

@@ -1074,7 +1074,7 @@ fn results_from_elsewhere(place: &Place) {
         tools: Default::default(),
     };
     store.keep("0a1b2c3d", &kept).unwrap();
-    store.keep_replay(0, 0, (&storage::Image::zeroed(1 << 20), &storage::BlockLog::default()), &[]).unwrap();
+    store.keep_execution(0, 0, (&storage::Image::zeroed(1 << 20), &storage::BlockLog::default()), &[]).unwrap();
 }
 
 /// A results directory is data.

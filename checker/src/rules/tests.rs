@@ -462,7 +462,7 @@ fn a_symbolic_link_is_replaced_atomically_too() {
 }
 
 #[test]
-fn the_guide_asks_for_no_more_than_the_versions() {
+fn the_read_plan_asks_for_no_more_than_the_versions() {
     let trace = trace(&[("f", b"old"), ("g", b"g")], [save("new"), vec![exit()]].concat());
     let rules = rules(&trace, &[]);
     let read_plan = rules.read_plan();

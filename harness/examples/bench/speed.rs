@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use checker::CrashWindow;
 use filesystems::{FileSystem, Filesystem};
+use harness::execute::{execute, give, populate};
 use harness::mkfs::mkfs;
-use harness::replay::{give, populate, replay};
 use harness::subject::{Bounds, Subject};
 use harness::tally::{Place, Tally};
 use harness::visit::{Class, Guests, explore};
@@ -196,14 +196,14 @@ async fn prepare(guest: &mut Guest, subject: &Subject, kind: &'static FileSystem
     give(guest, &subject.trace, &subject.live).await?;
     for schedule in &subject.schedules {
         let plan = schedule.plan(&subject.trace, &subject.history);
-        let replayed = replay(guest, &filesystem, &base, &plan, &subject.trace, &subject.live).await?;
-        let mut durable = replayed.start;
+        let executed = execute(guest, &filesystem, &base, &plan, &subject.trace, &subject.live).await?;
+        let mut durable = executed.start;
         let mut from = 0;
-        for epoch in storage::epochs(&replayed.log, &model) {
-            epoch.advance(&mut durable, &replayed.log, from);
+        for epoch in storage::epochs(&executed.log, &model) {
+            epoch.advance(&mut durable, &executed.log, from);
             from = epoch.durable;
             let window = window(&plan, &epoch, &BlockLog::default(), []);
-            let layers = Arc::new(Layers::new(durable.clone(), &replayed.log, &epoch, model));
+            let layers = Arc::new(Layers::new(durable.clone(), &executed.log, &epoch, model));
             epochs.push(Epoch { layers, window });
         }
     }

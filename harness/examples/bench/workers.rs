@@ -35,7 +35,7 @@ pub async fn measure(places: &Places, effort: Effort) -> Outcome<()> {
     let rows = vec![vec![one.shown(0), two.shown(0), gain.shown(2), "≥ 1.8".into()]];
     let heading = format!(
         "Classes per second of a run on User Mode Linux, {WORKLOAD} on ext4, --tear any, --budget {}mounts.\n\
-         From when the replays are done: guests that boot, and replays, are not in it.",
+         From when the executions are done: guests that boot, and executions, are not in it.",
         effort.mounts
     );
     print_table(&heading, &["-j 1", "-j 2", "-j 2 ÷ -j 1", "aim"], rows);

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use checker::{CrashWindow, EntryKind, Mount, Observation, ReadPlan, Seen};
 use explore::Key;
 use filesystems::Filesystem;
+use harness::execute::{ExecutionError, execute, give, live_read_plan, populate};
 use harness::label::Labels;
-use harness::replay::{ReplayError, give, live_read_plan, populate, replay};
 use harness::schedule::{Injection, Overwrites, Schedule, schedules};
-use harness::unit::Replayed;
+use harness::unit::Executed;
 use harness::visit::{Class, Guests, explore};
 use harness::window::window;
 use protocol::Command;
@@ -28,7 +28,7 @@ pub enum CompareError {
     Guest(#[from] GuestError),
     /// A replay.
     #[error(transparent)]
-    Replay(#[from] ReplayError),
+    Execution(#[from] ExecutionError),
     /// The fresh file system.
     #[error(transparent)]
     Mkfs(#[from] harness::mkfs::MkfsError),
@@ -166,17 +166,17 @@ pub async fn outcomes_of(
         let plan = schedule.plan(trace, &history);
         let guest = guests.guest().await?;
         give(guest, trace, &live).await?;
-        let replay = replay(guest, filesystem, &base, &plan, trace, &live).await?;
+        let execution = execute(guest, filesystem, &base, &plan, trace, &live).await?;
         found.schedules += 1;
-        let replay = if model.fua { replay.with_fua(&plan, trace) } else { replay };
-        let replayed = Replayed::new(index, plan, replay, &model);
-        for (number, key) in replayed.keys().into_iter().enumerate() {
+        let execution = if model.fua { execution.with_fua(&plan, trace) } else { execution };
+        let executed = Executed::new(index, plan, execution, &model);
+        for (number, key) in executed.keys().into_iter().enumerate() {
             if enough(&found.outcomes) {
                 return Ok(found);
             }
             if known.insert(key) {
                 let epoch =
-                    OneEpoch { filesystem, trace, labels: &labels, schedule: &schedule, replayed: &replayed, number };
+                    OneEpoch { filesystem, trace, labels: &labels, schedule: &schedule, executed: &executed, number };
                 epoch.explore(guests, model, &mut found).await?;
             }
         }
@@ -190,7 +190,7 @@ struct OneEpoch<'a> {
     trace: &'a Trace,
     labels: &'a Labels,
     schedule: &'a Schedule,
-    replayed: &'a Replayed,
+    executed: &'a Executed,
     number: usize,
 }
 
@@ -202,13 +202,13 @@ impl OneEpoch<'_> {
         model: DiskModel,
         found: &mut Explored,
     ) -> Result<(), GuestError> {
-        let epoch = &self.replayed.epochs[self.number];
-        let volatile: Vec<_> = epoch.volatile_writes(&self.replayed.log).cloned().collect();
-        let layers = Arc::new(self.replayed.layers(self.number, model));
+        let epoch = &self.executed.epochs[self.number];
+        let volatile: Vec<_> = epoch.volatile_writes(&self.executed.log).cloned().collect();
+        let layers = Arc::new(self.executed.layers(self.number, model));
         let class = |class: Class| {
             found.mounts += 1;
             let survived = class.fates.decisions().iter().filter(|decision| decision.survived);
-            let when = window(&self.replayed.plan, epoch, &self.replayed.log, survived.map(|decision| decision.write));
+            let when = window(&self.executed.plan, epoch, &self.executed.log, survived.map(|decision| decision.write));
             let tree = tree_of(&class.observation);
             let way = self.way(&class.fates, &volatile, when);
             for promises in self.promises(when.begun_earliest.min(when.ended_latest))..=self.promises(when.ended_latest)
@@ -270,7 +270,7 @@ pub fn tree_of(observation: &Observation) -> String {
             EntryKind::File { size: 0, .. } => Entry::File(Vec::new()),
             EntryKind::File { seen: Seen::Bytes(content), .. } => Entry::File(content.to_vec()),
             EntryKind::File { seen: Seen::Failed { errno, .. }, .. } => Entry::Unreadable(*errno),
-            // Not with a guide that has everything read.
+            // Not with a read plan that has everything read.
             EntryKind::File { .. } | EntryKind::Special { .. } => Entry::Unreadable(0),
             EntryKind::Directory { error: None } => Entry::Directory,
             EntryKind::Directory { error: Some(errno) } | EntryKind::Unreadable { errno } => Entry::Unreadable(*errno),

@@ -145,10 +145,10 @@ fn explorer(bound: u32, kernel: Option<&Path>) -> Result<bool, Failure> {
             };
             let there = |found: &BTreeSet<Outcome>| found.contains(&wanted.outcome);
             let found = runtime.block_on(explored(&mut guests, &plain(kind), &trace, bound, there))?;
-            let (shown, replays) = (there(&found.outcomes), found.schedules);
+            let (shown, executions) = (there(&found.outcomes), found.schedules);
             all &= shown;
             let yes = if shown { "yes" } else { "no" };
-            let cell = format!("{yes}: {} ({replays} replays, {} mounts)", wanted.outcome, found.mounts);
+            let cell = format!("{yes}: {} ({executions} executions, {} mounts)", wanted.outcome, found.mounts);
             // An emulated guest takes minutes for a line of the table.
             eprintln!("{} {kind} {cell}", litmus.number);
             cells.push(cell);
@@ -164,7 +164,7 @@ fn outcomes(kind: &str, workloads: &[&str], trees: bool) -> Result<bool, Failure
     for directory in workloads {
         let (name, trace) = record(Path::new(directory))?;
         let found = runtime.block_on(explored(&mut guests, &plain(kind), &trace, 1, |_| false))?;
-        eprintln!("{name} {kind}: {} replays, {} mounts", found.schedules, found.mounts);
+        eprintln!("{name} {kind}: {} executions, {} mounts", found.schedules, found.mounts);
         let tree = |outcome: &Outcome| if trees { format!(" {}", outcome.tree) } else { String::new() };
         let line = |outcome| format!("{name} {kind} {}{}", Short::of(outcome), tree(outcome));
         let lines: BTreeSet<String> = found.outcomes.iter().map(line).collect();
@@ -181,7 +181,7 @@ fn states(bound: u32, kernel: Option<&Path>) -> Result<bool, Failure> {
         for kind in KINDS {
             let trace = litmus.program.trace()?;
             let found = runtime.block_on(explored(&mut guests, &plain(kind), &trace, bound, |_| false))?;
-            eprintln!("{} {kind}: {} replays, {} mounts", litmus.number, found.schedules, found.mounts);
+            eprintln!("{} {kind}: {} executions, {} mounts", litmus.number, found.schedules, found.mounts);
             for (outcome, way) in found.ways {
                 println!("{} {kind} {outcome}{}", litmus.number, if way.torn { " torn" } else { "" });
             }

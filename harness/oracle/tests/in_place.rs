@@ -38,7 +38,7 @@ fn schedules_that_are_left_out_add_no_outcome(program: &Program, kind: &str) {
     let of_all = runtime.block_on(outcomes_of(&mut guests, &filesystem, &trace, all, |_| false)).unwrap();
     let of_fewer = runtime.block_on(explored(&mut guests, &filesystem, &trace, 1, |_| false)).unwrap();
     eprintln!(
-        "{} outcomes; {} replays and {} mounts, or {fewer} and {}",
+        "{} outcomes; {} executions and {} mounts, or {fewer} and {}",
         of_all.outcomes.len(),
         of_all.schedules,
         of_all.mounts,

@@ -115,7 +115,7 @@ const PROGRAMS: u64 = 10;
 fn native_outcomes_are_the_explorers(kind: &str) {
     let (Some(workshop), Some(mut guests)) = (workshop(), guests()) else { return };
     let runtime = runtime();
-    let (mut wrong, mut count, mut mounts, mut replays) = (Vec::new(), 0, 0, 0);
+    let (mut wrong, mut count, mut mounts, mut executions) = (Vec::new(), 0, 0, 0);
     let number = KINDS.iter().position(|known| *known == kind).unwrap() as u64;
     for seed in (0..PROGRAMS).map(|index| 3 * index + number) {
         let program = random::program(seed);
@@ -128,7 +128,7 @@ fn native_outcomes_are_the_explorers(kind: &str) {
             runtime.block_on(explored(&mut guests, &plain(kind), &program.trace().unwrap(), bound, all)).unwrap();
         count += native.outcomes.len();
         mounts += native.mounts;
-        replays += explored.schedules;
+        executions += explored.schedules;
         for (outcome, witness) in missing(&native.outcomes, &explored.outcomes) {
             let text = format!("seed {seed} on {kind}: {outcome} (lost {:?}): {program}", witness.lost);
             match is_known(seed, kind) {
@@ -137,7 +137,7 @@ fn native_outcomes_are_the_explorers(kind: &str) {
             }
         }
     }
-    eprintln!("{kind}: {PROGRAMS} programs, {count} native outcomes in {mounts} mounts, {replays} replays");
+    eprintln!("{kind}: {PROGRAMS} programs, {count} native outcomes in {mounts} mounts, {executions} executions");
     assert_eq!(wrong, Vec::<String>::new());
 }
 

@@ -46,7 +46,7 @@ fn each_old_outcome_is_found(kind: &str) {
         let explored = runtime.block_on(explored(&mut guests, &plain(kind), &trace, 1, &mut all)).unwrap();
         all(&explored.outcomes);
         eprintln!(
-            "{workload} on {kind}: {count} old outcomes, {} missing after {} replays, {} mounts, {:.0?}",
+            "{workload} on {kind}: {count} old outcomes, {} missing after {} executions, {} mounts, {:.0?}",
             missing.len(),
             explored.schedules,
             explored.mounts,

@@ -119,7 +119,8 @@ pub struct CrashStates {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reach {
     /// How many schedules were replayed. States of others are not known, and not counted.
-    pub replayed: u64,
+    #[serde(rename = "replayed")]
+    pub executed: u64,
     /// Exact counts: of the states in which no write lost anything, those in which one did, and so on. What more writes
     /// lose is not told apart.
     pub by_losses: Vec<Losses>,
@@ -295,7 +296,7 @@ pub struct ViolationReport {
     /// How many crash states show this.
     #[serde(with = "decimal")]
     pub states: BigUint,
-    /// Rebuilds the state that is shown: `harness replay TOKEN`.
+    /// Rebuilds the state that is shown: `harness reproduce TOKEN`.
     pub token: String,
     /// The last op that had begun at the earliest point at which the state can occur and breaks the invariant: what was
     /// promised at the end is not broken before. None if that is before the first.

@@ -546,7 +546,7 @@ mod tests {
     #[test]
     fn commands_find_the_results_that_were_compared() {
         let worse = compare(&[cell("ext4")], &[violated("ext4")]).text(Some(Path::new("my results")));
-        assert!(worse.contains(": harness replay cc1-7f3k-9a --results 'my results'\n"), "{worse}");
+        assert!(worse.contains(": harness reproduce cc1-7f3k-9a --results 'my results'\n"), "{worse}");
     }
 
     #[test]

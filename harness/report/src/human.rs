@@ -354,7 +354,7 @@ fn written(write: &WriteRef) -> String {
 /// The command that rebuilds the state of a token, from what is kept in `results`, or else where it looks by itself.
 pub(crate) fn replay(token: &str, results: Option<&Path>) -> String {
     let results = results.map(|directory| format!(" --results {}", word(&directory.to_string_lossy())));
-    format!("harness replay {token}{}", results.unwrap_or_default())
+    format!("harness reproduce {token}{}", results.unwrap_or_default())
 }
 
 /// What else there is to know of a cell, one line each.
@@ -375,7 +375,7 @@ fn remarks(cell: &CellReport, results: Option<&Path>) -> Vec<String> {
         let Schedules { explored, total, .. } = cell.schedules;
         lines.push(match &cell.reach {
             Some(reach) => {
-                format!("not exhaustive: {} of {}: {}", covered(cell), replayed(cell, reach), reached(reach))
+                format!("not exhaustive: {} of {}: {}", covered(cell), executed(cell, reach), reached(reach))
             }
             None => {
                 format!(
@@ -414,10 +414,10 @@ fn remarks(cell: &CellReport, results: Option<&Path>) -> Vec<String> {
 }
 
 /// `all 974 schedules`, `the 900 schedules replayed of 974`.
-pub(crate) fn replayed(cell: &CellReport, reach: &Reach) -> String {
+pub(crate) fn executed(cell: &CellReport, reach: &Reach) -> String {
     let total = cell.schedules.total;
-    let all = many(usize::try_from(reach.replayed).unwrap_or(usize::MAX), "schedule");
-    if reach.replayed == total { format!("all {all}") } else { format!("the {all} replayed of {}", thousands(total)) }
+    let all = many(usize::try_from(reach.executed).unwrap_or(usize::MAX), "schedule");
+    if reach.executed == total { format!("all {all}") } else { format!("the {all} executed of {}", thousands(total)) }
 }
 
 fn summary(report: &Report) -> String {
@@ -568,9 +568,9 @@ mod tests {
         let known = testing::incomplete("xfs");
         let whole = "all 24 with no loss, all 3,072 with one loss or tear, 12 % of 196,608 with two";
         assert_eq!(line(known.clone()), format!("of all 12 schedules: {whole}"));
-        let some = known.reach.clone().map(|reach| Reach { replayed: 9, ..reach });
+        let some = known.reach.clone().map(|reach| Reach { executed: 9, ..reach });
         let some = CellReport { reach: some, ..known.clone() };
-        assert_eq!(line(some), format!("of the 9 schedules replayed of 12: {whole}"));
+        assert_eq!(line(some), format!("of the 9 schedules executed of 12: {whole}"));
         // Of an older version.
         assert_eq!(line(CellReport { reach: None, ..known }), "of 3 of 12 schedules");
     }
@@ -610,7 +610,8 @@ mod tests {
         let text = final_text(&Report::new(vec![cell]), false, None);
         let lines: Vec<&str> =
             text.lines().filter(|line| line.contains("not durable") && !line.contains('|')).collect();
-        let found = ["a", "b", "c"].map(|path| format!("{path} is stale (durable-after exit): harness replay cc1-2"));
+        let found =
+            ["a", "b", "c"].map(|path| format!("{path} is stale (durable-after exit): harness reproduce cc1-2"));
         let expected = found.map(|found| format!("naive_config on xfs: not durable: {found}"));
         assert_eq!(lines[..3], expected);
         assert_eq!(lines[3..], ["naive_config on xfs: not durable, hint: no fsync of the directory"]);
@@ -623,7 +624,7 @@ mod tests {
         human.event(&Event::RunFinished(testing::report()));
         human.finish().unwrap();
         let text = String::from_utf8(out).unwrap();
-        let commands = || text.lines().filter(|line| line.contains("harness replay "));
+        let commands = || text.lines().filter(|line| line.contains("harness reproduce "));
         assert!(commands().count() > 2 && commands().all(|line| line.ends_with(" --results 'my results'")), "{text}");
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use trace::thousands;
 
-use crate::human::{PROCESS_CRASH, distinct, in_table, killed_in_table, replay, replayed, share};
+use crate::human::{PROCESS_CRASH, distinct, executed, in_table, killed_in_table, replay, share};
 use crate::text::{count, reached, tame};
 use crate::{ProcessReport, ProcessViolation, Report, ViolationReport};
 
@@ -86,7 +86,7 @@ pub fn matrix(report: &Report, results: Option<&Path>) -> String {
     lines.push(row(std::iter::repeat_n("---".to_owned(), header.len())));
     for cell in &report.cells {
         let limits = cell.limits.iter().map(|limit| format!("not followed: {limit}"));
-        let reach = cell.reach.iter().map(|reach| format!("of {}: {}", replayed(cell, reach), reached(reach)));
+        let reach = cell.reach.iter().map(|reach| format!("of {}: {}", executed(cell, reach), reached(reach)));
         let remarks: Vec<String> =
             cell.failure.iter().cloned().chain(reach).chain(limits).chain(cell.notes.iter().cloned()).collect();
         let states = &cell.crash_states;
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn commands_find_results_that_are_elsewhere() {
         let text = matrix(&testing::report(), Some(Path::new("my results")));
-        let commands = || text.lines().filter(|line| line.contains("harness replay "));
+        let commands = || text.lines().filter(|line| line.contains("harness reproduce "));
         assert!(commands().count() > 2 && commands().all(|line| line.contains(" --results 'my results'`")), "{text}");
     }
 

@@ -99,7 +99,7 @@ pub fn incomplete(fs: &str) -> CellReport {
         crash_states: CrashStates { covered: &allowed / 3u32, allowed, mounts: 5000 },
         schedules: Schedules { explored: 3, new: 3, total: 12 },
         reach: Some(Reach {
-            replayed: 12,
+            executed: 12,
             by_losses: [(24, 24), (3072, 3072), (196_608, 25_000)]
                 .into_iter()
                 .zip(0..)

@@ -138,7 +138,7 @@ mod tests {
                 allowed: allowed.into(),
                 covered: covered.into(),
             };
-            reached(&Reach { replayed: 9, by_losses: (0..).zip(by_losses).map(losses).collect() })
+            reached(&Reach { executed: 9, by_losses: (0..).zip(by_losses).map(losses).collect() })
         };
         assert_eq!(
             reach(&[(9, 9), (1234, 1234), (1100, 9000)]),

@@ -2,7 +2,7 @@ use storage::{BlockLog, Queueing, WriteEntry};
 use trace::{Call, Handle, Op, Trace, Tree};
 
 use super::*;
-use crate::replay::Replay;
+use crate::execute::Execution;
 use crate::schedule::Plan;
 use crate::subject::Bounds;
 
@@ -48,15 +48,15 @@ fn what_recoveries_wrote_is_held_once() {
     let mut held: Vec<Arc<Vec<u8>>> = Vec::new();
     loop {
         match cell.ask() {
-            Ask::Job(Job::Replay(schedule, base)) => {
+            Ask::Job(Job::Execute(schedule, base)) => {
                 let plan = Plan::default();
-                let replay = Replay { start: (*base).clone(), log: log(2) };
-                cell.replayed(Replayed::new(schedule, plan, replay, &cell.model));
+                let execution = Execution { start: (*base).clone(), log: log(2) };
+                cell.executed(Executed::new(schedule, plan, execution, &cell.model));
             }
             Ask::Job(Job::Enter(entries)) => {
                 let entered = entries.into_iter().map(|entry| {
                     let unit = &entry.unit;
-                    let first = Arc::new(unit.replayed.layers(unit.epoch, cell.model));
+                    let first = Arc::new(unit.executed.layers(unit.epoch, cell.model));
                     let class = unit.layers(&first).fates();
                     let states = class.count();
                     let recovery = unit.again.is_none().then(|| Recovery { class, log: log(1) });
@@ -84,19 +84,19 @@ fn what_is_whole_is_counted_by_losses() {
         let cell = prepared_with(false, Budget { time: None, mounts: Some(mounts) });
         loop {
             match cell.ask() {
-                Ask::Job(Job::Replay(schedule, base)) => {
+                Ask::Job(Job::Execute(schedule, base)) => {
                     let mut log = log(4);
                     log.entries.retain(|entry| matches!(entry, storage::Entry::Write(_)));
                     let plan = Plan::default();
-                    let replay = Replay { start: (*base).clone(), log };
-                    cell.replayed(Replayed::new(schedule, plan, replay, &cell.model));
+                    let execution = Execution { start: (*base).clone(), log };
+                    cell.executed(Executed::new(schedule, plan, execution, &cell.model));
                 }
                 Ask::Job(Job::Enter(entries)) => {
                     let mut tally = Tally::default();
                     let mut entered = Vec::new();
                     for entry in entries {
                         let unit = &entry.unit;
-                        let mut fates = unit.replayed.layers(unit.epoch, cell.model).fates();
+                        let mut fates = unit.executed.layers(unit.epoch, cell.model).fates();
                         assert!(fates.settle_these(&entry.branch.prefix()));
                         // Recovery that reads all of them.
                         for write in 0..4 {
@@ -104,7 +104,7 @@ fn what_is_whole_is_counted_by_losses() {
                                 fates.settle(storage::Decision { write, unit: 0, survived: true });
                             }
                         }
-                        let (schedule, epoch) = (unit.replayed.schedule, unit.epoch);
+                        let (schedule, epoch) = (unit.executed.schedule, unit.epoch);
                         let place =
                             crate::tally::Place { unit: unit.key, again: false, injections: 0, schedule, epoch };
                         let window = checker::CrashWindow { begun_earliest: 0, ended_latest: 1 };
@@ -120,7 +120,7 @@ fn what_is_whole_is_counted_by_losses() {
         }
         let report = crate::words::cell_report(&cell, &cell.result(), "run");
         let numbers = |reach: report::Reach| {
-            assert_eq!(reach.replayed, 1);
+            assert_eq!(reach.executed, 1);
             let both = |losses: &report::Losses| (losses.covered.clone(), losses.allowed.clone());
             reach.by_losses.iter().map(both).collect::<Vec<_>>()
         };

@@ -261,7 +261,7 @@ fn reporters(format: cli::Format, chosen: Option<PathBuf>) -> All {
     All(vec![progress, last])
 }
 
-/// Where `harness replay` looks for runs.
+/// Where `harness reproduce` looks for runs.
 pub fn default_results() -> PathBuf {
     Path::new(RESULTS).join("runs")
 }

@@ -2,9 +2,9 @@ use checker::Mount;
 use storage::{DiskModel, Image};
 
 use super::*;
-use crate::replay::Replay;
+use crate::execute::Execution;
 use crate::schedule::Plan;
-use crate::unit::{Replayed, ToVisit, Unit};
+use crate::unit::{Executed, ToVisit, Unit};
 use explore::Frontier;
 
 const PLAN: Id = Id([3; 16]);
@@ -14,10 +14,10 @@ fn nothing() -> Observation {
 }
 
 fn entry() -> ToVisit {
-    let replay = Replay { start: Image::zeroed(1), log: BlockLog::default() };
-    let replayed = Arc::new(Replayed::new(0, Plan::default(), replay, &DiskModel::default()));
+    let execution = Execution { start: Image::zeroed(1), log: BlockLog::default() };
+    let executed = Arc::new(Executed::new(0, Plan::default(), execution, &DiskModel::default()));
     let mut front = Frontier::new(0);
-    front.begin(Arc::new(Unit { index: 0, replayed, epoch: 0, key: [0; 16], again: None }));
+    front.begin(Arc::new(Unit { index: 0, executed, epoch: 0, key: [0; 16], again: None }));
     front.take(1).remove(0)
 }
 

@@ -53,7 +53,7 @@ fn token(rest: &str) -> Token {
 fn show(store: &Store, schedule: usize, state: State) {
     let window = CrashWindow { begun_earliest: 0, ended_latest: 0 };
     let shown = Shown { epoch: 0, state, window, again: None };
-    store.keep_replay(0, schedule, (&Image::zeroed(4096), &BlockLog::default()), &[shown]).unwrap();
+    store.keep_execution(0, schedule, (&Image::zeroed(4096), &BlockLog::default()), &[shown]).unwrap();
 }
 
 fn finish(store: &Store) {
@@ -169,13 +169,13 @@ fn what_no_disk_can_have_seen_is_not_replayed() {
         let write = WriteEntry { sector, data: vec![1; storage::SECTOR].into(), step: 0 };
         let entries = vec![storage::Entry::Write(0)];
         let log = BlockLog { writes: vec![write], queueing: vec![Queueing::default()], entries };
-        store.keep_replay(0, 0, (&Image::zeroed(65536), &log), &[]).unwrap();
+        store.keep_execution(0, 0, (&Image::zeroed(65536), &log), &[]).unwrap();
         log
     };
     let log = kept(127);
-    assert_eq!(store.replay(0, 0).unwrap().log, log);
+    assert_eq!(store.execution(0, 0).unwrap().log, log);
     kept(128);
-    let error = store.replay(0, 0).unwrap_err().to_string();
+    let error = store.execution(0, 0).unwrap_err().to_string();
     assert!(
         error.ends_with(
             "cell-0-schedule-0.log is damaged or from another version: it holds writes that no such disk can have seen"
@@ -200,7 +200,7 @@ fn a_directory_in_which_a_run_is_at_work_is_left_alone() {
 }
 
 /// Each kept replay, and what is said of it once one of its files was changed so.
-fn changed(name: &str, change: impl FnOnce(&mut Vec<u8>)) -> Result<KeptReplay, StoreError> {
+fn changed(name: &str, change: impl FnOnce(&mut Vec<u8>)) -> Result<KeptExecution, StoreError> {
     let runs = Runs::new();
     let store = runs.begin(10);
     let mut image = Image::zeroed(1 << 20);
@@ -208,13 +208,13 @@ fn changed(name: &str, change: impl FnOnce(&mut Vec<u8>)) -> Result<KeptReplay, 
     let write = WriteEntry { sector: 3, data: vec![1; storage::SECTOR].into(), step: 0 };
     let log =
         BlockLog { writes: vec![write], queueing: vec![Queueing::default()], entries: vec![storage::Entry::Write(0)] };
-    store.keep_replay(0, 0, (&image, &log), &[]).unwrap();
-    store.replay(0, 0).unwrap();
+    store.keep_execution(0, 0, (&image, &log), &[]).unwrap();
+    store.execution(0, 0).unwrap();
     let path = store.directory().join(name);
     let mut bytes = fs::read(&path).unwrap();
     change(&mut bytes);
     fs::write(&path, bytes).unwrap();
-    store.replay(0, 0)
+    store.execution(0, 0)
 }
 
 proptest::proptest! {
@@ -343,7 +343,7 @@ fn nothing_is_read_or_written_through_what_is_no_file() {
         assert!(store.kept().is_err());
         assert!(store.kernel().is_err() && store.keep_kernel("6.1").is_err());
         assert!(store.trace(0).is_err());
-        assert!(store.replay(0, 0).is_err() && store.image("cell-0-schedule-0.image").is_err());
+        assert!(store.execution(0, 0).is_err() && store.image("cell-0-schedule-0.image").is_err());
         assert!(store.lock().is_err());
         assert!(journal::Journal::open(&store, RUN, 0).is_err());
         assert!(runs.find("c0.s0.e0").is_err());
@@ -351,7 +351,7 @@ fn nothing_is_read_or_written_through_what_is_no_file() {
         store.keep(RUN, &kept()).unwrap();
         show(&store, 0, State::default());
         assert_eq!((store.id().unwrap().as_str(), store.kept().unwrap()), (RUN, kept()));
-        store.replay(0, 0).unwrap();
+        store.execution(0, 0).unwrap();
         assert_eq!(fs::read_to_string(&victim).unwrap(), "mine\n");
     }
 }

@@ -172,7 +172,7 @@ impl Backing for CrashDisk {
 }
 
 /// A disk in one given crash state: no decisions. For brute force, for the
-/// states that a report shows, which are looked at once more, and for `harness replay`.
+/// states that a report shows, which are looked at once more, and for `harness reproduce`.
 #[derive(Debug)]
 pub struct StateDisk {
     image: Image,

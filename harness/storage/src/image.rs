@@ -110,7 +110,7 @@ impl Image {
         Ok(image)
     }
 
-    /// Writes a raw image file with holes where there are only zeros: `harness replay --image`.
+    /// Writes a raw image file with holes where there are only zeros: `harness reproduce --image`.
     ///
     /// # Errors
     /// As those of `file`, which is empty.

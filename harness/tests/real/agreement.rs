@@ -9,7 +9,7 @@ use checker::ReadPlan;
 use explore::Branch;
 use filesystems::Filesystem;
 use harness::brute::{Outcomes, brute_force, count};
-use harness::replay::Replay;
+use harness::execute::Execution;
 use harness::subject::{Bounds, Subject};
 use harness::visit::{Class, enter, explore};
 use num_bigint::BigUint;
@@ -18,7 +18,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRu
 use storage::{BlockLog, CacheKind, DiskModel, Entry, Fates, Layers, TearKind, epochs};
 use vm::GuestError;
 
-use crate::support::{OneGuest, filesystem, record_program, replay_on, uml};
+use crate::support::{OneGuest, execute_on, filesystem, record_program, uml};
 
 /// One call of the random program. One that fails is no part of the trace.
 #[derive(Clone, Copy, Debug)]
@@ -147,18 +147,18 @@ struct Compared {
 async fn compare(
     guests: &mut OneGuest,
     filesystem: &Filesystem,
-    replay: &Replay,
+    execution: &Execution,
     model: DiskModel,
     most: u32,
     bug: Option<usize>,
 ) -> Result<Compared, String> {
     let mut compared = Compared::default();
-    let mut durable = replay.start.clone();
+    let mut durable = execution.start.clone();
     let mut from = 0;
-    for epoch in epochs(&replay.log, &model) {
-        epoch.advance(&mut durable, &replay.log, from);
+    for epoch in epochs(&execution.log, &model) {
+        epoch.advance(&mut durable, &execution.log, from);
         from = epoch.durable;
-        let layers = Arc::new(Layers::new(durable.clone(), &replay.log, &epoch, model));
+        let layers = Arc::new(Layers::new(durable.clone(), &execution.log, &epoch, model));
         let Ok(states) = u64::try_from(layers.fates().count()) else { continue };
         if states == 1 || compared.states + states > u64::from(most) {
             continue;
@@ -210,19 +210,19 @@ async fn one_case(
     );
     let subject = subject.map_err(|error| error.to_string())?;
     let schedule = case.schedule % subject.schedules.len();
-    let replay = replay_on(guests, filesystem, &subject, schedule).await;
+    let execution = execute_on(guests, filesystem, &subject, schedule).await;
     for (model, sum) in models().zip(compared) {
         let cut;
-        let replay = match model.cache {
+        let execution = match model.cache {
             CacheKind::Lying => {
                 let few = |log: &BlockLog| Fates::open(&model, &log.writes).count() <= BigUint::from(case.most);
-                let log = (1..=case.writes).rev().map(|writes| beginning(&replay.log, writes)).find(few);
-                cut = Replay { start: replay.start.clone(), log: log.unwrap_or_default() };
+                let log = (1..=case.writes).rev().map(|writes| beginning(&execution.log, writes)).find(few);
+                cut = Execution { start: execution.start.clone(), log: log.unwrap_or_default() };
                 &cut
             }
-            _ => &replay,
+            _ => &execution,
         };
-        let more = compare(guests, filesystem, replay, model, case.most, bug).await?;
+        let more = compare(guests, filesystem, execution, model, case.most, bug).await?;
         sum.epochs += more.epochs;
         sum.states += more.states;
         sum.mounts += more.mounts;

@@ -83,11 +83,15 @@ async fn a_token_of_a_check_is_checked_again() {
     let Finished { report, store, .. } = run(&[workload], &options(&["ext4"]), &directory.path().join("run")).await;
     let violation = &report.cells[0].violations[0];
     let token = violation.token.parse().unwrap();
-    let replayed =
-        harness::commands::replay::replay_token(&store, token, &harness::permit::Permit::everything(), vm::Choice::Uml)
-            .await
-            .unwrap();
-    let failed: Vec<_> = replayed.findings.iter().filter(|finding| finding.fails).collect();
+    let executed = harness::commands::reproduce::reproduce_token(
+        &store,
+        token,
+        &harness::permit::Permit::everything(),
+        vm::Choice::Uml,
+    )
+    .await
+    .unwrap();
+    let failed: Vec<_> = executed.findings.iter().filter(|finding| finding.fails).collect();
     assert_eq!(failed.len(), 1, "no atomic replace was asked for");
     assert_eq!((failed[0].kind, &failed[0].observed), (Kind::CheckFailed, &violation.observed));
 }

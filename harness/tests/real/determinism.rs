@@ -3,7 +3,7 @@
 use storage::{BlockLog, Entry};
 use testkit::rounds;
 
-use crate::support::{OneGuest, durable_trace, filesystem, record_script, replay_on, subject, uml};
+use crate::support::{OneGuest, durable_trace, execute_on, filesystem, record_script, subject, uml};
 
 /// Which sectors were written and when, and what each flush covers: all but the bytes, which hold random numbers.
 fn structure(log: &BlockLog) -> String {
@@ -28,11 +28,11 @@ async fn repeats_itself(kind: &str) {
             let mut first = None;
             for boot in 0..2 {
                 let mut guests = OneGuest::new(uml.clone(), subject.read_plan.clone());
-                for replay in 0..3 {
+                for execution in 0..3 {
                     // On a file system that was made and filled anew.
-                    let found = structure(&replay_on(&mut guests, &filesystem, &subject, schedule).await.log);
+                    let found = structure(&execute_on(&mut guests, &filesystem, &subject, schedule).await.log);
                     let first = first.get_or_insert_with(|| found.clone());
-                    assert_eq!(*first, found, "{kind}, schedule {schedule}, boot {boot}, replay {replay}");
+                    assert_eq!(*first, found, "{kind}, schedule {schedule}, boot {boot}, execution {execution}");
                 }
             }
         }
@@ -59,20 +59,20 @@ async fn repeats_itself_beside_others(kind: &str, setup: &str, script: &str) {
     let Some(uml) = uml() else { return };
     let filesystem = filesystem(kind);
     let subject = subject(record_script(setup, script));
-    let replays = || async {
+    let executions = || async {
         let mut guests = OneGuest::new(uml.clone(), subject.read_plan.clone());
         let mut found = Vec::new();
         for _ in 0..3 {
-            found.push(structure(&replay_on(&mut guests, &filesystem, &subject, 0).await.log));
+            found.push(structure(&execute_on(&mut guests, &filesystem, &subject, 0).await.log));
         }
         found
     };
-    let (a, b, c, d) = tokio::join!(replays(), replays(), replays(), replays());
+    let (a, b, c, d) = tokio::join!(executions(), executions(), executions(), executions());
     let all = [a, b, c, d].concat();
     for (index, found) in all.iter().enumerate() {
         let differ = all[0].lines().zip(found.lines()).find(|(one, other)| one != other);
-        assert_eq!(differ, None, "replay {index}");
-        assert_eq!(all[0], *found, "replay {index}");
+        assert_eq!(differ, None, "execution {index}");
+        assert_eq!(all[0], *found, "execution {index}");
     }
 }
 
@@ -107,18 +107,18 @@ async fn every_schedule_repeats_itself(kind: &str) {
     let Some(uml) = uml() else { return };
     let filesystem = filesystem(kind);
     let subject = subject(record_script("echo old > f; ln f g", "echo newer > f"));
-    let replays = || async {
+    let executions = || async {
         let mut guests = OneGuest::new(uml.clone(), subject.read_plan.clone());
         let mut found = Vec::new();
         for round in 0..rounds(1, 60) {
             for schedule in 0..subject.schedules.len() {
-                let log = replay_on(&mut guests, &filesystem, &subject, schedule).await.log;
+                let log = execute_on(&mut guests, &filesystem, &subject, schedule).await.log;
                 found.push((round, schedule, structure(&log)));
             }
         }
         found
     };
-    let (a, b, c, d) = tokio::join!(replays(), replays(), replays(), replays());
+    let (a, b, c, d) = tokio::join!(executions(), executions(), executions(), executions());
     let differs = |(_, schedule, found): &&(usize, usize, String)| a[*schedule].2 != *found;
     let text = |(round, schedule, found): &(usize, usize, String)| {
         let name = subject.schedules[*schedule].text();

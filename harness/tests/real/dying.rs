@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use checker::{CrashWindow, Kind, Mount, Observation};
 use filesystems::{EXT4, FileSystem};
+use harness::execute::{execute, populate};
 use harness::guests::{Boot, Slot};
 use harness::mkfs::mkfs;
-use harness::replay::{populate, replay};
 use harness::run::Options;
 use harness::visit::{Class, Guests, enter, explore, observe_image};
 use protocol::{Command, Reply};
@@ -275,7 +275,7 @@ async fn a_guest_that_hangs_twice_is_a_finding_if_others_answer() {
     let Some(uml) = uml() else { return };
     for (left, others, blamed) in [(1, true, Some(false)), (2, true, Some(true)), (2, false, None)] {
         let mut guests = OneGuest::new(uml.clone(), Default::default());
-        // The empty guide would take some of the little time.
+        // The empty read plan would take some of the little time.
         guests.untold = true;
         guests.limits.command = Duration::from_secs(2);
         let mut guests = Harmed { guests, left, harm: freeze, others };
@@ -456,7 +456,7 @@ async fn a_guest_moves_once_a_processor_is_free() {
             let guest = slot.player(&subject).await.unwrap();
             assert_eq!(started.load(std::sync::atomic::Ordering::Relaxed), expected, "{fails:?}");
             let base = populate(guest, &filesystem, healthy(), &subject.trace).await.unwrap();
-            replay(guest, &filesystem, &base, &plan, &subject.trace, &subject.live).await.unwrap();
+            execute(guest, &filesystem, &base, &plan, &subject.trace, &subject.live).await.unwrap();
             if leave {
                 others = None;
             }

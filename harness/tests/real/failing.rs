@@ -11,7 +11,7 @@ use report::{Durable, Verdict};
 use storage::{DiskModel, Layers, epochs};
 use trace::{Call, Trace};
 
-use crate::support::{OneGuest, durable_trace, filesystem, options, replay_on, run, uml, workloads};
+use crate::support::{OneGuest, durable_trace, execute_on, filesystem, options, run, uml, workloads};
 
 /// A disk that ignores flushes must break a saver that does everything right, or flushes are not looked at.
 #[tokio::test(flavor = "multi_thread")]
@@ -54,14 +54,14 @@ async fn violated(uml: vm::Uml, trace: Trace, kind: &str) -> bool {
     let mut guests = OneGuest::new(uml, subject.read_plan.clone());
     let mut violated = false;
     for schedule in 0..subject.schedules.len() {
-        let replay = replay_on(&mut guests, &filesystem, &subject, schedule).await;
+        let execution = execute_on(&mut guests, &filesystem, &subject, schedule).await;
         let model = DiskModel::default();
-        let mut durable = replay.start.clone();
+        let mut durable = execution.start.clone();
         let mut from = 0;
-        for epoch in epochs(&replay.log, &model) {
-            epoch.advance(&mut durable, &replay.log, from);
+        for epoch in epochs(&execution.log, &model) {
+            epoch.advance(&mut durable, &execution.log, from);
             from = epoch.durable;
-            let layers = Arc::new(Layers::new(durable.clone(), &replay.log, &epoch, model));
+            let layers = Arc::new(Layers::new(durable.clone(), &execution.log, &epoch, model));
             let class = |class: Class| {
                 let window = CrashWindow { begun_earliest: 0, ended_latest: 0 };
                 let findings = subject.rules.judge(&class.observation, &window);

@@ -46,9 +46,9 @@ async fn beside_a_larger_workload() {
         let place = directory.path().join(names.len().to_string());
         let cell = run(&workloads(names), &options, &place).await.report.cells.remove(0);
         let store = Store::open(&place).unwrap();
-        let kept = (0..2).filter_map(|schedule| store.replay(0, schedule).ok()).map(|replay| {
-            let places = replay.log.writes.iter().map(|write| (write.sector, write.sectors()));
-            (replay.start.sectors(), places.collect::<Vec<_>>())
+        let kept = (0..2).filter_map(|schedule| store.execution(0, schedule).ok()).map(|execution| {
+            let places = execution.log.writes.iter().map(|write| (write.sector, write.sectors()));
+            (execution.start.sectors(), places.collect::<Vec<_>>())
         });
         (cell.crash_states, cell.violations.len(), cell.failure, kept.collect::<Vec<_>>())
     };

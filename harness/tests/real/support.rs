@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use filesystems::Filesystem;
-use harness::replay::{Replay, give, populate, replay};
+use harness::execute::{Execution, execute, give, populate};
 use harness::run::{Finished, Options};
 use harness::spec::{Budget, RunSpec};
 use harness::subject::Subject;
@@ -97,13 +97,18 @@ impl Guests for OneGuest {
 }
 
 /// Replays the given schedule of a subject on a fresh file system.
-pub async fn replay_on(guests: &mut OneGuest, filesystem: &Filesystem, subject: &Subject, schedule: usize) -> Replay {
+pub async fn execute_on(
+    guests: &mut OneGuest,
+    filesystem: &Filesystem,
+    subject: &Subject,
+    schedule: usize,
+) -> Execution {
     let fresh = harness::mkfs::mkfs(filesystem, SECTORS * storage::SECTOR as u64).unwrap();
     let guest = guests.guest().await.unwrap();
     let base = populate(guest, filesystem, fresh, &subject.trace).await.unwrap();
     let plan = subject.schedules[schedule].plan(&subject.trace, &subject.history);
     give(guest, &subject.trace, &subject.live).await.unwrap();
-    replay(guest, filesystem, &base, &plan, &subject.trace, &subject.live).await.unwrap()
+    execute(guest, filesystem, &base, &plan, &subject.trace, &subject.live).await.unwrap()
 }
 
 /// The workspace's workloads.

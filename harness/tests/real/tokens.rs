@@ -1,6 +1,6 @@
 //! Every token of a report rebuilds a state that shows what the report says.
 
-use harness::commands::replay::replay_token;
+use harness::commands::reproduce::reproduce_token;
 use harness::token::Token;
 use vm::Choice;
 
@@ -26,21 +26,21 @@ async fn every_token_shows_its_violation_again() {
         let lists = [(&cell.violations, true), (&cell.not_durable, false), (&cell.weaknesses, false)];
         for (violation, fails) in lists.iter().flat_map(|(list, fails)| list.iter().map(move |found| (found, *fails))) {
             let token: Token = violation.token.parse().unwrap();
-            let replayed = replay_token(&finished.store, token, &harness::permit::Permit::everything(), Choice::Uml)
+            let executed = reproduce_token(&finished.store, token, &harness::permit::Permit::everything(), Choice::Uml)
                 .await
                 .unwrap();
-            let again = replayed.findings.iter().any(|finding| {
+            let again = executed.findings.iter().any(|finding| {
                 (finding.invariant.to_string(), finding.kind, finding.path.to_string(), finding.fails)
                     == (violation.invariant.clone(), violation.kind, violation.path.clone(), fails)
             });
-            assert!(again, "{}: {violation:?}\n{}", cell.id, replayed.text);
+            assert!(again, "{}: {violation:?}\n{}", cell.id, executed.text);
             let said = [
                 Some(format!("\nearliest: {}\n", report::after(violation.after_op.as_ref()))),
                 violation.after_op_latest.as_ref().map(|op| format!("\nlatest: {}\n", report::after(Some(op)))),
                 violation.reason.clone(),
             ];
             for said in said.into_iter().flatten() {
-                assert!(replayed.text.contains(&said), "{}: {said}\n{}", violation.token, replayed.text);
+                assert!(executed.text.contains(&said), "{}: {said}\n{}", violation.token, executed.text);
             }
             shown += 1;
         }

@@ -19,7 +19,7 @@ use storage::{
     BlockLog, Decision, DiskModel, Entry, Fates, Image, Layers, LoggingDisk, Mark, Recovery, TearKind, epochs,
 };
 
-use crate::support::{OneGuest, filesystem, record_program, replay_on, uml};
+use crate::support::{OneGuest, execute_on, filesystem, record_program, uml};
 
 /// So many pairs of states are mounted one by one for each epoch of a recovery at most, and so many in all.
 const MOST: u32 = 300;
@@ -90,11 +90,11 @@ struct Compared {
 async fn compare(guests: &mut OneGuest, filesystem: &Filesystem, subject: &Subject, compared: &mut Compared) {
     let model = DiskModel { tear: TearKind::One, ..DiskModel::default() };
     let atomic = DiskModel { tear: TearKind::None, ..model };
-    let replay = replay_on(guests, filesystem, subject, 0).await;
-    for epoch in epochs(&replay.log, &model) {
-        let mut durable = replay.start.clone();
-        epoch.advance(&mut durable, &replay.log, 0);
-        let first = Arc::new(Layers::new(durable, &replay.log, &epoch, model));
+    let execution = execute_on(guests, filesystem, subject, 0).await;
+    for epoch in epochs(&execution.log, &model) {
+        let mut durable = execution.start.clone();
+        epoch.advance(&mut durable, &execution.log, 0);
+        let first = Arc::new(Layers::new(durable, &execution.log, &epoch, model));
         if first.fates().count() > BigUint::from(200u32) {
             continue;
         }

@@ -23,11 +23,11 @@ pub fn unexplained(trace: &Trace) -> Vec<Limit> {
             limits.push(Limit { call: op.syscall.clone(), detail, count: 1 });
         }
     }
-    let replayed = vfs.tree();
-    let links = (link_groups(&replayed), link_groups(&trace.after));
-    let paths: BTreeSet<&RelPath> = replayed.0.keys().chain(trace.after.0.keys()).collect();
+    let executed = vfs.tree();
+    let links = (link_groups(&executed), link_groups(&trace.after));
+    let paths: BTreeSet<&RelPath> = executed.0.keys().chain(trace.after.0.keys()).collect();
     for path in paths {
-        let difference = match (replayed.0.get(path), trace.after.0.get(path)) {
+        let difference = match (executed.0.get(path), trace.after.0.get(path)) {
             (Some(_), None) if path.is_root() => None,
             (Some(_), None) => Some("is not there after the run, and no recorded call removed it".to_owned()),
             (None, Some(_)) => Some("is there after the run, and no recorded call made it".to_owned()),

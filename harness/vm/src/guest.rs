@@ -215,7 +215,7 @@ impl Guest {
         let bytes = frame::encode(command).map_err(|error| GuestError::Refused(error.to_string()))?;
         self.largest = self.largest.max((bytes.len() >> 20) as u32);
         let steps = match command {
-            Command::Replay { steps, .. } => steps.len() as u32,
+            Command::Execute { steps, .. } => steps.len() as u32,
             _ => 0,
         };
         let Limits { command, mebibyte, step, .. } = self.limits;

@@ -286,7 +286,7 @@ pub enum Phase {
     /// Make the start state.
     Populate,
     /// Mount it for a replay.
-    Replay,
+    Execution,
     /// The step of the replay with this index.
     Step(usize),
     /// Mount a crash state.
@@ -309,7 +309,7 @@ pub fn start_of(phase: Phase) -> i64 {
     const HOUR: i64 = 3600;
     let since = match phase {
         Phase::Populate => 0,
-        Phase::Replay => HOUR,
+        Phase::Execution => HOUR,
         Phase::Step(index) => 2 * HOUR + index as i64,
         // A replay of more steps than a year has seconds is not to be feared.
         Phase::Observe => 365 * 24 * HOUR,

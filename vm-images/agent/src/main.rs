@@ -6,11 +6,11 @@ mod ahead;
 mod boot;
 mod calls;
 mod commit;
+mod execute;
 mod mailbox;
 mod observe;
 mod ordered;
 mod populate;
-mod replay;
 mod rest;
 mod settings;
 mod watch;
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     };
     let boot::Machine { mut mailbox, disk, hello } = machine;
     let mut read_plan = std::sync::Arc::default();
-    let mut trace = replay::Recorded::default();
+    let mut trace = execute::Recorded::default();
     let mut reply = Reply::Hello(hello);
     loop {
         let command = match mailbox.reply(&reply).and_then(|()| mailbox.command()) {
@@ -51,11 +51,11 @@ fn main() -> ExitCode {
         let outcome = match command {
             Command::Populate { filesystem, tree, holes } => populate::populate(&disk, &filesystem, &tree, &holes),
             Command::Trace { calls, live } => {
-                trace = replay::Recorded { calls, live };
+                trace = execute::Recorded { calls, live };
                 Ok(Reply::Done)
             }
-            Command::Replay { filesystem, steps, conditions } => {
-                replay::replay(&disk, &filesystem, (&steps, conditions), &trace, &mut mailbox)
+            Command::Execute { filesystem, steps, conditions } => {
+                execute::execute(&disk, &filesystem, (&steps, conditions), &trace, &mut mailbox)
             }
             Command::ReadPlan(new) => {
                 read_plan = new;

@@ -16,7 +16,7 @@ use nix::sys::stat::Mode;
 use trace::{Call, Handle};
 
 use crate::calls;
-use crate::replay::Stage;
+use crate::execute::Stage;
 
 /// Makes one call. The outer error says that the execution cannot go on.
 pub fn perform(stage: &mut Stage<'_>, call: &Call) -> Result<Result<i64, Errno>, String> {

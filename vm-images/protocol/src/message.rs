@@ -63,7 +63,7 @@ pub enum Command {
         live: Arc<ReadPlan>,
     },
     /// Mount the disk, replay the steps, then look at the live tree.
-    Replay {
+    Execute {
         /// What to mount.
         filesystem: Recipe,
         /// What to do.
@@ -99,7 +99,7 @@ pub enum Reply {
     /// Nothing to add.
     Done,
     /// After [`Command::Replay`]: the tree as it looked at the end, before any crash.
-    Replayed(Observation),
+    Executed(Observation),
     /// After [`Command::Replay`] with a clock that should stand still: it went on where that matters. Ask again.
     Ticked,
     /// After [`Command::Observe`].

@@ -1,4 +1,4 @@
-//! `harness replay`.
+//! `harness reproduce`.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -16,14 +16,14 @@ use super::signal::{Manner, Scratch, Signals};
 use super::{Failure, show::print};
 use crate::check::{Checker, LARGEST_FILE};
 use crate::cli;
+use crate::execute::{Execution, ExecutionError};
 use crate::guests::{Boot, Slot};
 use crate::judging::judge;
 use crate::permit::{ADVICE, Permit};
-use crate::replay::{Replay, ReplayError};
-use crate::store::{Kept, KeptCell, KeptReplay, Shown, Store};
+use crate::store::{Kept, KeptCell, KeptExecution, Shown, Store};
 use crate::subject::{Judges, Subject, SubjectError};
 use crate::token::Token;
-use crate::unit::Replayed;
+use crate::unit::Executed;
 use crate::unpack::{can_be_made, make_empty, unpack};
 use crate::visit::Guests;
 use crate::visit::observe_image;
@@ -86,7 +86,7 @@ pub struct Looked {
 }
 
 /// Rebuilds the state that a token names, and shows it. Status 1 if it breaks an invariant.
-pub fn replay(arguments: &cli::Replay) -> Result<ExitStatus, Failure> {
+pub fn reproduce(arguments: &cli::Reproduce) -> Result<ExitStatus, Failure> {
     let token: Token = arguments.token.parse().map_err(Failure::usage)?;
     check_kernel(arguments.kernel.as_deref(), arguments.vm.unwrap_or_default())?;
     let _scratch = Scratch::new()?;
@@ -106,21 +106,21 @@ pub fn replay(arguments: &cli::Replay) -> Result<ExitStatus, Failure> {
     }
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::machine)?;
     let wishes = wishes(arguments.vm, arguments.kernel.as_deref(), &store.kept()?);
-    let replayed = runtime.block_on(look(rebuilt, &wishes, arguments.tree.is_some()))?;
-    if let Some(was) = store.kernel()?.filter(|was| *was != replayed.kernel) {
-        let is = &replayed.kernel;
+    let executed = runtime.block_on(look(rebuilt, &wishes, arguments.tree.is_some()))?;
+    if let Some(was) = store.kernel()?.filter(|was| *was != executed.kernel) {
+        let is = &executed.kernel;
         say(&format!(
             "warning: this guest has Linux {is}, and those of the run had Linux {was}: what is found may be something else \
              than the run found (--vm and --kernel choose another)"
         ));
     }
     if let Some(path) = &arguments.tree {
-        unpack_into(path, &replayed.observation)?;
+        unpack_into(path, &executed.observation)?;
     }
-    print(&replayed.text)?;
-    Ok(match replayed.findings.iter().any(|finding| finding.fails) {
+    print(&executed.text)?;
+    Ok(match executed.findings.iter().any(|finding| finding.fails) {
         true => ExitStatus::Violation,
-        false if replayed.unsure => ExitStatus::Defect,
+        false if executed.unsure => ExitStatus::Defect,
         false => ExitStatus::Holds,
     })
 }
@@ -137,7 +137,7 @@ fn write_image(rebuilt: &Rebuilt, path: &Path, force: bool) -> Result<(), Failur
 }
 
 /// The same, for programs.
-pub async fn replay_token(store: &Store, token: Token, permit: &Permit, vm: Choice) -> Result<Looked, Failure> {
+pub async fn reproduce_token(store: &Store, token: Token, permit: &Permit, vm: Choice) -> Result<Looked, Failure> {
     look(rebuild(store, token, permit)?, &[(vm, None)], false).await
 }
 
@@ -214,15 +214,15 @@ fn rebuild(store: &Store, token: Token, permit: &Permit) -> Result<Rebuilt, Fail
     }
     let schedule = &subject.schedules[token.schedule];
     let plan = schedule.plan(&subject.trace, &subject.history);
-    let KeptReplay { start, log, shown } = store.replay(token.cell, token.schedule)?;
-    let replayed = Replayed::new(token.schedule, plan, Replay { start, log }, &kept.spec.model());
+    let KeptExecution { start, log, shown } = store.execution(token.cell, token.schedule)?;
+    let executed = Executed::new(token.schedule, plan, Execution { start, log }, &kept.spec.model());
     let missing = || none(format!("crash state {token}: its epoch or its writes do not exist"));
-    let epoch = replayed.epochs.get(token.epoch).cloned().ok_or_else(missing)?;
-    let layers = layers(&replayed, &shown, kept.spec.model(), &token).ok_or_else(missing)?;
+    let epoch = executed.epochs.get(token.epoch).cloned().ok_or_else(missing)?;
+    let layers = layers(&executed, &shown, kept.spec.model(), &token).ok_or_else(missing)?;
     let shown = shown.iter().find(|shown| shown.is(&token));
     let window =
-        shown.map_or_else(|| window(&replayed.plan, &epoch, &replayed.log, torn(&token.state)), |shown| shown.window);
-    let begun_latest = begun_latest(&replayed.plan, &epoch);
+        shown.map_or_else(|| window(&executed.plan, &epoch, &executed.log, torn(&token.state)), |shown| shown.window);
+    let begun_latest = begun_latest(&executed.plan, &epoch);
     let mut unchecked = None;
     if let Some(check) = &workload.check {
         let at_hand = permit.check(&workload.name, check).map_err(SubjectError::from)?;
@@ -261,8 +261,8 @@ fn said(store: &Store, token: &Token) -> Vec<Said> {
 }
 
 /// What the states of a token's epoch share, if its own is one of them.
-fn layers(replayed: &Replayed, shown: &[Shown], model: DiskModel, token: &Token) -> Option<Layers> {
-    let first = replayed.layers(token.epoch, model);
+fn layers(executed: &Executed, shown: &[Shown], model: DiskModel, token: &Token) -> Option<Layers> {
+    let first = executed.layers(token.epoch, model);
     let recovered =
         |decision: &storage::Decision| token.state.survived(decision.write, decision.unit) == decision.survived;
     let layers = match &token.again {
@@ -298,8 +298,8 @@ async fn look(rebuilt: Rebuilt, wishes: &[Wish], whole: bool) -> Result<Looked, 
     let subject = &rebuilt.subject;
     let judged = judge(subject, fates.torn(), &observation, &rebuilt.window).await;
     let mut findings = judged.map_err(|error| match error {
-        ReplayError::Guest(error) => error.into(),
-        ReplayError::Check(error) => SubjectError::from(error).into(),
+        ExecutionError::Guest(error) => error.into(),
+        ExecutionError::Check(error) => SubjectError::from(error).into(),
         other => Failure::machine(other),
     })?;
     for finding in &mut findings {

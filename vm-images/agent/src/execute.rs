@@ -27,14 +27,14 @@ pub struct Recorded {
 }
 
 /// Mounts, executes, and looks at the live tree. The file system is unmounted at the end, after the log has ended.
-pub fn replay(
+pub fn execute(
     disk: &Path,
     filesystem: &Recipe,
     (steps, conditions): (&[Step], Conditions),
     trace: &Recorded,
     mailbox: &mut Mailbox,
 ) -> Result<Reply, String> {
-    calls::set_clock(calls::Phase::Replay);
+    calls::set_clock(calls::Phase::Execution);
     observe::mount(disk, filesystem, &filesystem.execution)?
         .map_err(|refusal| format!("failed to mount the start state: {refusal}"))?;
     let outcome = run(disk, filesystem, (steps, conditions), trace, mailbox);
@@ -89,7 +89,7 @@ fn run(
         return Ok(Reply::Ticked);
     }
     let entries = observe::look(Path::new("."), &trace.live);
-    Ok(Reply::Replayed(Observation { mount: Mount::Mounted, entries }))
+    Ok(Reply::Executed(Observation { mount: Mount::Mounted, entries }))
 }
 
 /// What an execution works with.

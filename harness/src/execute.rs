@@ -1,4 +1,4 @@
-//! One replay of a trace on a guest: what the disk saw.
+//! One execution of a trace on a guest: what the disk saw.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use crate::schedule::{Origin, Plan};
 
 /// Why a replay gives nothing to explore.
 #[derive(Debug, thiserror::Error)]
-pub enum ReplayError {
+pub enum ExecutionError {
     /// The guest.
     #[error(transparent)]
     Guest(#[from] GuestError),
     /// The guest did not do what the recorded program did: exploring it would judge another program.
-    #[error("the replay went another way than the recorded run: {0}")]
+    #[error("the execution went another way than the recorded run: {0}")]
     Diverged(String),
     /// The clock of the guest does not stand still.
     #[error(
@@ -36,7 +36,7 @@ const STILL: u32 = 20;
 
 /// What a replay leaves.
 #[derive(Debug)]
-pub struct Replay {
+pub struct Execution {
     /// The durable start state: file system, old files, and what mounting wrote.
     pub start: Image,
     /// What the disk saw from the first op on.
@@ -59,43 +59,43 @@ pub async fn populate(
     Ok(recover::<DirectDisk>(disk).image)
 }
 
-/// Gives the guest what [`replay`] replays, for good.
+/// Gives the guest what [`execute`] replays, for good.
 pub async fn give(guest: &mut Guest, trace: &Trace, live: &Arc<ReadPlan>) -> Result<(), GuestError> {
     let calls = trace.ops.iter().map(|op| op.call.clone()).collect();
     guest.call(&Command::Trace { calls, live: live.clone() }).await.map(drop)
 }
 
 /// Replays `plan` on a copy of `base`. The guest must have been given the trace.
-pub async fn replay(
+pub async fn execute(
     guest: &mut Guest,
     filesystem: &Filesystem,
     base: &Image,
     plan: &Plan,
     trace: &Trace,
     live: &Arc<ReadPlan>,
-) -> Result<Replay, ReplayError> {
+) -> Result<Execution, ExecutionError> {
     let (steps, conditions) = (plan.steps.clone(), plan.conditions);
-    let command = Command::Replay { filesystem: filesystem.recipe(), steps, conditions };
+    let command = Command::Execute { filesystem: filesystem.recipe(), steps, conditions };
     let mut tries = 0;
     let (observation, disk) = loop {
         guest.insert(Box::new(LoggingDisk::new(base.clone())));
         let outcome = guest.call(&command).await;
         let disk = guest.eject();
         match outcome? {
-            Reply::Replayed(observation) => break (observation, disk),
+            Reply::Executed(observation) => break (observation, disk),
             Reply::Ticked if tries < STILL => tries += 1,
-            Reply::Ticked => return Err(ReplayError::Ticked),
-            _ => return Err(ReplayError::Diverged("the agent gave an answer to another question".into())),
+            Reply::Ticked => return Err(ExecutionError::Ticked),
+            _ => return Err(ExecutionError::Diverged("the agent gave an answer to another question".into())),
         }
     };
     let Some((start, log)) = recover::<LoggingDisk>(disk).finish() else {
-        return Err(ReplayError::Diverged("the agent never began".into()));
+        return Err(ExecutionError::Diverged("the agent never began".into()));
     };
     check_results(&log, plan, trace)?;
     if let Some(difference) = difference(&trace.after, live, &observation) {
-        return Err(ReplayError::Diverged(difference));
+        return Err(ExecutionError::Diverged(difference));
     }
-    Ok(Replay { start, log })
+    Ok(Execution { start, log })
 }
 
 /// The disk that was put in comes out again.
@@ -106,14 +106,14 @@ fn recover<T: Backing>(disk: Box<dyn Backing>) -> T {
 
 /// Every step must have ended, and every op must have returned what it returned when it was recorded, as far as the
 /// number means anything outside the process.
-fn check_results(log: &BlockLog, plan: &Plan, trace: &Trace) -> Result<(), ReplayError> {
+fn check_results(log: &BlockLog, plan: &Plan, trace: &Trace) -> Result<(), ExecutionError> {
     let mut ended = 0;
     for entry in &log.entries {
         let Entry::Mark(mark) = entry else { continue };
         ended += 1;
         let problem = |what: String| {
             let reason = std::io::Error::from_raw_os_error(-mark.result as i32);
-            ReplayError::Diverged(format!("{what} failed in the guest: {reason}"))
+            ExecutionError::Diverged(format!("{what} failed in the guest: {reason}"))
         };
         match plan.origins.get(mark.step as usize) {
             Some(Origin::Op(index)) => {
@@ -125,21 +125,21 @@ fn check_results(log: &BlockLog, plan: &Plan, trace: &Trace) -> Result<(), Repla
                     && mark.result != data.len() as i64
                 {
                     let wrote = format!("op {index}, {op}, wrote {} of {} bytes in the guest", mark.result, data.len());
-                    return Err(ReplayError::Diverged(wrote));
+                    return Err(ExecutionError::Diverged(wrote));
                 }
             }
             Some(Origin::Work(work)) if mark.result < 0 => return Err(problem(format!("the injected {work:?}"))),
             Some(Origin::Work(_)) => {}
-            None => return Err(ReplayError::Diverged(format!("a step {} ended that was never planned", mark.step))),
+            None => return Err(ExecutionError::Diverged(format!("a step {} ended that was never planned", mark.step))),
         }
     }
     if ended != plan.steps.len() {
-        return Err(ReplayError::Diverged(format!("{ended} of {} steps ended", plan.steps.len())));
+        return Err(ExecutionError::Diverged(format!("{ended} of {} steps ended", plan.steps.len())));
     }
     Ok(())
 }
 
-/// A guide that has every file of `tree` compared with what it should hold.
+/// A read plan that has every file of `tree` compared with what it should hold.
 pub fn live_read_plan(tree: &Tree) -> ReadPlan {
     let mut contents: Vec<Content> = Vec::new();
     let mut files = BTreeMap::new();
@@ -216,9 +216,9 @@ mod tests {
         assert_eq!(checked(Some(3)), Ok(()));
         let wrong = [None, Some(2), Some(-28)].map(|result| checked(result).unwrap_err());
         insta::assert_snapshot!(wrong.join("\n"), @r#"
-        the replay went another way than the recorded run: 0 of 1 steps ended
-        the replay went another way than the recorded run: op 0, write(h0, "new", 3, at 0) = 3, wrote 2 of 3 bytes in the guest
-        the replay went another way than the recorded run: op 0, write(h0, "new", 3, at 0) = 3, failed in the guest: No space left on device (os error 28)
+        the execution went another way than the recorded run: 0 of 1 steps ended
+        the execution went another way than the recorded run: op 0, write(h0, "new", 3, at 0) = 3, wrote 2 of 3 bytes in the guest
+        the execution went another way than the recorded run: op 0, write(h0, "new", 3, at 0) = 3, failed in the guest: No space left on device (os error 28)
         "#);
     }
 
