@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
-use crate::human::replay;
+use crate::human::reproduce;
 use crate::text::{OTHER_FAILURES, headline, many, tame};
 use crate::{CellId, CellReport, Durable, ExitStatus, Explored, ProcessReport, Report, Verdict, ViolationReport};
 
@@ -301,8 +301,8 @@ impl Diff {
         let mut lines = Vec::new();
         let show = |key: &Key| format!("{}: {}", key.subject, key.headline());
         lines.extend(self.new.iter().map(|(key, token)| {
-            let replay = token.as_ref().map_or_else(String::new, |token| format!(": {}", replay(token, results)));
-            format!("new        {}{replay}", show(key))
+            let reproduce = token.as_ref().map_or_else(String::new, |token| format!(": {}", reproduce(token, results)));
+            format!("new        {}{reproduce}", show(key))
         }));
         let lost = self.no_longer_durable.iter();
         lines.extend(lost.map(|cell| format!("new        {cell}: no longer durable after exit (which fails nothing)")));

@@ -263,7 +263,7 @@ fn block(cell: &CellReport, violation: &ViolationReport, colour: bool, results: 
     if let Some(reason) = &violation.reason {
         line("hint", reason);
     }
-    line("replay", &replay(&violation.token, results));
+    line("token", &reproduce(&violation.token, results));
     text
 }
 
@@ -352,14 +352,14 @@ fn written(write: &WriteRef) -> String {
 }
 
 /// The command that rebuilds the state of a token, from what is kept in `results`, or else where it looks by itself.
-pub(crate) fn replay(token: &str, results: Option<&Path>) -> String {
+pub(crate) fn reproduce(token: &str, results: Option<&Path>) -> String {
     let results = results.map(|directory| format!(" --results {}", word(&directory.to_string_lossy())));
     format!("harness reproduce {token}{}", results.unwrap_or_default())
 }
 
 /// What else there is to know of a cell, one line each.
 fn remarks(cell: &CellReport, results: Option<&Path>) -> Vec<String> {
-    let replay = |shown: &ViolationReport| replay(&shown.token, results);
+    let reproduce = |shown: &ViolationReport| reproduce(&shown.token, results);
     let mut lines = Vec::new();
     if let Some(failure) = &cell.failure {
         lines.push(format!("could not be judged: {failure}"));
@@ -389,7 +389,7 @@ fn remarks(cell: &CellReport, results: Option<&Path>) -> Vec<String> {
     }
     for lost in &cell.not_durable {
         let headline = of_violation(lost);
-        lines.push(format!("not durable: {headline}: {}", replay(lost)));
+        lines.push(format!("not durable: {headline}: {}", reproduce(lost)));
     }
     // One thing that is missing can show in many ways.
     let mut hints: Vec<&str> = Vec::new();
@@ -403,17 +403,17 @@ fn remarks(cell: &CellReport, results: Option<&Path>) -> Vec<String> {
         let plural = if weak.states == BigUint::from(1u32) { "" } else { "s" };
         let states = format!("{} state{plural}", count(&weak.states));
         let why = "because a write of its own was torn, which no program can prevent";
-        lines.push(format!("weakness of the file system: {} in {states} {why}: {}", weak.kind, replay(weak)));
+        lines.push(format!("weakness of the file system: {} in {states} {why}: {}", weak.kind, reproduce(weak)));
     }
     for warning in &cell.warnings {
         let headline = of_violation(warning);
-        lines.push(format!("warning: {headline}: {}", replay(warning)));
+        lines.push(format!("warning: {headline}: {}", reproduce(warning)));
     }
     lines.extend(cell.notes.iter().map(|note| format!("note: {note}")));
     lines.into_iter().map(|line| tame(&format!("{}: {line}", cell.id))).collect()
 }
 
-/// `all 974 schedules`, `the 900 schedules replayed of 974`.
+/// `all 974 schedules`, `the 900 schedules executed of 974`.
 pub(crate) fn executed(cell: &CellReport, reach: &Reach) -> String {
     let total = cell.schedules.total;
     let all = many(usize::try_from(reach.executed).unwrap_or(usize::MAX), "schedule");

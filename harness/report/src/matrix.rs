@@ -4,7 +4,7 @@ use std::path::Path;
 
 use trace::thousands;
 
-use crate::human::{PROCESS_CRASH, distinct, executed, in_table, killed_in_table, replay, share};
+use crate::human::{PROCESS_CRASH, distinct, executed, in_table, killed_in_table, reproduce, share};
 use crate::text::{count, reached, tame};
 use crate::{ProcessReport, ProcessViolation, Report, ViolationReport};
 
@@ -43,7 +43,7 @@ pub fn matrix(report: &Report, results: Option<&Path>) -> String {
         for cell in report.cells.iter().filter(|cell| !of(cell).is_empty()) {
             if section.is_empty() {
                 section.extend([String::new(), format!("## {title}"), String::new()]);
-                section.push(row(["cell", "file", "is", "invariant", "states", "hint", "replay"].map(str::to_owned)));
+                section.push(row(["cell", "file", "is", "invariant", "states", "hint", "token"].map(str::to_owned)));
                 section.push(row(std::iter::repeat_n("---".to_owned(), 7)));
             }
             for violation in of(cell) {
@@ -54,7 +54,7 @@ pub fn matrix(report: &Report, results: Option<&Path>) -> String {
                     violation.invariant.clone(),
                     share(cell, violation),
                     violation.reason.clone().unwrap_or_default(),
-                    format!("`{}`", replay(&violation.token, results)),
+                    format!("`{}`", reproduce(&violation.token, results)),
                 ]));
             }
         }
