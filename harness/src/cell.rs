@@ -339,9 +339,9 @@ impl Cell {
         state.result.forget();
     }
 
-    /// Nobody has entered this branch, and nobody will: its states stay uncovered.
-    pub fn left(&self, entry: &ToVisit) {
-        self.state().frontier.leave(entry);
+    /// Nobody has visited a branch that was given, and nobody will: its states stay uncovered.
+    pub fn left(&self) {
+        self.state().frontier.leave();
     }
 
     /// The states that are shown were looked at again: what there is to say of each, or why it does not show what it

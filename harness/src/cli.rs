@@ -359,4 +359,11 @@ mod tests {
         assert_eq!(idle(&format!("harness run --crash process {given} w")), expected);
         assert_eq!(idle(&format!("harness run --crash both {given} w")), Vec::<String>::new());
     }
+
+    #[test]
+    fn the_name_of_before_still_works() {
+        let words = ["harness", "replay", "0a1b2c3d.c0.s0.e0"].map(OsString::from);
+        let command = Cli::read(words).unwrap().command;
+        assert!(matches!(command, Command::Reproduce(Reproduce { ref token, .. }) if token == "0a1b2c3d.c0.s0.e0"));
+    }
 }

@@ -244,7 +244,7 @@ async fn fold(cell: &Cell, known: &Known, machine: &Machine) -> Result<Folded, E
                 let mut entered = Vec::new();
                 for entry in entries {
                     match visited(cell, known, &entry) {
-                        None => cell.left(&entry),
+                        None => cell.left(),
                         Some(visited) => {
                             let window = entry.unit.when(&visited.fates);
                             let torn = visited.fates.torn();

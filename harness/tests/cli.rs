@@ -196,7 +196,7 @@ fn on_uml<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
 #[test]
 fn help() {
     let place = Place::new();
-    assert_tells!(place, place.tell(&[&["--help"], &["run", "-h"], &["record", "-h"], &["replay", "-h"]]));
+    assert_tells!(place, place.tell(&[&["--help"], &["run", "-h"], &["record", "-h"], &["reproduce", "-h"]]));
 }
 
 #[test]
@@ -234,8 +234,8 @@ fn wrong_usage() {
             &["run", "--jobs", "0", "set/one"],
             &["run", "--vm", "uml", "--kernel", "plain", "set/one"],
             &["run", "--kernel", "nowhere", "set/one"],
-            &["replay", "--vm", "uml", "--kernel", "plain", "00000000.c0.s0.e0"],
-            &["replay", "--kernel", "nowhere", "00000000.c0.s0.e0"],
+            &["reproduce", "--vm", "uml", "--kernel", "plain", "00000000.c0.s0.e0"],
+            &["reproduce", "--kernel", "nowhere", "00000000.c0.s0.e0"],
             &["run", "--out", "plain", "set/one"],
             &["run", "--out", "plain/below", "set/one"],
             &["run", "--out", "boot", "set/one"],
@@ -614,16 +614,16 @@ fn bare_command_and_its_tokens() {
     );
     let mut text = String::new();
     for token in wrong {
-        let ended = place.run(&["replay", "--", &token]);
+        let ended = place.run(&["reproduce", "--", &token]);
         writeln!(text, "{}{}-> {}", ended.stdout, ended.stderr, ended.status).unwrap();
     }
-    let ended = place.run(&["replay", "--results", "nowhere", &token]);
+    let ended = place.run(&["reproduce", "--results", "nowhere", &token]);
     writeln!(text, "{}-> {}", ended.stderr, ended.status).unwrap();
     assert_tells!(place, text.replace(run, "[HASH]"));
-    let ended = place.run(&["replay", "--vm=uml", "--image", "disk", &token]);
+    let ended = place.run(&["reproduce", "--vm=uml", "--image", "disk", &token]);
     assert_eq!((ended.status, ended.stderr.as_str()), (0, "the disk is in disk\n"), "{}", ended.stdout);
     assert!(ended.stdout.contains("not durable: "), "{}", ended.stdout);
-    let again = place.run(&["replay", "--vm=uml", "--image", "disk", &token]);
+    let again = place.run(&["reproduce", "--vm=uml", "--image", "disk", &token]);
     assert_eq!((again.status, again.stdout.as_str()), (2, ""), "{}", again.stderr);
     assert!(again.stderr.ends_with("(--force overwrites it)\n"), "{}", again.stderr);
     // Names give the terminal no orders, and are no lines of their own.
@@ -632,7 +632,7 @@ fn bare_command_and_its_tokens() {
     // A kernel that is none is given to the machine, and not passed over.
     place.write("none/boot/vmlinuz-0", "");
     fs::create_dir_all(place.path("none/lib/modules/0")).unwrap();
-    let ended = place.run(&["replay", "--vm=qemu", "--kernel", "none/boot/vmlinuz-0", &token]);
+    let ended = place.run(&["reproduce", "--vm=qemu", "--kernel", "none/boot/vmlinuz-0", &token]);
     assert_eq!((ended.status, ended.stdout.as_str()), (3, ""), "{}", ended.stderr);
     assert_eq!(place.left(), Vec::<String>::new());
 }
@@ -816,7 +816,7 @@ fn replayed_from_results_elsewhere() {
     let results = ["--budget=20mounts", "--out", "my results"];
     let ended = place.run(&on_uml(&[&results[..], &["--", "sh", "-c", "echo x > f"]].concat()));
     assert_eq!(ended.status, 1, "{}", ended.stderr);
-    let line = ended.stdout.lines().find_map(|line| line.trim_start().strip_prefix("replay ")).unwrap();
+    let line = ended.stdout.lines().find_map(|line| line.trim_start().strip_prefix("token ")).unwrap();
     let arguments = line.trim().strip_prefix("harness ").unwrap();
     let replay = || {
         let mut command = Command::new("sh");
@@ -1034,8 +1034,8 @@ fn a_killed_guest_is_replaced() {
     let script = "echo new > f; for i in 1 2 3 4 5 6 7 8; do echo x > f$i; done";
     let manifest = format!("setup = ['sh', '-c', 'echo old > f']\ncommand = ['sh', '-c', '{script}']\n");
     place.workload("saver", &manifest);
-    // With a budget of mounts, all schedules are replayed before anything is explored, and there are some hundreds: it
-    // is a replay that is hit.
+    // With a budget of mounts, all schedules are executed before anything is explored, and there are some hundreds: it
+    // is an execution that is hit.
     let begin = |out| ["run", "--vm=uml", "--fs=ext4", "--budget=300mounts", "-j1", "--out", out, "saver"];
     let undisturbed = place.run(&begin("undisturbed"));
     assert_eq!(undisturbed.status, 1, "{}", undisturbed.stderr);
@@ -1053,7 +1053,7 @@ fn a_killed_guest_is_replaced() {
 }
 
 /// The results of a run that was cut short, as somebody else may have made them: with a check that leaves a trace of
-/// itself in `place`, and one kept replay of what `sh` does.
+/// itself in `place`, and one kept execution of what `sh` does.
 fn results_from_elsewhere(place: &Place) {
     use harness::store::{Kept, KeptCell, KeptWorkload, Store, VERSION};
     assert_eq!(place.run(&["record", "-o", "trace", "--", "sh", "-c", "echo x > f"]).status, 0);
@@ -1099,7 +1099,7 @@ fn no_command_of_a_results_directory_is_run_unasked() {
     assert_eq!(place.run(&["run", "--resume", "foreign"]).status, 2);
     for token in ["0a1b2c3d.c0.s0.e9", "0a1b2c3d.c0.s99.e0", "0a1b2c3d.c0.s0.e0.l7"] {
         for more in [&[][..], &["--run-check"]] {
-            let ended = place.run(&[&["replay", "--results", "foreign", token], more].concat());
+            let ended = place.run(&[&["reproduce", "--results", "foreign", token], more].concat());
             assert_eq!((ended.status, ended.stdout.as_str()), (2, ""), "{}", ended.stderr);
         }
     }
@@ -1125,7 +1125,7 @@ fn results_are_not_read_through_links_and_fifos() {
             let ended = place.run(arguments);
             assert_eq!((ended.status, ended.stdout.as_str()), (2, ""), "{kind} {arguments:?}: {}", ended.stderr);
         };
-        let replay = ["replay", "--results", "foreign", "0a1b2c3d.c0.s0.e0"];
+        let replay = ["reproduce", "--results", "foreign", "0a1b2c3d.c0.s0.e0"];
         swap("report.json");
         refuses(&["diff", "foreign", "foreign"]);
         for name in ["cell-0-schedule-0.image", "cell-0-schedule-0.log", "workload-0.trace", "replay.json", "run-id"] {
@@ -1191,7 +1191,7 @@ fn checks_are_run_for_those_who_have_them() {
     assert_eq!(begun.status, 1, "{}", begun.stderr);
     let report: serde_json::Value = serde_json::from_str(&begun.stdout).unwrap();
     let token = report["cells"][0]["violations"][0]["token"].as_str().unwrap().to_owned();
-    let replay = |more: &[&str]| place.run(&[&["replay", "--vm=uml", "--results", "begun", &token], more].concat());
+    let replay = |more: &[&str]| place.run(&[&["reproduce", "--vm=uml", "--results", "begun", &token], more].concat());
     let unchecked = replay(&[]);
     assert_eq!(unchecked.status, 70, "{}", unchecked.stdout);
     for line in [

@@ -135,8 +135,8 @@ impl<U: ExplorationUnit> Frontier<U> {
         }
     }
 
-    /// `entry` was given and is not entered by anyone.
-    pub fn leave(&mut self, _entry: &ToVisit<U>) {
+    /// A branch that was given is not visited by anyone.
+    pub fn leave(&mut self) {
         self.given -= 1;
     }
 

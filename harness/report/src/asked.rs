@@ -1,16 +1,18 @@
 //! What a workload was asked to hold.
 
 use checker::{Invariant, Wanted};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trace::RelPath;
 
 /// What was asked for of one workload. A violation of what a later run no longer asks for is not fixed by that.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Asked {
     /// The workload's name, or the bare command.
     pub workload: String,
     /// Its invariants, with the keys of `workload.toml`. Without any, and without a check, every file that the command
     /// changed is to be replaced atomically.
+    #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")]
     pub invariants: Vec<Wanted>,
     /// Its check, as written: a list of arguments.
     #[serde(default, skip_serializing_if = "Option::is_none")]

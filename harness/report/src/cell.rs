@@ -3,6 +3,7 @@
 use std::fmt;
 
 use num_bigint::BigUint;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trace::Limit;
 
@@ -13,7 +14,7 @@ use crate::{Asked, Durable, Explored, ProcessReport, Verdict, decimal, verdict};
 pub const SCHEMA: u32 = 1;
 
 /// One run: `report.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: u32,
@@ -63,7 +64,7 @@ impl Report {
 }
 
 /// Which cell: stable over runs.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct CellId {
     /// The workload's name, or the bare command.
     pub workload: String,
@@ -90,7 +91,7 @@ impl fmt::Display for CellId {
 }
 
 /// The schedules of a cell.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Schedules {
     /// How many were explored to their end.
     pub explored: u64,
@@ -102,13 +103,15 @@ pub struct Schedules {
 }
 
 /// Crash states over all schedules: exact counts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CrashStates {
     /// How many the disk model allows, as far as known: those of schedules that were not begun are not in it.
     #[serde(with = "decimal")]
+    #[schemars(with = "String")]
     pub allowed: BigUint,
     /// How many of them some mount decided.
     #[serde(with = "decimal")]
+    #[schemars(with = "String")]
     pub covered: BigUint,
     /// How many mounts that took.
     pub mounts: u64,
@@ -116,7 +119,7 @@ pub struct CrashStates {
 
 /// How far a cell got that is not covered whole. States are looked at by how many writes lost something, as a whole or
 /// in part: fewer first, in all schedules that were replayed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reach {
     /// How many schedules were replayed. States of others are not known, and not counted.
     #[serde(rename = "replayed")]
@@ -127,15 +130,17 @@ pub struct Reach {
 }
 
 /// The states in which so many writes lost something.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Losses {
     /// How many writes.
     pub writes: u32,
     /// How many such states there are.
     #[serde(with = "decimal")]
+    #[schemars(with = "String")]
     pub allowed: BigUint,
     /// How many of them some mount decided.
     #[serde(with = "decimal")]
+    #[schemars(with = "String")]
     pub covered: BigUint,
 }
 
@@ -143,7 +148,7 @@ pub struct Losses {
 ///
 /// The verdict is no field: it follows from the others ([`verdict`](crate::verdict())), so none can be claimed. `report.json` holds it, with
 /// `exhaustive`, and a file in which they do not follow is damaged.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(into = "Stored", try_from = "Stored")]
 pub struct CellReport {
     /// Which cell.
@@ -196,7 +201,7 @@ impl CellReport {
 }
 
 /// A cell as it stands in the file.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 struct Stored {
     #[serde(flatten)]
     id: CellId,
@@ -217,6 +222,7 @@ struct Stored {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<ViolationReport>,
     #[serde(default)]
+    #[schemars(with = "Vec<crate::schema::Limit>")]
     limits: Vec<Limit>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
@@ -285,16 +291,18 @@ impl TryFrom<Stored> for CellReport {
 /// cause.
 ///
 /// `states` counts them all; the rest shows one of them, the one that the token rebuilds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ViolationReport {
     /// As [`checker::Invariant`] shows it.
     pub invariant: String,
     /// How it is broken.
+    #[schemars(with = "String")]
     pub kind: checker::Kind,
     /// The file, relative to the workload's directory; `.` for the whole file system.
     pub path: String,
     /// How many crash states show this.
     #[serde(with = "decimal")]
+    #[schemars(with = "String")]
     pub states: BigUint,
     /// Rebuilds the state that is shown: `harness reproduce TOKEN`.
     pub token: String,
@@ -334,6 +342,7 @@ pub struct ViolationReport {
     pub cause: Option<String>,
     /// What the workload's own check printed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::Output>")]
     pub output: Option<checker::Output>,
     /// The file before the run, in words ([`checker::describe`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -344,7 +353,7 @@ pub struct ViolationReport {
 }
 
 /// The promise that a crash state is about: the one that an invariant waits for, or else the last before the crash.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Promised {
     /// The promise.
     pub ack: String,
@@ -358,7 +367,7 @@ pub(crate) fn is_zero(number: &usize) -> bool {
 }
 
 /// An op of the trace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OpRef {
     /// Its index, from 0.
     pub index: usize,
@@ -373,7 +382,7 @@ impl fmt::Display for OpRef {
 }
 
 /// A block write.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WriteRef {
     /// Where, how much and, if known, of what, for people.
     pub write: String,

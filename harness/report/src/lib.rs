@@ -18,6 +18,7 @@ mod json;
 mod matrix;
 mod process;
 mod progress;
+mod schema;
 #[cfg(test)]
 mod testing;
 mod text;
@@ -36,5 +37,6 @@ pub use json::Json;
 pub use matrix::matrix;
 pub use process::{Killed, ProcessReport, ProcessViolation};
 pub use progress::Progress;
+pub use schema::schema;
 pub use text::{OTHER_FAILURES, count, headline, tame, word};
 pub use verdict::{Durable, Verdict, durable_after_exit, verdict};

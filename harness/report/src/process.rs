@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trace::Limit;
 
@@ -11,7 +12,7 @@ use crate::{OpRef, Promised, Verdict};
 /// One workload, killed at every point.
 ///
 /// As with a cell, the verdict is no field, and a `report.json` in which it does not follow is damaged.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(into = "Stored", try_from = "Stored")]
 pub struct ProcessReport {
     /// The workload's name, or the bare command.
@@ -44,11 +45,12 @@ impl ProcessReport {
 /// One way in which an invariant is broken: all points with the same invariant, kind and path.
 ///
 /// `states` counts them all; the rest shows the first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProcessViolation {
     /// As [`checker::Invariant`] shows it.
     pub invariant: String,
     /// How it is broken.
+    #[schemars(with = "String")]
     pub kind: checker::Kind,
     /// The file, relative to the workload's directory.
     pub path: String,
@@ -71,6 +73,7 @@ pub struct ProcessViolation {
     pub cause: Option<String>,
     /// What the workload's own check printed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::Output>")]
     pub output: Option<checker::Output>,
     /// The file before the run, in words ([`checker::describe`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,7 +84,7 @@ pub struct ProcessViolation {
 }
 
 /// When a program was killed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Killed {
     /// The last op that had begun; none if that is before the first.
     pub op: Option<OpRef>,
@@ -101,13 +104,14 @@ impl fmt::Display for Killed {
 }
 
 /// As it stands in the file.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 struct Stored {
     workload: String,
     verdict: Verdict,
     states: u64,
     violations: Vec<ProcessViolation>,
     #[serde(default)]
+    #[schemars(with = "Vec<crate::schema::Limit>")]
     limits: Vec<Limit>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     failure: Option<String>,

@@ -8,6 +8,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use checker::{Entry, EntryKind, Mount, Observation, Seen};
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use storage::{LogShape, State};
@@ -45,11 +47,61 @@ impl<'de> Deserialize<'de> for Id {
     }
 }
 
+impl JsonSchema for Id {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Id".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9a-f]{32}$" })
+    }
+}
+
+/// The JSON Schema (draft 2020-12) of a line. It is committed as `harness/schema/journal.schema.json`.
+///
+/// Beside what stands there, each line begins with its checksum.
+pub fn schema() -> Schema {
+    SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<Line>()
+}
+
+/// See [`storage::State`].
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "it stands for a type of a crate that needs no schemas")]
+struct KeptState {
+    /// Writes that did not reach the disk at all.
+    lost: Vec<u32>,
+    /// The torn write, if there is one, and the boundary up to which, or from which on, it survived.
+    torn: Vec<(u32, KeptTear)>,
+    /// Single units that did not reach the disk: write and unit.
+    lost_units: Vec<(u32, u32)>,
+}
+
+/// See [`storage::Tear`].
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "as above")]
+enum KeptTear {
+    Head(u32),
+    Tail(u32),
+}
+
+/// See [`checker::Mount`].
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "as above")]
+enum KeptMount {
+    Mounted,
+    Refused { errno: i32, log: String },
+    Died { reason: String },
+}
+
 /// One decision: the volatile write, the unit of it, and whether that survived ([`storage::Decision`]).
 pub type Settled = (u32, u32, bool);
 
 /// One line.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "line", rename_all = "lowercase")]
 pub enum Line {
     /// What the disk saw while a schedule was executed.
@@ -60,12 +112,14 @@ pub enum Line {
         schedule: usize,
         /// The log without its data: a [`LogShape`], in postcard.
         #[serde(with = "hex_bytes")]
+        #[schemars(with = "String")]
         log: Vec<u8>,
     },
     /// The content of a file that some observation names.
     Content {
         /// The bytes. The hash of them names the content.
         #[serde(with = "hex_bytes")]
+        #[schemars(with = "String")]
         bytes: Vec<u8>,
     },
     /// What some crash states look like.
@@ -79,6 +133,7 @@ pub enum Line {
         /// The exploration unit.
         unit: Id,
         /// The state.
+        #[schemars(with = "KeptState")]
         state: State,
         /// What it looks like.
         observation: Id,
@@ -86,7 +141,7 @@ pub enum Line {
 }
 
 /// What entering a branch came to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Visit {
     /// The cell, by its index in the report.
     pub cell: usize,
@@ -105,23 +160,25 @@ pub struct Visit {
 }
 
 /// What a guest wrote while it recovered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeptRecovery {
     /// All that was settled when the mount had ended.
     pub settled: Vec<Settled>,
     /// The log without its data: a [`LogShape`], in postcard.
     #[serde(with = "hex_bytes")]
+    #[schemars(with = "String")]
     pub log: Vec<u8>,
 }
 
 /// An observation, and the read plan that it was made under.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeptObservation {
     /// The observation's name: [`name_of`] it.
     pub id: Id,
     /// The hash of the plan ([`checker::ReadPlan`]).
     pub plan: Id,
     /// How the mount went.
+    #[schemars(with = "KeptMount")]
     pub mount: Mount,
     /// What stands below the workload's directory, by its path.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -129,7 +186,7 @@ pub struct KeptObservation {
 }
 
 /// See [`checker::Entry`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeptEntry {
     #[serde(flatten)]
     kind: KeptKind,
@@ -142,7 +199,7 @@ pub struct KeptEntry {
 }
 
 /// See [`checker::EntryKind`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 enum KeptKind {
     File {
@@ -155,6 +212,7 @@ enum KeptKind {
     },
     Symlink {
         #[serde(with = "hex_bytes")]
+        #[schemars(with = "String")]
         target: Vec<u8>,
     },
     Special {
@@ -166,7 +224,7 @@ enum KeptKind {
 }
 
 /// See [`checker::Seen`]: whole contents are named by their hashes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum KeptSeen {
     NotRead,
@@ -175,6 +233,7 @@ enum KeptSeen {
         candidates: Vec<u32>,
         offset: u64,
         #[serde(with = "hex_bytes")]
+        #[schemars(with = "String")]
         chunk: Vec<u8>,
     },
     Failed {
@@ -326,10 +385,16 @@ mod tests {
         let plan = Id([7; 16]);
         let kept = KeptObservation::new(&observation, plan, |id, content| drop(contents.insert(id, content.clone())));
         let text = serde_json::to_string(&Line::Observation(kept)).unwrap();
+        assert_eq!(testkit::conforms(schema().as_value(), &serde_json::from_str(&text).unwrap()), Ok(()));
         let Line::Observation(kept) = serde_json::from_str(&text).unwrap() else { panic!("{text}") };
         assert_eq!((kept.id, kept.plan), (name_of(&observation, plan), plan));
         assert_eq!(kept.clone().observation(|_| None), None);
         assert_eq!(kept.observation(|id| contents.get(&id).cloned()), Some(observation));
+    }
+
+    #[test]
+    fn the_schema_is_committed() {
+        testkit::schema_is_committed(concat!(env!("CARGO_MANIFEST_DIR"), "/schema/journal.schema.json"), &schema());
     }
 
     #[test]

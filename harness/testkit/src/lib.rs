@@ -6,7 +6,11 @@
 //! missing makes the tests that need it fail.
 #![forbid(unsafe_code)]
 
+mod schema;
+
 use std::fmt::Display;
+
+pub use self::schema::{conforms, schema_is_committed};
 
 /// What a test may need and a machine may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

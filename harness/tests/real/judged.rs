@@ -73,6 +73,7 @@ async fn as_before() {
         assert!(!again);
         assert_eq!(said(&after.report), said(&before));
         let text = |place: &Path| std::fs::read_to_string(place.join("report.json")).unwrap();
+        holds_to_schemas(&first);
         if options.spec.budget.mounts.is_none() {
             assert_eq!(text(&second), text(&first));
         }
@@ -80,6 +81,22 @@ async fn as_before() {
         let (third, again) = judged(&second, &[], &place.path().join("third")).await;
         assert!(!again);
         assert_eq!(said(&third.report), said(&before));
+    }
+}
+
+/// What a run leaves is as the committed schemas say.
+fn holds_to_schemas(place: &Path) {
+    let text = |name: &str| std::fs::read_to_string(place.join(name)).unwrap();
+    let report = serde_json::from_str(&text("report.json")).unwrap();
+    assert_eq!(testkit::conforms(report::schema().as_value(), &report), Ok(()));
+    let schema = harness::journal::line::schema();
+    // Compiled anew for each line: some of each kind will do.
+    for kind in ["execution", "content", "observation", "visit", "look"] {
+        let is = |line: &serde_json::Value| line["line"] == kind;
+        let lines = text("journal.jsonl");
+        for line in lines.lines().map(|line| serde_json::from_str(line).unwrap()).filter(is).take(20) {
+            assert_eq!(testkit::conforms(schema.as_value(), &line), Ok(()), "{line}");
+        }
     }
 }
 
