@@ -51,6 +51,15 @@ pub struct Observed {
     pub observation: Arc<Observation>,
 }
 
+/// What an observation is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// The states of a class.
+    Visit,
+    /// One state that a report shows, built as a whole.
+    Look,
+}
+
 /// What entering a branch came to.
 #[derive(Debug)]
 pub struct Record {
@@ -106,21 +115,23 @@ impl Known {
 
     /// The lines of the journal of another run, of the same executions: visits and looks with what `again` makes of their
     /// observations. Those of which it makes none are left out.
-    pub fn lines(&self, mut again: impl FnMut(usize, &Observed) -> Option<Observed>) -> Vec<Line> {
+    pub fn lines(&self, again: impl Fn(usize, &Observed, Of) -> Vec<Observed>) -> Vec<Line> {
         let mut lines = Vec::new();
         for (&(cell, schedule), shape) in &self.executions {
             let log = postcard::to_stdvec(shape).unwrap_or_default();
             lines.push(Line::Execution { cell, schedule, log });
         }
         let mut names = Names::default();
-        let mut translate = |cell: usize, id: Id, lines: &mut Vec<Line>| {
-            let observed = again(cell, self.observations.get(&id)?)?;
-            names.observation(&observed.observation, observed.plan, lines)
+        let mut translate = |cell: usize, id: Id, of: Of, lines: &mut Vec<Line>| -> Vec<Id> {
+            let all = self.observations.get(&id).map_or_else(Vec::new, |observed| again(cell, observed, of));
+            let name = |observed: Observed| names.observation(&observed.observation, observed.plan, lines);
+            all.into_iter().filter_map(name).collect()
         };
         let mut visits: Vec<&Visit> = self.visits.values().collect();
         visits.sort_unstable_by_key(|visit| (visit.cell, visit.unit, visit.branch));
         for visit in visits {
-            if let Some(id) = visit.observation.and_then(|id| translate(visit.cell, id, &mut lines)) {
+            let ids = visit.observation.map_or_else(Vec::new, |id| translate(visit.cell, id, Of::Visit, &mut lines));
+            for id in ids {
                 lines.push(Line::Visit(Visit { observation: Some(id), ..visit.clone() }));
             }
         }
@@ -128,7 +139,7 @@ impl Known {
         looks.sort_unstable_by_key(|(place, _)| *place);
         for ((cell, unit, state), ids) in looks {
             for &id in ids {
-                if let Some(observation) = translate(*cell, id, &mut lines) {
+                for observation in translate(*cell, id, Of::Look, &mut lines) {
                     lines.push(Line::Look { cell: *cell, unit: *unit, state: state.clone(), observation });
                 }
             }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use checker::{ReadPlan, reread};
 use filesystems::Filesystem;
@@ -22,7 +22,7 @@ use crate::cell::{Ask, Cell, Job, Seen};
 use crate::check::Checker;
 use crate::execute::{Execution, ExecutionError};
 use crate::journal::line::Id;
-use crate::journal::{Journal, Known, Observed, Record, decided};
+use crate::journal::{Journal, Known, Observed, Of, Record, decided};
 use crate::judging::{self, Confirmed, Visited, confirm};
 use crate::permit::Permit;
 use crate::run::{self, Begun, Finished, RunError};
@@ -80,9 +80,10 @@ pub async fn judge(
         begun.store.keep_kernel(kernel)?;
     }
     let plans: Vec<Plans> = was.iter().map(Plans::of).collect();
-    let translated = |cell: usize, observed: &Observed| {
-        let workload = kept.cells.get(cell)?.workload;
-        plans.get(workload)?.translate(observed, begun.subjects.get(workload)?)
+    let translated = |cell: usize, observed: &Observed, of: Of| {
+        let workload = kept.cells.get(cell).map(|cell| cell.workload);
+        let both = workload.and_then(|workload| Some((plans.get(workload)?, begun.subjects.get(workload)?)));
+        both.map_or_else(Vec::new, |(plans, subject)| plans.translate(observed, subject, of))
     };
     Journal::begin(&begun.store, &begun.id, &known.lines(translated))?;
     let before = known.visits();
@@ -95,7 +96,8 @@ pub async fn judge(
     let vm = Machine { name: kept.machine.clone(), kernel: kernel.unwrap_or_default() };
     let mut again = 0;
     for (index, cell) in begun.kept.cells.iter().enumerate() {
-        let lost = before.get(&index).copied().unwrap_or(0) - after.get(&index).copied().unwrap_or(0);
+        let count = |visits: &BTreeMap<usize, u64>| visits.get(&index).copied().unwrap_or(0);
+        let lost = count(&before).saturating_sub(count(&after));
         let subject = begun.subjects[cell.workload].clone();
         if lost > 0 {
             again += lost;
@@ -113,7 +115,11 @@ pub async fn judge(
         let filesystem = cell.filesystem().map_err(|unknown| first.damaged("replay.json", unknown))?;
         let until = executed(&known, index, &subject, (&filesystem, &kept.spec.model()));
         let cell = Cell::new(index, subject, filesystem, &kept.spec).up_to(until);
-        let folded = fold(&cell, &known, &vm).await.map_err(|error| first.damaged(crate::journal::NAME, error))?;
+        let folded = fold(&cell, &known, &vm).await.map_err(|error| match error {
+            _ if stop.load(Ordering::Relaxed) => RunError::Interrupted,
+            ExecutionError::Check(error) => SubjectError::from(error).into(),
+            other => first.damaged(crate::journal::NAME, other).into(),
+        })?;
         if let Some(failure) = failures.get(&index) {
             cell.failed_before(failure.clone());
         }
@@ -189,18 +195,20 @@ impl Plans {
         Self(plans)
     }
 
-    /// What was seen, as guests of the judged run would have seen it: along its own plan; for a look that read files whole,
-    /// along that of such looks.
-    fn translate(&self, observed: &Observed, subject: &Subject) -> Option<Observed> {
-        let (_, old) = self.0.iter().find(|(id, _)| *id == observed.plan)?;
-        let is_whole = |read_plan: &ReadPlan| *read_plan == Subject::whole_of(read_plan);
+    /// What was seen, as guests of the judged run would have seen it: along its own plan and, in a look at a state that is
+    /// shown, along that of looks which read files whole. Nothing where it says too little.
+    fn translate(&self, observed: &Observed, subject: &Subject, of: Of) -> Vec<Observed> {
+        let Some((_, old)) = self.0.iter().find(|(id, _)| *id == observed.plan) else { return Vec::new() };
         let whole = subject.whole();
-        let (plan, new) = match is_whole(old) && !is_whole(&subject.read_plan) {
-            true => (Id::of_value(&whole), &whole),
-            false => (subject.plan, &*subject.read_plan),
+        let mut plans = vec![(subject.plan, &*subject.read_plan)];
+        if of == Of::Look && whole != *subject.read_plan {
+            plans.push((Id::of_value(&whole), &whole));
+        }
+        let reread = |(plan, new): (Id, &ReadPlan)| {
+            let observation = Arc::new(reread(&observed.observation, old, new).ok()?);
+            Some(Observed { plan, observation })
         };
-        let observation = reread(&observed.observation, old, new).ok()?;
-        Some(Observed { plan, observation: Arc::new(observation) })
+        plans.into_iter().filter_map(reread).collect()
     }
 }
 
@@ -289,7 +297,8 @@ fn visited(cell: &Cell, known: &Known, entry: &ToVisit) -> Option<Visited> {
             Some(Recovery { class, log })
         }
     };
-    Some(Visited { fates, observation: observed?.observation, recovery })
+    let observed = observed.filter(|observed| observed.plan == cell.subject.plan)?;
+    Some(Visited { fates, observation: observed.observation, recovery })
 }
 
 /// What the looks of the first run at a shown state say; `None` if it was not shown there.

@@ -560,6 +560,15 @@ fn translate(kept: &mut serde_json::Value) {
     (kept["disk"], kept["tear"]) = (word("cache"), word("tear"));
     kept["sector"] = (model["unit"].as_u64().unwrap_or_default().saturating_mul(storage::SECTOR as u64)).into();
     kept["fua"] = model["fua"].clone();
+    // The file systems stood with the cells alone.
+    let mut filesystems: Vec<serde_json::Value> = Vec::new();
+    for cell in kept["cells"].as_array().into_iter().flatten() {
+        let filesystem = serde_json::json!({ "kind": cell["fs"], "options": cell["mount_options"] });
+        if !filesystems.contains(&filesystem) {
+            filesystems.push(filesystem);
+        }
+    }
+    kept["filesystems"] = filesystems.into();
     kept["version"] = VERSION.into();
 }
 

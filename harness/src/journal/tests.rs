@@ -82,8 +82,9 @@ fn what_was_seen_comes_back() {
     assert!(known.execution(0, 3).is_some() && known.execution(0, 2).is_none());
     assert_eq!(known.looks(0, &[9; 16], &State::default()).count(), 1);
     // For another run, under another plan, with what is left of it.
-    let other = |cell: usize, seen: &Observed| {
-        (cell == 0).then(|| Observed { plan: Id([4; 16]), observation: seen.observation.clone() })
+    let other = |cell: usize, seen: &Observed, _: Of| {
+        let observed = (cell == 0).then(|| Observed { plan: Id([4; 16]), observation: seen.observation.clone() });
+        observed.into_iter().collect()
     };
     Journal::begin(&store, "other", &known.lines(other)).unwrap();
     let known = Known::of(&store, "other").unwrap();

@@ -164,3 +164,21 @@ async fn under_a_check_that_asks_for_more() {
     assert!(again);
     assert_eq!(said(&after.report), said(&fresh));
 }
+
+/// A check reads more than the rules ask for: enough for them, and for the words of the report.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_check_that_it_had() {
+    if uml().is_none() {
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let from = old_state();
+    let options = options(&["ext4"]);
+    let first = place.path().join("first");
+    run(&[overwrites(from.path(), Some("test -s f"))], &options, &first).await;
+    let workload = overwrites(from.path(), None);
+    let (after, again) = judged(&first, std::slice::from_ref(&workload), &place.path().join("judged")).await;
+    let fresh = run(&[workload], &options, &place.path().join("fresh")).await.report;
+    assert!(!again);
+    assert_eq!(said(&after.report), said(&fresh));
+}
