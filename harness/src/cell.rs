@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use explore::{Branch, Frontier};
 use filesystems::Filesystem;
 use num_bigint::BigUint;
 use report::{CellId, ProgressReport};
@@ -24,7 +25,6 @@ use crate::spec::{Budget, RunSpec};
 use crate::subject::Subject;
 use crate::tally::{self, Key, Tally, Violation};
 use crate::unit::{Executed, ToVisit, Unit};
-use explore::{Branch, Frontier};
 
 /// What the disk was given in all replays that are explored together, bytes: they are held in memory.
 const HELD: usize = 1 << 30;

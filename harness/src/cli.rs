@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 
-use crate::spec::{EXPLORED, MACHINES, RunSpec};
+use crate::spec::{EXPLORED, MACHINES, RunSpec, is_given};
 
 /// What every help text ends with.
 const EXIT_STATUS: &str = "\
@@ -169,11 +168,6 @@ impl Cli {
         }
         Ok(cli)
     }
-}
-
-/// Whether an option was typed, be it with its default.
-pub(crate) fn is_given(typed: &ArgMatches, option: &str) -> bool {
-    typed.value_source(option) == Some(ValueSource::CommandLine)
 }
 
 /// What was typed as a command of its own, without the `--` that comes before one, may have an option that is no option

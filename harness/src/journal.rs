@@ -93,6 +93,16 @@ impl Known {
         Ok(load(store, run)?.map_or_else(Self::default, |(known, _)| known))
     }
 
+    /// What these lines hold.
+    ///
+    /// # Errors
+    /// What is wrong with one of them.
+    pub fn of_lines(lines: Vec<Line>) -> Result<Self, &'static str> {
+        let mut known = Self::default();
+        lines.into_iter().try_for_each(|line| known.add(line))?;
+        Ok(known)
+    }
+
     /// What entering a branch came to.
     pub fn find(&self, cell: usize, entry: &ToVisit) -> Option<Record> {
         let visit = self.visits.get(&(cell, entry.unit.key, entry.branch.key))?;
@@ -124,7 +134,9 @@ impl Known {
         let mut names = Names::default();
         let mut translate = |cell: usize, id: Id, of: Of, lines: &mut Vec<Line>| -> Vec<Id> {
             let all = self.observations.get(&id).map_or_else(Vec::new, |observed| again(cell, observed, of));
-            let name = |observed: Observed| names.observation(&observed.observation, observed.plan, lines);
+            let name = |Observed { plan, observation }: Observed| {
+                names.observation(name_of(&observation, plan), &observation, plan, lines)
+            };
             all.into_iter().filter_map(name).collect()
         };
         let mut visits: Vec<&Visit> = self.visits.values().collect();
@@ -209,10 +221,9 @@ impl Names {
         }
     }
 
-    /// The name of an observation, with the lines that give it a meaning if there are none yet; `None` if it is too large
+    /// `id`, the name of an observation, with the lines that give it a meaning if there are none yet; `None` if it is too large
     /// to keep.
-    fn observation(&mut self, observation: &Observation, plan: Id, lines: &mut Vec<Line>) -> Option<Id> {
-        let id = name_of(observation, plan);
+    fn observation(&mut self, id: Id, observation: &Observation, plan: Id, lines: &mut Vec<Line>) -> Option<Id> {
         if self.observations.contains(&id) {
             return Some(id);
         }
@@ -315,8 +326,10 @@ impl Journal {
         plan: Id,
         (decisions, observation, recovery): (&[Decision], &Observation, Option<&Recovery>),
     ) -> io::Result<()> {
+        // Before the lock: what a tree holds may be large.
+        let id = name_of(observation, plan);
         self.write(|writer, lines| {
-            let observation = writer.names.observation(observation, plan, lines);
+            let observation = writer.names.observation(id, observation, plan, lines);
             let recovery = recovery
                 .map(|Recovery { class, log }| KeptRecovery { settled: settled(class.decisions()), log: pack(log) });
             let own = settled(&decisions[entry.branch.depth()..]);
@@ -351,8 +364,9 @@ impl Journal {
         plan: Id,
         observation: &Observation,
     ) -> io::Result<()> {
+        let id = name_of(observation, plan);
         self.write(|writer, lines| {
-            if let Some(observation) = writer.names.observation(observation, plan, lines) {
+            if let Some(observation) = writer.names.observation(id, observation, plan, lines) {
                 lines.push(Line::Look { cell, unit: Id(*unit), state: state.clone(), observation });
             }
         })

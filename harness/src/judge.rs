@@ -15,19 +15,18 @@ use filesystems::Filesystem;
 use report::{CellReport, Event};
 use storage::{DiskModel, Image, Recovery};
 use tokio::sync::mpsc;
-use vm::{Choice, Limits, Paths};
+use vm::{Limits, Paths};
 use workload::Workload;
 
 use crate::cell::{Ask, Cell, Job, Seen};
-use crate::check::Checker;
 use crate::execute::{Execution, ExecutionError};
 use crate::journal::line::Id;
 use crate::journal::{Journal, Known, Observed, Of, Record, decided};
 use crate::judging::{self, Confirmed, Visited, confirm};
 use crate::permit::Permit;
 use crate::run::{self, Begun, Finished, RunError};
-use crate::store::{Kept, KeptExecution, Shown, Store};
-use crate::subject::{Judges, Subject, SubjectError};
+use crate::store::{Kept, KeptExecution, KeptWorkload, Shown, Store};
+use crate::subject::{Subject, SubjectError};
 use crate::tally::Tally;
 use crate::unit::{self, Again, Executed, ToVisit, Unit};
 use crate::words::cell_report;
@@ -64,8 +63,13 @@ pub async fn judge(
         let has = kept.workloads.iter().map(|kept| kept.name.clone()).collect::<Vec<_>>().join(", ");
         return Err(RunError::NotOfRun { directory: first.directory().into(), name: name.clone(), has });
     }
-    let (id, known) = (first.id()?, Known::of(first, &first.id()?)?);
-    let (was, subjects) = (subjects_as_they_were(first, &kept)?, subjects(first, &kept, judging, stop)?);
+    let id = first.id()?;
+    let known = Known::of(first, &id)?;
+    let subjects = subjects(first, &kept, judging, stop, &events)?;
+    let plans = kept.workloads.iter().zip(&subjects).map(|(was, subject)| Plans::of(was, subject, first));
+    let plans: Vec<Plans> = plans.collect::<Result<_, RunError>>()?;
+    // What the report of the first run says beside what was seen.
+    let failures = failures(first)?;
     let new = run::hash(&subjects, &kept.spec, &kept.machine);
     let kernel = first.kernel()?;
 
@@ -75,24 +79,22 @@ pub async fn judge(
     {
         return Err(RunError::SamePlace { directory: place });
     }
-    let mut begun = Begun::new(&place, new, subjects, &kept.spec, &kept.machine)?;
+    // What it finds was found by means of the first run, whatever there is now.
+    let mut begun = Begun::new(&place, new, subjects, (&kept.spec, &kept.machine, kept.tools.clone()))?;
     if let Some(kernel) = &kernel {
         begun.store.keep_kernel(kernel)?;
     }
-    let plans: Vec<Plans> = was.iter().map(Plans::of).collect();
     let translated = |cell: usize, observed: &Observed, of: Of| {
         let workload = kept.cells.get(cell).map(|cell| cell.workload);
         let both = workload.and_then(|workload| Some((plans.get(workload)?, begun.subjects.get(workload)?)));
         both.map_or_else(Vec::new, |(plans, subject)| plans.translate(observed, subject, of))
     };
-    Journal::begin(&begun.store, &begun.id, &known.lines(translated))?;
+    let lines = known.lines(translated);
+    Journal::begin(&begun.store, &begun.id, &lines)?;
     let before = known.visits();
-    drop(known);
-    let known = Known::of(&begun.store, &begun.id)?;
+    let known = Known::of_lines(lines).map_err(|problem| first.damaged(crate::journal::NAME, problem))?;
     let after = known.visits();
 
-    // What the report of the first run says beside what was seen.
-    let failures = failures(first);
     let vm = Machine { name: kept.machine.clone(), kernel: kernel.unwrap_or_default() };
     let mut again = 0;
     for (index, cell) in begun.kept.cells.iter().enumerate() {
@@ -103,7 +105,7 @@ pub async fn judge(
             again += lost;
             let what = if lost == 1 { "visit".to_owned() } else { format!("{lost} visits") };
             let text = format!(
-                "{what} of {} on {} must be made again, since more is asked of the files than was read of them",
+                "{what} of {} on {} must be made again, since what was kept of the files does not say enough",
                 subject.name, cell.fs
             );
             let _ = events.send(Event::Note { cell: None, text });
@@ -125,13 +127,13 @@ pub async fn judge(
         }
         begun.done.insert(index, report(&cell, &begun, first, &folded, &events));
     }
-    if again > 0 {
-        run::is_as_it_was(&kept, &[], first)?;
+    let text = format!("judged by the observations of run {id}");
+    let _ = events.send(Event::Note { cell: None, text });
+    if again == 0 {
+        return begun.finish(stop, &events);
     }
-    let choice = Choice::of(&kept.machine);
-    let told = format!("judged by the observations of run {id}");
-    let _ = events.send(Event::Note { cell: None, text: told });
-    run::go_on(begun, (again > 0).then_some(choice), judging.workers, judging.limits, judging.paths, stop, events).await
+    run::is_as_it_was(&kept, &[], first)?;
+    run::go_on(begun, judging.workers, judging.limits, judging.paths, stop, events).await
 }
 
 /// The machine that guests of the first run had.
@@ -140,36 +142,24 @@ struct Machine {
     kernel: String,
 }
 
-/// The programs with the invariants that they had, to know along which plans guests have read.
-fn subjects_as_they_were(first: &Store, kept: &Kept) -> Result<Vec<Subject>, RunError> {
-    let subject = |(index, workload): (usize, &crate::store::KeptWorkload)| {
-        let judges = if workload.check.is_some() { Judges::CheckMissing } else { Judges::Rules };
-        let damaged = |problem| first.damaged("replay.json", problem);
-        Ok(workload.subject(first.trace(index)?, kept.spec.bounds(), judges).map_err(damaged)??)
-    };
-    kept.workloads.iter().enumerate().map(subject).collect()
-}
-
 /// The programs with what is to judge now.
 fn subjects(
     first: &Store,
     kept: &Kept,
     judging: &Judging<'_>,
     stop: &Arc<AtomicBool>,
+    events: &mpsc::UnboundedSender<Event>,
 ) -> Result<Vec<Arc<Subject>>, RunError> {
     let own = run::checks(kept, first, judging.permit, |name| judging.workloads.iter().any(|it| it.name == name))?;
     let mut subjects = Vec::new();
     for (index, (workload, own)) in kept.workloads.iter().zip(own).enumerate() {
         let trace = first.trace(index)?;
         let given = judging.workloads.iter().find(|given| given.name == workload.name);
-        let check = given.filter(|given| given.check.is_some()).cloned().or(own);
-        let judges = match check {
-            None => Judges::Rules,
-            Some(check) => {
-                let checker = tokio::task::block_in_place(|| Checker::new(&check, &trace, stop));
-                Judges::Both(Box::new(checker.map_err(SubjectError::from)?))
-            }
-        };
+        if own.is_some() {
+            run::tell_of_check(workload, judging.permit, events);
+        }
+        let check = given.filter(|given| given.check.is_some()).or(own.as_ref());
+        let judges = run::judges(check, &trace, stop)?;
         let wanted = match given {
             Some(given) => given.invariants.clone(),
             None => workload.wanted().map_err(|problem| first.damaged("replay.json", problem))?,
@@ -181,18 +171,15 @@ fn subjects(
 }
 
 /// Along which plans the guests of the first run have read the files of one program.
-struct Plans(Vec<(Id, ReadPlan)>);
+struct Plans([(Id, ReadPlan); 2]);
 
 impl Plans {
-    fn of(subject: &Subject) -> Self {
-        let mut plans = Vec::new();
-        // Whether it had a check is not asked: its plan is the one that reads files whole.
-        for limit in [subject.read_plan.read_all_up_to, crate::check::LARGEST_FILE] {
-            let read_plan = ReadPlan { read_all_up_to: limit, ..(*subject.read_plan).clone() };
-            let whole = Subject::whole_of(&read_plan);
-            plans.extend([read_plan, whole].map(|read_plan| (Id::of_value(&read_plan), read_plan)));
-        }
-        Self(plans)
+    /// `was` is what the run kept of it, and `subject` the same program with what is to judge now.
+    fn of(was: &KeptWorkload, subject: &Subject, first: &Store) -> Result<Self, RunError> {
+        let wanted = was.wanted().map_err(|problem| first.damaged("replay.json", problem))?;
+        let plan = subject.read_plan_under(&wanted, was.check.is_some())?;
+        let whole = Subject::whole_of(&plan);
+        Ok(Self([plan, whole].map(|plan| (Id::of_value(&plan), plan))))
     }
 
     /// What was seen, as guests of the judged run would have seen it: along its own plan and, in a look at a state that is
@@ -212,10 +199,15 @@ impl Plans {
     }
 }
 
-/// Why cells of the first run could not be judged, by a fault of the harness: no invariant changes that.
-fn failures(first: &Store) -> BTreeMap<usize, String> {
-    let cells = report::read_report(first.directory()).map(|report| report.cells).unwrap_or_default();
-    cells.into_iter().enumerate().filter_map(|(index, cell)| Some((index, cell.failure?))).collect()
+/// Why cells of the first run could not be judged, by a fault of the harness: no invariant changes that. None if it was cut
+/// short before it had a report.
+fn failures(first: &Store) -> Result<BTreeMap<usize, String>, RunError> {
+    let cells = match report::read_report(first.directory()) {
+        Ok(report) => report.cells,
+        Err(_) if !first.files().has("report.json") => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(cells.into_iter().enumerate().filter_map(|(index, cell)| Some((index, cell.failure?))).collect())
 }
 
 /// How many schedules of a cell, from the first, were executed, or are not to be.
@@ -282,19 +274,15 @@ async fn fold(cell: &Cell, known: &Known, machine: &Machine) -> Result<Folded, E
 /// What is known of a branch.
 fn visited(cell: &Cell, known: &Known, entry: &ToVisit) -> Option<Visited> {
     let Record { decisions, observed, recovery } = known.find(cell.index, entry)?;
-    let mut fates = entry.unit.fates(&cell.model);
-    if !fates.settle_these(&decisions) {
-        return None;
-    }
+    let fates = entry.unit.settled(&cell.model, &decisions)?;
     let recovery = match recovery.filter(|_| cell.recovery_crashes) {
         None => None,
         Some(kept) => {
-            let mut class = entry.unit.fates(&cell.model);
             let settled: Vec<_> = decided(&kept.settled).collect();
+            let class = entry.unit.settled(&cell.model, &settled)?;
             let shape: storage::LogShape = postcard::from_bytes(&kept.log).ok()?;
             let sectors = cell.subject.disk_size() / storage::SECTOR as u64;
-            let log = shape.of_zeros(sectors).filter(|_| class.settle_these(&settled))?;
-            Some(Recovery { class, log })
+            Some(Recovery { class, log: shape.of_zeros(sectors)? })
         }
     };
     let observed = observed.filter(|observed| observed.plan == cell.subject.plan)?;

@@ -267,7 +267,7 @@ pub async fn run_recorded(
     }
     let machine = choose(options.vm, spec.kernel.as_deref(), paths, stop).await?;
     let id = hash(&subjects, spec, machine.name());
-    let begun = Begun::new(&directory(&id), id, subjects, spec, machine.name())?;
+    let begun = Begun::new(&directory(&id), id, subjects, (spec, machine.name(), tools(&spec.filesystems)))?;
     explore(begun, machine, options.workers, options.limits, paths, stop, events).await
 }
 
@@ -294,25 +294,34 @@ pub async fn resume(
     let mut subjects = Vec::new();
     for (index, (workload, check)) in kept.workloads.iter().zip(&checks).enumerate() {
         let trace = store.trace(index)?;
-        let judges = match check {
-            None => Judges::Rules,
-            Some(check) => {
-                if let Some(kept) = workload.check.as_ref().filter(|_| permit.runs_what_stands_there()) {
-                    let text = format!("running the check of {}: {}", workload.name, kept.shown());
-                    let _ = events.send(Event::Note { cell: None, text });
-                }
-                let checker = tokio::task::block_in_place(|| Checker::new(check, &trace, stop));
-                Judges::Both(Box::new(checker.map_err(SubjectError::from)?))
-            }
-        };
+        if check.is_some() {
+            tell_of_check(workload, permit, &events);
+        }
+        let judges = judges(check.as_ref(), &trace, stop)?;
         let damaged = |problem| store.damaged("replay.json", problem);
         subjects.push(Arc::new(workload.subject(trace, kept.spec.bounds(), judges).map_err(damaged)??));
     }
-    let machine = choose(Choice::of(&kept.machine), kept.spec.kernel.as_deref(), paths, stop).await?;
-    if machine.name() != kept.machine {
-        return Err(RunError::OtherMachine { was: kept.machine, is: machine.name().into() });
-    }
     let begun = Begun { id, subjects, kept, store, _lock: lock, done: BTreeMap::new() };
+    go_on(begun, workers, limits, paths, stop, events).await
+}
+
+/// Goes on with a run some of whose cells may be done: explores the others, on guests of the kind that it had.
+///
+/// # Errors
+/// There are no such guests, or see [`run`].
+pub(crate) async fn go_on(
+    begun: Begun,
+    workers: usize,
+    limits: Limits,
+    paths: &Paths,
+    stop: &Arc<AtomicBool>,
+    events: mpsc::UnboundedSender<Event>,
+) -> Result<Finished, RunError> {
+    let was = &begun.kept.machine;
+    let machine = choose(Choice::of(was), begun.kept.spec.kernel.as_deref(), paths, stop).await?;
+    if machine.name() != was {
+        return Err(RunError::OtherMachine { was: was.clone(), is: machine.name().into() });
+    }
     // Before anything is written: what the run has found stays as it is.
     tokio::select! {
         same = begun.has_its_kernel(machine.as_ref(), limits, paths) => same?,
@@ -321,26 +330,19 @@ pub async fn resume(
     explore(begun, machine, workers, limits, paths, stop, events).await
 }
 
-/// Goes on with a run some of whose cells are done: explores the others, on guests of this kind, if there are any.
-///
-/// # Errors
-/// See [`run`].
-pub(crate) async fn go_on(
-    begun: Begun,
-    choice: Option<Choice>,
-    workers: usize,
-    limits: Limits,
-    paths: &Paths,
-    stop: &Arc<AtomicBool>,
-    events: mpsc::UnboundedSender<Event>,
-) -> Result<Finished, RunError> {
-    let Some(choice) = choice else { return begun.finish(stop, &events) };
-    let machine = choose(choice, begun.kept.spec.kernel.as_deref(), paths, stop).await?;
-    tokio::select! {
-        same = begun.has_its_kernel(machine.as_ref(), limits, paths) => same?,
-        () = stopped(stop) => return Err(RunError::Interrupted),
+/// Who judges a program: its rules and, if it has one that may be run, this workload's check.
+pub(crate) fn judges(check: Option<&Workload>, trace: &Trace, stop: &Arc<AtomicBool>) -> Result<Judges, SubjectError> {
+    let Some(check) = check else { return Ok(Judges::Rules) };
+    let checker = tokio::task::block_in_place(|| Checker::new(check, trace, stop))?;
+    Ok(Judges::Both(Box::new(checker)))
+}
+
+/// Says which check is run, if it is one that stands in the results.
+pub(crate) fn tell_of_check(workload: &KeptWorkload, permit: &Permit, events: &mpsc::UnboundedSender<Event>) {
+    if let Some(kept) = workload.check.as_ref().filter(|_| permit.runs_what_stands_there()) {
+        let text = format!("running the check of {}: {}", workload.name, kept.shown());
+        let _ = events.send(Event::Note { cell: None, text });
     }
-    explore(begun, machine, workers, limits, paths, stop, events).await
 }
 
 /// What findings depend on beside the guest: this harness, and what makes file systems.
@@ -403,13 +405,13 @@ pub(crate) struct Begun {
 }
 
 impl Begun {
-    /// Begins a run of this name: keeps its programs, and what else is needed to go on with it.
+    /// Begins a run of this name: keeps its programs, and what else is needed to go on with it: what it explores, the
+    /// machine, and the tools that its findings depend on.
     pub fn new(
         directory: &Path,
         id: String,
         subjects: Vec<Arc<Subject>>,
-        spec: &RunSpec,
-        machine: &str,
+        (spec, machine, tools): (&RunSpec, &str, BTreeMap<String, String>),
     ) -> Result<Self, StoreError> {
         let (store, lock) = Store::create(directory)?;
         let mut cells = Vec::new();
@@ -427,14 +429,14 @@ impl Begun {
             spec: spec.clone(),
             cells,
             workloads: subjects.iter().map(keep).collect(),
-            tools: tools(&spec.filesystems),
+            tools,
         };
         store.keep(&id, &kept)?;
         Ok(Self { id, subjects, kept, store, _lock: lock, done: BTreeMap::new() })
     }
 
     /// The report of a run all of whose cells are done, or are known not to be judged.
-    fn finish(self, stop: &AtomicBool, events: &mpsc::UnboundedSender<Event>) -> Result<Finished, RunError> {
+    pub fn finish(self, stop: &AtomicBool, events: &mpsc::UnboundedSender<Event>) -> Result<Finished, RunError> {
         let Self { id, subjects, kept, store, mut done, .. } = self;
         let cells = cells(&kept, &subjects, &store)?;
         let mut reports = Vec::new();

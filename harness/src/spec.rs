@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use filesystems::Filesystem;
 use report::Explored;
@@ -135,9 +136,14 @@ impl RunSpec {
     pub(crate) fn idle(typed: &ArgMatches) -> Vec<String> {
         let all = Self::augment_args(Command::new("run"));
         let of_machines = all.get_arguments().filter(|option| !WITHOUT_MACHINES.contains(&option.get_id().as_str()));
-        let given = of_machines.filter(|option| super::cli::is_given(typed, option.get_id().as_str()));
+        let given = of_machines.filter(|option| is_given(typed, option.get_id().as_str()));
         given.filter_map(|option| Some(format!("--{}", option.get_long()?))).collect()
     }
+}
+
+/// Whether an option was typed, be it with its default.
+pub(crate) fn is_given(typed: &ArgMatches, option: &str) -> bool {
+    typed.value_source(option) == Some(ValueSource::CommandLine)
 }
 
 /// How much work a cell may take. Without any limit, it is explored whole.

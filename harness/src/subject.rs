@@ -172,12 +172,7 @@ impl Subject {
         judges: Judges,
     ) -> Result<Self, SubjectError> {
         let history = History::new(&trace);
-        let make = if matches!(judges, Judges::Rules) { Rules::new } else { Rules::asked_for };
-        let mut rules = match make(&trace, &history, &wanted) {
-            // What the recorder did not follow may be what the rules are about: that is the reason then.
-            Err(error) if is_doubtful(&error, &trace) => Rules::default(),
-            made => made.map_err(|source| SubjectError::Rules { name: name.clone(), source })?,
-        };
+        let mut rules = rules(&name, &trace, &history, &wanted, !matches!(judges, Judges::Rules))?;
         let checker = match judges {
             Judges::Both(checker) => Some(*checker),
             Judges::Rules | Judges::CheckMissing => None,
@@ -208,6 +203,18 @@ impl Subject {
             rules,
             checker,
         })
+    }
+
+    /// How far the guest reads of the same program if this is wanted of it, and it has a check of its own or not.
+    ///
+    /// # Errors
+    /// What is wanted does not fit the program.
+    pub fn read_plan_under(&self, wanted: &[Wanted], has_check: bool) -> Result<ReadPlan, SubjectError> {
+        let mut rules = rules(&self.name, &self.trace, &self.history, wanted, has_check)?;
+        if has_check {
+            rules.read_all_up_to(LARGEST_FILE);
+        }
+        Ok(rules.read_plan().clone())
     }
 
     /// How far the guest reads where a report shows what files hold: as else, and all files up to [`WHOLE`] to their end.
@@ -241,6 +248,22 @@ impl Subject {
     /// What the recorder could not follow, and what no guest can show of what is wanted.
     pub fn limits(&self) -> &[Limit] {
         &self.limits
+    }
+}
+
+/// The rules of a program of this name; with a check of its own, nothing has to be replaced atomically unless it is wanted.
+fn rules(
+    name: &str,
+    trace: &Trace,
+    history: &History,
+    wanted: &[Wanted],
+    has_check: bool,
+) -> Result<Rules, SubjectError> {
+    let make = if has_check { Rules::asked_for } else { Rules::new };
+    match make(trace, history, wanted) {
+        // What the recorder did not follow may be what the rules are about: that is the reason then.
+        Err(error) if is_doubtful(&error, trace) => Ok(Rules::default()),
+        made => made.map_err(|source| SubjectError::Rules { name: name.into(), source }),
     }
 }
 

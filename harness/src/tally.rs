@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use checker::{CrashWindow, Finding, Invariant, Kind, Output};
+use explore::SYSTEMATIC;
 use num_bigint::BigUint;
 use storage::{Fates, State};
 use trace::RelPath;
 
 use crate::cause::{Cause, told_apart};
-use explore::SYSTEMATIC;
 
 /// How many failures of a check are told apart while a cell is explored: those that come first in the order of their
 /// texts, so that it does not depend on the order in which they are found.

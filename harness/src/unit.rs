@@ -5,7 +5,7 @@ use std::sync::Arc;
 use checker::CrashWindow;
 use explore::{ExplorationUnit, Key, key};
 use sha2::{Digest, Sha256};
-use storage::{BlockLog, DiskModel, Entry, Epoch, Fates, Image, Layers, Recovery};
+use storage::{BlockLog, Decision, DiskModel, Entry, Epoch, Fates, Image, Layers, Recovery};
 
 use crate::execute::Execution;
 use crate::schedule::{Origin, Plan};
@@ -78,6 +78,12 @@ impl Unit {
             None => Fates::open(model, self.executed.epochs[self.epoch].volatile_writes(&self.executed.log)),
             Some(Again { class, log, epoch, .. }) => class.clone().crashed(epoch.volatile_writes(log)),
         }
+    }
+
+    /// The states that agree with these decisions, from a file; `None` if they do not fit, so that it must be damaged.
+    pub fn settled(&self, model: &DiskModel, decisions: &[Decision]) -> Option<Fates> {
+        let mut fates = self.fates(model);
+        fates.settle_these(decisions).then_some(fates)
     }
 
     /// When the states of a class of it can occur: a second crash changes nothing of that.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use checker::{Finding, Observation, ReadPlan};
 use report::{CellReport, Event};
-use storage::{Decision, Fates, Image, Layers, State};
+use storage::{Fates, Image, Layers, State};
 use tokio::sync::{Notify, mpsc};
 use vm::{Death, GuestError};
 
@@ -306,7 +306,7 @@ impl<'a> Worker<'a> {
             let known = if record { None } else { self.shared.journal.find(cell.index, &entry) };
             let known = known.and_then(|record| {
                 let observed = record.observed.filter(|observed| observed.plan == cell.subject.plan)?;
-                let fates = settled(&layers, &record.decisions)?;
+                let fates = entry.unit.settled(&cell.model, &record.decisions)?;
                 Some(Visited { fates, observation: observed.observation, recovery: None })
             });
             let is_known = known.is_some();
@@ -470,10 +470,4 @@ async fn judge_visit(cell: &Cell, entry: &ToVisit, visited: &Visited) -> Result<
 /// What was being done, for an error.
 fn of_schedule(cell: &Cell, schedule: usize) -> String {
     format!("schedule {schedule} ({})", cell.subject.schedules[schedule].text())
-}
-
-/// The fates that a journal's decisions settle; `None` if they do not fit, so that the journal must be damaged.
-fn settled(layers: &Layers, decisions: &[Decision]) -> Option<Fates> {
-    let mut fates = layers.fates();
-    fates.settle_these(decisions).then_some(fates)
 }

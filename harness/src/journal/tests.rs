@@ -103,6 +103,6 @@ fn what_is_too_large_is_left_out() {
     let entry = checker::Entry { kind, mode: 0, uid: 0, gid: 0, links: 1, same_as: None };
     let large = Observation { entries: [("f".into(), entry)].into(), ..nothing() };
     let mut lines = Vec::new();
-    assert_eq!(Names::default().observation(&large, PLAN, &mut lines), None);
+    assert_eq!(Names::default().observation(name_of(&large, PLAN), &large, PLAN, &mut lines), None);
     assert!(lines.is_empty());
 }

@@ -277,7 +277,9 @@ fn what_is_kept_is_sealed() {
 fn what_the_version_before_kept_is_read() {
     let runs = Runs::new();
     let store = runs.begin(10);
-    let mut value = serde_json::to_value(Kept { version: BEFORE, ..kept() }).unwrap();
+    let cell = |fs: &str| KeptCell { workload: 0, fs: fs.into(), mount_options: "noatime".into() };
+    let cells = ["xfs", "ext4", "xfs"].map(cell).to_vec();
+    let mut value = serde_json::to_value(Kept { version: BEFORE, cells: cells.clone(), ..kept() }).unwrap();
     let object = value.as_object_mut().unwrap();
     for key in ["disk", "tear", "sector", "fua", "filesystems"] {
         object.remove(key);
@@ -291,10 +293,10 @@ fn what_the_version_before_kept_is_read() {
         tear: Tear::Any,
         sector: Sector::Bytes4096,
         fua: Fua::Off,
-        filesystems: vec![],
+        filesystems: ["xfs:noatime", "ext4:noatime"].map(|text| text.parse().unwrap()).to_vec(),
         ..RunSpec::default()
     };
-    assert_eq!(store.kept().unwrap(), Kept { spec: expected, ..kept() });
+    assert_eq!(store.kept().unwrap(), Kept { spec: expected, cells, ..kept() });
 }
 
 /// Its seal is right, and still there is none of its cells that could be explored as another file system.
