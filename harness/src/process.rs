@@ -23,11 +23,12 @@ use checker::{
 };
 use report::{Killed, ProcessReport, ProcessViolation};
 use serde::{Deserialize, Serialize};
-use trace::{Call, Divergence, Node, RelPath, Trace, Tree, Vfs};
+use trace::{Call, Divergence, Node, OpId, RelPath, Trace, Tree, Vfs};
 
 use crate::cause::{Cause, told_apart};
+use crate::promises::promises;
 use crate::subject::Subject;
-use crate::words::{notes_on, op_ref, promises};
+use crate::words::notes_on;
 
 /// The unit in which a write or copy is cut short, bytes: a page of x86-64.
 const PAGE: u64 = 4096;
@@ -113,7 +114,7 @@ pub fn process_crash(subject: &Subject, explore_invalid: bool, stop: &AtomicBool
             let cause = Cause::of(&finding);
             let first = || {
                 let promises = promises(trace, &finding.invariant, point.ended);
-                let op = point.begun().checked_sub(1).map(|index| op_ref(trace, index));
+                let op = point.begun().checked_sub(1).map(OpId);
                 // The root stands for all files.
                 let versions = if finding.path.is_root() { &[] } else { history.versions(&finding.path) };
                 ProcessViolation {
@@ -155,8 +156,7 @@ fn folded(violations: impl Iterator<Item = ProcessViolation>) -> Vec<ProcessViol
         failures.into_iter().partition(|failure| failure.cause.as_ref().is_some_and(|cause| kept.contains(cause)));
     folded.extend(apart);
     let states = others.iter().map(|other| other.states).sum();
-    let first =
-        others.into_iter().min_by_key(|other| other.killed.op.as_ref().map(|op| (op.index, other.killed.written)));
+    let first = others.into_iter().min_by_key(|other| other.killed.op.map(|op| (op, other.killed.written)));
     folded.extend(first.map(|first| ProcessViolation { states, cause: Cause::Others.text(), ..first }));
     folded
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use checker::{CrashWindow, Finding, Invariant, Kind, Output};
+use checker::{CrashWindow, Finding, Invariant, Kind, Observed, Output};
 use explore::SYSTEMATIC;
 use num_bigint::BigUint;
 use storage::{Fates, State};
@@ -53,8 +53,8 @@ pub struct Example {
     pub state: State,
     /// When the class can occur.
     pub window: CrashWindow,
-    /// What was seen, in words.
-    pub observed: String,
+    /// What was seen.
+    pub observed: Observed,
     /// What the workload's own check printed, if it is what found fault.
     pub output: Option<Output>,
 }
@@ -209,8 +209,8 @@ mod tests {
         for number in failures {
             let place = Place { unit: Default::default(), again: false, injections: 0, schedule: number, epoch: 0 };
             let window = CrashWindow { begun_earliest: 0, ended_latest: 0 };
-            let example =
-                Example { place, state: State::default(), window, observed: number.to_string(), output: None };
+            let observed = Observed::Text { text: number.to_string() };
+            let example = Example { place, state: State::default(), window, observed, output: None };
             let cause = Cause::Failure(format!("exit 1: {}", "x".repeat(number)));
             let (invariant, kind) = (Invariant::Check, Kind::CheckFailed);
             let key = Key { informational: false, path: RelPath::root(), invariant, kind, cause };
@@ -228,7 +228,7 @@ mod tests {
         folded.fold();
         let others = folded.violations.iter().find(|(key, _)| key.cause == Cause::Others).unwrap().1;
         assert_eq!((folded.violations.len(), &others.states), (11, &6u32.into()));
-        assert_eq!(others.example.observed, "0", "the simplest of them");
+        assert_eq!(others.example.observed, Observed::Text { text: "0".into() }, "the simplest of them");
         let mut backwards = tally((0..13).rev());
         backwards.merge(Tally::default());
         backwards.fold();

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use record::{RecordError, RecordSpec};
-use report::{ExitStatus, tame};
+use report::ExitStatus;
+use reporters::tame;
 use trace::{RelPath, Trace};
 
 use super::Failure;

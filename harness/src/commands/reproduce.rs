@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use checker::{CrashWindow, Entry, EntryKind, Finding, Invariant, Mount, Observation, Seen};
-use report::{ExitStatus, ViolationReport, tame};
+use report::{ExitStatus, Ops, ScheduleReport, ViolationReport};
+use reporters::{headline, sentences, tame};
 use storage::{DiskModel, Layers};
+use trace::OpId;
 use vm::{Choice, KernelError, Limits, Machine, Paths};
 
 use super::failure::say;
@@ -20,6 +22,7 @@ use crate::execute::{Execution, ExecutionError};
 use crate::guests::{Boot, Slot};
 use crate::judging::judge;
 use crate::permit::{ADVICE, Permit};
+use crate::scheduled;
 use crate::store::{Kept, KeptCell, KeptExecution, Shown, Store};
 use crate::subject::{Judges, Subject, SubjectError};
 use crate::token::Token;
@@ -28,7 +31,7 @@ use crate::unpack::{can_be_made, make_empty, unpack};
 use crate::visit::Guests;
 use crate::visit::observe_image;
 use crate::window::{begun_latest, torn, window};
-use crate::words::{broken_from, op_ref};
+use crate::words::broken_from;
 
 /// Files up to this size, bytes, are read whole and shown.
 const SHOWN: u64 = 1 << 20;
@@ -64,9 +67,10 @@ impl Said {
 
     fn text(&self) -> String {
         let ViolationReport { path, invariant, kind, observed, output, .. } = &self.violation;
+        let observed = sentences::observed(observed);
         match output {
-            Some(_) => report::headline(path, *kind, invariant, Some(observed)),
-            None => format!("{}: {observed}", report::headline(path, *kind, invariant, None)),
+            Some(_) => headline(path, *kind, invariant, Some(&observed)),
+            None => format!("{}: {observed}", headline(path, *kind, invariant, None)),
         }
     }
 }
@@ -303,7 +307,7 @@ async fn look(rebuilt: Rebuilt, wishes: &[Wish], whole: bool) -> Result<Looked, 
         other => Failure::machine(other),
     })?;
     for finding in &mut findings {
-        // In the words of the report.
+        // As the report has it.
         finding.observed = subject.rules.in_ranges(finding, &observation).unwrap_or_else(|| finding.observed.clone());
     }
     let text = text(&rebuilt, &observation, &findings);
@@ -316,12 +320,14 @@ fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> S
     let subject = &rebuilt.subject;
     let options = &rebuilt.cell.mount_options;
     let options = if options.is_empty() { String::new() } else { format!(":{options}") };
+    let schedule = scheduled::schedule(&subject.schedules[rebuilt.token.schedule], false);
     let mut lines = vec![
         format!("{} on {}{options}", subject.name, rebuilt.cell.fs),
-        format!("schedule: {}", subject.schedules[rebuilt.token.schedule].text()),
+        format!("schedule: {}", sentences::schedule(&ScheduleReport::Known(schedule))),
     ];
     let earliest = rebuilt.window.begun_earliest.checked_sub(1);
-    let after = |index: Option<usize>| report::after(index.map(|index| op_ref(&subject.trace, index)).as_ref());
+    let ops = Ops::all(&subject.trace);
+    let after = |index: Option<usize>| sentences::after(index.map(OpId), &ops);
     for (name, index) in [("earliest", earliest), ("latest", rebuilt.begun_latest.checked_sub(1))] {
         lines.push(format!("{name}: {}", after(index)));
     }
@@ -348,25 +354,26 @@ fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> S
         if broken != earliest {
             lines.push(format!("earliest: {}", after(broken)));
         }
+        let observed = sentences::observed(&finding.observed);
         match &finding.check {
             None => {
-                let headline = report::headline(&path.to_string(), *kind, invariant, None);
-                lines.push(format!("{weight}: {headline}: {}", finding.observed));
+                let headline = headline(&path.to_string(), *kind, invariant, None);
+                lines.push(format!("{weight}: {headline}: {observed}"));
             }
             Some(check) => {
-                let headline = report::headline(&path.to_string(), *kind, invariant, Some(&finding.observed));
+                let headline = headline(&path.to_string(), *kind, invariant, Some(&observed));
                 lines.push(format!("{weight}: {headline}"));
                 lines.extend(check.output.lines().map(|line| format!("  | {line}")));
             }
         }
-        let reason = match invariant {
+        let hint = match invariant {
             Invariant::Check => {
                 checker::check_reason(&subject.trace, &subject.rules.not_versions(observation), &rebuilt.window)
             }
             _ => checker::reason(&subject.trace, invariant, *kind, path, &rebuilt.window),
         };
-        if let Some(reason) = reason {
-            lines.push(format!("  {}", reason.text));
+        if let Some(hint) = hint {
+            lines.push(format!("  {}", sentences::hint(&hint, &ops)));
         }
     }
     match &rebuilt.unchecked {
@@ -384,7 +391,9 @@ fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> S
 
 fn entry_line(path: &trace::RelPath, entry: &Entry) -> String {
     let what = match &entry.kind {
-        EntryKind::File { seen: Seen::Bytes(content), .. } => checker::describe(&trace::State::File(content.clone())),
+        EntryKind::File { seen: Seen::Bytes(content), .. } => {
+            sentences::description(&checker::describe(&trace::State::File(content.clone())))
+        }
         EntryKind::File { size, .. } => format!("{} bytes", trace::thousands(*size)),
         EntryKind::Directory { error: None } => "directory".into(),
         EntryKind::Directory { error: Some(errno) } => {

@@ -5,7 +5,8 @@ use std::io::{self, ErrorKind, IsTerminal, stderr, stdout};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use report::{All, Event, ExitStatus, Human, Json, Progress, Reporter, exit_status};
+use report::{All, Event, ExitStatus, Reporter, exit_status};
+use reporters::{Human, Json, Progress, write_matrix};
 use tokio::sync::mpsc;
 use vm::{Limits, Paths};
 use workload::Workload;
@@ -177,7 +178,13 @@ impl Showing {
             }
             reporters.finish()
         });
-        let finished = work(sender.clone()).await;
+        let mut finished = work(sender.clone()).await;
+        if let Ok(Finished { report, store, cut }) = &mut finished
+            && !matches!(cut, Some(RunError::Report(_)))
+            && let Err(error) = write_matrix(report, store.directory(), elsewhere(store.directory()))
+        {
+            cut.get_or_insert(RunError::Report(error));
+        }
         if let Ok(finished) = &finished
             && !matches!(finished.cut, Some(RunError::Report(_)))
         {
@@ -259,6 +266,13 @@ fn reporters(format: cli::Format, chosen: Option<PathBuf>) -> All {
         cli::Format::Json => Box::new(Json::new(stdout())),
     };
     All(vec![progress, last])
+}
+
+/// The directory of a run, if `harness reproduce` does not look there by itself.
+fn elsewhere(directory: &Path) -> Option<&Path> {
+    let parent = directory.parent().map(std::path::absolute)?.ok()?;
+    let usual = std::path::absolute(default_results()).ok()?;
+    (parent != usual).then_some(directory)
 }
 
 /// Where `harness reproduce` looks for runs.

@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use report::{ExitStatus, tame};
+use report::ExitStatus;
+use reporters::tame;
 use trace::{Trace, listing};
 
 use super::Failure;
