@@ -11,10 +11,10 @@ use std::time::Duration;
 use checker::{
     CheckFailure, CrashWindow, Entry, EntryKind, Finding, Invariant, Kind, Mount, Observation, Output, Seen,
 };
+use program::{Call, Ended, RelPath, Trace, Tree};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
-use trace::{Call, Ended, RelPath, Trace, Tree};
 use workload::{End, ErrorKind, Limit, Workload};
 
 use crate::cause::message;
@@ -62,7 +62,7 @@ pub enum CheckError {
     /// A file is too large.
     #[error(
         "the check of {name} cannot be given {path}: it has {} bytes, and files of up to {} MiB can be read whole",
-        trace::thousands(*size),
+        program::thousands(*size),
         LARGEST_FILE >> 20
     )]
     TooLarge {
@@ -394,12 +394,12 @@ fn entries(tree: &Tree) -> Entries {
     let mut entries = Entries::new();
     for (path, node) in &tree.0 {
         let kind = match &node.kind {
-            trace::Kind::File(content) => {
+            program::Kind::File(content) => {
                 EntryKind::File { size: content.len() as u64, seen: Seen::Bytes(content.clone()) }
             }
-            trace::Kind::Directory => EntryKind::Directory { error: None },
-            trace::Kind::Symlink(target) => EntryKind::Symlink { target: target.clone() },
-            trace::Kind::Special { mode, .. } => EntryKind::Special { mode: *mode },
+            program::Kind::Directory => EntryKind::Directory { error: None },
+            program::Kind::Symlink(target) => EntryKind::Symlink { target: target.clone() },
+            program::Kind::Special { mode, .. } => EntryKind::Special { mode: *mode },
         };
         let name = *first.entry(node.inode).or_insert(path);
         let same_as = (name != path && !matches!(kind, EntryKind::Directory { .. })).then(|| name.clone());

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use checker::{Candidate, EntryKind, Observation, ReadPlan, Seen, Sizes};
 use filesystems::Filesystem;
+use program::{Content, Kind, RelPath, Trace, Tree};
 use protocol::{Command, Reply};
 use storage::{Backing, BlockLog, DirectDisk, Entry, Image, LoggingDisk};
-use trace::{Content, Kind, RelPath, Trace, Tree};
 use vm::{Guest, GuestError};
 
 use crate::schedule::{Origin, Plan};
@@ -121,7 +121,7 @@ fn check_results(log: &BlockLog, plan: &Plan, trace: &Trace) -> Result<(), Execu
                 if mark.result < 0 {
                     return Err(problem(format!("op {index}, {op},")));
                 }
-                if let trace::Call::Write { data, .. } = &op.call
+                if let program::Call::Write { data, .. } = &op.call
                     && mark.result != data.len() as i64
                 {
                     let wrote = format!("op {index}, {op}, wrote {} of {} bytes in the guest", mark.result, data.len());
@@ -186,8 +186,8 @@ fn same_content(read_plan: &ReadPlan, path: &RelPath, seen: &Seen) -> bool {
 #[cfg(test)]
 mod tests {
     use checker::{Entry as Found, Mount};
+    use program::{Call, Handle, Node, Op};
     use storage::Mark;
-    use trace::{Call, Handle, Node, Op};
 
     use super::*;
 

@@ -8,8 +8,8 @@
 
 use std::collections::BTreeSet;
 
+use program::{Call, Handle, Trace};
 use storage::WriteEntry;
-use trace::{Call, Handle, Trace};
 
 use crate::execute::Execution;
 use crate::schedule::{Origin, Plan};

@@ -15,8 +15,8 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use checker::Observation;
+use program::Content;
 use storage::{BlockLog, Decision, LogShape, Recovery, State};
-use trace::Content;
 
 use self::line::{Id, KeptObservation, KeptRecovery, Line, Settled, Visit, name_of, pack};
 use crate::store::{Store, StoreError};

@@ -1,8 +1,8 @@
 //! Says what a block write holds, as far as its bytes tell: for people who read a report.
 
 use filesystems::FileSystem;
+use program::{Content, History, RelPath, State, thousands};
 use storage::WriteEntry;
-use trace::{Content, History, RelPath, State, thousands};
 
 /// What a write holds of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ mod tests {
     use std::sync::Arc;
 
     use filesystems::{BTRFS, EXT4, XFS};
-    use trace::{Kind, Node, Trace, Tree};
+    use program::{Kind, Node, Trace, Tree};
 
     use super::*;
 

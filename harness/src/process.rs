@@ -21,9 +21,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use checker::{
     CHUNK, CrashWindow, Entry, EntryKind, Invariant, Kind, Mount, Observation, ReadPlan, Reading, Seen, describe,
 };
+use program::{Call, Divergence, Node, RelPath, Trace, Tree, Vfs};
 use report::{Killed, ProcessReport, ProcessViolation};
 use serde::{Deserialize, Serialize};
-use trace::{Call, Divergence, Node, RelPath, Trace, Tree, Vfs};
 
 use crate::cause::{Cause, told_apart};
 use crate::subject::Subject;
@@ -233,12 +233,12 @@ fn observe(tree: &Tree, read_plan: &ReadPlan) -> Observation {
     tree.0.iter().for_each(|(path, node)| names.entry(node.inode).or_default().push(path));
     let entry = |path: &RelPath, node: &Node| {
         let kind = match &node.kind {
-            trace::Kind::File(content) => {
+            program::Kind::File(content) => {
                 EntryKind::File { size: content.len() as u64, seen: see(read_plan, path, content) }
             }
-            trace::Kind::Directory => EntryKind::Directory { error: None },
-            trace::Kind::Symlink(target) => EntryKind::Symlink { target: target.clone() },
-            trace::Kind::Special { mode, .. } => EntryKind::Special { mode: *mode },
+            program::Kind::Directory => EntryKind::Directory { error: None },
+            program::Kind::Symlink(target) => EntryKind::Symlink { target: target.clone() },
+            program::Kind::Special { mode, .. } => EntryKind::Special { mode: *mode },
         };
         let names = &names[&node.inode];
         let same_as = names.first().filter(|first| **first != path).map(|&first| first.clone());
@@ -248,7 +248,7 @@ fn observe(tree: &Tree, read_plan: &ReadPlan) -> Observation {
     Observation { mount: Mount::Mounted, entries }
 }
 
-fn see(read_plan: &ReadPlan, path: &RelPath, content: &trace::Content) -> Seen {
+fn see(read_plan: &ReadPlan, path: &RelPath, content: &program::Content) -> Seen {
     let size = content.len() as u64;
     if read_plan.read_all_up_to > 0 && size <= read_plan.read_all_up_to {
         return Seen::Bytes(content.clone());

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use checker::Wanted;
 use filesystems::{FileSystem, Filesystem, Unknown};
+use program::Trace;
 use report::{Asked, CellReport, Event, ProcessReport, Report};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, mpsc};
-use trace::Trace;
 use vm::{Choice, KernelError, Limits, Machine, Paths};
 use workload::Workload;
 
@@ -739,7 +739,7 @@ pub fn link_latest(root: &Path, run: &Path) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use trace::{Call, Handle, Op, Tree};
+    use program::{Call, Handle, Op, Tree};
 
     use super::*;
     use crate::spec::{Budget, Disk};

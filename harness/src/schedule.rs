@@ -13,9 +13,9 @@ mod places;
 mod sample;
 
 pub use in_place::Overwrites;
+use program::{Call, History, Target, Trace, thousands};
 use protocol::{Conditions, Step};
 pub use sample::sample;
-use trace::{Call, History, Target, Trace, thousands};
 
 use self::injections::injections;
 
@@ -342,7 +342,7 @@ pub fn data_of(trace: &Trace) -> u64 {
         _ => 0,
     });
     let before = trace.before.0.values().map(|node| match &node.kind {
-        trace::Kind::File(content) => content.len() as u64,
+        program::Kind::File(content) => content.len() as u64,
         _ => 0,
     });
     written.sum::<u64>() + before.sum::<u64>()
@@ -360,8 +360,8 @@ mod tests {
     }
 
     fn trace_of(calls: Vec<Call>) -> Trace {
-        let op = |call| trace::Op { call, syscall: String::new(), result: 0, thread: 0 };
-        let (before, after) = (trace::Tree::default(), trace::Tree::default());
+        let op = |call| program::Op { call, syscall: String::new(), result: 0, thread: 0 };
+        let (before, after) = (program::Tree::default(), program::Tree::default());
         let ops = calls.into_iter().map(op).collect();
         Trace { command: vec![], before, holes: Default::default(), ops, after, limits: vec![], outside: vec![] }
     }
@@ -374,7 +374,7 @@ mod tests {
     }
 
     fn save(number: u32, name: &str, length: usize) -> [Call; 2] {
-        let handle = trace::Handle(number);
+        let handle = program::Handle(number);
         let open = Call::Open { handle, path: name.into(), flags: 0o101, mode: 0o644 };
         [open, Call::Write { handle, offset: 0, data: std::sync::Arc::new(vec![1; length]), flags: 0 }]
     }
@@ -399,7 +399,7 @@ mod tests {
     /// "The machine idled here", and "somebody else synced here", each as one event.
     #[test]
     fn what_can_happen_once() {
-        let handle = trace::Handle(0);
+        let handle = program::Handle(0);
         let calls = [&save(0, "f", 5000)[..], &[Call::Fsync { handle }]].concat();
         insta::assert_snapshot!(injected(calls), @"
         no inode looked at before
@@ -432,7 +432,7 @@ mod tests {
     /// Work that the program's own commit overtakes, since it syncs something else next.
     #[test]
     fn what_is_under_way_may_be_passed_by_a_sync() {
-        let handle = trace::Handle(1);
+        let handle = program::Handle(1);
         let calls = [&save(0, "f", 1)[..], &save(1, "g", 1), &[Call::Fsync { handle }]].concat();
         let all = injected(calls);
         let without_commit: Vec<&str> = all.lines().filter(|line| !line.contains("commit")).skip(2).collect();
@@ -450,10 +450,10 @@ mod tests {
     /// happens after the last change from being the last.
     #[test]
     fn what_changes_nothing_is_no_place() {
-        let handle = trace::Handle(9);
-        let print = Call::Ack { channel: trace::Channel::Stdout, data: b"hello\n".to_vec() };
+        let handle = program::Handle(9);
+        let print = Call::Ack { channel: program::Channel::Stdout, data: b"hello\n".to_vec() };
         let read =
-            [Call::Open { handle, path: trace::RelPath::root(), flags: 0o200000, mode: 0 }, Call::Close { handle }];
+            [Call::Open { handle, path: program::RelPath::root(), flags: 0o200000, mode: 0 }, Call::Close { handle }];
         let quiet = save(0, "f", 5000).to_vec();
         let chatty = [&vec![print; 500], &quiet[..1], &read, &quiet[1..], &read, &[Call::Exit { status: 0 }]].concat();
         let count = |calls: Vec<Call>| {
@@ -466,7 +466,7 @@ mod tests {
     /// A log to which 200 records are appended is no 200 places.
     #[test]
     fn a_long_run_of_writes_is_a_few_places() {
-        let handle = trace::Handle(0);
+        let handle = program::Handle(0);
         let append = |index: u64| {
             let data = std::sync::Arc::new(b"a record\n".to_vec());
             Call::Write { handle, offset: 9 * index, data, flags: 0 }
@@ -482,7 +482,7 @@ mod tests {
     #[test]
     fn a_commit_comes_while_an_op_waits() {
         let (trace, history) = {
-            let trace = trace_of([&save(0, "f", 1)[..], &[Call::Fsync { handle: trace::Handle(0) }]].concat());
+            let trace = trace_of([&save(0, "f", 1)[..], &[Call::Fsync { handle: program::Handle(0) }]].concat());
             let history = History::new(&trace);
             (trace, history)
         };
@@ -511,7 +511,7 @@ mod tests {
 
     #[test]
     fn without_dirty_data_nothing_is_written_back_at_the_end() {
-        let handle = trace::Handle(0);
+        let handle = program::Handle(0);
         // O_WRONLY | O_CREAT
         let open = Call::Open { handle, path: "f".into(), flags: 0o101, mode: 0o644 };
         let write = Call::Write { handle, offset: 0, data: std::sync::Arc::new(vec![1]), flags: 0 };

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use checker::{CrashWindow, Wanted};
 use files::Directory;
 use filesystems::{Filesystem, Unknown};
+use program::Trace;
 use serde::{Deserialize, Serialize};
 use storage::{BlockLog, Decision, Image, State};
-use trace::Trace;
 
 use crate::check::KeptCheck;
 use crate::journal;

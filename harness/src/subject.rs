@@ -5,9 +5,9 @@ use std::sync::atomic::AtomicBool;
 
 use checker::{ReadPlan, RuleError, Rules, Wanted};
 use filesystems::Filesystem;
+use program::{Ended, History, Limit, Trace, cleared_set_ids};
 use record::{RecordError, RecordSpec};
 use storage::DiskModel;
-use trace::{Ended, History, Limit, Trace, cleared_set_ids};
 use workload::Workload;
 
 use crate::check::{CheckError, Checker, LARGEST_FILE};
@@ -307,11 +307,11 @@ fn record_in(workload: &Workload, directory: &std::path::Path, stop: &Arc<Atomic
 /// What a guest has to be given of a trace, bytes.
 fn size(trace: &Trace) -> u64 {
     let written = trace.ops.iter().map(|op| match &op.call {
-        trace::Call::Write { data, .. } => data.len(),
+        program::Call::Write { data, .. } => data.len(),
         _ => 0,
     });
     let left = trace.after.0.values().map(|node| match &node.kind {
-        trace::Kind::File(content) => content.len(),
+        program::Kind::File(content) => content.len(),
         _ => 0,
     });
     written.chain(left).sum::<usize>() as u64
@@ -319,7 +319,7 @@ fn size(trace: &Trace) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use trace::{Call, Handle, Kind, Node, Op, Tree};
+    use program::{Call, Handle, Kind, Node, Op, Tree};
 
     use super::*;
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use checker::{CrashWindow, Finding, Invariant, Kind, Output};
 use explore::SYSTEMATIC;
 use num_bigint::BigUint;
+use program::RelPath;
 use storage::{Fates, State};
-use trace::RelPath;
 
 use crate::cause::{Cause, told_apart};
 

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use checker::{Entry, EntryKind, Seen};
 use nix::sys::stat::{Mode, SFlag, mknod};
+use program::RelPath;
 use tempfile::TempDir;
-use trace::RelPath;
 
 /// Why a tree cannot be unpacked.
 #[derive(Debug, thiserror::Error)]

@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn a_report_that_makes_no_sense_is_no_crash_state() {
         let finding = |kind| {
-            let (invariant, path) = (checker::Invariant::Mountable, trace::RelPath::root());
+            let (invariant, path) = (checker::Invariant::Mountable, program::RelPath::root());
             vec![Finding { invariant, kind, path, observed: "it makes no sense".into(), fails: true, check: None }]
         };
         let seen = |mount| Observation { mount, entries: Default::default() };

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use checker::{Ack, CrashWindow, Invariant, describe, reason};
 use num_bigint::BigUint;
+use program::{Call, RelPath, Trace, thousands};
 use report::{
     CellReport, CrashStates, Losses, OpRef, Promised, Reach, Schedules, ViolationReport, WriteRef, durable_after_exit,
 };
 use storage::{State, WriteEntry};
-use trace::{Call, RelPath, Trace, thousands};
 
 use crate::cell::{Cell, CellResult, Seen};
 use crate::label::{Data, place};
@@ -104,8 +104,8 @@ const SHIFTS: u32 = 0x08 | 0x20;
 /// `ext4_ext_shift_extents`). Meanwhile nobody waits for the disk, so that no commit can be made to come in between.
 fn shifts(trace: &Trace) -> Vec<String> {
     let is_one =
-        |op: &trace::Op| op.result >= 0 && matches!(op.call, Call::Allocate { mode, .. } if mode & SHIFTS != 0);
-    let note = |(index, op): (usize, &trace::Op)| {
+        |op: &program::Op| op.result >= 0 && matches!(op.call, Call::Allocate { mode, .. } if mode & SHIFTS != 0);
+    let note = |(index, op): (usize, &program::Op)| {
         let syscall = &op.syscall;
         format!("op {index} ({syscall}) moves extents one by one: a commit between two of them is not explored")
     };
@@ -208,7 +208,7 @@ const LISTED: usize = 3;
 /// promise of its own.
 pub fn promises(trace: &Trace, invariant: &Invariant, ended: usize) -> Promises {
     let given = trace.ops.iter().enumerate().take(ended);
-    let is_promise = |op: &trace::Op| matches!(op.call, Call::Ack { .. } | Call::Exit { .. }) && !op.ends_line();
+    let is_promise = |op: &program::Op| matches!(op.call, Call::Ack { .. } | Call::Exit { .. }) && !op.ends_line();
     let ops: Vec<usize> = given.filter(|(_, op)| is_promise(op)).map(|(index, _)| index).collect();
     let text = |op: &usize| trace.ops[*op].to_string();
     let waited_for = match invariant {
@@ -311,8 +311,8 @@ mod tests {
 
     use checker::Kind;
     use filesystems::Filesystem;
+    use program::{Handle, Limit, Op, Tree};
     use report::Durable;
-    use trace::{Handle, Limit, Op, Tree};
 
     use super::*;
     use crate::cause::Cause;
@@ -355,7 +355,7 @@ mod tests {
     #[test]
     fn few_promises_are_listed_and_the_one_that_matters() {
         let op = |call| Op { call, syscall: "test".into(), result: 0, thread: 0 };
-        let print = |text: String| op(Call::Ack { channel: trace::Channel::Stdout, data: text.into_bytes() });
+        let print = |text: String| op(Call::Ack { channel: program::Channel::Stdout, data: text.into_bytes() });
         let mut ops: Vec<Op> = (0..8000).map(|line| print(format!("line {line}"))).collect();
         ops.extend([op(Call::SyncAll), print("\n".into()), op(Call::Exit { status: 0 })]);
         let trace = Trace {

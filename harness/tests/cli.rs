@@ -457,8 +457,8 @@ fn recorded_and_shown() {
     fs::remove_file(place.path("f g")).unwrap();
     // The older trace is no part of what the second run starts from.
     assert_eq!(place.tell(&[record, &["show", "trace"]]), first);
-    let trace = trace::Trace::from_bytes(&fs::read(place.path("trace")).unwrap()).unwrap();
-    let names = |tree: &trace::Tree| tree.0.keys().map(ToString::to_string).collect::<Vec<_>>();
+    let trace = program::Trace::from_bytes(&fs::read(place.path("trace")).unwrap()).unwrap();
+    let names = |tree: &program::Tree| tree.0.keys().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(
         (names(&trace.before), names(&trace.after)),
         (vec![".".into(), "notes".into()], vec![".".into(), "f g".into(), "notes".into()])
@@ -483,8 +483,12 @@ fn names_that_a_terminal_would_obey() {
     let outside = place.temporary.path().join("\x1b[2J\nexit 0").display().to_string();
     let recorded = place.run(&["record", "-o", "trace", "--", "sh", "-c", "echo x > \"$0\"", &outside]);
     let failed = place.run(&["record", "-o", "none", "--", "/nowhere/\x1b[2J"]);
-    let mut trace = trace::Trace::from_bytes(&fs::read(place.path("trace")).unwrap()).unwrap();
-    trace.limits.push(trace::Limit { call: "mmap".into(), detail: "mapping of \x1b]0;x\x07\nexit 0".into(), count: 1 });
+    let mut trace = program::Trace::from_bytes(&fs::read(place.path("trace")).unwrap()).unwrap();
+    trace.limits.push(program::Limit {
+        call: "mmap".into(),
+        detail: "mapping of \x1b]0;x\x07\nexit 0".into(),
+        count: 1,
+    });
     place.write("trace", trace.to_bytes());
     let shown = place.run(&["show", "trace"]);
     assert_tells!(place, [recorded.stderr, failed.stderr, shown.stdout].concat());
@@ -1064,7 +1068,7 @@ fn results_from_elsewhere(place: &Place) {
         "files": ""
     });
     let (store, _lock) = Store::create(&place.path("foreign")).unwrap();
-    store.keep_trace(0, &trace::Trace::from_bytes(&bytes).unwrap()).unwrap();
+    store.keep_trace(0, &program::Trace::from_bytes(&bytes).unwrap()).unwrap();
     let kept = Kept {
         version: VERSION,
         machine: "uml".into(),

@@ -20,7 +20,7 @@ const PRODUCT: [&str; 14] = [
     "harness/record/src",
     "harness/report/src",
     "harness/src",
-    "harness/trace/src",
+    "harness/program/src",
     "harness/vm/src",
     "harness/workload/src",
     "vm-images",

@@ -12,9 +12,9 @@ use harness::schedule::{Injection, Overwrites, Schedule, schedules};
 use harness::unit::Executed;
 use harness::visit::{Class, Guests, explore};
 use harness::window::window;
+use program::{Call, History, Trace};
 use protocol::Command;
 use storage::{DiskModel, Fates, Tear, WriteEntry};
-use trace::{Call, History, Trace};
 use vm::{Guest, GuestError, Limits, Machine};
 
 use crate::native::Outcome;

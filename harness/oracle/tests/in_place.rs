@@ -7,7 +7,7 @@ mod common;
 use common::guests;
 use oracle::compare::{executed, explored, outcomes_of, plain};
 use oracle::program::{Op, Program};
-use trace::History;
+use program::History;
 
 /// Two files that are overwritten, synced, and overwritten again before the other is synced.
 fn overwrites() -> Program {

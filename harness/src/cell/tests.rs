@@ -1,5 +1,5 @@
+use program::{Call, Handle, Op, Trace, Tree};
 use storage::{BlockLog, Queueing, WriteEntry};
-use trace::{Call, Handle, Op, Trace, Tree};
 
 use super::*;
 use crate::execute::Execution;

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 
-use trace::{Channel, Node, Op};
+use program::{Channel, Node, Op};
 
 use super::*;
 use crate::cause::Cause;
@@ -34,8 +34,8 @@ fn mounted(names: Vec<(&str, Entry)>) -> Observation {
 fn tree(content: &str) -> Tree {
     let node = |kind, inode| Node { kind, mode: 0o755, uid: 0, gid: 0, inode, xattrs: BTreeMap::new() };
     let names = [
-        (RelPath::root(), node(trace::Kind::Directory, 1)),
-        ("f".into(), node(trace::Kind::File(Arc::new(content.into())), 2)),
+        (RelPath::root(), node(program::Kind::Directory, 1)),
+        ("f".into(), node(program::Kind::File(Arc::new(content.into())), 2)),
     ];
     Tree(names.into())
 }

@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use program::{RelPath, Trace};
 use record::{RecordError, RecordSpec};
 use report::{ExitStatus, tame};
-use trace::{RelPath, Trace};
 
 use super::Failure;
 use super::failure::say;
@@ -86,7 +86,7 @@ impl Output {
             RelPath::new(path.strip_prefix(fs::canonicalize(here).ok()?).ok()?)
         };
         let Some(path) = found() else { return };
-        let kind = |tree: &trace::Tree| tree.0.get(&path).map(|node| node.kind.clone());
+        let kind = |tree: &program::Tree| tree.0.get(&path).map(|node| node.kind.clone());
         if kind(&trace.before) == kind(&trace.after) {
             trace.before.0.remove(&path);
             trace.after.0.remove(&path);

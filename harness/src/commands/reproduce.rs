@@ -147,7 +147,7 @@ fn unpack_into(directory: &Path, observation: &Observation) -> Result<(), Failur
     for (path, entry) in left_out {
         say(&tame(&format!("not unpacked, since it was not read whole: {}", entry_line(path, entry).trim_start())));
     }
-    let own = |(path, entry): (&trace::RelPath, &Entry)| (path.clone(), entry.clone());
+    let own = |(path, entry): (&program::RelPath, &Entry)| (path.clone(), entry.clone());
     let mut entries: std::collections::BTreeMap<_, _> = whole.into_iter().map(own).collect();
     // Another name of what cannot be read cannot be read either, whatever was reported of it.
     let names: std::collections::BTreeSet<_> = entries.keys().cloned().collect();
@@ -382,10 +382,10 @@ fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> S
     lines.iter().map(|line| tame(line) + "\n").collect()
 }
 
-fn entry_line(path: &trace::RelPath, entry: &Entry) -> String {
+fn entry_line(path: &program::RelPath, entry: &Entry) -> String {
     let what = match &entry.kind {
-        EntryKind::File { seen: Seen::Bytes(content), .. } => checker::describe(&trace::State::File(content.clone())),
-        EntryKind::File { size, .. } => format!("{} bytes", trace::thousands(*size)),
+        EntryKind::File { seen: Seen::Bytes(content), .. } => checker::describe(&program::State::File(content.clone())),
+        EntryKind::File { size, .. } => format!("{} bytes", program::thousands(*size)),
         EntryKind::Directory { error: None } => "directory".into(),
         EntryKind::Directory { error: Some(errno) } => {
             format!("directory that cannot be listed: {}", std::io::Error::from_raw_os_error(*errno))

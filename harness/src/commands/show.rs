@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
+use program::{Trace, listing};
 use report::{ExitStatus, tame};
-use trace::{Trace, listing};
 
 use super::Failure;
 use crate::cli;

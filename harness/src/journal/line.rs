@@ -8,12 +8,12 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use checker::{Entry, EntryKind, Mount, Observation, Seen};
+use program::{Content, RelPath};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use storage::{LogShape, State};
-use trace::{Content, RelPath};
 
 /// A hash that names something, 16 bytes of a SHA-256; in hexadecimal where it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

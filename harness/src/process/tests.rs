@@ -1,8 +1,8 @@
 use crate::subject::Bounds;
 use checker::Wanted;
+use program::{Channel, Handle, Op, Target};
 use proptest::prelude::*;
 use report::Verdict;
-use trace::{Channel, Handle, Op, Target};
 
 use super::*;
 
@@ -29,8 +29,8 @@ fn saved() -> Call {
 fn trace_of(calls: Vec<Call>) -> Trace {
     let node = |kind, inode| Node { kind, mode: 0o644, uid: 0, gid: 0, inode, xattrs: BTreeMap::new() };
     let mut before = Tree::default();
-    before.0.insert(RelPath::root(), node(trace::Kind::Directory, 1));
-    before.0.insert("config".into(), node(trace::Kind::File(Arc::new(b"old".to_vec())), 2));
+    before.0.insert(RelPath::root(), node(program::Kind::Directory, 1));
+    before.0.insert("config".into(), node(program::Kind::File(Arc::new(b"old".to_vec())), 2));
     let op = |call| Op { call, syscall: "test".into(), result: 0, thread: 0 };
     let ops = calls.into_iter().map(op).collect();
     Trace {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use trace::{Call, History, Target, Trace, Vfs};
+use program::{Call, History, Target, Trace, Vfs};
 
 /// Bytes of a page, in which file systems keep and write back data.
 const PAGE: u64 = 4096;

@@ -14,8 +14,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use filesystems::Filesystem;
+use program::{Call, History, Kind, Target, Trace, Vfs};
 use storage::{CacheKind, DiskModel};
-use trace::{Call, History, Kind, Target, Trace, Vfs};
 
 use super::places::O_TRUNC;
 use super::{Event, Injection, Part, Schedule, Work};
@@ -126,7 +126,7 @@ impl Files {
         self.backed.remove(&file);
     }
 
-    fn forget_handle(&mut self, vfs: &Vfs, handle: trace::Handle) {
+    fn forget_handle(&mut self, vfs: &Vfs, handle: program::Handle) {
         vfs.inode_of(&Target::Handle(handle)).into_iter().for_each(|file| self.forget(file));
     }
 
@@ -167,7 +167,7 @@ fn spoiled(trace: &Trace) -> BTreeMap<u64, usize> {
 mod tests {
     use std::sync::Arc;
 
-    use trace::{Handle, Node, Op, Tree};
+    use program::{Handle, Node, Op, Tree};
 
     use super::super::schedules;
     use super::*;

@@ -1,6 +1,6 @@
 //! What can be injected, and where.
 
-use trace::{Call, History, Target, Trace, Vfs};
+use program::{Call, History, Target, Trace, Vfs};
 
 use super::{Event, Injection, Part, Work, dirty, places};
 

@@ -1,6 +1,6 @@
 //! After which ops background work can be other than after the op before.
 
-use trace::{Call, Handle, History, Target, Trace, Vfs};
+use program::{Call, Handle, History, Target, Trace, Vfs};
 
 /// RWF_DSYNC and RWF_SYNC (pwritev2(2)).
 const RWF_SYNC: u32 = 2 | 4;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use program::{History, Trace};
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
-use trace::{History, Trace};
 
 use super::{Pool, Schedule, base, schedule_count, schedules};
 

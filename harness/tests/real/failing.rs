@@ -7,9 +7,9 @@ use checker::CrashWindow;
 use harness::spec::{Disk, Tear};
 use harness::subject::Subject;
 use harness::visit::{Class, explore, is_weakness};
+use program::{Call, Trace};
 use report::{Durable, Verdict};
 use storage::{DiskModel, Layers, epochs};
-use trace::{Call, Trace};
 
 use crate::support::{OneGuest, durable_trace, execute_on, filesystem, options, run, uml, workloads};
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use harness::process::{Crash, points};
+use program::{Kind, RelPath, Trace, Tree};
 use report::Verdict;
-use trace::{Kind, RelPath, Trace, Tree};
 
 use crate::support::{options, run, workloads};
 

@@ -14,7 +14,7 @@ fn two_recordings_are_the_same() {
         let record = || Subject::record(&workload, Bounds::default(), &Arc::new(AtomicBool::new(false))).unwrap().trace;
         let (first, second) = (record(), record());
         assert_eq!(record::numbered(&first).len(), 1, "{}", workload.name);
-        assert_eq!(trace::listing(&first), trace::listing(&second));
+        assert_eq!(program::listing(&first), program::listing(&second));
         assert!(first.to_bytes() == second.to_bytes(), "{}: as the listings say, but not in every byte", workload.name);
     }
 }

@@ -10,10 +10,10 @@ use harness::run::{Finished, Options};
 use harness::spec::{Budget, RunSpec};
 use harness::subject::Subject;
 use harness::visit::Guests;
+use program::Trace;
 use protocol::Command;
 use report::Event;
 use testkit::Need;
-use trace::Trace;
 use vm::{Choice, Guest, GuestError, Limits, Machine, Paths, Uml};
 use workload::Workload;
 

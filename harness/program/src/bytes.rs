@@ -1,4 +1,4 @@
-//! Contents of files as serde's own kind of bytes, for `#[serde(with = "trace::bytes")]`.
+//! Contents of files as serde's own kind of bytes, for `#[serde(with = "program::bytes")]`.
 //!
 //! Without this a vector of bytes is a sequence of numbers, each handled by itself: half a second for 64 MiB. Postcard
 //! writes both alike (its specification, "byte array" and "seq").
