@@ -1,6 +1,6 @@
 //! The same program with other things going on around it.
 
-use harness::schedule::{Event, Injection, Part, Work};
+use plan::{Event, Injection, Part, Work};
 use program::{Kind, Target};
 
 use crate::program::{Background, Op, PAGE, Program, Step};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use harness::process::{Crash, points};
+use engine::process::{Crash, points};
 use program::{Kind, RelPath, Trace, Tree};
 use report::Verdict;
 

@@ -1,10 +1,10 @@
 //! Programs that draw random names for temporary files are recorded the same each time.
 
-use harness::subject::Bounds;
+use engine::subject::Bounds;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use harness::subject::Subject;
+use engine::subject::Subject;
 
 use crate::support::{options, run, uml, workloads};
 
