@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use program::{RelPath, thousands};
 use serde::{Deserialize, Serialize};
-use trace::{RelPath, thousands};
 
 use crate::{Ack, Observed};
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use trace::{Content, RelPath, State};
+use program::{Content, RelPath, State};
 
 use crate::observed::{describe_bytes, shown};
 use crate::ranges::contents;

@@ -1,7 +1,7 @@
 //! Which call is probably missing: data, of which reporters make sentences.
 
+use program::{Call, OpId, RelPath};
 use serde::{Deserialize, Serialize};
-use trace::{Call, OpId, RelPath};
 
 use crate::observed::shown;
 

@@ -1,7 +1,7 @@
 //! What is seen of a crash state that breaks a rule: data, of which reporters make sentences.
 
+use program::{OpId, RelPath, State};
 use serde::{Deserialize, Serialize};
-use trace::{OpId, RelPath, State};
 
 /// What was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

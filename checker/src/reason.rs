@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use trace::{Call, OpId, RelPath, Target, Trace, Vfs};
+use program::{Call, OpId, RelPath, Target, Trace, Vfs};
 
 use crate::acks::ack_ops;
 use crate::observed::shown;

@@ -1,6 +1,6 @@
 //! What keeps a promise from being durable.
 
-use trace::{OpId, RelPath, Trace};
+use program::{OpId, RelPath, Trace};
 
 use super::pending::{before, sorted};
 use crate::observed::shown;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use trace::{Call, OpId, RelPath, Target, Vfs};
+use program::{Call, OpId, RelPath, Target, Vfs};
 
 use crate::{NameChange, NameOp};
 

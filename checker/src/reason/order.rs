@@ -1,6 +1,6 @@
 //! Writes to one file that a crash can tear, or keep in another order.
 
-use trace::{OpId, RelPath, Trace};
+use program::{OpId, RelPath, Trace};
 
 use super::Watch;
 use crate::Hint;

@@ -1,6 +1,6 @@
 //! Logs: files that are only appended to.
 
-use trace::{Content, RelPath, State};
+use program::{Content, RelPath, State};
 
 use super::RuleError;
 use super::file::FileRules;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trace::{OpId, RelPath, State, Version};
+use program::{OpId, RelPath, State, Version};
 
 use super::append::Append;
 use crate::found::{Allowed, Found, Origin, Right};

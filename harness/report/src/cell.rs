@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use num_bigint::BigUint;
+use program::{Limit, OpId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use trace::{Limit, OpId};
 
 use crate::verdict::is_exhaustive;
 use crate::{

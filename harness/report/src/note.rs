@@ -1,9 +1,9 @@
 //! What else there is to know of a cell.
 
 use checker::ChangedMetadata;
+use program::OpId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use trace::OpId;
 
 /// What a reader should know of a cell beside what was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

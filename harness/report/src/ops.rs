@@ -1,8 +1,8 @@
 //! The ops that a report refers to.
 
+use program::{Call, OpId, Trace};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use trace::{Call, OpId, Trace};
 
 /// An op that a report refers to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use checker::{Description, Observed};
+use program::{Limit, OpId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use trace::{Limit, OpId};
 
 use crate::violation::{acks, is_zero, observed_op};
 use crate::{AckRef, Note, Promised, Verdict};

@@ -1,8 +1,8 @@
 //! The schedule that shows a violation: where the kernel did background work by itself.
 
+use program::OpId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use trace::OpId;
 
 /// A schedule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use checker::{ContentSummary, Description, Hint, Observed, Record, Wanted};
 use num_bigint::BigUint;
-use trace::{Limit, OpId};
+use program::{Limit, OpId};
 
 use crate::{
     AckRef, Asked, BlockContent, BlockWrite, CellId, CellReport, CrashStates, Durable, EndingReport, Event, Explored,

@@ -109,7 +109,7 @@ fn id(op: Value, calls: &mut Calls) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use trace::OpId;
+    use program::OpId;
 
     use super::*;
     use crate::{AckRef, Report};

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use checker::{Description, Hint, Observed};
 use num_bigint::BigUint;
+use program::OpId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use trace::OpId;
 
 use crate::{ScheduleReport, WriteReport, decimal};
 

@@ -1,8 +1,8 @@
 //! Block writes that a crash state lost or kept.
 
+use program::OpId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use trace::OpId;
 
 use crate::WorkReport;
 

@@ -8,8 +8,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anstyle::{AnsiColor, Style};
+use program::thousands;
 use report::{Event, Report, Reporter, Verdict, word};
-use trace::thousands;
 
 pub(crate) use self::block::{of_violation, share};
 pub(crate) use self::remarks::executed;

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use program::thousands;
 use report::{CellReport, FileError, ProcessReport, ProcessViolation, Report, ViolationReport, write_file};
-use trace::thousands;
 
 use crate::human::{PROCESS_CRASH, distinct, executed, in_table, killed_in_table, reproduce, share};
 use crate::sentences;

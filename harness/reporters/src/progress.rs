@@ -5,8 +5,8 @@ use std::io::Write;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use num_bigint::BigUint;
+use program::thousands;
 use report::{CellId, CellReport, Event, ProgressReport, Reporter, Verdict};
-use trace::thousands;
 
 use crate::human::of_violation;
 use crate::sentences::after;

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use num_bigint::BigUint;
+use program::thousands;
 use report::{CellReport, Losses, Reach};
-use trace::thousands;
 
 /// Up to this many digits a number is written out.
 const WRITTEN_OUT: usize = 15;

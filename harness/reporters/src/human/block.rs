@@ -5,10 +5,10 @@ use std::path::Path;
 
 use anstyle::Style;
 use checker::Observed;
+use program::thousands;
 use report::{
     AckRef, CellReport, OTHER_FAILURES, Ops, ProcessReport, ProcessViolation, Promised, Verdict, ViolationReport,
 };
-use trace::thousands;
 
 use super::{PROCESS_CRASH, reproduce, style};
 use crate::sentences::{self, after};

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use num_bigint::BigUint;
+use program::thousands;
 use report::{CellReport, Ops, ProcessReport, Reach, Schedules, ViolationReport};
-use trace::thousands;
 
 use super::{of_violation, reproduce};
 use crate::sentences;

@@ -2,8 +2,8 @@
 
 use anstyle::Style;
 use comfy_table::{Table, TableStyle, presets};
+use program::thousands;
 use report::{CellReport, Durable, ProcessReport, Report, Verdict};
-use trace::thousands;
 
 use super::style;
 use crate::text::{count, many, percent, tame};

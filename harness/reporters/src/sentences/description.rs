@@ -1,7 +1,7 @@
 //! What a name stands for.
 
 use checker::{ContentSummary, Description, Unreadable};
-use trace::thousands;
+use program::thousands;
 
 /// What a name stands for, in a few words: the size, and the beginning if it is text.
 pub fn description(description: &Description) -> String {
@@ -63,7 +63,7 @@ mod tests {
     use std::sync::Arc;
 
     use checker::describe;
-    use trace::State;
+    use program::State;
 
     use super::*;
 

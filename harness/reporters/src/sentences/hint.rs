@@ -1,8 +1,8 @@
 //! Which call is probably missing.
 
 use checker::{Hint, InPlace, NameChange, NameOp, Pending};
+use program::OpId;
 use report::Ops;
-use trace::OpId;
 
 /// How to replace a file.
 const ADVICE: &str = "write a temporary file, fsync it, and rename it over the target";

@@ -1,8 +1,8 @@
 //! What else there is to know of a cell.
 
 use checker::{ChangedMetadata, Owners};
+use program::thousands;
 use report::{Note, Ops};
-use trace::thousands;
 
 /// What else there is to know.
 pub fn note(note: &Note, ops: &Ops) -> String {
@@ -41,7 +41,7 @@ pub fn note(note: &Note, ops: &Ops) -> String {
 #[cfg(test)]
 mod tests {
     use checker::Changed;
-    use trace::OpId;
+    use program::OpId;
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! What was seen of a crash state.
 
 use checker::{ByteRange, ByteSource, MoreSizes, Observed, SizeRange};
-use trace::thousands;
+use program::thousands;
 
 use super::description::{description, error, unreadable};
 

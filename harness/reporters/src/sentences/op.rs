@@ -1,7 +1,7 @@
 //! Ops, and points in time that they name.
 
+use program::{OpId, thousands};
 use report::{AckRef, Killed, Ops};
-use trace::{OpId, thousands};
 
 /// `op 4: rename("config.tmp", "config.json")`.
 pub(crate) fn op(id: OpId, ops: &Ops) -> String {

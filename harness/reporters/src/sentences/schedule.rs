@@ -1,7 +1,7 @@
 //! Where the kernel did background work by itself.
 
+use program::thousands;
 use report::{EndingReport, InjectedReport, InjectionReport, KnownSchedule, ScheduleReport, WorkReport, WrittenBack};
-use trace::thousands;
 
 /// `commit after op 3; commit, then writeback at the end`.
 pub fn schedule(schedule: &ScheduleReport) -> String {

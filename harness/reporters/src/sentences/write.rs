@@ -1,7 +1,7 @@
 //! Block writes.
 
+use program::thousands;
 use report::{BlockContent, BlockWrite, Ops, TornWrite, WriteCause, WriteReport};
-use trace::thousands;
 
 use super::{op, work};
 
