@@ -1,12 +1,6 @@
 //! Which failures of a workload's own check are one and the same: pure.
 
-use std::cmp::Reverse;
-use std::collections::BTreeSet;
-
 use checker::{CheckFailure, Finding};
-
-/// How many kinds of failures are told apart in what is reported of a cell.
-pub const TOLD_APART: usize = 10;
 
 /// How much of a message counts, characters.
 const LONGEST: usize = 200;
@@ -43,14 +37,6 @@ impl Cause {
             Self::Others => Some(report::OTHER_FAILURES.to_owned()),
         }
     }
-}
-
-/// Which of these failures are told apart, given in how many states each was found: those in the most. Does not depend
-/// on the order.
-pub fn told_apart<N: Ord + Clone>(failures: impl IntoIterator<Item = (String, N)>) -> BTreeSet<String> {
-    let mut failures: Vec<_> = failures.into_iter().map(|(text, states)| (Reverse(states), text)).collect();
-    failures.sort();
-    failures.into_iter().take(TOLD_APART).map(|(_, text)| text).collect()
 }
 
 /// The message in what a check printed: the first line that is not blank, and the one behind it if it ends with a colon;
@@ -160,13 +146,5 @@ mod tests {
         assert_eq!(message(&python), "AssertionError: three");
         assert_eq!(message(&[" "]), "it printed nothing");
         assert_eq!(message(&["ä".repeat(300).as_str()]), "ä".repeat(200));
-    }
-
-    #[test]
-    fn the_most_frequent_failures_are_told_apart() {
-        let failures = (0..12).map(|number: usize| (format!("{number:02}"), number / 2));
-        let kept = told_apart(failures.clone());
-        assert_eq!(kept, (2..12).map(|number| format!("{number:02}")).collect());
-        assert_eq!(told_apart(failures.rev()), kept);
     }
 }

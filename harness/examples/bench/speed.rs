@@ -10,7 +10,7 @@ use filesystems::{FileSystem, Filesystem};
 use harness::execute::{execute, give, populate};
 use harness::mkfs::mkfs;
 use harness::subject::{Bounds, Subject};
-use harness::tally::{Place, Tally};
+use harness::tally::{Example, FoundAt, Tally, ViolationKey};
 use harness::visit::{Class, Guests, explore};
 use harness::window::window;
 use protocol::Command;
@@ -247,12 +247,11 @@ async fn pass(stand: &mut Stand, subject: &Subject, course: &Course, seconds: f6
                 || true,
                 |class| {
                     let findings = subject.rules.judge(&class.observation, &epoch.window);
-                    tally.class(
-                        &class.fates,
-                        findings,
-                        Place { unit: [0; 16], again: false, injections: 0, schedule: 0, epoch: index },
-                        epoch.window,
-                    );
+                    let place =
+                        FoundAt { unit: [0; 16], recovery_crash: false, injections: 0, schedule: 0, epoch: index };
+                    let example = |finding| Example::of(finding, &class.fates, place, epoch.window);
+                    let shown = findings.iter().map(|finding| (ViolationKey::of(finding), example(finding)));
+                    tally.add_class(&class.fates, shown);
                 },
             )
             .await?;
@@ -262,7 +261,7 @@ async fn pass(stand: &mut Stand, subject: &Subject, course: &Course, seconds: f6
     let clock = start.elapsed().as_secs_f64();
     let after = processes::seconds(&stand.group);
     let (harness, guest) = (after.0 - before.0, after.1 - before.1);
-    Ok(Cost { classes: tally.mounts, passes, clock, harness, guest })
+    Ok(Cost { classes: tally.visits, passes, clock, harness, guest })
 }
 
 fn row(machine: &str, course: &Course) -> Vec<String> {
