@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use libc::pid_t;
-use trace::{Call, Channel, Handle, RelPath};
+use program::{Call, Channel, Handle, RelPath};
 
 use crate::calls;
 use crate::files::Entry;

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use trace::{Call, Kind, Op, RelPath, Target, Trace, Tree};
+use program::{Call, Kind, Op, RelPath, Target, Trace, Tree};
 
 /// Old name and new name, both of one path component.
 type Renamed = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -306,7 +306,7 @@ fn of_target(target: &mut Target) -> Option<&mut RelPath> {
 
 #[cfg(test)]
 mod tests {
-    use trace::{Handle, Node};
+    use program::{Handle, Node};
 
     use super::*;
 
@@ -341,7 +341,7 @@ mod tests {
     fn numbered_listing(ops: Vec<Op>, after: &[&str]) -> String {
         let mut trace = trace_of(ops, after);
         number(&mut trace);
-        trace::listing(&trace).join("\n")
+        program::listing(&trace).join("\n")
     }
 
     #[test]
@@ -423,7 +423,7 @@ mod tests {
             assert_eq!(trace, before);
         };
         let with = |ops: &[Op]| same(&|trace| trace.ops.extend_from_slice(ops));
-        let ack = |data: &[u8]| op(Call::Ack { channel: trace::Channel::Stdout, data: data.to_vec() });
+        let ack = |data: &[u8]| op(Call::Ack { channel: program::Channel::Stdout, data: data.to_vec() });
         with(&[write(1, b"current: state.qW3rTy\n")]);
         with(&[write(1, b"the random part alone: qW3rTy")]);
         // In pieces.

@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 
 use libc::{c_long, pid_t};
-use trace::{Call, Channel, RelPath, Target, Time};
+use program::{Call, Channel, RelPath, Target, Time};
 
 use crate::calls;
 use crate::files::Entry;
@@ -597,7 +597,7 @@ impl Recorder<'_> {
         Ok(self.target(tid, path, flags)?.map_or_else(|plan| plan, make))
     }
 
-    fn on_handle(&mut self, tid: pid_t, fd: i32, make: impl FnOnce(trace::Handle) -> Plan) -> Plan {
+    fn on_handle(&mut self, tid: pid_t, fd: i32, make: impl FnOnce(program::Handle) -> Plan) -> Plan {
         self.handle(tid, fd).map_or(Plan::Pass, make)
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use libc::pid_t;
-use trace::{Call, Channel, Handle, Op, RelPath};
+use program::{Call, Channel, Handle, Op, RelPath};
 
 use crate::calls;
 use crate::files::{Entry, Files, TableId};
@@ -611,7 +611,7 @@ impl Pending {
 
 #[cfg(test)]
 mod tests {
-    use trace::Target;
+    use program::Target;
 
     use super::*;
 

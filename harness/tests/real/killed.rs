@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use harness::spec::Crash;
-use harness::targets::process::points;
+use engine::spec::Crash;
+use engine::targets::process::points;
+use program::{Kind, RelPath, Trace, Tree};
 use report::Verdict;
-use trace::{Kind, RelPath, Trace, Tree};
 
 use crate::support::{options, run, workloads};
 
