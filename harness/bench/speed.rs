@@ -9,7 +9,7 @@ use checker::CrashWindow;
 use engine::execute::{execute, give, populate};
 use engine::mkfs::mkfs;
 use engine::subject::{Bounds, Subject};
-use engine::tally::{Place, Tally};
+use engine::tally::{Example, FoundAt, Tally, ViolationKey};
 use engine::visit::{Class, Guests, explore};
 use engine::window::window;
 use filesystems::{FileSystem, Filesystem};
@@ -247,12 +247,11 @@ async fn pass(stand: &mut Stand, subject: &Subject, course: &Course, seconds: f6
                 || true,
                 |class| {
                     let findings = subject.rules.judge(&class.observation, &epoch.window);
-                    tally.class(
-                        &class.fates,
-                        findings,
-                        Place { unit: [0; 16], again: false, injections: 0, schedule: 0, epoch: index },
-                        epoch.window,
-                    );
+                    let place =
+                        FoundAt { unit: [0; 16], recovery_crash: false, injections: 0, schedule: 0, epoch: index };
+                    let example = |finding| Example::of(finding, &class.fates, place, epoch.window);
+                    let shown = findings.iter().map(|finding| (ViolationKey::of(finding), example(finding)));
+                    tally.add_class(&class.fates, shown);
                 },
             )
             .await?;
@@ -262,7 +261,7 @@ async fn pass(stand: &mut Stand, subject: &Subject, course: &Course, seconds: f6
     let clock = start.elapsed().as_secs_f64();
     let after = processes::seconds(&stand.group);
     let (harness, guest) = (after.0 - before.0, after.1 - before.1);
-    Ok(Cost { classes: tally.mounts, passes, clock, harness, guest })
+    Ok(Cost { classes: tally.visits, passes, clock, harness, guest })
 }
 
 fn row(machine: &str, course: &Course) -> Vec<String> {

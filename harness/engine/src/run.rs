@@ -18,9 +18,9 @@ use workload::Workload;
 use crate::cell::{Cell, CellResult};
 use crate::guests::{self, Boot};
 use crate::journal::Journal;
+use crate::killed::process_crash;
 use crate::mkfs;
 use crate::permit::{ADVICE, Permit};
-use crate::process::process_crash;
 use crate::spec::RunSpec;
 use crate::store::{Kept, KeptAgain, KeptCell, KeptWorkload, Lock, Shown, Store, StoreError, VERSION};
 use crate::subject::{Judges, Subject, SubjectError};
@@ -614,7 +614,8 @@ fn cut_short(cell: &CellReport, cut: &RunError) -> Vec<String> {
 /// What becomes of the programs' files if they are killed, if that was asked: of each of them, or of those before a stop.
 fn killed(subjects: &[Arc<Subject>], spec: &RunSpec, stop: &AtomicBool) -> Vec<ProcessReport> {
     let asked = if spec.crash.process() { subjects } else { &[] };
-    let killed = |subject: &Arc<Subject>| process_crash(subject, spec.explore_invalid, stop);
+    let here = tokio::runtime::Handle::current();
+    let killed = |subject: &Arc<Subject>| here.block_on(process_crash(subject, spec.explore_invalid, stop));
     tokio::task::block_in_place(|| asked.iter().map_while(killed).collect())
 }
 
@@ -715,7 +716,7 @@ pub(crate) fn keep_shown(cell: &Cell, result: &CellResult, store: &Store, events
     let mut shown: BTreeMap<usize, (Arc<Executed>, Vec<Shown>)> = BTreeMap::new();
     for Violation { example, .. } in result.tally.violations.values() {
         let Some(unit) = result.units.get(&example.place.unit) else { continue };
-        let again = unit.again.as_ref().map(|again| KeptAgain {
+        let again = unit.recovery_crash.as_ref().map(|again| KeptAgain {
             name: unit::short(&unit.key),
             settled: again.class.decisions().to_vec(),
             log: (*again.log).clone(),

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
+pub use explore::Budget;
 use filesystems::Filesystem;
 use report::Explored;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use storage::{CacheKind, DiskModel, TearKind};
 
-use crate::process::Crash;
 use crate::subject::Bounds;
 
 /// The heading of these options in the help text.
@@ -145,13 +145,28 @@ pub fn is_given(typed: &ArgMatches, option: &str) -> bool {
     typed.value_source(option) == Some(ValueSource::CommandLine)
 }
 
-/// How much work a cell may take. Without any limit, it is explored whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Budget {
-    /// Wall time in which somebody works on the cell.
-    pub time: Option<Duration>,
-    /// Mounts.
-    pub mounts: Option<u64>,
+/// What crashes: `--crash`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+pub enum Crash {
+    /// The power fails: what the disk had not flushed may be lost
+    #[default]
+    Power,
+    /// The program is killed: what it had not handed to the kernel is lost
+    Process,
+    /// Either
+    Both,
+}
+
+impl Crash {
+    /// Whether the power fails.
+    pub fn power(self) -> bool {
+        self != Crash::Process
+    }
+
+    /// Whether the program is killed.
+    pub fn process(self) -> bool {
+        self != Crash::Power
+    }
 }
 
 /// `--disk`: see [`CacheKind`].

@@ -13,7 +13,7 @@ use storage::{State, WriteEntry};
 use crate::cell::{Cell, CellResult, Seen};
 use crate::label::{Data, place};
 use crate::subject::Subject;
-use crate::tally::{Example, Key, Place, Violation};
+use crate::tally::{Example, FoundAt, Violation, ViolationKey};
 use crate::token::Token;
 use crate::unit::{Executed, Unit, short};
 use crate::window::begun_latest;
@@ -23,7 +23,7 @@ use plan::{Origin, Plan};
 pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
     let subject = &cell.subject;
     let total = subject.all_schedules;
-    let exit = |key: &Key| match key.invariant {
+    let exit = |key: &ViolationKey| match key.invariant {
         Invariant::DurableAfter(checker::Ack::Exit) => true,
         Invariant::Mountable => !key.informational,
         _ => false,
@@ -39,7 +39,7 @@ pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
         crash_states: CrashStates {
             allowed: result.tally.allowed.clone(),
             covered: result.tally.covered.clone(),
-            mounts: result.tally.mounts,
+            mounts: result.tally.visits,
         },
         reach: None,
         durable_after_exit: durable_after_exit(lost, complete && subject.rules.has_exit()),
@@ -129,16 +129,16 @@ pub fn notes_on(Subject { rules, trace, .. }: &Subject) -> Vec<String> {
 pub fn violation_report(
     cell: &Cell,
     unit: Option<&Unit>,
-    key: &Key,
+    key: &ViolationKey,
     violation: &Violation,
     seen: Option<&Seen>,
     run: &str,
 ) -> ViolationReport {
-    let Key { path, invariant, kind, cause, .. } = key;
+    let ViolationKey { path, invariant, kind, cause, .. } = key;
     let subject = &cell.subject;
     let example = &violation.example;
     let trace = &subject.trace;
-    let Place { unit: name, again, schedule, epoch, .. } = example.place;
+    let FoundAt { unit: name, recovery_crash: again, schedule, epoch, .. } = example.place;
     let (run, cell_index, again_name) = (run.into(), cell.index, again.then(|| short(&name)));
     let token = Token { run, cell: cell_index, schedule, epoch, again: again_name, state: example.state.clone() };
     let writes = unit.map(|unit| writes(cell, unit, path, example)).unwrap_or_default();
@@ -250,7 +250,7 @@ fn writes(cell: &Cell, unit: &Unit, path: &RelPath, example: &Example) -> Writes
         let cause = cause.map_or_else(String::new, |cause| format!(" ({cause})"));
         WriteRef { write: format!("{text}{cause}{fate}"), op }
     };
-    let again = unit.again.iter().flat_map(|again| again.epoch.volatile_writes(&again.log));
+    let again = unit.recovery_crash.iter().flat_map(|again| again.epoch.volatile_writes(&again.log));
     let first = epoch.volatile_writes(log).map(|write| (write, false));
     for (index, (write, recovery)) in first.chain(again.map(|write| (write, true))).enumerate() {
         let index = index as u32;
@@ -403,12 +403,19 @@ mod tests {
             let subject = Subject::of("w".into(), vec![], trace, Bounds { injections: 0, seed: 0 }).unwrap();
             let filesystem = Filesystem::from(&filesystems::EXT4);
             let cell = Cell::new(0, Arc::new(subject), filesystem, &RunSpec::default());
-            let place = Place { unit: Default::default(), again: false, injections: 0, schedule: 0, epoch: 0 };
+            let place =
+                FoundAt { unit: Default::default(), recovery_crash: false, injections: 0, schedule: 0, epoch: 0 };
             let window = CrashWindow { begun_earliest: 1, ended_latest: 1 };
             let observed = "no file".into();
             let example = Example { place, state: State::default(), window, observed, output: None };
             let invariant = Invariant::DurableAfter(Ack::Exit);
-            let key = Key { informational: true, path: "f".into(), invariant, kind: Kind::Missing, cause: Cause::None };
+            let key = ViolationKey {
+                informational: true,
+                path: "f".into(),
+                invariant,
+                kind: Kind::Missing,
+                cause: Cause::None,
+            };
             let violations = BTreeMap::from([(key, Violation { states: 1u32.into(), example })]);
             let tally = Tally { violations, ..Tally::default() };
             cell_report(&cell, &CellResult { tally, failure, ..CellResult::default() }, "run").durable_after_exit
