@@ -10,13 +10,12 @@ use nix::sys::stat::fstat;
 use trace::{Call, Channel, Ended, Op, Trace, unexplained};
 
 use crate::launch::{self, Output};
-use crate::names;
 use crate::normalise::normalise;
 use crate::recorder::{self, Cut, Recorded, Scene};
 use crate::said::said;
 use crate::snapshot::{holes, snapshot};
 use crate::supervise::{Printed, Shared, supervise};
-use crate::{RecordError, RecordSpec, stop};
+use crate::{RecordError, RecordSpec, stop, temporary_names};
 
 /// Runs the command of `spec` and writes down what it, and all that it starts, does to the files below the directory.
 ///
@@ -58,11 +57,11 @@ pub fn record(spec: &RecordSpec) -> Result<Trace, RecordError> {
         limits: Vec::new(),
         outside: recorded.outside.into_iter().collect(),
     };
-    names::number(&mut trace);
-    for limit in unexplained(&trace) {
-        recorded.limits.merge(limit);
+    temporary_names::number(&mut trace);
+    for unmodelled in unexplained(&trace) {
+        recorded.unmodelled.merge(unmodelled);
     }
-    trace.limits = recorded.limits.into_vec();
+    trace.limits = recorded.unmodelled.into_vec();
     Ok(trace)
 }
 
@@ -134,7 +133,7 @@ fn account(recorded: &mut Recorded, printed: &Printed) {
     for ((name, stream), acked) in streams.into_iter().zip(recorded.acked) {
         if stream.len() as u64 != acked {
             let detail = format!("{} bytes came out of the {name}, recorded calls wrote {acked}", stream.len());
-            recorded.limits.add("ack", detail);
+            recorded.unmodelled.add("ack", detail);
         }
     }
 }

@@ -157,7 +157,7 @@ impl TrapStop {
 /// What a thread under trace did.
 #[must_use]
 #[derive(Debug)]
-pub(crate) enum Event {
+pub(crate) enum TraceeEvent {
     Entry(EntryStop),
     Exit(ExitStop),
     Signal(SignalStop),
@@ -173,7 +173,7 @@ pub(crate) enum Event {
     },
 }
 
-impl Event {
+impl TraceeEvent {
     /// Whom it is about.
     pub(crate) fn tid(&self) -> pid_t {
         match self {
@@ -192,7 +192,7 @@ impl Event {
 /// Waits for the next event among the threads that *this thread* traces.
 ///
 /// `__WNOTHREAD` leaves other children of the harness (QEMU, say) alone. Errors: `ECHILD` if no thread is left.
-pub(crate) fn next() -> io::Result<Event> {
+pub(crate) fn next() -> io::Result<TraceeEvent> {
     loop {
         let mut status = 0;
         // SAFETY: waitpid writes one int.
@@ -204,10 +204,10 @@ pub(crate) fn next() -> io::Result<Event> {
             }
         }
         if libc::WIFEXITED(status) {
-            return Ok(Event::Ended { tid, status: libc::WEXITSTATUS(status), signalled: false });
+            return Ok(TraceeEvent::Ended { tid, status: libc::WEXITSTATUS(status), signalled: false });
         }
         if libc::WIFSIGNALED(status) {
-            return Ok(Event::Ended { tid, status: 128 + libc::WTERMSIG(status), signalled: true });
+            return Ok(TraceeEvent::Ended { tid, status: 128 + libc::WTERMSIG(status), signalled: true });
         }
         if !libc::WIFSTOPPED(status) {
             continue;
@@ -221,37 +221,37 @@ pub(crate) fn next() -> io::Result<Event> {
     }
 }
 
-fn stopped(stopped: Stopped, signal: c_int, event: c_int) -> io::Result<Event> {
+fn stopped(stopped: Stopped, signal: c_int, event: c_int) -> io::Result<TraceeEvent> {
     let tid = stopped.0;
     Ok(match event {
         0 if signal == SYSCALL_STOP => {
             let info = syscall_info(tid)?;
             if info.op != libc::PTRACE_SYSCALL_INFO_EXIT {
-                return Ok(Event::Trap(TrapStop { stopped, tid }));
+                return Ok(TraceeEvent::Trap(TrapStop { stopped, tid }));
             }
             // SAFETY: `op` says that `exit` is the part of the union that the kernel filled.
             let result = unsafe { info.u.exit.sval };
-            Event::Exit(ExitStop { stopped, tid, result })
+            TraceeEvent::Exit(ExitStop { stopped, tid, result })
         }
-        0 => Event::Signal(SignalStop { stopped, tid, signal }),
+        0 => TraceeEvent::Signal(SignalStop { stopped, tid, signal }),
         libc::PTRACE_EVENT_SECCOMP => {
             let info = syscall_info(tid)?;
             // SAFETY: at this stop the kernel fills `seccomp` (PTRACE_SYSCALL_INFO_SECCOMP).
             let (number, args) = unsafe { (info.u.seccomp.nr, info.u.seccomp.args) };
             let native = info.arch == ARCH_X86_64 && number < u64::from(X32_BIT);
             let asked = Asked { tid, number: native.then_some(number as i64), args };
-            Event::Entry(EntryStop { stopped, asked })
+            TraceeEvent::Entry(EntryStop { stopped, asked })
         }
         libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => {
             let child = message(tid)? as pid_t;
-            Event::Fork(ForkStop { stopped, tid, child })
+            TraceeEvent::Fork(ForkStop { stopped, tid, child })
         }
         libc::PTRACE_EVENT_EXEC => {
             let former = message(tid)? as pid_t;
-            Event::Exec(ExecStop { stopped, tid, former })
+            TraceeEvent::Exec(ExecStop { stopped, tid, former })
         }
-        EVENT_STOP if signal != libc::SIGTRAP => Event::Group(GroupStop { stopped, tid }),
-        _ => Event::Trap(TrapStop { stopped, tid }),
+        EVENT_STOP if signal != libc::SIGTRAP => TraceeEvent::Group(GroupStop { stopped, tid }),
+        _ => TraceeEvent::Trap(TrapStop { stopped, tid }),
     })
 }
 
