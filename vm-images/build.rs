@@ -18,7 +18,7 @@ fn main() {
         "vm-images/uml-ptrace",
         "checker",
         "harness/filesystems",
-        "harness/trace",
+        "harness/program",
     ] {
         for part in ["src", "Cargo.toml"] {
             println!("cargo::rerun-if-changed={}", workspace.join(source).join(part).display());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use trace::{Call, Channel, Trace};
+use program::{Call, Channel, Trace};
 
 use crate::{Ack, RuleError};
 

@@ -1,6 +1,6 @@
 //! Where versions of a file end that nothing replaces: what is complete although the program goes on to change it.
 //!
-//! A name is replaced, or its file emptied, and what it stood for before was a version ([`trace::History`]). A program
+//! A name is replaced, or its file emptied, and what it stood for before was a version ([`program::History`]). A program
 //! that changes its files in place does neither: there, only what it does beside the changes tells which contents it
 //! means to be complete. These are the rules.
 //!
@@ -15,7 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trace::{Call, RelPath, Target, Trace, Vfs};
+use program::{Call, RelPath, Target, Trace, Vfs};
 
 /// RWF_DSYNC and RWF_SYNC (pwritev2(2)).
 const RWF_SYNCS: u32 = 6;

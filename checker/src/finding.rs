@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use program::{RelPath, State, thousands};
 use serde::{Deserialize, Serialize};
-use trace::{RelPath, State, thousands};
 
 use crate::Ack;
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use trace::{Content, RelPath, State, thousands};
+use program::{Content, RelPath, State, thousands};
 
 use crate::finding::describe_bytes;
 use crate::ranges::in_words;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use program::RelPath;
 use serde::{Deserialize, Serialize};
-use trace::RelPath;
 
 use crate::Seen;
 

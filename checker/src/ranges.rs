@@ -1,6 +1,6 @@
 //! What a file holds where it is none of its versions: whose bytes stand where.
 
-use trace::thousands;
+use program::thousands;
 
 use crate::found::{Allowed, Bytes, Origin};
 

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use program::{Content, RelPath};
 use serde::{Deserialize, Serialize};
-use trace::{Content, RelPath};
 
 use crate::Sizes;
 
@@ -14,7 +14,7 @@ use crate::Sizes;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadPlan {
     /// Contents that a file is compared with.
-    #[serde(with = "trace::bytes::each")]
+    #[serde(with = "program::bytes::each")]
     pub contents: Vec<Content>,
     /// For each file that an invariant is about: the candidates, no content twice.
     pub files: BTreeMap<RelPath, Vec<Candidate>>,
@@ -49,7 +49,7 @@ pub enum Seen {
     /// All before `offset` equals each of `candidates`; reading at `offset` failed with this errno.
     Failed { candidates: Vec<u32>, offset: u64, errno: i32 },
     /// The whole content (see [`ReadPlan::read_all_up_to`]).
-    Bytes(#[serde(with = "trace::bytes")] Content),
+    Bytes(#[serde(with = "program::bytes")] Content),
 }
 
 /// How many bytes are compared at a time: one page, the unit in which file systems read.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use trace::{Call, RelPath, Target, Trace, Vfs};
+use program::{Call, RelPath, Target, Trace, Vfs};
 
 use crate::acks::ack_ops;
 use crate::timeline::unchanged_up_to;
@@ -177,7 +177,7 @@ impl<'a> Watch<'a> {
 }
 
 /// The call of an op, by its name; the end of the command as reports show it.
-fn call_of(op: &trace::Op) -> String {
+fn call_of(op: &program::Op) -> String {
     match op.call {
         Call::Exit { .. } => op.to_string(),
         _ => op.syscall.clone(),

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use trace::RelPath;
+use program::RelPath;
 
 use crate::{CHUNK, Entry, EntryKind, Mount, Observation, ReadPlan, Reading, Seen};
 

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use program::{Content, History, RelPath, State, Trace, Version};
 use serde::{Deserialize, Serialize};
-use trace::{Content, History, RelPath, State, Trace, Version};
 
 use self::append::Append;
 use self::file::FileRules;

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use program::thousands;
 use serde::{Deserialize, Serialize};
-use trace::thousands;
 
 /// A set of file sizes, bytes: ranges with both ends in the set, ascending, none touching the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

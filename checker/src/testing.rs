@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use trace::{Call, Channel, Handle, Node, Op, RelPath, Trace, Tree};
+use program::{Call, Channel, Handle, Node, Op, RelPath, Trace, Tree};
 
 use crate::{CHUNK, Entry, EntryKind, Mount, Observation, ReadPlan, Reading, Seen};
 
@@ -11,9 +11,9 @@ use crate::{CHUNK, Entry, EntryKind, Mount, Observation, ReadPlan, Reading, Seen
 pub fn trace(files: &[(&str, &[u8])], calls: Vec<Call>) -> Trace {
     let node = |kind, mode, inode| Node { kind, mode, uid: 0, gid: 0, inode, xattrs: BTreeMap::new() };
     let mut before = Tree::default();
-    before.0.insert(RelPath::root(), node(trace::Kind::Directory, 0o755, 1));
+    before.0.insert(RelPath::root(), node(program::Kind::Directory, 0o755, 1));
     for (inode, (path, content)) in (2..).zip(files) {
-        before.0.insert((*path).into(), node(trace::Kind::File(Arc::new(content.to_vec())), 0o644, inode));
+        before.0.insert((*path).into(), node(program::Kind::File(Arc::new(content.to_vec())), 0o644, inode));
     }
     let op = |call| Op { call, syscall: "test".to_owned(), result: 0, thread: 0 };
     let ops = calls.into_iter().map(op).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use trace::{Call, Content, Handle, RelPath, State, Target, Trace, Vfs};
+use program::{Call, Content, Handle, RelPath, State, Target, Trace, Vfs};
 
 /// What a name stood for at one time.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::num::NonZeroU64;
 
+use program::RelPath;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use trace::RelPath;
 
 /// One `[[invariant]]` of `workload.toml`.
 ///
@@ -43,7 +43,7 @@ use trace::RelPath;
 #[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Wanted {
-    /// The file is exactly one of its versions (see [`trace::History`]), whenever the crash comes.
+    /// The file is exactly one of its versions (see [`program::History`]), whenever the crash comes.
     AtomicReplace {
         /// The file, relative to the workload's directory.
         #[serde(with = "text_path")]

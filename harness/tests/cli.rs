@@ -423,7 +423,7 @@ fn a_read_only_directory_is_not_left_behind() {
 #[test]
 fn scripts_in_a_strange_environment() {
     let place = Place::new();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let bash = |directory: &Path, arguments: &[&str]| {
         let mut command = Command::new("bash");
         command.args(arguments).current_dir(directory).env("CDPATH", place.path("elsewhere"));
@@ -440,7 +440,7 @@ fn scripts_in_a_strange_environment() {
     let told = r#"source scripts/lib.sh; cd "$0"; choose_directories; echo "$ROOT $HARNESS_KERNELS $XDG_CACHE_HOME""#;
     let (root_text, here_text) = (root.display(), here.display());
     let expected = format!("{root_text} {here_text}/kernels {here_text}/cache\n");
-    assert_eq!(bash(root, &["-c", told, &here_text.to_string()]), expected);
+    assert_eq!(bash(&root, &["-c", told, &here_text.to_string()]), expected);
     place.write("checkout/.ci/run", fs::read(root.join(".ci/run")).unwrap());
     place.write("checkout/scripts/lib.sh", "set_up() { pwd; exit; }");
     let checkout = here.join("checkout");
@@ -457,8 +457,8 @@ fn recorded_and_shown() {
     fs::remove_file(place.path("f g")).unwrap();
     // The older trace is no part of what the second run starts from.
     assert_eq!(place.tell(&[record, &["show", "trace"]]), first);
-    let trace = trace::Trace::from_bytes(&fs::read(place.path("trace")).unwrap()).unwrap();
-    let names = |tree: &trace::Tree| tree.0.keys().map(ToString::to_string).collect::<Vec<_>>();
+    let trace = program::Trace::from_bytes(&fs::read(place.path("trace")).unwrap()).unwrap();
+    let names = |tree: &program::Tree| tree.0.keys().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(
         (names(&trace.before), names(&trace.after)),
         (vec![".".into(), "notes".into()], vec![".".into(), "f g".into(), "notes".into()])
@@ -483,8 +483,12 @@ fn names_that_a_terminal_would_obey() {
     let outside = place.temporary.path().join("\x1b[2J\nexit 0").display().to_string();
     let recorded = place.run(&["record", "-o", "trace", "--", "sh", "-c", "echo x > \"$0\"", &outside]);
     let failed = place.run(&["record", "-o", "none", "--", "/nowhere/\x1b[2J"]);
-    let mut trace = trace::Trace::from_bytes(&fs::read(place.path("trace")).unwrap()).unwrap();
-    trace.limits.push(trace::Limit { call: "mmap".into(), detail: "mapping of \x1b]0;x\x07\nexit 0".into(), count: 1 });
+    let mut trace = program::Trace::from_bytes(&fs::read(place.path("trace")).unwrap()).unwrap();
+    trace.limits.push(program::Limit {
+        call: "mmap".into(),
+        detail: "mapping of \x1b]0;x\x07\nexit 0".into(),
+        count: 1,
+    });
     place.write("trace", trace.to_bytes());
     let shown = place.run(&["show", "trace"]);
     assert_tells!(place, [recorded.stderr, failed.stderr, shown.stdout].concat());
@@ -1014,7 +1018,7 @@ fn a_run_goes_on_with_its_own_checks_and_tools_only() {
         let mut other: serde_json::Value = serde_json::from_str(&kept).unwrap();
         assert!(other["tools"][tool].is_string(), "{kept}");
         other["tools"][tool] = "another".into();
-        harness::sum::seal(&mut other);
+        engine::sum::seal(&mut other);
         place.write("begun/replay.json", other.to_string());
         refuses(tool);
     }
@@ -1055,7 +1059,7 @@ fn a_killed_guest_is_replaced() {
 /// The results of a run that was cut short, as somebody else may have made them: with a check that leaves a trace of
 /// itself in `place`, and one kept execution of what `sh` does.
 fn results_from_elsewhere(place: &Place) {
-    use harness::store::{Kept, KeptCell, KeptWorkload, Store, VERSION};
+    use engine::store::{Kept, KeptCell, KeptWorkload, Store, VERSION};
     assert_eq!(place.run(&["record", "-o", "trace", "--", "sh", "-c", "echo x > f"]).status, 0);
     let bytes = fs::read(place.path("trace")).unwrap();
     let canary = place.path("executed").display().to_string();
@@ -1064,7 +1068,7 @@ fn results_from_elsewhere(place: &Place) {
         "files": ""
     });
     let (store, _lock) = Store::create(&place.path("foreign")).unwrap();
-    store.keep_trace(0, &trace::Trace::from_bytes(&bytes).unwrap()).unwrap();
+    store.keep_trace(0, &program::Trace::from_bytes(&bytes).unwrap()).unwrap();
     let kept = Kept {
         version: VERSION,
         machine: "uml".into(),
@@ -1236,7 +1240,7 @@ fn whitewashed(journal: &str, id: &str) -> String {
             line["observation"] = whole[0].clone();
         }
         line.as_object_mut().unwrap().remove("checksum");
-        harness::journal::seal(id, &line.to_string())
+        engine::journal::seal(id, &line.to_string())
     };
     let (visits, others): (Vec<_>, Vec<_>) = lines().partition(|line| line["line"] == "visit");
     let empty = visits.into_iter().filter(|visit| empty.contains(&visit["observation"])).take(8);

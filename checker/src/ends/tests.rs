@@ -1,4 +1,4 @@
-use trace::Handle;
+use program::Handle;
 
 use super::*;
 use crate::testing::{CREATE, TRUNCATE, exit, fsync, open, print, rename, trace, write};

@@ -1,6 +1,6 @@
 //! What keeps a promise from being durable.
 
-use trace::{RelPath, Trace};
+use program::{RelPath, Trace};
 
 use super::names::directory_text;
 use super::pending::{before, no_fsync};

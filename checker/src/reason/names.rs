@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use trace::{Call, RelPath, Target, Vfs};
+use program::{Call, RelPath, Target, Vfs};
 
 use super::bind_text;
 

@@ -1,6 +1,6 @@
 //! Writes to one file that a crash can tear, or keep in another order.
 
-use trace::{RelPath, Trace};
+use program::{RelPath, Trace};
 
 use super::{Reason, Watch};
 use crate::timeline::unchanged_up_to;

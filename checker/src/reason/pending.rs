@@ -1,6 +1,6 @@
 //! What no sync has made durable yet: data of files, and names.
 
-use trace::{RelPath, Trace};
+use program::{RelPath, Trace};
 
 use super::names::{Before, Names};
 use super::{Reason, Watch};

@@ -1,4 +1,4 @@
-use trace::{Handle, Target};
+use program::{Handle, Target};
 
 use super::*;
 use crate::testing::{CREATE, TRUNCATE, exit, fsync, open, print, rename, trace, unlink, write};

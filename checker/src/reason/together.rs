@@ -1,6 +1,6 @@
 //! Several names, and what belongs to a name beside its content.
 
-use trace::{Call, RelPath, Target, Trace, Vfs};
+use program::{Call, RelPath, Target, Trace, Vfs};
 
 use super::{Reason, TMPFILE, Watch, bind_text};
 
@@ -10,7 +10,7 @@ fn touches(trace: &Trace, path: &RelPath) -> Vec<(usize, bool)> {
     let mut ops = Vec::new();
     for (index, op) in trace.ops.iter().enumerate().filter(|(_, op)| op.result >= 0) {
         if vfs.apply(&op.call).is_ok() && vfs.touched().any(|touched| touched == path) {
-            ops.push((index, vfs.inode_of(&trace::Target::NoFollow(path.clone())).is_some()));
+            ops.push((index, vfs.inode_of(&program::Target::NoFollow(path.clone())).is_some()));
         }
     }
     ops

@@ -1,7 +1,7 @@
 //! What was not durable yet when an op began: all that can be said where a check of the user's own found the fault,
 //! since what it looks at is not known.
 
-use trace::{Call, RelPath, Trace};
+use program::{Call, RelPath, Trace};
 
 use super::names::{Change, directory_text};
 use super::pending::{before, no_fsync};
@@ -34,7 +34,7 @@ pub(super) fn unsynced(trace: &Trace, window: &CrashWindow) -> Option<Reason> {
     let begun = window.begun_earliest.min(trace.ops.len());
     let ended = window.ended_latest.min(trace.ops.len());
     // A promise that was given by then may be what the check holds against the state.
-    let promises = |op: &trace::Op| matches!(op.call, Call::Ack { .. } | Call::Exit { .. }) && !op.ends_line();
+    let promises = |op: &program::Op| matches!(op.call, Call::Ack { .. } | Call::Exit { .. }) && !op.ends_line();
     let promise = (0..ended).rev().find(|&op| promises(&trace.ops[op]));
     let last = promise.max((0..begun).rev().find(|&op| changes(&trace.ops[op].call)))?;
     let root = RelPath::root();

@@ -1,6 +1,6 @@
 //! Logs: files that are only appended to.
 
-use trace::{Content, RelPath, State, thousands};
+use program::{Content, RelPath, State, thousands};
 
 use super::RuleError;
 use super::file::FileRules;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trace::{RelPath, State, Version};
+use program::{RelPath, State, Version};
 
 use super::append::Append;
 use crate::finding::describe_bytes;

@@ -1,8 +1,8 @@
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
+use program::Call;
 use proptest::prelude::*;
-use trace::Call;
 
 use super::*;
 use crate::testing::{CREATE, TRUNCATE, exit, fsync, observation, open, print, rename, see, trace, unlink, write};
@@ -214,7 +214,7 @@ fn a_log_that_writes_its_last_block_again_keeps_its_promises() {
     let nothing_new = log(vec![write(1, 0, b"aa"), write(1, 2, b"bb")]);
     assert_eq!(kinds(&nothing_new, Some(b"aab"), &at(6)), none);
     let copied =
-        Call::CopyRange { from: trace::Handle(2), from_offset: 1, to: trace::Handle(1), to_offset: 1, length: 3 };
+        Call::CopyRange { from: program::Handle(2), from_offset: 1, to: program::Handle(1), to_offset: 1, length: 3 };
     let copied = log(vec![open(2, "g", CREATE), write(2, 0, b"Xabb"), copied]);
     assert_eq!(kinds(&copied, Some(b"aa\0\0"), &at(6)), none);
     let changed = log(vec![write(1, 0, b"abba")]);
@@ -246,7 +246,7 @@ fn what_grew_keeps_the_promise_until_what_comes_next_is_there() {
 fn what_was_promised_and_more_is_no_older_content() {
     let (none, stale) = (Vec::<String>::new(), ["durable-after \"ok\" stale"]);
     let start = |old: &[u8], calls: Vec<Call>| rules(&trace(&[("f", old)], calls), &wants_durable("ok"));
-    let shorten = |length| Call::Truncate { target: trace::Target::Path("f".into()), length };
+    let shorten = |length| Call::Truncate { target: program::Target::Path("f".into()), length };
     let emptied =
         |record: &[u8]| start(b"old", vec![open(1, "f", TRUNCATE), print("ok"), write(1, 0, record), fsync(1)]);
     for ended in 2..=3 {
@@ -339,7 +339,7 @@ fn what_is_complete_again_is_later_than_a_promise_in_between() {
 /// A log that writes into space which it has reserved.
 #[test]
 fn reserved_space_is_not_what_was_promised() {
-    let reserve = Call::Allocate { handle: trace::Handle(1), mode: 0, offset: 0, length: 16 };
+    let reserve = Call::Allocate { handle: program::Handle(1), mode: 0, offset: 0, length: 16 };
     let record = |offset, text: &[u8]| vec![write(1, offset, text), fsync(1), print("ok")];
     let begun = [vec![open(1, "f", CREATE), reserve], record(0, b"one")].concat();
     let judge = |rules: &Rules, text: &str, op| {
@@ -376,7 +376,7 @@ fn a_second_save_in_place_breaks_the_promise_of_the_first() {
 /// Nothing replaces them, and still each is complete.
 #[test]
 fn versions_that_are_written_in_place_are_versions() {
-    let close = || Call::Close { handle: trace::Handle(1) };
+    let close = || Call::Close { handle: program::Handle(1) };
     let write = |text: &[u8]| vec![open(1, "f", 1), write(1, 0, text), fsync(1), close()];
     let save = |text: &[u8]| [write(text), vec![print(std::str::from_utf8(text).unwrap())]].concat();
     let atomic = Wanted::AtomicReplace { path: "f".into() };
@@ -424,7 +424,7 @@ fn zeros_begin_at_a_byte() {
 /// The finding tells what was read for it, the words what is there.
 #[test]
 fn a_file_that_is_read_whole_is_told_whole() {
-    let shorten = Call::Truncate { target: trace::Target::Path("f".into()), length: 2048 };
+    let shorten = Call::Truncate { target: program::Target::Path("f".into()), length: 2048 };
     let old = vec![b'A'; 8192];
     let trace = trace(&[("f", &old)], vec![shorten]);
     let rules = rules(&trace, &[]);
@@ -851,10 +851,10 @@ proptest! {
         arrived in any::<proptest::sample::Index>(),
     ) {
         let mut calls = vec![open(1, "f", 1)];
-        let mut vfs = trace::Vfs::new(&trace(&[("f", &old)], vec![]).before);
+        let mut vfs = program::Vfs::new(&trace(&[("f", &old)], vec![]).before);
         vfs.apply(&calls[0]).unwrap();
         for (length, offset, data) in before {
-            let target = trace::Target::Path("f".into());
+            let target = program::Target::Path("f".into());
             calls.extend(length.map(|length| Call::Truncate { target, length }));
             calls.push(write(1, offset, &data));
         }
@@ -884,7 +884,7 @@ proptest! {
 /// A workload that does this and that to `f`, and what it may leave.
 fn a_step() -> impl Strategy<Value = Vec<Call>> {
     prop_oneof![
-        3 => a_content().prop_map(|content| vec![Call::Write { handle: trace::Handle(1), offset: u64::MAX, data: Arc::new(content), flags: 0 }]),
+        3 => a_content().prop_map(|content| vec![Call::Write { handle: program::Handle(1), offset: u64::MAX, data: Arc::new(content), flags: 0 }]),
         1 => (0u64..3, a_content()).prop_map(|(offset, content)| vec![write(1, 512 * offset, &content)]),
         1 => Just(vec![open(1, "f", TRUNCATE)]),
         1 => Just(vec![unlink("f"), open(1, "f", CREATE)]),
@@ -907,7 +907,7 @@ proptest! {
         op in 0usize..20,
     ) {
         let mut calls = vec![open(1, "f", CREATE)];
-        let mut vfs = trace::Vfs::new(&trace(&[("f", &old)], vec![]).before);
+        let mut vfs = program::Vfs::new(&trace(&[("f", &old)], vec![]).before);
         let path = RelPath::from("f");
         let mut states = vec![old.clone()];
         vfs.apply(&calls[0]).unwrap();

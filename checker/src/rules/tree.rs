@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use trace::{History, RelPath, State, Trace};
+use program::{History, RelPath, State, Trace};
 
 use crate::found::{Found, Right, look};
 use crate::{EntryKind, Finding, Invariant, Kind, Observation, ReadPlan};
@@ -32,7 +32,7 @@ impl Group {
     pub fn new(paths: &[RelPath], history: &History) -> Self {
         let member = |path: &RelPath| {
             let versions = history.versions(path);
-            let state = |version: Option<&'_ trace::Version>| version.map_or(State::Absent, |it| it.state.clone());
+            let state = |version: Option<&'_ program::Version>| version.map_or(State::Absent, |it| it.state.clone());
             let (old, new) = (state(versions.first()), state(versions.last()));
             Member {
                 path: path.clone(),

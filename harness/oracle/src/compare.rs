@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use checker::{CrashWindow, EntryKind, Mount, Observation, ReadPlan, Seen};
+use engine::execute::{ExecutionError, execute, give, live_read_plan, populate};
+use engine::label::Labels;
+use engine::unit::Executed;
+use engine::visit::{Class, Guests, explore};
+use engine::window::window;
 use explore::Key;
 use filesystems::Filesystem;
-use harness::execute::{ExecutionError, execute, give, live_read_plan, populate};
-use harness::label::Labels;
-use harness::schedule::{Injection, Overwrites, Schedule, schedules};
-use harness::unit::Executed;
-use harness::visit::{Class, Guests, explore};
-use harness::window::window;
+use plan::{Injection, Overwrites, Schedule, schedules};
+use program::{Call, History, Trace};
 use protocol::Command;
 use storage::{DiskModel, Fates, Tear, WriteEntry};
-use trace::{Call, History, Trace};
 use vm::{Guest, GuestError, Limits, Machine};
 
 use crate::native::Outcome;
@@ -31,7 +31,7 @@ pub enum CompareError {
     Execution(#[from] ExecutionError),
     /// The fresh file system.
     #[error(transparent)]
-    Mkfs(#[from] harness::mkfs::MkfsError),
+    Mkfs(#[from] engine::mkfs::MkfsError),
     /// What guests boot from.
     #[error("failed to make what guests boot from: {0}")]
     Initramfs(String),
@@ -156,7 +156,7 @@ pub async fn outcomes_of(
 ) -> Result<Explored, CompareError> {
     let history = History::new(trace);
     let live = Arc::new(live_read_plan(&trace.after));
-    let fresh = harness::mkfs::mkfs(filesystem, SECTORS * storage::SECTOR as u64)?;
+    let fresh = engine::mkfs::mkfs(filesystem, SECTORS * storage::SECTOR as u64)?;
     let base = populate(guests.guest().await?, filesystem, fresh, trace).await?;
     let model = DiskModel::default();
     let mut found = Explored::default();

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use program::{Call, Handle, RelPath, Target};
 use serde::{Deserialize, Serialize};
-use trace::{Call, Handle, RelPath, Target};
 
 /// One operation. `file` is a number that the program gives to what it opens.
 #[expect(missing_docs, reason = "named like the system calls and their arguments")]
@@ -96,7 +96,9 @@ impl Op {
                 Call::SyncRange { handle: handle(file), offset: 0, length: 0, flags }
             }
             Op::DontNeed { file } => Call::DontNeed { handle: handle(file), offset: 0, length: 0 },
-            Op::Print { text } => Call::Ack { channel: trace::Channel::Stdout, data: format!("{text}\n").into_bytes() },
+            Op::Print { text } => {
+                Call::Ack { channel: program::Channel::Stdout, data: format!("{text}\n").into_bytes() }
+            }
         }
     }
 

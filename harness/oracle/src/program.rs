@@ -4,8 +4,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use program::{Call, Op as TraceOp, RelPath, Trace};
 use serde::{Deserialize, Serialize};
-use trace::{Call, Op as TraceOp, RelPath, Trace};
 
 pub use crate::op::Op;
 
@@ -229,28 +229,28 @@ impl Program {
     }
 
     /// The trace that a recording of the program would give, without its background work.
-    pub fn trace(&self) -> Result<Trace, trace::Divergence> {
-        let mut before = trace::Tree::default();
-        let mut node = |path: &str, inode: u64, kind: trace::Kind| {
-            let mode = if kind == trace::Kind::Directory { 0o755 } else { 0o644 };
+    pub fn trace(&self) -> Result<Trace, program::Divergence> {
+        let mut before = program::Tree::default();
+        let mut node = |path: &str, inode: u64, kind: program::Kind| {
+            let mode = if kind == program::Kind::Directory { 0o755 } else { 0o644 };
             let path = RelPath::from(path);
-            before.0.insert(path, trace::Node { kind, mode, uid: 0, gid: 0, inode, xattrs: Default::default() });
+            before.0.insert(path, program::Node { kind, mode, uid: 0, gid: 0, inode, xattrs: Default::default() });
         };
-        node("", 1, trace::Kind::Directory);
+        node("", 1, program::Kind::Directory);
         for (inode, (path, start)) in (2..).zip(&self.start) {
             match start {
-                Start::Directory => node(path, inode, trace::Kind::Directory),
-                Start::File(pages) => node(path, inode, trace::Kind::File(Arc::new(bytes_of(pages)))),
+                Start::Directory => node(path, inode, program::Kind::Directory),
+                Start::File(pages) => node(path, inode, program::Kind::File(Arc::new(bytes_of(pages)))),
                 Start::Link(of) => {
                     // The file that it is another name of comes first.
                     let first = self.start.iter().position(|(path, _)| path == of).unwrap_or(0);
                     if let Some((_, Start::File(pages))) = self.start.get(first) {
-                        node(path, 2 + first as u64, trace::Kind::File(Arc::new(bytes_of(pages))));
+                        node(path, 2 + first as u64, program::Kind::File(Arc::new(bytes_of(pages))));
                     }
                 }
             }
         }
-        let mut vfs = trace::Vfs::new(&before);
+        let mut vfs = program::Vfs::new(&before);
         let mut ops = Vec::new();
         for op in self.ops() {
             let call = op.call();
@@ -263,7 +263,7 @@ impl Program {
         }
         Ok(Trace {
             command: vec!["oracle".into()],
-            holes: trace::Holes::new(),
+            holes: program::Holes::new(),
             after: vfs.tree(),
             before,
             ops,

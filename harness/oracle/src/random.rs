@@ -15,7 +15,7 @@ pub fn program(seed: u64) -> Program {
     let mut random = Random(seed);
     loop {
         let program = attempt(&mut random);
-        if program.trace().is_ok_and(|trace| !trace::History::new(&trace).changed().is_empty()) {
+        if program.trace().is_ok_and(|trace| !program::History::new(&trace).changed().is_empty()) {
             return disturb(program, &mut random);
         }
     }

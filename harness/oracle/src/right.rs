@@ -61,7 +61,7 @@ mod tests {
     fn programs_are_traces_that_promise() {
         for (name, program) in programs() {
             let trace = program.trace().unwrap();
-            assert!(!trace::History::new(&trace).changed().is_empty(), "{name}");
+            assert!(!program::History::new(&trace).changed().is_empty(), "{name}");
             assert!(program.ops().any(|op| matches!(op, Op::Print { .. })), "{name}");
         }
     }

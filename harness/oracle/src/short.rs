@@ -6,9 +6,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use harness::subject::{Bounds, Subject, SubjectError};
+use engine::subject::{Bounds, Subject, SubjectError};
+use program::Trace;
 use sha2::{Digest, Sha256};
-use trace::Trace;
 use workload::Workload;
 
 use crate::native::Outcome;

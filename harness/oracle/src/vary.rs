@@ -1,7 +1,7 @@
 //! The same program with other things going on around it.
 
-use harness::schedule::{Event, Injection, Part, Work};
-use trace::{Kind, Target};
+use plan::{Event, Injection, Part, Work};
+use program::{Kind, Target};
 
 use crate::program::{Background, Op, PAGE, Program, Step};
 use crate::random::Random;
@@ -116,7 +116,7 @@ fn part((path, pages): &(String, u64), random: &mut Random) -> Background {
 fn files(steps: &[Step], program: &Program) -> Vec<(String, u64)> {
     let Ok(trace) = program.with_steps(steps.to_vec()).trace() else { return Vec::new() };
     let pages = |content: &[u8]| (content.len() as u64).div_ceil(PAGE);
-    let file = |(path, node): (&trace::RelPath, &trace::Node)| match &node.kind {
+    let file = |(path, node): (&program::RelPath, &program::Node)| match &node.kind {
         Kind::File(content) => Some((path.to_string(), pages(content))),
         _ => None,
     };

@@ -7,7 +7,7 @@ mod common;
 use common::guests;
 use oracle::compare::{executed, explored, outcomes_of, plain};
 use oracle::program::{Op, Program};
-use trace::History;
+use program::History;
 
 /// Two files that are overwritten, synced, and overwritten again before the other is synced.
 fn overwrites() -> Program {
@@ -31,7 +31,7 @@ fn schedules_that_are_left_out_add_no_outcome(program: &Program, kind: &str) {
     let Some(mut guests) = guests() else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let trace = program.trace().unwrap();
-    let all = harness::schedule::schedules(&trace, &History::new(&trace), 1);
+    let all = plan::schedules(&trace, &History::new(&trace), 1);
     let filesystem = plain(kind);
     let fewer = executed(&filesystem, &trace, 1).len();
     assert!(fewer + 5 < all.len(), "{fewer} of {}", all.len());

@@ -6,7 +6,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args_os().skip(1);
     let directory = arguments.next().unwrap_or_default();
     let trace = record(&RecordSpec::new(arguments, directory))?;
-    for line in trace::listing(&trace) {
+    for line in program::listing(&trace) {
         println!("{line}");
     }
     for limit in &trace.limits {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 
 use libc::pid_t;
-use trace::{Channel, Handle, RelPath};
+use program::{Channel, Handle, RelPath};
 
 use crate::remote::Position;
 

@@ -1,8 +1,8 @@
 //! Runs a program under ptrace and seccomp and writes down what it does to its files.
 //!
-//! [`record`] runs a command in a directory and gives a [`trace::Trace`]: each call that changes or syncs a file below that
+//! [`record`] runs a command in a directory and gives a [`program::Trace`]: each call that changes or syncs a file below that
 //! directory, in one exact order, with its data; what left the program meanwhile; and the directory before and after.
-//! What could not be followed is in [`trace::Trace::limits`].
+//! What could not be followed is in [`program::Trace::limits`].
 //!
 //! A seccomp filter lets all other calls run at full speed. Each call of interest, as the table in `syscalls` has them,
 //! stops twice: at its entry names and descriptors are resolved, at its exit the op is written down.

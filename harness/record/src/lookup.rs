@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use libc::pid_t;
-use trace::{Call, Channel, Handle, RelPath};
+use program::{Call, Channel, Handle, RelPath};
 
 use crate::files::Descriptor;
 use crate::recorder::Recorder;

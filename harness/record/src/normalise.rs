@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use trace::{Call, Channel, Handle, Op, Target};
+use program::{Call, Channel, Handle, Op, Target};
 
 /// Every handle that a call names, to look at or to change.
 fn handles(call: &mut Call) -> Vec<&mut Handle> {

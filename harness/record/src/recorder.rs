@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use libc::pid_t;
-use trace::{Call, Channel, Handle, Op, RelPath};
+use program::{Call, Channel, Handle, Op, RelPath};
 
 use crate::files::{Files, TableId};
 use crate::peers::Peers;

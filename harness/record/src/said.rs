@@ -1,6 +1,6 @@
 //! The last words of a program that came to a bad end.
 
-use trace::{Call, Channel, Op};
+use program::{Call, Channel, Op};
 
 /// How much of what a program printed is shown, lines.
 const LINES: usize = 20;

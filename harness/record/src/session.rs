@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::sys::stat::fstat;
-use trace::{Call, Channel, Ended, Op, Trace, unexplained};
+use program::{Call, Channel, Ended, Op, Trace, unexplained};
 
 use crate::launch::{self, Output};
 use crate::normalise::normalise;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, mknod};
 use nix::unistd::{Whence, lseek};
-use trace::{Holes, Kind, Node, RelPath, Tree};
+use program::{Holes, Kind, Node, RelPath, Tree};
 
 /// Trees are held in memory whole: a larger (sparse) file is refused.
 const LARGEST_FILE: u64 = 1 << 30;

@@ -1,7 +1,7 @@
 //! Who is alive: threads and processes that begin, run another program, and end.
 
 use libc::pid_t;
-use trace::Call;
+use program::Call;
 
 use crate::files::TableId;
 use crate::recorder::{Cut, Recorder, Thread};

@@ -1,6 +1,6 @@
 //! What could not be put into the trace, each thing once, with a count.
 
-use trace::Limit;
+use program::Limit;
 
 /// The unmodelled calls met so far, in the order of their first appearance.
 #[derive(Debug, Default)]

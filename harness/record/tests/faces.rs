@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{Run, elsewhere_is_named, face, spec};
+use program::{Call, Channel};
 use record::{RecordError, exit_status, record};
 use testkit::Need;
-use trace::{Call, Channel};
 
 const FIXTURE: &str = env!("CARGO_BIN_EXE_record-fixture");
 

@@ -49,7 +49,7 @@ fn another_recording_is_the_same_to_the_byte() {
     };
     // The first directory stays, so that the second has other inodes.
     let ((one, _stays), (two, _)) = (record(), record());
-    assert_eq!(trace::listing(&one), trace::listing(&two));
+    assert_eq!(program::listing(&one), program::listing(&two));
     assert!(one.to_bytes() == two.to_bytes());
 }
 

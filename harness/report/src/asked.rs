@@ -1,9 +1,9 @@
 //! What a workload was asked to hold.
 
 use checker::{Invariant, Wanted};
+use program::RelPath;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use trace::RelPath;
 
 /// What was asked for of one workload. A violation of what a later run no longer asks for is not fixed by that.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use num_bigint::BigUint;
+use program::Limit;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use trace::Limit;
 
 use crate::verdict::is_exhaustive;
 use crate::{Asked, Durable, Explored, ProcessReport, Verdict, decimal, verdict};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anstyle::{AnsiColor, Style};
 use comfy_table::{Table, TableStyle, presets};
 use num_bigint::BigUint;
-use trace::thousands;
+use program::thousands;
 
 use crate::text::{OTHER_FAILURES, count, covered, headline, many, percent, reached, tame, word};
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use trace::thousands;
+use program::thousands;
 
 use crate::human::{PROCESS_CRASH, distinct, executed, in_table, killed_in_table, reproduce, share};
 use crate::text::{count, reached, tame};

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use program::Limit;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use trace::Limit;
 
 use crate::cell::is_zero;
 use crate::{OpRef, Promised, Verdict};
@@ -97,7 +97,7 @@ impl fmt::Display for Killed {
     /// `after op 4: rename("config.tmp", "config.json")`, `4,096 bytes into op 2: write(…)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.op, self.written) {
-            (Some(op), Some(bytes)) => write!(f, "{} bytes into {op}", trace::thousands(bytes)),
+            (Some(op), Some(bytes)) => write!(f, "{} bytes into {op}", program::thousands(bytes)),
             (op, _) => f.write_str(&crate::after(op.as_ref())),
         }
     }

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use num_bigint::BigUint;
-use trace::thousands;
+use program::thousands;
 
 use crate::human::after;
 use crate::human::of_violation;

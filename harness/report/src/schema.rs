@@ -5,7 +5,7 @@ use schemars::{JsonSchema, Schema};
 
 use crate::Report;
 
-/// See [`trace::Limit`].
+/// See [`program::Limit`].
 #[derive(JsonSchema)]
 #[expect(
     dead_code,

@@ -2,7 +2,7 @@
 
 use checker::{Record, Wanted};
 use num_bigint::BigUint;
-use trace::Limit;
+use program::Limit;
 
 use crate::{
     Asked, CellId, CellReport, CrashStates, Durable, Event, Explored, Killed, Losses, OpRef, ProcessReport,

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use num_bigint::BigUint;
-use trace::thousands;
+use program::thousands;
 
 use crate::{CellReport, Losses, Reach};
 

@@ -6,12 +6,12 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use checker::ReadPlan;
+use engine::brute::{Outcomes, brute_force, count};
+use engine::execute::Execution;
+use engine::subject::{Bounds, Subject};
+use engine::visit::{Class, enter, explore};
 use explore::Branch;
 use filesystems::Filesystem;
-use harness::brute::{Outcomes, brute_force, count};
-use harness::execute::Execution;
-use harness::subject::{Bounds, Subject};
-use harness::visit::{Class, enter, explore};
 use num_bigint::BigUint;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};

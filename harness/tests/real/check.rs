@@ -7,7 +7,7 @@ use num_bigint::BigUint;
 use report::{CellReport, Verdict};
 use workload::Workload;
 
-use harness::run::Finished;
+use engine::run::Finished;
 
 use crate::support::{options, run, uml};
 
@@ -86,7 +86,7 @@ async fn a_token_of_a_check_is_checked_again() {
     let executed = harness::commands::reproduce::reproduce_token(
         &store,
         token,
-        &harness::permit::Permit::everything(),
+        &engine::permit::Permit::everything(),
         vm::Choice::Uml,
     )
     .await

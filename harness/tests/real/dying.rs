@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use checker::{CrashWindow, Kind, Mount, Observation};
+use engine::execute::{execute, populate};
+use engine::guests::{Boot, Slot};
+use engine::mkfs::mkfs;
+use engine::run::Options;
+use engine::visit::{Class, Guests, enter, explore, observe_image};
 use filesystems::{EXT4, FileSystem};
-use harness::execute::{execute, populate};
-use harness::guests::{Boot, Slot};
-use harness::mkfs::mkfs;
-use harness::run::Options;
-use harness::visit::{Class, Guests, enter, explore, observe_image};
 use protocol::{Command, Reply};
 use report::Verdict;
 use storage::{Backing, BlockLog, DiskModel, Entry, Image, Layers, Queueing, Refused, TearKind, WriteEntry, epochs};

@@ -1,15 +1,15 @@
 //! The tests can fail: take away what makes a saver safe, and it is found unsafe.
 
-use harness::subject::Bounds;
+use engine::subject::Bounds;
 use std::sync::Arc;
 
 use checker::CrashWindow;
-use harness::spec::{Disk, Tear};
-use harness::subject::Subject;
-use harness::visit::{Class, explore, is_weakness};
+use engine::spec::{Disk, Tear};
+use engine::subject::Subject;
+use engine::visit::{Class, explore, is_weakness};
+use program::{Call, Trace};
 use report::{Durable, Verdict};
 use storage::{DiskModel, Layers, epochs};
-use trace::{Call, Trace};
 
 use crate::support::{OneGuest, durable_trace, execute_on, filesystem, options, run, uml, workloads};
 

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use checker::{Ack, Wanted};
-use harness::judge::{Judging, judge};
-use harness::permit::Permit;
-use harness::run::{Finished, Options};
-use harness::store::Store;
+use engine::judge::{Judging, judge};
+use engine::permit::Permit;
+use engine::run::{Finished, Options};
+use engine::store::Store;
 use report::{Event, Report};
 use vm::{Limits, Paths};
 use workload::Workload;
@@ -89,7 +89,7 @@ fn holds_to_schemas(place: &Path) {
     let text = |name: &str| std::fs::read_to_string(place.join(name)).unwrap();
     let report = serde_json::from_str(&text("report.json")).unwrap();
     assert_eq!(testkit::conforms(report::schema().as_value(), &report), Ok(()));
-    let schema = harness::journal::line::schema();
+    let schema = engine::journal::line::schema();
     // Compiled anew for each line: some of each kind will do.
     for kind in ["execution", "content", "observation", "visit", "look"] {
         let is = |line: &serde_json::Value| line["line"] == kind;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use harness::process::{Crash, points};
+use engine::process::{Crash, points};
+use program::{Kind, RelPath, Trace, Tree};
 use report::Verdict;
-use trace::{Kind, RelPath, Trace, Tree};
 
 use crate::support::{options, run, workloads};
 

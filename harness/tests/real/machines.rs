@@ -1,9 +1,9 @@
 //! The other machine: the same findings on emulated QEMU, with another kernel.
 
 use checker::Kind;
-use harness::guests::Boot;
-use harness::spec::Tear;
-use harness::store::Store;
+use engine::guests::Boot;
+use engine::spec::Tear;
+use engine::store::Store;
 use report::Verdict;
 use testkit::Need;
 use vm::{Accelerator, Choice, GuestError, Limits, Machine, Paths, Qemu};

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use harness::check::Checker;
-use harness::run::{Options, run_recorded};
-use harness::subject::{Bounds, Judges, Subject};
+use checks::Checker;
+use engine::run::{Options, run_recorded};
+use engine::subject::{Bounds, Judges, Subject};
+use program::{Call, RelPath, Target, Trace, Vfs};
 use report::Event;
-use trace::{Call, RelPath, Target, Trace, Vfs};
 use vm::Paths;
 use workload::Workload;
 

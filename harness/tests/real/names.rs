@@ -1,10 +1,10 @@
 //! Programs that draw random names for temporary files are recorded the same each time.
 
-use harness::subject::Bounds;
+use engine::subject::Bounds;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use harness::subject::Subject;
+use engine::subject::Subject;
 
 use crate::support::{options, run, uml, workloads};
 
@@ -14,7 +14,7 @@ fn two_recordings_are_the_same() {
         let record = || Subject::record(&workload, Bounds::default(), &Arc::new(AtomicBool::new(false))).unwrap().trace;
         let (first, second) = (record(), record());
         assert_eq!(record::numbered(&first).len(), 1, "{}", workload.name);
-        assert_eq!(trace::listing(&first), trace::listing(&second));
+        assert_eq!(program::listing(&first), program::listing(&second));
         assert!(first.to_bytes() == second.to_bytes(), "{}: as the listings say, but not in every byte", workload.name);
     }
 }

@@ -12,7 +12,7 @@ async fn files_of_the_harness_are_replaced_atomically_and_durably() {
     if uml().is_none() {
         return;
     }
-    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("files/examples/atomic_replace_ours");
+    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("../files/examples/atomic_replace_ours");
     let workload = Workload::load(&place).unwrap();
     let options = options(&["ext4", "ext4:noauto_da_alloc", "xfs", "btrfs"]);
     let directory = tempfile::tempdir().unwrap();

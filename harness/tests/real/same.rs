@@ -1,7 +1,7 @@
 //! A report does not depend on how many workers made it, nor on which of them was faster.
 
-use harness::spec::Budget;
-use harness::store::Store;
+use engine::spec::Budget;
+use engine::store::Store;
 use report::Report;
 
 use crate::support::{options, run, uml, workloads};
@@ -9,7 +9,7 @@ use crate::support::{options, run, uml, workloads};
 /// The report of a run with so many workers.
 async fn report(workers: usize, budget: Budget) -> Report {
     let directory = tempfile::tempdir().unwrap();
-    let mut options = harness::run::Options { workers, ..options(&["ext4", "xfs"]) };
+    let mut options = engine::run::Options { workers, ..options(&["ext4", "xfs"]) };
     options.spec.budget = budget;
     run(&workloads(&["naive_config_py", "overwrite_in_place"]), &options, directory.path()).await.report
 }

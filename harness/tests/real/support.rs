@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use engine::execute::{Execution, execute, give, populate};
+use engine::run::{Finished, Options};
+use engine::spec::{Budget, RunSpec};
+use engine::subject::Subject;
+use engine::visit::Guests;
 use filesystems::Filesystem;
-use harness::execute::{Execution, execute, give, populate};
-use harness::run::{Finished, Options};
-use harness::spec::{Budget, RunSpec};
-use harness::subject::Subject;
-use harness::visit::Guests;
+use program::Trace;
 use protocol::Command;
 use report::Event;
 use testkit::Need;
-use trace::Trace;
 use vm::{Choice, Guest, GuestError, Limits, Machine, Paths, Uml};
 use workload::Workload;
 
@@ -51,7 +51,7 @@ pub fn durable_trace() -> Trace {
 }
 
 pub fn subject(trace: Trace) -> Subject {
-    Subject::of("test".into(), Vec::new(), trace, harness::subject::Bounds { injections: 1, seed: 0 }).unwrap()
+    Subject::of("test".into(), Vec::new(), trace, engine::subject::Bounds { injections: 1, seed: 0 }).unwrap()
 }
 
 /// One guest, booted when it is needed.
@@ -103,7 +103,7 @@ pub async fn execute_on(
     subject: &Subject,
     schedule: usize,
 ) -> Execution {
-    let fresh = harness::mkfs::mkfs(filesystem, SECTORS * storage::SECTOR as u64).unwrap();
+    let fresh = engine::mkfs::mkfs(filesystem, SECTORS * storage::SECTOR as u64).unwrap();
     let guest = guests.guest().await.unwrap();
     let base = populate(guest, filesystem, fresh, &subject.trace).await.unwrap();
     let plan = subject.schedules[schedule].plan(&subject.trace, &subject.history);
@@ -113,7 +113,7 @@ pub async fn execute_on(
 
 /// The workspace's workloads.
 pub fn workloads(names: &[&str]) -> Vec<Workload> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../workloads");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../workloads");
     names.iter().map(|name| Workload::load(&root.join(name)).unwrap()).collect()
 }
 
@@ -141,7 +141,7 @@ pub async fn run_and_listen(workloads: &[Workload], options: &Options, directory
     let stop = Arc::new(AtomicBool::new(false));
     let place = |_: &str| -> PathBuf { directory.into() };
     let finished =
-        harness::run::run(workloads, options, &Paths::from_environment(), &stop, sender, place).await.unwrap();
+        engine::run::run(workloads, options, &Paths::from_environment(), &stop, sender, place).await.unwrap();
     let mut told = Vec::new();
     while let Some(event) = events.recv().await {
         told.push(event);

@@ -1,7 +1,7 @@
 //! Every token of a report rebuilds a state that shows what the report says.
 
+use engine::token::Token;
 use harness::commands::reproduce::reproduce_token;
-use harness::token::Token;
 use vm::Choice;
 
 use crate::support::{options, run, uml, workloads};
@@ -26,7 +26,7 @@ async fn every_token_shows_its_violation_again() {
         let lists = [(&cell.violations, true), (&cell.not_durable, false), (&cell.weaknesses, false)];
         for (violation, fails) in lists.iter().flat_map(|(list, fails)| list.iter().map(move |found| (found, *fails))) {
             let token: Token = violation.token.parse().unwrap();
-            let executed = reproduce_token(&finished.store, token, &harness::permit::Permit::everything(), Choice::Uml)
+            let executed = reproduce_token(&finished.store, token, &engine::permit::Permit::everything(), Choice::Uml)
                 .await
                 .unwrap();
             let again = executed.findings.iter().any(|finding| {

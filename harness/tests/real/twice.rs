@@ -7,11 +7,11 @@
 use std::sync::Arc;
 
 use checker::{Observation, ReadPlan};
+use engine::brute::{Outcomes, count};
+use engine::subject::{Bounds, Subject};
+use engine::visit::{Class, Guests, enter};
 use explore::Branch;
 use filesystems::Filesystem;
-use harness::brute::{Outcomes, count};
-use harness::subject::{Bounds, Subject};
-use harness::visit::{Class, Guests, enter};
 use num_bigint::BigUint;
 use protocol::frame::{BEGIN, MOUNTED};
 use protocol::{Command, Reply};

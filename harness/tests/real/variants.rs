@@ -2,8 +2,8 @@
 //! all single injections: the right ones hold everywhere, the others are caught, and the report names the place.
 
 use checker::Kind::{self, CheckFailed, Empty, Missing, Stale, WrongLength, ZeroFilled};
-use harness::run::Options;
-use harness::spec::Tear;
+use engine::run::Options;
+use engine::spec::Tear;
 use num_bigint::BigUint;
 use report::{Report, Verdict};
 use testkit::is_full;

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use checker::{EntryKind, Mount};
 use filesystems::{EXT4, Filesystem, by_name};
+use program::{Holes, Kind, Node, RelPath, Tree};
 use protocol::{Command, Reply};
 use storage::{Backing, DirectDisk, Image, Queueing, Refused};
 use testkit::Need;
-use trace::{Holes, Kind, Node, RelPath, Tree};
 use vm::{Guest, GuestError, Limits, Machine, Paths, Uml, program};
 
 fn mkfs(kind: &str) -> Option<Image> {

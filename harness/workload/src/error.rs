@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use trace::Ended;
+use program::Ended;
 
 use crate::near::Near;
 

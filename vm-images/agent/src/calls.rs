@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, RenameFlags};
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags};
-use trace::{Call, Handle, RelPath, Target, Time};
+use program::{Call, Handle, RelPath, Target, Time};
 
 use crate::mailbox::Aligned;
 

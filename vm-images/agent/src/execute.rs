@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use checker::{Mount, Observation, ReadPlan};
 use nix::errno::Errno;
+use program::{Call, Target};
 use protocol::{BeforeSync, Conditions, Recipe, Reply, Step, frame};
-use trace::{Call, Target};
 
 use crate::calls::Handles;
 use crate::commit::Commit;

@@ -11,8 +11,8 @@ use std::sync::{Arc, OnceLock};
 
 use checker::{CHUNK, Entry, EntryKind, Mount, Observation, ReadPlan, Reading, Seen};
 use nix::mount::{MntFlags, MsFlags, umount2};
+use program::RelPath;
 use protocol::{AfterUnmount, Recipe, frame};
-use trace::RelPath;
 
 use crate::ahead::Ahead;
 use crate::mailbox::Mailbox;

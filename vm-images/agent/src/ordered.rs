@@ -13,7 +13,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::Mode;
-use trace::{Call, Handle};
+use program::{Call, Handle};
 
 use crate::calls;
 use crate::execute::Stage;

@@ -9,8 +9,8 @@ use std::os::unix::fs::{FileExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::FsFlags;
+use program::{Holes, Kind, Node, RelPath, Tree};
 use protocol::{Recipe, Reply};
-use trace::{Holes, Kind, Node, RelPath, Tree};
 
 use crate::commit::{COMMIT_FILE, Commit};
 use crate::{MOUNT, WORK, calls, observe, rest};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use checker::{Observation, ReadPlan};
 use filesystems::Recipe;
+use program::{Call, Holes, Target, Tree};
 use serde::{Deserialize, Serialize};
-use trace::{Call, Holes, Target, Tree};
 
 /// One step of a replay. The agent reports the end of each, in order with what the disk sees.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

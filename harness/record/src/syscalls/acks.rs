@@ -3,7 +3,7 @@
 use std::io;
 
 use libc::pid_t;
-use trace::{Call, Channel};
+use program::{Call, Channel};
 
 use super::{AtEntry, ExitAction};
 use crate::files::Descriptor;

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use libc::pid_t;
-use trace::{Call, Handle, Target};
+use program::{Call, Handle, Target};
 
 use super::{AtEntry, ExitAction};
 use crate::files::Descriptor;

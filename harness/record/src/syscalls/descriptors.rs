@@ -3,7 +3,7 @@
 use std::io;
 
 use libc::pid_t;
-use trace::Handle;
+use program::Handle;
 
 use super::{AtEntry, ExitAction};
 use crate::files::Descriptor;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use libc::pid_t;
-use trace::{Call, Channel, Handle};
+use program::{Call, Channel, Handle};
 
 use super::Syscall;
 use super::data::{FileOffset, OpenAt, Writing};
@@ -189,7 +189,7 @@ impl Recorder<'_> {
 
 #[cfg(test)]
 mod tests {
-    use trace::Target;
+    use program::Target;
 
     use super::*;
 

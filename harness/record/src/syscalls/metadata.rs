@@ -3,7 +3,7 @@
 use std::io;
 
 use libc::pid_t;
-use trace::{Call, Target, Time};
+use program::{Call, Target, Time};
 
 use super::arguments::PathArgument;
 use super::{AtEntry, PERMISSIONS};

@@ -28,7 +28,7 @@ use std::io;
 use std::path::PathBuf;
 
 use libc::c_long;
-use trace::Call;
+use program::Call;
 
 use crate::recorder::Recorder;
 use crate::stop::Asked;

@@ -3,7 +3,7 @@
 use std::io;
 
 use libc::pid_t;
-use trace::{Call, RelPath, Target};
+use program::{Call, RelPath, Target};
 
 use super::arguments::PathArgument;
 use super::paths::Destination;

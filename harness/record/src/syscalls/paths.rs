@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use libc::pid_t;
-use trace::{Handle, RelPath, Target};
+use program::{Handle, RelPath, Target};
 
 use super::AtEntry;
 use super::arguments::PathArgument;

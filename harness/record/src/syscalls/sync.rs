@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
-use trace::Call;
+use program::Call;
 
 use super::AtEntry;
 use crate::recorder::Recorder;

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 
 use libc::pid_t;
-use trace::Call;
+use program::Call;
 
 use super::AtEntry;
 use super::arguments::PathArgument;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use trace::{Call, Op};
+use program::{Call, Op};
 
 /// The name that an op makes as generators of temporary names do, and which part of it such a generator draws.
 ///

@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use generators::{is_drawn, is_number, made};
+use program::{Call, Kind, RelPath, Target, Trace, Tree};
 use told::told;
-use trace::{Call, Kind, RelPath, Target, Trace, Tree};
 
 /// Old name and new name, both of one path component.
 type Renamed = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -136,7 +136,7 @@ fn of_target(target: &mut Target) -> Option<&mut RelPath> {
 
 #[cfg(test)]
 mod tests {
-    use trace::{Handle, Node, Op};
+    use program::{Handle, Node, Op};
 
     use super::*;
 
@@ -171,7 +171,7 @@ mod tests {
     fn numbered_listing(ops: Vec<Op>, after: &[&str]) -> String {
         let mut trace = trace_of(ops, after);
         number(&mut trace);
-        trace::listing(&trace).join("\n")
+        program::listing(&trace).join("\n")
     }
 
     #[test]
@@ -253,7 +253,7 @@ mod tests {
             assert_eq!(trace, before);
         };
         let with = |ops: &[Op]| same(&|trace| trace.ops.extend_from_slice(ops));
-        let ack = |data: &[u8]| op(Call::Ack { channel: trace::Channel::Stdout, data: data.to_vec() });
+        let ack = |data: &[u8]| op(Call::Ack { channel: program::Channel::Stdout, data: data.to_vec() });
         with(&[write(1, b"current: state.qW3rTy\n")]);
         with(&[write(1, b"the random part alone: qW3rTy")]);
         // In pieces.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trace::{Call, Kind, Trace};
+use program::{Call, Kind, Trace};
 
 use super::generators::LONGEST;
 

@@ -9,8 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use program::{Call, Handle, Kind, RelPath, Target, Trace, Tree};
 use record::{restore, snapshot};
-use trace::{Call, Handle, Kind, RelPath, Target, Trace, Tree};
 
 struct Execution {
     root: PathBuf,

@@ -6,9 +6,9 @@ pub mod execute;
 use std::ffi::OsString;
 use std::path::Path;
 
+use program::Trace;
 use record::{RecordSpec, exit_status, record};
 use tempfile::TempDir;
-use trace::Trace;
 
 /// A trace and the directory where it was made.
 pub struct Run {
@@ -54,7 +54,7 @@ impl Run {
 
     /// The listing, and below it what is missing.
     pub fn text(&self) -> String {
-        let mut lines = trace::listing(&self.trace);
+        let mut lines = program::listing(&self.trace);
         lines.extend(
             self.trace.limits.iter().map(|limit| format!("limit {}×: {}: {}", limit.count, limit.call, limit.detail)),
         );
@@ -65,7 +65,7 @@ impl Run {
     /// Lines that contain each of `texts` follow each other in the listing, with others between them.
     #[track_caller]
     pub fn expect_in_order(&self, texts: &[&str]) -> &Self {
-        let lines = trace::listing(&self.trace);
+        let lines = program::listing(&self.trace);
         let mut rest = lines.iter();
         for text in texts {
             assert!(rest.any(|line| line.contains(text)), "no {text:?} at its place in\n{}", self.text());
@@ -75,7 +75,7 @@ impl Run {
 
     /// The lines of the listing that contain `text`.
     pub fn lines(&self, text: &str) -> Vec<String> {
-        trace::listing(&self.trace).into_iter().filter(|line| line.contains(text)).collect()
+        program::listing(&self.trace).into_iter().filter(|line| line.contains(text)).collect()
     }
 
     /// The content of a file after the run.

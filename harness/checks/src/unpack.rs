@@ -1,0 +1,308 @@
+//! Puts a tree that a guest saw into a fresh directory of the host.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use checker::{Entry, EntryKind, Seen};
+use nix::sys::stat::{Mode, SFlag, mknod};
+use program::RelPath;
+use tempfile::TempDir;
+
+/// Why a tree cannot be unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    /// This machine's file system refused.
+    #[error("{path}: {source}")]
+    Io {
+        /// What was being made.
+        path: RelPath,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A name that no directory can hold, or one below what is no directory.
+    #[error("{path:?} is a name that no tree can have")]
+    Name {
+        /// The name.
+        path: RelPath,
+    },
+    /// Said to be another name of what it cannot be one of.
+    #[error("{path} cannot be another name of {first}")]
+    SameAs {
+        /// The name.
+        path: RelPath,
+        /// What it should be another name of.
+        first: RelPath,
+    },
+    /// Making a device takes root, and its number is not known.
+    #[error("{path} is a device")]
+    Device {
+        /// Its name.
+        path: RelPath,
+    },
+}
+
+/// A directory that programs of the user work in; removed when dropped, whatever modes they have given to what is in it.
+pub struct Workplace(TempDir);
+
+impl Workplace {
+    /// A fresh one, whose name begins with `prefix`.
+    ///
+    /// # Errors
+    /// There is no place for temporary files, or it is full.
+    pub fn new(prefix: &str) -> io::Result<Self> {
+        tempfile::Builder::new().prefix(prefix).tempdir().map(Self)
+    }
+
+    /// Where it is, absolute.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Workplace {
+    fn drop(&mut self) {
+        open_up(self.path());
+    }
+}
+
+/// Lets directories be emptied: one that must not be written to, listed or searched could not be.
+pub fn open_up(directory: &Path) {
+    // One that is not ours may be empty, and is no reason to leave the others.
+    let _ = fs::set_permissions(directory, Permissions::from_mode(0o700));
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        // Not of what a symbolic link leads to: that stays.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open_up(&entry.path());
+        }
+    }
+}
+
+/// An unpacked tree; removed when dropped.
+///
+/// See [`unpack`].
+pub struct Unpacked {
+    place: Workplace,
+}
+
+impl Unpacked {
+    /// Unpacks `entries`, whose files must have been read whole.
+    pub fn new(entries: &BTreeMap<RelPath, Entry>) -> Result<Self, UnpackError> {
+        let failed = |source| UnpackError::Io { path: RelPath::root(), source };
+        let unpacked = Self { place: Workplace::new("crash-harness-check-").map_err(failed)? };
+        let tree = unpacked.tree();
+        fs::create_dir(&tree).map_err(failed)?;
+        unpack(&tree, entries)?;
+        Ok(unpacked)
+    }
+
+    /// The directory that holds the tree, absolute.
+    pub fn tree(&self) -> PathBuf {
+        self.beside("tree")
+    }
+
+    /// A place outside the tree that goes away with it.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+}
+
+/// Makes `directory`, which must not be there or be empty, and is nobody else's to look into meanwhile.
+///
+/// # Errors
+/// It is a file, a symbolic link or a directory with something in it, or it cannot be made.
+pub fn make_empty(directory: &Path) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if !fs::symlink_metadata(directory)?.is_dir() {
+                return Err(io::ErrorKind::NotADirectory.into());
+            }
+            match fs::read_dir(directory)?.next() {
+                Some(_) => Err(io::ErrorKind::DirectoryNotEmpty.into()),
+                None => fs::set_permissions(directory, Permissions::from_mode(0o700)),
+            }
+        }
+        made => made,
+    }
+}
+
+/// Puts `entries`, whose files must have been read whole, into the empty directory `tree`. What a guest reports is not
+/// trusted: nothing outside is made, changed or linked.
+///
+/// Contents, permissions (without the set-ID and sticky bits), symbolic links, names of one file as names of one file,
+/// FIFOs and sockets are as the guest saw them. Owners, times and extended attributes are not.
+///
+/// # Errors
+/// A name or a kind that cannot be made here; what was made before stays.
+pub fn unpack(tree: &Path, entries: &BTreeMap<RelPath, Entry>) -> Result<(), UnpackError> {
+    // A directory comes before what is in it.
+    for (path, entry) in entries {
+        let plain = RelPath::new(path.as_path()).as_ref() == Some(path);
+        let above = path
+            .parent()
+            .is_none_or(|parent| matches!(entries.get(&parent), Some(Entry { kind: EntryKind::Directory { .. }, .. })));
+        if !plain || !above {
+            return Err(UnpackError::Name { path: path.clone() });
+        }
+        if matches!(entry.kind, EntryKind::Special { mode } if !can_be_made(mode)) {
+            return Err(UnpackError::Device { path: path.clone() });
+        }
+        if let Some(first) = &entry.same_as {
+            // Else a link could stand where a directory should, and lead what is in that elsewhere.
+            let is_same = |other: &Entry| std::mem::discriminant(&other.kind) == std::mem::discriminant(&entry.kind);
+            let can_be = !matches!(entry.kind, EntryKind::Directory { .. } | EntryKind::Unreadable { .. });
+            // In this order, so it has been made, and its name has been looked at.
+            if !can_be || first >= path || !entries.get(first).is_some_and(is_same) {
+                return Err(UnpackError::SameAs { path: path.clone(), first: first.clone() });
+            }
+        }
+        make(tree, path, entry).map_err(|source| UnpackError::Io { path: path.clone(), source })?;
+    }
+    // Last, since a directory that must not be written to could not be filled; what is within, first.
+    for (path, entry) in entries.iter().rev().filter(|(_, entry)| matches!(entry.kind, EntryKind::Directory { .. })) {
+        let failed = |source| UnpackError::Io { path: path.clone(), source };
+        fs::set_permissions(path.under(tree), permissions(entry)).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Those of an entry, without the bits that let others act as the owner.
+fn permissions(entry: &Entry) -> Permissions {
+    Permissions::from_mode(entry.mode & 0o777)
+}
+
+/// The type bits of `mode`, if anyone may make such a thing.
+pub fn can_be_made(mode: u32) -> bool {
+    let kind = SFlag::from_bits_truncate(mode) & SFlag::S_IFMT;
+    kind == SFlag::S_IFIFO || kind == SFlag::S_IFSOCK
+}
+
+fn make(tree: &Path, path: &RelPath, entry: &Entry) -> io::Result<()> {
+    let place = path.under(tree);
+    if let Some(first) = &entry.same_as {
+        return fs::hard_link(first.under(tree), place);
+    }
+    match &entry.kind {
+        EntryKind::Directory { .. } if path.is_root() => Ok(()),
+        EntryKind::Directory { .. } => fs::create_dir(place),
+        EntryKind::Symlink { target } => symlink(OsStr::from_bytes(target), place),
+        EntryKind::Special { mode } => {
+            let kind = SFlag::from_bits_truncate(*mode) & SFlag::S_IFMT;
+            mknod(&place, kind, Mode::S_IRUSR | Mode::S_IWUSR, 0)?;
+            fs::set_permissions(place, permissions(entry))
+        }
+        EntryKind::File { seen, .. } => {
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(place)?;
+            if let Seen::Bytes(content) = seen {
+                file.write_all(content)?;
+            }
+            file.set_permissions(permissions(entry))
+        }
+        EntryKind::Unreadable { errno } => Err(io::Error::from_raw_os_error(*errno)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Modes keep nobody out who is root, so they are looked at; the command line is tried as somebody else, too.
+    #[test]
+    fn directories_can_be_emptied_and_what_links_lead_to_stays() {
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        let close = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        close(elsewhere.path(), 0o500);
+        let place = Workplace::new("workplace-").unwrap();
+        let outer = place.path().join("outer");
+        let inner = outer.join("inner");
+        fs::create_dir_all(&inner).unwrap();
+        fs::write(inner.join("file"), "").unwrap();
+        symlink(elsewhere.path(), outer.join("link")).unwrap();
+        close(&inner, 0o500);
+        close(&outer, 0o000);
+        open_up(place.path());
+        assert_eq!((mode(&outer), mode(&inner)), (0o700, 0o700));
+        assert_eq!(mode(elsewhere.path()), 0o500);
+        let path = place.path().to_path_buf();
+        drop(place);
+        assert!(!path.exists());
+    }
+
+    fn entry(kind: EntryKind, same_as: Option<&str>) -> Entry {
+        Entry { kind, mode: 0o7777, uid: 0, gid: 0, links: 1, same_as: same_as.map(RelPath::from) }
+    }
+
+    fn file() -> EntryKind {
+        EntryKind::File { size: 1, seen: Seen::Bytes(std::sync::Arc::new(b"x".to_vec())) }
+    }
+
+    fn directory() -> EntryKind {
+        EntryKind::Directory { error: None }
+    }
+
+    /// A guest whose kernel a crash state has taken over may report anything.
+    #[test]
+    fn nothing_leads_out_of_the_tree() {
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::set_permissions(elsewhere.path(), Permissions::from_mode(0o700)).unwrap();
+        fs::write(elsewhere.path().join("secret"), "s").unwrap();
+        let away = || EntryKind::Symlink { target: elsewhere.path().as_os_str().as_bytes().to_vec() };
+        let up: RelPath = serde_json::from_value(serde_json::json!(b"../secret".to_vec())).unwrap();
+        let hostile: [Vec<(RelPath, Entry)>; 6] = [
+            // A directory that is another name of a link.
+            vec![
+                ("a".into(), entry(away(), None)),
+                ("b".into(), entry(directory(), Some("a"))),
+                ("b/x".into(), entry(file(), None)),
+            ],
+            vec![("a".into(), entry(away(), None)), ("b".into(), entry(file(), Some("a")))],
+            vec![("a".into(), entry(file(), Some("b"))), ("b".into(), entry(file(), None))],
+            vec![("a".into(), entry(file(), Some("a")))],
+            vec![("a".into(), Entry { same_as: Some(up.clone()), ..entry(file(), None) })],
+            vec![(up.clone(), entry(file(), None)), ("z".into(), Entry { same_as: Some(up), ..entry(file(), None) })],
+        ];
+        for entries in hostile {
+            let place = tempfile::tempdir().unwrap();
+            let root = (RelPath::root(), entry(directory(), None));
+            let entries: BTreeMap<_, _> = entries.into_iter().chain([root]).collect();
+            let error = unpack(place.path(), &entries).unwrap_err();
+            assert!(matches!(error, UnpackError::SameAs { .. } | UnpackError::Name { .. }), "{error}");
+            assert!(!elsewhere.path().join("x").exists());
+            assert_eq!(fs::metadata(elsewhere.path()).unwrap().permissions().mode() & 0o7777, 0o700);
+        }
+        // What a file system can hold is made, with no bits that let others act as its owner.
+        let entries = BTreeMap::from([
+            (RelPath::root(), entry(directory(), None)),
+            ("a".into(), entry(file(), None)),
+            ("b".into(), entry(file(), Some("a"))),
+            ("l".into(), entry(away(), None)),
+            ("m".into(), entry(away(), Some("l"))),
+        ]);
+        let place = tempfile::tempdir().unwrap();
+        unpack(place.path(), &entries).unwrap();
+        assert_eq!(fs::read(place.path().join("b")).unwrap(), b"x");
+        assert_eq!(fs::metadata(place.path().join("b")).unwrap().permissions().mode() & 0o7777, 0o777);
+        assert_eq!(fs::metadata(place.path()).unwrap().permissions().mode() & 0o7777, 0o777);
+        assert_eq!(fs::read_link(place.path().join("m")).unwrap(), elsewhere.path());
+    }
+
+    #[test]
+    fn only_an_empty_place_is_filled() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        make_empty(&at("new")).unwrap();
+        make_empty(&at("new")).unwrap();
+        fs::write(at("new/file"), "").unwrap();
+        symlink("new", at("link")).unwrap();
+        let kind = |name: &str| make_empty(&at(name)).unwrap_err().kind();
+        assert_eq!(kind("new"), io::ErrorKind::DirectoryNotEmpty);
+        assert_eq!(kind("new/file"), io::ErrorKind::NotADirectory);
+        assert_eq!(kind("link"), io::ErrorKind::NotADirectory);
+        assert_eq!(kind("none/new"), io::ErrorKind::NotFound);
+    }
+}

@@ -1,0 +1,32 @@
+//! The engine: from a workload to what a run came to.
+//!
+//! Data flows one way. [`subject`] records a workload; [`plan`] says what to execute; [`execute`] yields block logs;
+//! [`explore`] walks the crash states of their epochs; [`tally`] adds up what the checker finds in them; [`words`] puts
+//! it into a report. [`process`] needs no guest: it kills the program alone. [`run`] ties these together for [`cell`]s
+//! and [`worker`]s.
+
+pub mod brute;
+pub mod cause;
+pub mod cell;
+pub mod execute;
+pub mod fua;
+pub mod guests;
+pub mod journal;
+pub mod judge;
+pub mod judging;
+pub mod label;
+pub mod mkfs;
+pub mod permit;
+pub mod process;
+pub mod run;
+pub mod spec;
+pub mod store;
+pub mod subject;
+pub mod sum;
+pub mod tally;
+pub mod token;
+pub mod unit;
+pub mod visit;
+pub mod window;
+pub mod words;
+pub mod worker;
