@@ -31,5 +31,5 @@ mod unmodelled;
 pub use said::said;
 pub use session::{ended, exit_status, record};
 pub use snapshot::{SnapshotError, restore, snapshot};
-pub use spec::{RecordError, RecordSpec, Stdin};
+pub use spec::{IoUring, RecordError, RecordSpec, Stdin};
 pub use temporary_names::numbered;

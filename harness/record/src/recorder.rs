@@ -1,6 +1,6 @@
 //! The recorder's thread: takes one event after the other, and holds all that is known of a run.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -15,7 +15,7 @@ use crate::stop::{self, TraceeEvent};
 use crate::supervise::Shared;
 use crate::turns::{Pending, Turn};
 use crate::unmodelled::UnmodelledCalls;
-use crate::{RecordError, launch};
+use crate::{IoUring, RecordError, launch};
 
 /// A thread of the program.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub(crate) struct Recorded {
     pub(crate) acked: [u64; 2],
     pub(crate) unmodelled: UnmodelledCalls,
     pub(crate) outside: BTreeSet<String>,
+    /// How often each call was refused.
+    pub(crate) refused: BTreeMap<&'static str, u64>,
     /// Set if the run did not come to its own end.
     pub(crate) cut: Option<Cut>,
 }
@@ -69,6 +71,7 @@ pub(crate) struct Scene {
     pub(crate) device: u64,
     /// Inode numbers of the pipes that are the program's standard output and error.
     pub(crate) pipes: [u64; 2],
+    pub(crate) io_uring: IoUring,
 }
 
 /// All that is known of a run.
@@ -113,6 +116,7 @@ pub(crate) fn run(
         acked: [0; 2],
         unmodelled: UnmodelledCalls::default(),
         outside: BTreeSet::new(),
+        refused: BTreeMap::new(),
         cut: None,
     };
     let mut recorder = Recorder {

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::sys::stat::fstat;
-use program::{Call, Channel, Ended, Op, Trace, unexplained};
+use program::{Call, Channel, Ended, Op, RefusedCall, Trace, unexplained};
 
 use crate::launch::{self, Output};
 use crate::normalise::normalise;
@@ -56,6 +56,11 @@ pub fn record(spec: &RecordSpec) -> Result<Trace, RecordError> {
         after,
         limits: Vec::new(),
         outside: recorded.outside.into_iter().collect(),
+        refused: recorded
+            .refused
+            .into_iter()
+            .map(|(call, count)| RefusedCall { call: call.to_owned(), count })
+            .collect(),
     };
     temporary_names::number(&mut trace);
     for unmodelled in unexplained(&trace) {
@@ -83,7 +88,12 @@ fn run(spec: &RecordSpec, root: &Path, device: u64) -> Result<(Recorded, Printed
     let inode = |pipe: &OwnedFd| -> Result<u64, RecordError> {
         Ok(fstat(pipe).map_err(|error| RecordError::system("look at a pipe")(error.into()))?.st_ino)
     };
-    let scene = Scene { root: root.to_path_buf(), device, pipes: [inode(&stdout.reader)?, inode(&stderr.reader)?] };
+    let scene = Scene {
+        root: root.to_path_buf(),
+        device,
+        pipes: [inode(&stdout.reader)?, inode(&stderr.reader)?],
+        io_uring: spec.io_uring,
+    };
     let done = Output::new()?;
     let shared = Shared::default();
     let writers = (stdout.writer, stderr.writer, done.writer);

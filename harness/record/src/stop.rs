@@ -4,7 +4,7 @@
 //! waiting. Rules quoted from ptrace(2).
 
 use std::io;
-use std::mem::{MaybeUninit, size_of};
+use std::mem::{MaybeUninit, offset_of, size_of};
 use std::ptr;
 
 use libc::{c_int, c_uint, pid_t};
@@ -35,6 +35,12 @@ impl Stopped {
         // SAFETY: these requests take numbers only.
         unsafe { libc::ptrace(request, self.0, 0, signal) >= 0 }
     }
+
+    /// Sets the word of `struct user` (`<sys/user.h>`) at `offset`. Gives whether the thread is still there.
+    fn poke(&self, offset: usize, value: i64) -> bool {
+        // SAFETY: PTRACE_POKEUSER takes numbers only.
+        unsafe { libc::ptrace(libc::PTRACE_POKEUSER, self.0, offset, value) >= 0 }
+    }
 }
 
 /// A thread about to enter a system call of interest.
@@ -49,6 +55,19 @@ impl EntryStop {
     /// Lets the call run without a second stop. Gives whether it does: not if the thread was killed meanwhile.
     pub(crate) fn pass(self) -> bool {
         self.stopped.resume(libc::PTRACE_CONT, 0)
+    }
+
+    /// Has the call not made, and fail with ENOSYS. Gives whether the thread goes on: not if it was killed meanwhile.
+    ///
+    /// "The tracer can skip the system call by changing the system call number to -1. … the system call will appear to return
+    /// the value that the tracer puts in the return value register" (seccomp(2), `SECCOMP_RET_TRACE`).
+    pub(crate) fn refuse(self) -> bool {
+        let registers = offset_of!(libc::user, regs);
+        let number = registers + offset_of!(libc::user_regs_struct, orig_rax);
+        let result = registers + offset_of!(libc::user_regs_struct, rax);
+        self.stopped.poke(number, -1)
+            && self.stopped.poke(result, -i64::from(libc::ENOSYS))
+            && self.stopped.resume(libc::PTRACE_CONT, 0)
     }
 
     /// Lets the call run up to its [`ExitStop`]. Gives whether it does: not if the thread was killed meanwhile.

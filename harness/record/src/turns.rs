@@ -79,6 +79,10 @@ impl Recorder<'_> {
         }
         let (goes_on, pending) = match at_entry {
             AtEntry::Await { action, exclusive } => (stop.run_to_exit(), Some(Pending { syscall, action, exclusive })),
+            AtEntry::Refuse => {
+                *self.recorded.refused.entry(syscall.name).or_default() += 1;
+                (stop.refuse(), None)
+            }
             AtEntry::Pass | AtEntry::End => (stop.pass(), None),
         };
         if goes_on && let Some(thread) = self.threads.get_mut(&tid) {

@@ -41,6 +41,7 @@ fn trace_of(calls: Vec<Call>) -> Trace {
         after: Tree::default(),
         limits: vec![],
         outside: vec![],
+        refused: vec![],
     }
 }
 

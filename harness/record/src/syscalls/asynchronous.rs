@@ -3,12 +3,24 @@
 use std::io;
 
 use super::AtEntry;
+use crate::IoUring;
 use crate::recorder::Recorder;
 use crate::remote;
 use crate::stop::Asked;
 
-pub(super) fn io_uring_setup(_: &mut Recorder<'_>, _: &Asked) -> io::Result<AtEntry> {
-    Ok(AtEntry::unmodelled("its requests bypass system calls and are not followed"))
+pub(super) fn io_uring_setup(recorder: &mut Recorder<'_>, _: &Asked) -> io::Result<AtEntry> {
+    Ok(match recorder.scene.io_uring {
+        IoUring::Refuse => AtEntry::Refuse,
+        IoUring::Allow => AtEntry::unmodelled("its requests bypass system calls and are not followed"),
+    })
+}
+
+/// What is submitted to it later is looked at then.
+pub(super) fn io_setup(recorder: &mut Recorder<'_>, _: &Asked) -> io::Result<AtEntry> {
+    Ok(match recorder.scene.io_uring {
+        IoUring::Refuse => AtEntry::Refuse,
+        IoUring::Allow => AtEntry::Pass,
+    })
 }
 
 pub(super) fn io_submit(recorder: &mut Recorder<'_>, call: &Asked) -> io::Result<AtEntry> {

@@ -90,6 +90,8 @@ pub(crate) enum AtEntry {
     /// It runs, and `action` is done when it returns. While one exclusive call runs, no other does: so their order is
     /// exact.
     Await { action: ExitAction, exclusive: bool },
+    /// It is not made, and fails with ENOSYS, as if the kernel had no such call.
+    Refuse,
     /// The process ends: exclusive, and the call never returns.
     End,
 }

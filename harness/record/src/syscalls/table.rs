@@ -148,6 +148,7 @@ pub(crate) const SYSCALLS: &[Syscall] = &[
     row!(SYS_setns, General, processes::changes_paths),
     // Asynchronous I/O.
     row!(SYS_io_uring_setup, General, asynchronous::io_uring_setup),
+    row!(SYS_io_setup, General, asynchronous::io_setup),
     row!(SYS_io_submit, General, asynchronous::io_submit),
 ];
 

@@ -165,6 +165,7 @@ mod tests {
             after,
             limits: vec![],
             outside: vec![],
+            refused: vec![],
         }
     }
 
