@@ -177,6 +177,7 @@ impl Cell {
             workload: subject.name.clone(),
             fs: filesystem.kind.name.into(),
             mount_options: filesystem.options.clone(),
+            mkfs_options: filesystem.mkfs.clone(),
         };
         let state = Mutex::new(Progress { frontier: Frontier::new(spec.seed), ..Progress::default() });
         let closed = AtomicBool::new(false);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use checker::Wanted;
-use filesystems::{FileSystem, Filesystem, Unknown};
+use filesystems::{ChoiceError, FileSystem, Filesystem};
 use program::Trace;
 use report::{Asked, CellReport, Event, ProcessReport, Report};
 use serde::Serialize;
@@ -358,7 +358,7 @@ fn tools(filesystems: &[Filesystem]) -> BTreeMap<String, String> {
 
 /// The file systems of a run, one for each cell.
 fn filesystems_of(kept: &Kept, store: &Store) -> Result<Vec<Filesystem>, StoreError> {
-    let all: Result<_, Unknown> = kept.cells.iter().map(KeptCell::filesystem).collect();
+    let all: Result<_, ChoiceError> = kept.cells.iter().map(KeptCell::filesystem).collect();
     all.map_err(|unknown| store.damaged("replay.json", unknown))
 }
 
@@ -421,8 +421,9 @@ impl Begun {
         let mut cells = Vec::new();
         for (workload, subject) in subjects.iter().enumerate() {
             store.keep_trace(workload, &subject.trace)?;
-            for Filesystem { kind, options } in &spec.filesystems {
-                cells.push(KeptCell { workload, fs: kind.name.into(), mount_options: options.clone() });
+            for Filesystem { kind, options, mkfs } in &spec.filesystems {
+                let (mount_options, mkfs_options) = (options.clone(), mkfs.clone());
+                cells.push(KeptCell { workload, fs: kind.name.into(), mount_options, mkfs_options });
             }
         }
         let check = |subject: &Subject| subject.checker.as_ref().map(Checker::kept);

@@ -30,10 +30,10 @@ pub const MACHINES: &str = "Machines";
 /// have the same name.
 #[derive(Clone, Debug, PartialEq, Args, Serialize, Deserialize)]
 pub struct RunSpec {
-    /// A file system, perhaps with mount options; repeatable [default: ext4, xfs, btrfs]
+    /// A file system, perhaps with mount options and arguments for its mkfs; repeatable [default: ext4, xfs, btrfs]
     #[arg(
-        long = "fs", value_name = "NAME[:OPTIONS]", value_parser = filesystem, help_heading = EXPLORED,
-        default_values = filesystems::ALL.iter().map(|known| known.name), hide_default_value = true
+        long = "fs", value_name = "NAME[:OPTIONS][;mkfs=ARGUMENTS]", value_parser = filesystem, help_heading = EXPLORED,
+        default_values = filesystems::DEFAULTS.iter().map(|known| known.name), hide_default_value = true
     )]
     #[serde(default)]
     pub filesystems: Vec<Filesystem>,
@@ -265,9 +265,9 @@ impl TryFrom<u32> for Sector {
     }
 }
 
-/// `ext4:noauto_da_alloc,data=writeback`.
+/// `ext4:noauto_da_alloc,data=writeback;mkfs=-b 1024`.
 fn filesystem(text: &str) -> Result<Filesystem, String> {
-    text.parse().map_err(|unknown: filesystems::Unknown| unknown.to_string())
+    text.parse().map_err(|error: filesystems::ChoiceError| error.to_string())
 }
 
 /// `90s`, `10m`, `2h`, `5000mounts`, `none`.
@@ -326,7 +326,7 @@ mod tests {
         let spec = RunSpec::default();
         assert_eq!(spec.model(), DiskModel::default());
         let kinds: Vec<&str> = spec.filesystems.iter().map(|it| it.kind.name).collect();
-        assert_eq!(kinds, filesystems::ALL.iter().map(|known| known.name).collect::<Vec<_>>());
+        assert_eq!(kinds, filesystems::DEFAULTS.iter().map(|known| known.name).collect::<Vec<_>>());
     }
 
     /// Where it is looked for again need not be here.

@@ -123,7 +123,7 @@ impl std::fmt::Display for Way {
 /// # Panics
 /// The harness knows none of that name.
 pub fn plain(kind: &str) -> Filesystem {
-    Filesystem::named(kind, "").unwrap_or_else(|unknown| panic!("{unknown}"))
+    Filesystem::named(kind, "", "").unwrap_or_else(|unknown| panic!("{unknown}"))
 }
 
 /// The schedules that the harness executes on this file system, with up to `bound` injections.

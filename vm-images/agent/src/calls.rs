@@ -328,6 +328,9 @@ mod ioctls {
     nix::ioctl_write_ptr!(wait_sync, BTRFS, 22, u64);
     nix::ioctl_write_ptr!(forget_dev, BTRFS, 5, VolumeArguments);
 
+    // F2FS_IOC_WRITE_CHECKPOINT (linux/f2fs.h).
+    nix::ioctl_none!(write_checkpoint, 0xf5, 7);
+
     /// `struct btrfs_ioctl_vol_args`.
     #[repr(C)]
     pub struct VolumeArguments {
@@ -345,6 +348,12 @@ pub fn btrfs_commit(root: BorrowedFd<'_>) -> Result<i64, Errno> {
         ioctls::wait_sync(root.as_raw_fd(), &transaction)?;
     }
     Ok(0)
+}
+
+/// Writes a checkpoint of all that is dirty but for data.
+pub fn write_checkpoint(root: BorrowedFd<'_>) -> Result<i64, Errno> {
+    // SAFETY: it takes no argument.
+    unsafe { ioctls::write_checkpoint(root.as_raw_fd()) }.map(i64::from)
 }
 
 /// Makes btrfs forget what it remembers of an unmounted device.
