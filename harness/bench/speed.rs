@@ -108,7 +108,8 @@ impl Guests for Stand {
 /// Measures on every machine that this host can run.
 pub async fn measure(places: &Places, effort: Effort) -> Outcome<()> {
     let stop = Arc::new(AtomicBool::new(false));
-    let subject = Subject::record(&Workload::load(&places.workload(WORKLOAD))?, Bounds::default(), &stop)?;
+    let subject =
+        Subject::record(&Workload::load(&places.workload(WORKLOAD))?, Bounds::default(), Default::default(), &stop)?;
     let paths = Paths::from_environment();
     let mut stands = Vec::new();
     for machine in machines(&paths).await {

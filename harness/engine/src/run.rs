@@ -186,7 +186,7 @@ pub(crate) fn hash(subjects: &[Arc<Subject>], spec: &RunSpec, machine: &str) -> 
     let mut hasher = Sha256::new();
     hasher.update(serde_json::to_vec(&identity).expect("names and numbers can be written as JSON"));
     for subject in subjects {
-        let Trace { command: _, before, holes, ops, after, limits, outside: _ } = &subject.trace;
+        let Trace { command: _, before, holes, ops, after, limits, outside: _, refused: _ } = &subject.trace;
         let recorded = postcard::to_stdvec(&(before, ops, after, limits));
         hasher.update(recorded.expect("a trace holds nothing that postcard cannot write"));
         // Most workloads have none, and keep the name that they always had.
@@ -217,7 +217,8 @@ pub async fn run(
     for workload in workloads {
         let doing = if workload.build.is_some() { "building and recording" } else { "recording" };
         let _ = events.send(Event::Note { cell: None, text: format!("{doing} {}", workload.name) });
-        let subject = tokio::task::block_in_place(|| Subject::record(workload, spec.bounds(), stop));
+        let subject =
+            tokio::task::block_in_place(|| Subject::record(workload, spec.bounds(), spec.io_uring.into(), stop));
         if stop.load(Ordering::Relaxed) {
             return Err(RunError::Interrupted);
         }
@@ -765,7 +766,16 @@ mod tests {
         // O_WRONLY | O_CREAT: rules want something to change.
         let open = Call::Open { handle: Handle(0), path: "f".into(), flags: 0o101, mode: 0o644 };
         let ops = vec![Op { call: open, syscall: "open".into(), result: 0, thread: 0 }];
-        let trace = Trace { command, before, holes: Default::default(), ops, after, limits: vec![], outside: vec![] };
+        let trace = Trace {
+            command,
+            before,
+            holes: Default::default(),
+            ops,
+            after,
+            limits: vec![],
+            outside: vec![],
+            refused: vec![],
+        };
         Arc::new(Subject::of(name.into(), vec![], trace, Bounds::default()).unwrap())
     }
 

@@ -68,6 +68,10 @@ pub struct RunSpec {
     #[arg(long, help_heading = EXPLORED)]
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub explore_invalid: bool,
+    /// What becomes of io_uring and asynchronous I/O, which cannot be recorded
+    #[arg(long, value_name = "MODE", value_enum, default_value_t, help_heading = EXPLORED)]
+    #[serde(default, skip_serializing_if = "IoUring::is_refused")]
+    pub io_uring: IoUring,
     /// A kernel for QEMU, DIR/boot/vmlinuz-RELEASE, with DIR/lib/modules/RELEASE
     #[arg(long, value_name = "FILE", help_heading = MACHINES)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -75,7 +79,7 @@ pub struct RunSpec {
 }
 
 /// The fields of [`RunSpec`] that matter where no machine crashes.
-const WITHOUT_MACHINES: [&str; 2] = ["crash", "explore_invalid"];
+const WITHOUT_MACHINES: [&str; 3] = ["crash", "explore_invalid", "io_uring"];
 
 impl Default for RunSpec {
     /// The specification of a run to which no option was given.
@@ -218,6 +222,33 @@ impl From<bool> for Fua {
     }
 }
 
+/// `--io-uring`: see [`record::IoUring`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IoUring {
+    /// Their set-up fails with ENOSYS, as in many containers: most programs do without
+    #[default]
+    Refuse,
+    /// A program that uses them is not judged
+    Allow,
+}
+
+impl IoUring {
+    /// Whether it is as in all runs that do not say.
+    fn is_refused(&self) -> bool {
+        *self == Self::Refuse
+    }
+}
+
+impl From<IoUring> for record::IoUring {
+    fn from(io_uring: IoUring) -> Self {
+        match io_uring {
+            IoUring::Refuse => Self::Refuse,
+            IoUring::Allow => Self::Allow,
+        }
+    }
+}
+
 /// `--sector`: physical sectors, bytes. See [`DiskModel::unit`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
@@ -331,5 +362,15 @@ mod tests {
         let explored = spec.explored();
         assert_eq!((explored.sector, explored.fua, explored.set), (4096, false, plan::SET));
         assert_eq!(explored.others["seed"], 0);
+    }
+
+    /// Runs that do not use it keep the names that they had before there was the option.
+    #[test]
+    fn asynchronous_io_is_said_only_where_it_is_allowed() {
+        let written = |spec: &RunSpec| serde_json::to_value(spec).unwrap().get("io_uring").cloned();
+        assert_eq!(written(&RunSpec::default()), None);
+        let spec = RunSpec { io_uring: IoUring::Allow, ..RunSpec::default() };
+        assert_eq!(written(&spec), Some("allow".into()));
+        assert_eq!(serde_json::from_value::<RunSpec>(serde_json::to_value(&spec).unwrap()).unwrap(), spec);
     }
 }

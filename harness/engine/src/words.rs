@@ -119,6 +119,7 @@ pub fn notes_on(Subject { rules, trace, .. }: &Subject) -> Vec<String> {
     if !numbered.is_empty() {
         notes.push(format!("random names, numbered by the recorder: {}", numbered.join(", ")));
     }
+    notes.extend(trace.refused.iter().map(|refused| format!("{refused}: what the program did without it is tested")));
     let outside = trace.outside.iter();
     notes.extend(outside.map(|path| format!("{path} was written outside the workload's directory: not tested")));
     notes
@@ -326,12 +327,41 @@ mod tests {
         let ops = [allocate(0), allocate(0x08), allocate(0x20)];
         let ops = ops.map(|call| Op { call, syscall: "fallocate".into(), result: 0, thread: 0 }).to_vec();
         let (before, after) = (Tree::default(), Tree::default());
-        let trace =
-            Trace { command: vec![], before, ops, after, limits: vec![], outside: vec![], holes: Default::default() };
+        let trace = Trace {
+            command: vec![],
+            before,
+            ops,
+            after,
+            limits: vec![],
+            outside: vec![],
+            refused: vec![],
+            holes: Default::default(),
+        };
         insta::assert_snapshot!(shifts(&trace).join("\n"), @r"
         op 1 (fallocate) moves extents one by one: a commit between two of them is not explored
         op 2 (fallocate) moves extents one by one: a commit between two of them is not explored
         ");
+    }
+
+    #[test]
+    fn a_call_that_was_refused_is_a_note() {
+        let open = Call::Open { handle: Handle(0), path: "f".into(), flags: 0o101, mode: 0o644 };
+        let ops = vec![Op { call: open, syscall: "open".into(), result: 3, thread: 0 }];
+        let kind = program::Kind::File(Default::default());
+        let node = program::Node { kind, mode: 0o644, uid: 0, gid: 0, inode: 1, xattrs: Default::default() };
+        let trace = Trace {
+            command: vec![],
+            before: Tree::default(),
+            ops,
+            after: Tree([("f".into(), node)].into()),
+            limits: vec![],
+            outside: vec![],
+            refused: vec![program::RefusedCall { call: "io_uring_setup".into(), count: 1 }],
+            holes: Default::default(),
+        };
+        let subject = Subject::of("save".into(), vec![], trace, Bounds::default()).unwrap();
+        let note = "io_uring_setup was refused (ENOSYS): what the program did without it is tested";
+        assert!(notes_on(&subject).iter().any(|it| it == note), "{:?}", notes_on(&subject));
     }
 
     /// A state that lacks everything can occur before the first op, and is as it should be until the end is promised.
@@ -341,8 +371,16 @@ mod tests {
         let ops = [open, Call::Exit { status: 0 }];
         let ops = ops.map(|call| Op { call, syscall: "test".into(), result: 0, thread: 0 }).to_vec();
         let (before, after) = (Tree::default(), Tree::default());
-        let trace =
-            Trace { command: vec![], before, ops, after, limits: vec![], outside: vec![], holes: Default::default() };
+        let trace = Trace {
+            command: vec![],
+            before,
+            ops,
+            after,
+            limits: vec![],
+            outside: vec![],
+            refused: vec![],
+            holes: Default::default(),
+        };
         let window = |begun_earliest, ended_latest| CrashWindow { begun_earliest, ended_latest };
         let exit = Invariant::DurableAfter(Ack::Exit);
         assert_eq!(broken_from(&trace, &exit, &window(0, 2)), Some(1));
@@ -365,6 +403,7 @@ mod tests {
             after: Tree::default(),
             limits: vec![],
             outside: vec![],
+            refused: vec![],
             holes: Default::default(),
         };
         let told = |invariant: &Invariant, ended| {
@@ -398,8 +437,16 @@ mod tests {
             let open = Call::Open { handle: Handle(0), path: "f".into(), flags: 0o101, mode: 0o644 };
             let ops = vec![Op { call: open, syscall: "open".into(), result: 0, thread: 0 }];
             let (before, after) = (Tree::default(), Tree::default());
-            let trace =
-                Trace { command: vec![], before, ops, after, limits, outside: vec![], holes: Default::default() };
+            let trace = Trace {
+                command: vec![],
+                before,
+                ops,
+                after,
+                limits,
+                outside: vec![],
+                refused: vec![],
+                holes: Default::default(),
+            };
             let subject = Subject::of("w".into(), vec![], trace, Bounds { injections: 0, seed: 0 }).unwrap();
             let filesystem = Filesystem::from(&filesystems::EXT4);
             let cell = Cell::new(0, Arc::new(subject), filesystem, &RunSpec::default());

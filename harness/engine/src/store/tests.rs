@@ -236,7 +236,7 @@ proptest::proptest! {
             ops: vec![],
             after: Default::default(),
             limits: vec![],
-            outside: vec!["/elsewhere".into()],
+            outside: vec!["/elsewhere".into()], refused: vec![],
         };
         let mut bytes = trace.to_bytes();
         flip(&mut bytes);

@@ -40,6 +40,7 @@ pub(crate) fn trace_of(calls: Vec<Call>) -> Trace {
         after: Tree::default(),
         limits: vec![],
         outside: vec![],
+        refused: vec![],
     }
 }
 
