@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use program::{RelPath, State, thousands};
+use program::{RelPath, thousands};
 use serde::{Deserialize, Serialize};
 
-use crate::Ack;
+use crate::{Ack, Observed};
 
 /// A rule that a crash state can break.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -126,7 +126,7 @@ impl fmt::Display for Kind {
 }
 
 /// A crash state breaks a rule.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Finding {
     /// The rule.
     pub invariant: Invariant,
@@ -134,17 +134,16 @@ pub struct Finding {
     pub kind: Kind,
     /// The file; the root where the whole file system is meant.
     pub path: RelPath,
-    /// What was seen, for people.
-    pub observed: String,
+    /// What was seen.
+    pub observed: Observed,
     /// Whether this fails the run. Durability that nobody asked for, and leftovers, are told, but do not.
     pub fails: bool,
     /// What the workload's own check said, if it is what found fault.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<CheckFailure>,
 }
 
 /// How a workload's own check failed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CheckFailure {
     /// How it ended: `exit 11`.
     pub ended: String,
@@ -188,83 +187,9 @@ impl Output {
     }
 }
 
-/// What a name stands for, in a few words for people: the size, and the beginning if it is text.
-pub fn describe(state: &State) -> String {
-    match state {
-        State::Absent => "no file".to_owned(),
-        State::File(content) => describe_bytes(content),
-        State::Symlink(target) => format!("a symbolic link to {:?}", String::from_utf8_lossy(target)),
-        State::Directory => "a directory".to_owned(),
-        State::Special { .. } => "a FIFO, socket or device".to_owned(),
-    }
-}
-
-pub(crate) fn describe_bytes(content: &[u8]) -> String {
-    /// Enough to tell versions apart at a glance, little enough for one line.
-    const SHOWN: usize = 32;
-    if content.is_empty() {
-        return "an empty file".to_owned();
-    }
-    let size = format!("{} {}", thousands(content.len() as u64), if content.len() == 1 { "byte" } else { "bytes" });
-    if content.iter().all(|&b| b == 0) {
-        return format!("{size}, all zeros");
-    }
-    let start = &content[..content.len().min(SHOWN)];
-    let text = match std::str::from_utf8(start) {
-        Ok(text) => text,
-        // A character cut in two at the end of what is shown is no reason to call it binary.
-        Err(error) if content.len() > SHOWN && error.error_len().is_none() => {
-            std::str::from_utf8(&start[..error.valid_up_to()]).unwrap_or_default()
-        }
-        Err(_) => return format!("{size}, binary"),
-    };
-    if text.is_empty() || text.chars().any(|c| c.is_control() && !c.is_ascii_whitespace()) {
-        return format!("{size}, binary");
-    }
-    format!("{size}, {text:?}{}", if content.len() > SHOWN { " …" } else { "" })
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-
-    #[test]
-    fn states_in_words() {
-        let file = |bytes: &[u8]| describe(&State::File(Arc::new(bytes.to_vec())));
-        insta::assert_snapshot!(
-            [
-                describe(&State::Absent),
-                file(b""),
-                file(b"x"),
-                file(b"key = 1\n"),
-                file(&[b'a'; 12345]),
-                file(&[0; 4096]),
-                file(&[7, 0, 255]),
-                file("ääääääääääääääääx".repeat(9).as_bytes()),
-                file("xääääääääääääääääx".repeat(9).as_bytes()),
-                describe(&State::Symlink(b"v2".to_vec())),
-                describe(&State::Directory),
-                describe(&State::Special { mode: 0o010000 }),
-            ]
-            .join("\n"),
-            @r#"
-        no file
-        an empty file
-        1 byte, "x"
-        8 bytes, "key = 1\n"
-        12,345 bytes, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" …
-        4,096 bytes, all zeros
-        3 bytes, binary
-        297 bytes, "ääääääääääääääää" …
-        306 bytes, "xäääääääääääääää" …
-        a symbolic link to "v2"
-        a directory
-        a FIFO, socket or device
-        "#
-        );
-    }
 
     #[test]
     fn first_and_last_lines() {

@@ -2,11 +2,14 @@
 
 use std::borrow::Cow;
 
-use program::{Content, RelPath, State, thousands};
+use program::{Content, RelPath, State};
 
-use crate::finding::describe_bytes;
-use crate::ranges::in_words;
-use crate::{CHUNK, Entry, EntryKind, Kind, Observation, ReadPlan, Seen, Sizes, describe};
+use crate::observed::{describe_bytes, shown};
+use crate::ranges::contents;
+use crate::{
+    CHUNK, Contradiction, Description, Entry, EntryKind, Kind, Nonsense, Observation, Observed, ReadPlan, Seen, Sizes,
+    Unreadable, describe,
+};
 
 /// What an observation says about one name.
 pub(crate) enum Found<'a> {
@@ -16,9 +19,9 @@ pub(crate) enum Found<'a> {
     /// read plan can differ further on.
     File { size: u64, bytes: Bytes<'a> },
     /// It could not be read.
-    Unreadable(String),
+    Unreadable(Unreadable),
     /// The guest contradicts itself or the read plan.
-    Nonsense(String),
+    Nonsense(Nonsense),
 }
 
 impl Found<'_> {
@@ -30,12 +33,13 @@ impl Found<'_> {
         }
     }
 
-    /// In a few words, as [`describe`].
-    pub fn describe(&self) -> String {
+    /// In short, as [`describe`].
+    pub fn describe(&self) -> Description {
         match self {
             Found::Other(state) => describe(state),
             Found::File { bytes, .. } => describe_bytes(&bytes.get(0, bytes.len())),
-            Found::Unreadable(why) | Found::Nonsense(why) => why.clone(),
+            Found::Unreadable(what) => Description::Unreadable { what: what.clone() },
+            Found::Nonsense(why) => Description::Text { text: why.to_string() },
         }
     }
 }
@@ -102,10 +106,7 @@ fn common(one: &[u8], other: &[u8]) -> usize {
 pub(crate) fn look<'a>(observation: &'a Observation, read_plan: &'a ReadPlan, path: &RelPath) -> Found<'a> {
     let Some(entry) = observation.entries.get(path) else {
         return match unreadable_parent(observation, path) {
-            Some((directory, errno)) => {
-                let directory = if directory.is_root() { String::new() } else { format!(" {directory}") };
-                Found::Unreadable(format!("the directory{directory} above it cannot be read ({})", error(errno)))
-            }
+            Some((directory, errno)) => Found::Unreadable(Unreadable::Directory { path: shown(&directory), errno }),
             None => Found::Other(State::Absent),
         };
     };
@@ -114,9 +115,7 @@ pub(crate) fn look<'a>(observation: &'a Observation, read_plan: &'a ReadPlan, pa
         Entry { kind: EntryKind::Directory { .. }, .. } => Found::Other(State::Directory),
         Entry { kind: EntryKind::Symlink { target }, .. } => Found::Other(State::Symlink(target.clone())),
         Entry { kind: EntryKind::Special { mode }, .. } => Found::Other(State::Special { mode: mode & 0o170000 }),
-        Entry { kind: EntryKind::Unreadable { errno }, .. } => {
-            Found::Unreadable(format!("the name is listed, but stat fails ({})", error(*errno)))
-        }
+        Entry { kind: EntryKind::Unreadable { errno }, .. } => Found::Unreadable(Unreadable::Name { errno: *errno }),
     }
 }
 
@@ -141,27 +140,25 @@ fn look_at_file<'a>(size: u64, seen: &'a Seen, read_plan: &'a ReadPlan, path: &R
         let known = named.iter().filter(|index| candidates.contains(index));
         known.filter_map(|index| read_plan.contents.get(*index as usize)).max_by_key(|content| content.len())
     };
-    let nonsense = |why: &str| Found::Nonsense(format!("the guest's report about {path} makes no sense: {why}"));
+    let nonsense = |contradiction| Found::Nonsense(Nonsense { path: shown(path), contradiction });
     let file = |head: &'a [u8], tail: &'a [u8]| Found::File { size, bytes: Bytes { head, tail } };
     match seen {
         Seen::Equals { candidates } => match longest(candidates) {
             Some(content) => file(&content[..content.len().min(size as usize)], &[]),
-            None => nonsense("it names a content that it was not to compare with"),
+            None => nonsense(Contradiction::OtherContent),
         },
         Seen::Differs { candidates, offset, chunk } => {
             match longest(candidates).and_then(|content| content.get(..usize::try_from(*offset).ok()?)) {
                 Some(head) => file(head, chunk),
-                None => nonsense("it names a content that it was not to compare with"),
+                None => nonsense(Contradiction::OtherContent),
             }
         }
         Seen::Failed { offset, errno, .. } => {
-            Found::Unreadable(format!("{} bytes; reading at byte {offset} fails ({})", thousands(size), error(*errno)))
+            Found::Unreadable(Unreadable::Data { size, offset: *offset, errno: *errno })
         }
         Seen::Bytes(content) if content.len() as u64 <= size => file(content, &[]),
-        Seen::Bytes(_) => nonsense("it read more than the file's size"),
-        Seen::NotRead if size > 0 && !candidates.is_empty() => {
-            nonsense("it did not read a file whose size leaves candidates")
-        }
+        Seen::Bytes(_) => nonsense(Contradiction::LargerThanItsSize),
+        Seen::NotRead if size > 0 && !candidates.is_empty() => nonsense(Contradiction::NotRead),
         Seen::NotRead => file(&[], &[]),
     }
 }
@@ -221,33 +218,35 @@ impl<'s> FromIterator<&'s State> for Right {
 
 impl Right {
     /// What is wrong with what was found; `None` if it is right. See [`Kind`] for the definitions.
-    pub fn judge(&self, found: &Found<'_>) -> Option<(Kind, String)> {
+    pub fn judge(&self, found: &Found<'_>) -> Option<(Kind, Observed)> {
         match found {
             Found::Other(state) if self.others.contains(state) => None,
-            Found::Other(State::Absent) => Some((Kind::Missing, "no such file".to_owned())),
+            Found::Other(State::Absent) => Some((Kind::Missing, Observed::NoFile)),
             Found::Other(state @ State::Symlink(_))
                 if self.others.iter().any(|other| matches!(other, State::Symlink(_))) =>
             {
-                Some((Kind::Garbage, describe(state)))
+                Some((Kind::Garbage, Observed::Other { is: describe(state) }))
             }
-            Found::Other(state) => Some((Kind::NotAFile, describe(state))),
+            Found::Other(state) => Some((Kind::NotAFile, Observed::Other { is: describe(state) })),
             Found::File { size, bytes } => self.judge_file(*size, bytes),
-            Found::Unreadable(why) | Found::Nonsense(why) => Some((Kind::ReadError, why.clone())),
+            Found::Unreadable(what) => Some((Kind::ReadError, Observed::Unreadable { what: what.clone() })),
+            Found::Nonsense(why) => Some((Kind::ReadError, Observed::Nonsense { why: why.clone() })),
         }
     }
 
-    fn judge_file(&self, size: u64, bytes: &Bytes<'_>) -> Option<(Kind, String)> {
+    fn judge_file(&self, size: u64, bytes: &Bytes<'_>) -> Option<(Kind, Observed)> {
         if self.files.is_empty() {
-            return Some((Kind::NotAFile, format!("a regular file of {} bytes", thousands(size))));
+            return Some((Kind::NotAFile, Observed::RegularFile { size }));
         }
         let fit = self.files.iter().filter(|allowed| allowed.sizes.contains(size));
         let mut left: Vec<&[u8]> = fit.map(|allowed| allowed.content.as_slice()).collect();
         if left.is_empty() && size == 0 {
-            return Some((Kind::Empty, "0 bytes".to_owned()));
+            return Some((Kind::Empty, Observed::Empty));
         }
         if left.is_empty() {
             let sizes = self.files.iter().fold(Sizes::default(), |all, allowed| all.union(&allowed.sizes));
-            return Some((Kind::WrongLength, format!("{} bytes, where {sizes} would be right", thousands(size))));
+            let (right, more) = sizes.listed();
+            return Some((Kind::WrongLength, Observed::WrongSize { size, right, more }));
         }
         let mut offset = 0;
         // A file is right once it equals one of them as far as both go.
@@ -262,13 +261,11 @@ impl Right {
             });
             if left.is_empty() && chunk.len() < end - offset {
                 // Only a file that ends early gets here: a guided reading goes on as long as a candidate is left.
-                let seen = thousands(bytes.len() as u64);
-                let observed = format!("{} bytes by its size, but it ends after {seen}", thousands(size));
-                return Some((Kind::WrongLength, observed));
+                return Some((Kind::WrongLength, Observed::EndsEarly { size, read: bytes.len() as u64 }));
             }
             if left.is_empty() {
                 let chunk = &chunk[..chunk.len().min(reach)];
-                return Some((self.kind(offset, chunk), in_words(size, bytes, offset + chunk.len(), &self.files)));
+                return Some((self.kind(offset, chunk), contents(size, bytes, offset + chunk.len(), &self.files)));
             }
             offset = end;
         }
@@ -289,12 +286,12 @@ impl Right {
     }
 
     /// What a file that was read whole holds, in ranges of bytes; `None` of anything else.
-    pub fn describe(&self, found: &Found<'_>) -> Option<String> {
+    pub fn describe(&self, found: &Found<'_>) -> Option<Observed> {
         let Found::File { size, bytes } = found else { return None };
         // What follows the longest of them is nobody's business.
         let reach = self.files.iter().map(|allowed| allowed.content.len()).max()?;
         let size = usize::try_from(*size).ok().filter(|size| *size == bytes.len())?;
-        Some(in_words(size as u64, bytes, size.min(reach), &self.files))
+        Some(contents(size as u64, bytes, size.min(reach), &self.files))
     }
 }
 
@@ -302,20 +299,4 @@ impl Right {
 /// with.
 fn same(one: &[u8], other: &[u8]) -> bool {
     std::ptr::eq(one, other) || one == other
-}
-
-/// An errno with the name of those that crash states show.
-pub(crate) fn error(errno: i32) -> String {
-    let name = match errno {
-        2 => "ENOENT",
-        5 => "EIO",
-        22 => "EINVAL",
-        28 => "ENOSPC",
-        30 => "EROFS",
-        74 => "EBADMSG, a bad checksum",
-        116 => "ESTALE",
-        117 => "EUCLEAN, a damaged structure",
-        _ => return format!("errno {errno}"),
-    };
-    format!("errno {errno}, {name}")
 }

@@ -8,7 +8,9 @@ mod acks;
 mod ends;
 mod finding;
 mod found;
+mod hint;
 mod observation;
+mod observed;
 mod ranges;
 mod read_plan;
 mod reason;
@@ -20,10 +22,15 @@ mod testing;
 mod timeline;
 mod wanted;
 
-pub use finding::{CheckFailure, Finding, Invariant, Kind, Output, describe};
+pub use finding::{CheckFailure, Finding, Invariant, Kind, Output};
+pub use hint::{FileChange, Hint, InPlace, NameChange, NameOp, Pending};
 pub use observation::{Entry, EntryKind, Mount, Observation};
+pub use observed::{
+    ByteRange, ByteSource, Changed, ChangedMetadata, ContentSummary, Contradiction, Description, MoreSizes, Nonsense,
+    Observed, Owners, SizeRange, Unreadable, describe,
+};
 pub use read_plan::{CHUNK, Candidate, ReadPlan, Reading, Seen};
-pub use reason::{Reason, check_reason, last_ack, reason};
+pub use reason::{check_reason, last_ack, reason};
 pub use reread::reread;
 pub use rules::{CrashWindow, RuleError, Rules};
 pub use sizes::Sizes;

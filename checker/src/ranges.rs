@@ -1,15 +1,14 @@
 //! What a file holds where it is none of its versions: whose bytes stand where.
 
-use program::thousands;
-
 use crate::found::{Allowed, Bytes, Origin};
+use crate::{ByteRange, ByteSource, Observed};
 
 /// Bytes that are nobody's end where so many are somebody's again. Fewer can be so by chance.
 const KNOWN_AGAIN: usize = 16;
 
 /// Whose bytes a range holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
+enum Of {
     /// Those of a content at the same place, by its index.
     Content(usize),
     /// Zeros.
@@ -23,7 +22,7 @@ enum Source {
 struct Range {
     start: usize,
     end: usize,
-    source: Source,
+    source: Of,
 }
 
 /// Cuts the first `end` bytes into ranges, each as long as it can be: so there are no more than need be.
@@ -42,17 +41,17 @@ fn range(bytes: &Bytes<'_>, start: usize, end: usize, contents: &[Allowed]) -> R
         return Range { start, end: start + length, source };
     }
     let known_again = |at: &usize| longest(bytes, *at, end, contents).1 >= KNOWN_AGAIN;
-    Range { start, end: (start + 1..end).find(known_again).unwrap_or(end), source: Source::Unknown }
+    Range { start, end: (start + 1..end).find(known_again).unwrap_or(end), source: Of::Unknown }
 }
 
 /// Whose bytes there are most of from `start` on. Of two with as many the one that comes first, zeros last.
-fn longest(bytes: &Bytes<'_>, start: usize, end: usize, contents: &[Allowed]) -> (Source, usize) {
-    let mut longest = (Source::Unknown, 0);
+fn longest(bytes: &Bytes<'_>, start: usize, end: usize, contents: &[Allowed]) -> (Of, usize) {
+    let mut longest = (Of::Unknown, 0);
     let known = contents
         .iter()
         .enumerate()
-        .map(|(index, allowed)| (Source::Content(index), bytes.common(start, end, &allowed.content)));
-    for (source, length) in known.chain([(Source::Zeros, bytes.zeros(start, end))]) {
+        .map(|(index, allowed)| (Of::Content(index), bytes.common(start, end, &allowed.content)));
+    for (source, length) in known.chain([(Of::Zeros, bytes.zeros(start, end))]) {
         if length > longest.1 {
             longest = (source, length);
         }
@@ -60,68 +59,31 @@ fn longest(bytes: &Bytes<'_>, start: usize, end: usize, contents: &[Allowed]) ->
     longest
 }
 
-/// The first `end` bytes of a file of `size` bytes in words: its size, and whose bytes stand where.
-pub(crate) fn in_words(size: u64, bytes: &Bytes<'_>, end: usize, contents: &[Allowed]) -> String {
+/// Whose bytes stand where in the first `end` bytes of a file of `size` bytes.
+pub(crate) fn contents(size: u64, bytes: &Bytes<'_>, end: usize, contents: &[Allowed]) -> Observed {
     /// As many as a reader can take in.
     const SHOWN: usize = 5;
     let mut shown: Vec<Range> = ranges(bytes, end, contents).take(SHOWN + 1).collect();
-    let mut cut = (end as u64) < size;
-    if shown.len() > SHOWN {
-        shown.truncate(SHOWN);
-        cut = true;
-    }
-    let unit = if size == 1 { "byte" } else { "bytes" };
-    format!("{} {unit}: {}", thousands(size), text(&shown, cut, contents))
-}
-
-fn text(shown: &[Range], cut: bool, contents: &[Allowed]) -> String {
-    let is_log =
-        |range: &Range| matches!(range.source, Source::Content(index) if contents[index].origin == Origin::Log);
-    let shown = match shown {
-        // Where a log is right up to what is wrong, only that is told.
-        [first, rest @ ..] if is_log(first) && !rest.is_empty() => rest,
-        all => all,
-    };
-    let last = if cut { None } else { shown.last() };
-    if let ([Range { start: 0, end, source: Source::Content(index) }, zeros], false) = (shown, cut)
-        && zeros.source == Source::Zeros
-        && contents[*index].content.len() == *end
-    {
-        let whose = match contents[*index].origin {
-            Origin::Old => "the old content",
-            Origin::New => "the new content",
-            Origin::Between | Origin::Log => "the content of a version in between",
-        };
-        return format!("{whose}, then zeros from byte {} on", thousands(zeros.start as u64));
-    }
-    let mut texts: Vec<String> = Vec::new();
-    for range in shown {
-        let start = thousands(range.start as u64);
-        let to_the_end = last == Some(range);
-        let place = match range.end - range.start {
-            1 => format!("byte {start}"),
-            _ => format!("bytes {start}–{}", thousands(range.end as u64 - 1)),
-        };
-        texts.push(match range.source {
-            Source::Content(index) => match contents[index].origin {
-                Origin::Old => format!("old {place}"),
-                Origin::New => format!("new {place}"),
-                Origin::Between => format!("{place} of a version in between"),
-                Origin::Log => format!("{place} as written"),
-            },
-            Source::Zeros if to_the_end => format!("zeros from byte {start} on"),
-            Source::Zeros => place.replacen("bytes ", "zeros ", 1).replacen("byte ", "a zero at byte ", 1),
-            Source::Unknown if to_the_end && texts.is_empty() => {
-                format!("from byte {start} on, what was never written there")
+    let cut = (end as u64) < size || shown.len() > SHOWN;
+    shown.truncate(SHOWN);
+    let range = |Range { start, end, source }: Range| {
+        let (of, whole) = match source {
+            Of::Content(index) => {
+                let Allowed { content, origin, .. } = &contents[index];
+                let of = match origin {
+                    Origin::Old => ByteSource::Old,
+                    Origin::New => ByteSource::New,
+                    Origin::Between => ByteSource::Between,
+                    Origin::Log => ByteSource::Written,
+                };
+                (of, content.len() == end)
             }
-            Source::Unknown if to_the_end => format!("from byte {start} on what was never written there"),
-            Source::Unknown => format!("what was never written there in {place}"),
-        });
-    }
-    if cut {
-        texts.push("…".to_owned());
-    }
-    texts.join(", ")
+            Of::Zeros => (ByteSource::Zeros, false),
+            Of::Unknown => (ByteSource::Unknown, false),
+        };
+        ByteRange { start: start as u64, end: end as u64, of, whole }
+    };
+    Observed::Contents { size, ranges: shown.into_iter().map(range).collect(), cut }
 }
 
 #[cfg(test)]
@@ -132,13 +94,14 @@ mod tests {
 
     use super::*;
     use crate::Sizes;
+    use crate::testing::observed_text;
 
     fn allowed(origin: Origin, content: &[u8]) -> Allowed {
         Allowed { content: Arc::new(content.to_vec()), sizes: Sizes::only(content.len() as u64), origin }
     }
 
     fn words(found: &[u8], contents: &[Allowed]) -> String {
-        in_words(found.len() as u64, &Bytes { head: found, tail: &[] }, found.len(), contents)
+        observed_text(&super::contents(found.len() as u64, &Bytes { head: found, tail: &[] }, found.len(), contents))
     }
 
     /// A letter for each 1,024 bytes, `.` for zeros.
@@ -169,8 +132,8 @@ mod tests {
             words(&blocks("L..L"), &log),
             words(&blocks("LL.."), &log),
             words(&blocks("CC."), &between),
-            in_words(1 << 20, &Bytes { head: &half[..100], tail: &half[100..] }, 4096, &saved),
-            in_words(1, &Bytes { head: b"x", tail: &[] }, 1, &saved),
+            observed_text(&super::contents(1 << 20, &Bytes { head: &half[..100], tail: &half[100..] }, 4096, &saved)),
+            observed_text(&super::contents(1, &Bytes { head: b"x", tail: &[] }, 1, &saved)),
         ];
         insta::assert_snapshot!(texts.join("\n"));
     }
@@ -200,9 +163,9 @@ mod tests {
                 prop_assert_eq!(start, made.len());
                 prop_assert!(end > start);
                 match source {
-                    Source::Content(index) => made.extend_from_slice(&others[index][start..end]),
-                    Source::Zeros => made.resize(end, 0),
-                    Source::Unknown => {
+                    Of::Content(index) => made.extend_from_slice(&others[index][start..end]),
+                    Of::Zeros => made.resize(end, 0),
+                    Of::Unknown => {
                         prop_assert!(!known(start), "it begins with what is nobody's");
                         for other in &others {
                             let differs = |(found, other): (&u8, Option<&u8>)| Some(found) != other;

@@ -1,12 +1,13 @@
-//! Which call is probably missing: read from the ops alone, and worded no stronger than that.
+//! Which call is probably missing: read from the ops alone, and to be worded no stronger than that.
 
 use std::collections::BTreeMap;
 
-use program::{Call, RelPath, Target, Trace, Vfs};
+use program::{Call, OpId, RelPath, Target, Trace, Vfs};
 
 use crate::acks::ack_ops;
+use crate::observed::shown;
 use crate::timeline::unchanged_up_to;
-use crate::{Ack, CrashWindow, Invariant, Kind};
+use crate::{Ack, CrashWindow, Hint, InPlace, Invariant, Kind, NameChange};
 
 mod durable;
 mod names;
@@ -14,15 +15,6 @@ mod order;
 mod pending;
 mod together;
 mod unsynced;
-
-/// Why a crash state can be as it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reason {
-    /// For people: what the ops lack.
-    pub text: String,
-    /// The ops that it speaks about, ascending.
-    pub ops: Vec<usize>,
-}
 
 /// What is known about the data of one inode.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,13 +31,7 @@ struct Data {
 ///
 /// It is a hint: it says what the ops lack by the rules of POSIX and the manual pages, not what the file system did.
 /// Only ops that had begun when the state could first occur are held against the program.
-pub fn reason(
-    trace: &Trace,
-    invariant: &Invariant,
-    kind: Kind,
-    path: &RelPath,
-    window: &CrashWindow,
-) -> Option<Reason> {
+pub fn reason(trace: &Trace, invariant: &Invariant, kind: Kind, path: &RelPath, window: &CrashWindow) -> Option<Hint> {
     match (invariant, kind) {
         (Invariant::Mountable, _) | (_, Kind::ReadError | Kind::Unmountable | Kind::GuestDied) => None,
         (Invariant::Check, _) => unsynced::unsynced(trace, window),
@@ -73,7 +59,7 @@ pub fn reason(
 
 /// The same for a failed check of the workload's own, where it is seen which files are none of their versions, and how
 /// ([`crate::Rules::not_versions`]): what an invariant about the first of them would advise, if no sync is missing.
-pub fn check_reason(trace: &Trace, wrong: &[(RelPath, Kind)], window: &CrashWindow) -> Option<Reason> {
+pub fn check_reason(trace: &Trace, wrong: &[(RelPath, Kind)], window: &CrashWindow) -> Option<Hint> {
     let of_file = |(path, kind): &(RelPath, Kind)| {
         let begun = window.begun_earliest;
         let of_log =
@@ -176,29 +162,6 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// The call of an op, by its name; the end of the command as reports show it.
-fn call_of(op: &program::Op) -> String {
-    match op.call {
-        Call::Exit { .. } => op.to_string(),
-        _ => op.syscall.clone(),
-    }
-}
-
-/// What says that sync_file_range was no help.
-fn no_durability_call(range: usize) -> String {
-    format!("; op {range} (sync_file_range) is not a durability call, see sync_file_range(2)")
-}
-
-fn bind_text(call: &Call, path: &RelPath) -> String {
-    match call {
-        Call::Rename { from, to, .. } => format!("rename of {from} to {to}"),
-        Call::Link { to, .. } => format!("link to {to}"),
-        Call::Unlink { path } => format!("unlink of {path}"),
-        Call::Rmdir { path } => format!("removal of {path}"),
-        _ => format!("creation of {path}"),
-    }
-}
-
 /// RENAME_EXCHANGE, from include/uapi/linux/fs.h.
 const EXCHANGE: u32 = 2;
 
@@ -218,13 +181,10 @@ fn renamed_from(rename: &Call, path: &RelPath) -> Option<RelPath> {
     below(to, from).or_else(|| (flags & EXCHANGE != 0).then(|| below(from, to)).flatten())
 }
 
-/// How to replace a file.
-const ADVICE: &str = "write a temporary file, fsync it, and rename it over the target";
-
 /// Looks for what lets a crash show something between the versions; the last such thing counts.
-fn not_atomic(trace: &Trace, kind: Kind, path: &RelPath, begun: usize) -> Option<Reason> {
+fn not_atomic(trace: &Trace, kind: Kind, path: &RelPath, begun: usize) -> Option<Hint> {
     let mut watch = Watch::new(trace, path);
-    let mut reason: Option<Reason> = None;
+    let mut reason: Option<Hint> = None;
     // The op since which the name is bound to a file that was made under it, not renamed to it.
     let mut made = None;
     for (index, op) in trace.ops.iter().enumerate().take(begun).filter(|(_, op)| op.result >= 0) {
@@ -250,12 +210,8 @@ fn not_atomic(trace: &Trace, kind: Kind, path: &RelPath, begun: usize) -> Option
         let Some(after) = watch.inode(path) else {
             made = None;
             if kind == Kind::Missing {
-                let text = format!(
-                    "op {index} ({}) takes {path} away before the new one is in place: a crash in between leaves none; \
-                     rename(2) replaces in one step",
-                    bind_text(&op.call, path)
-                );
-                reason = Some(Reason { text, ops: vec![index] });
+                let change = NameChange::of(&op.call, path);
+                reason = Some(Hint::RemovedBeforeReplaced { op: OpId(index), change, path: shown(path) });
             }
             continue;
         };
@@ -266,7 +222,13 @@ fn not_atomic(trace: &Trace, kind: Kind, path: &RelPath, begun: usize) -> Option
             made = None;
             let data = watch.data.get(&inode).copied().unwrap_or_default();
             reason = match (data.written, data.synced) {
-                (Some(written), None) => Some(unsynced(&from, written, data.range, index, &op.call, path)),
+                (Some(written), None) => Some(Hint::DataNotSynced {
+                    path: shown(&from),
+                    written: OpId(written),
+                    named: OpId(index),
+                    change: NameChange::of(&op.call, path),
+                    sync_range: data.range.map(OpId),
+                }),
                 // Done right: what went wrong before a proper rename is not what a later state shows.
                 _ => None,
             };
@@ -283,62 +245,30 @@ fn not_atomic(trace: &Trace, kind: Kind, path: &RelPath, begun: usize) -> Option
         if appended && watch.vfs.length(after) == Some(length) {
             continue;
         }
-        let (text, ops) = match made {
-            _ if emptied => (
-                format!(
-                    "op {index} ({}) empties {path} in place, so that a crash can leave it so; {ADVICE}",
-                    op.syscall
-                ),
-                vec![index],
-            ),
-            _ if watch.vfs.length(after) < Some(length) => {
-                (format!("op {index} ({}) shortens {path} in place; {ADVICE}", op.syscall), vec![index])
-            }
+        let in_place = |how| Hint::InPlace { op: OpId(index), path: shown(path), how };
+        reason = Some(match made {
+            _ if emptied => in_place(InPlace::Emptied),
+            _ if watch.vfs.length(after) < Some(length) => in_place(InPlace::Shortened),
             // What fills a file that was made or emptied in place belongs to that.
             _ if appended && reason.is_some() => continue,
-            Some(made) if appended => (
-                format!("{path} is made under its final name (op {made}) and filled afterwards (op {index}); {ADVICE}"),
-                vec![made, index],
-            ),
-            _ if appended => (
-                format!("op {index} ({}) appends to {path}, of which a crash can keep any part; {ADVICE}", op.syscall),
-                vec![index],
-            ),
-            _ => (format!("op {index} ({}) overwrites {path} in place; {ADVICE}", op.syscall), vec![index]),
-        };
-        reason = Some(Reason { text, ops });
+            Some(made) if appended => made_under_final_name(path, made, index, false),
+            _ if appended => in_place(InPlace::Appended),
+            _ => in_place(InPlace::Overwritten),
+        });
     }
     let is_empty = watch.inode(path).and_then(|inode| watch.vfs.length(inode)) == Some(0);
     match made {
         // It has not been filled yet, but it is going to be.
         Some(made) if kind == Kind::Empty && is_empty && reason.is_none() => {
             let filled = (begun..trace.ops.len()).find(|op| watch.fills(trace, *op))?;
-            Some(filled_later(trace, path, made, filled))
+            Some(made_under_final_name(path, made, filled, true))
         }
         _ => reason,
     }
 }
 
-fn filled_later(trace: &Trace, path: &RelPath, made: usize, filled: usize) -> Reason {
-    let syscall = &trace.ops[made].syscall;
-    let text = format!(
-        "{path} is made under its final name (op {made}, {syscall}), and stays empty until op {filled}: {ADVICE}"
-    );
-    Reason { text, ops: vec![made, filled] }
-}
-
-fn unsynced(from: &RelPath, written: usize, range: Option<usize>, index: usize, call: &Call, path: &RelPath) -> Reason {
-    let mut text = format!(
-        "no fsync of {from} between its last write (op {written}) and op {index} ({}): the new name can reach the disk before the data",
-        bind_text(call, path)
-    );
-    let mut ops = vec![written, index];
-    if let Some(range) = range {
-        text.push_str(&no_durability_call(range));
-        ops.push(range);
-        ops.sort_unstable();
-    }
-    Reason { text, ops }
+fn made_under_final_name(path: &RelPath, made: usize, filled: usize, still_empty: bool) -> Hint {
+    Hint::MadeUnderFinalName { path: shown(path), made: OpId(made), filled: OpId(filled), still_empty }
 }
 
 #[cfg(test)]

@@ -10,9 +10,12 @@ use self::file::FileRules;
 use self::tree::{Group, Metadata};
 use crate::acks::Acks;
 use crate::ends::ends;
-use crate::found::{Allowed, Found, error, look};
+use crate::found::{Allowed, Found, look};
 use crate::timeline::{keep, timelines};
-use crate::{Ack, Candidate, Finding, Invariant, Kind, Mount, Observation, ReadPlan, Record, Sizes, Wanted};
+use crate::{
+    Ack, Candidate, ChangedMetadata, Finding, Invariant, Kind, Mount, Observation, Observed, ReadPlan, Record, Sizes,
+    Wanted,
+};
 
 mod append;
 mod file;
@@ -134,7 +137,7 @@ pub struct Rules {
     /// Every name from before and after the run, if no other may be left.
     names: Option<BTreeSet<RelPath>>,
     read_plan: ReadPlan,
-    notes: Vec<String>,
+    changed_metadata: Vec<ChangedMetadata>,
     has_exit: bool,
 }
 
@@ -227,9 +230,9 @@ impl Rules {
             }
         }
         rules.make_read_plan();
-        rules.notes = tree::changed_metadata(trace)
+        rules.changed_metadata = tree::changed_metadata(trace)
             .filter(|(path, _)| !rules.metadata.contains_key(path))
-            .map(|(_, note)| note)
+            .map(|(_, changed)| changed)
             .collect();
         Ok(rules)
     }
@@ -294,7 +297,7 @@ impl Rules {
 
     /// What the file of a finding holds, in ranges of bytes, if it was read whole and is neither one of its versions nor
     /// of a wrong size: the finding itself tells no more than what had to be read for it.
-    pub fn in_ranges(&self, finding: &Finding, observation: &Observation) -> Option<String> {
+    pub fn in_ranges(&self, finding: &Finding, observation: &Observation) -> Option<Observed> {
         if !matches!(finding.kind, Kind::Mixed | Kind::ZeroFilled | Kind::Garbage) {
             return None;
         }
@@ -327,9 +330,9 @@ impl Rules {
         self.has_exit
     }
 
-    /// What the run itself, without any crash, did that its author may not know of, one sentence each.
-    pub fn notes(&self) -> &[String] {
-        &self.notes
+    /// The files whose mode, owner or group the run itself changed, without any crash: its author may not know of it.
+    pub fn changed_metadata(&self) -> &[ChangedMetadata] {
+        &self.changed_metadata
     }
 
     /// What is wrong with a crash state, in the order of paths; empty if every rule holds. No two findings have the
@@ -346,15 +349,17 @@ impl Rules {
             // What the kernel says of it is left out: it is rate-limited (lib/ratelimit.c), and so no function of the
             // state. `harness reproduce` shows it.
             Mount::Refused { errno, .. } => {
-                return whole(Kind::Unmountable, format!("mount fails ({})", error(*errno)));
+                return whole(Kind::Unmountable, Observed::NotMounted { errno: *errno });
             }
-            Mount::Died { reason } => return whole(Kind::GuestDied, reason.trim().to_owned()),
+            Mount::Died { reason } => {
+                return whole(Kind::GuestDied, Observed::GuestDied { reason: reason.trim().to_owned() });
+            }
         }
         let mut findings = Vec::new();
         for (path, rules) in &self.files {
             let found = look(observation, &self.read_plan, path);
             if let Found::Nonsense(why) = found {
-                return whole(Kind::GuestDied, why);
+                return whole(Kind::GuestDied, Observed::Nonsense { why });
             }
             rules.judge(path, &found, window, &mut findings);
         }

@@ -1,9 +1,8 @@
 //! Sets of file sizes.
 
-use std::fmt;
-
-use program::thousands;
 use serde::{Deserialize, Serialize};
+
+use crate::{MoreSizes, SizeRange};
 
 /// A set of file sizes, bytes: ranges with both ends in the set, ascending, none touching the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -63,24 +62,14 @@ impl FromIterator<u64> for Sizes {
     }
 }
 
-impl fmt::Display for Sizes {
-    /// `3 or 8`; many of them in short: `3 or 8 or one of 17 more up to 900`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// As many as a reader can take in.
+impl Sizes {
+    /// The first of them, as many as a reader can take in, and what else there is.
+    pub(crate) fn listed(&self) -> (Vec<SizeRange>, Option<MoreSizes>) {
         const SHOWN: usize = 4;
-        let text = |&(first, last): &(u64, u64)| match last {
-            _ if first == last => thousands(first),
-            u64::MAX => format!("{} and more", thousands(first)),
-            _ => format!("{} to {}", thousands(first), thousands(last)),
-        };
-        let shown: Vec<String> = self.0.iter().take(SHOWN).map(text).collect();
-        f.write_str(&shown.join(" or "))?;
-        match self.0.last() {
-            Some((_, last)) if self.0.len() > SHOWN => {
-                write!(f, " or one of {} more up to {}", self.0.len() - SHOWN, thousands(*last))
-            }
-            _ => Ok(()),
-        }
+        let range = |&(first, last): &(u64, u64)| SizeRange { first, last: (last != u64::MAX).then_some(last) };
+        let more = self.0.last().filter(|_| self.0.len() > SHOWN);
+        let more = more.map(|(_, last)| MoreSizes { ranges: self.0.len() - SHOWN, up_to: *last });
+        (self.0.iter().take(SHOWN).map(range).collect(), more)
     }
 }
 
@@ -91,24 +80,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn in_words() {
-        let texts = [
-            Sizes::only(5),
-            Sizes::from(1234),
-            Sizes::between(3, 9),
-            Sizes::only(9).union(&Sizes::only(2)),
-            (0..20).map(|n| n * 10).collect(),
-        ];
-        insta::assert_snapshot!(
-            texts.map(|sizes| sizes.to_string()).join("\n"),
-            @r"
-        5
-        1,234 and more
-        3 to 9
-        2 or 9
-        0 or 10 or 20 or 30 or one of 16 more up to 190
-        "
-        );
+    fn few_are_listed() {
+        let listed = |sizes: Sizes| {
+            let (right, more) = sizes.listed();
+            let right: Vec<_> = right.into_iter().map(|range| (range.first, range.last)).collect();
+            (right, more.map(|more| (more.ranges, more.up_to)))
+        };
+        assert_eq!(listed(Sizes::from(1234)), (vec![(1234, None)], None));
+        assert_eq!(listed(Sizes::between(3, 9)), (vec![(3, Some(9))], None));
+        assert_eq!(listed(Sizes::only(9).union(&Sizes::only(2))), (vec![(2, Some(2)), (9, Some(9))], None));
+        let (right, more) = listed((0..20).map(|n| n * 10).collect());
+        assert_eq!((right.len(), right[3], more), (4, (30, Some(30)), Some((16, 190))));
     }
 
     proptest! {

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use program::{Call, Channel, Handle, Node, Op, RelPath, Trace, Tree};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use crate::{CHUNK, Entry, EntryKind, Mount, Observation, ReadPlan, Reading, Seen};
+use crate::{CHUNK, Entry, EntryKind, Hint, Mount, Observation, Observed, ReadPlan, Reading, Seen};
 
 /// A trace that starts from these files.
 pub fn trace(files: &[(&str, &[u8])], calls: Vec<Call>) -> Trace {
@@ -87,4 +89,22 @@ pub fn observation(entries: Vec<(RelPath, EntryKind)>) -> Observation {
     let mut all: BTreeMap<RelPath, Entry> = entries.into_iter().map(|(path, kind)| (path, entry(kind))).collect();
     all.entry(RelPath::root()).or_insert_with(|| entry(EntryKind::Directory { error: None }));
     Observation { mount: Mount::Mounted, entries: all }
+}
+
+/// What reporters say of what was seen.
+pub fn observed_text(observed: &Observed) -> String {
+    reporters::sentences::observed(&copy(observed))
+}
+
+/// What reporters say of a hint, and that it names its ops in order.
+pub fn hint_text(hint: &Hint, trace: &Trace) -> String {
+    let ops = hint.ops();
+    assert!(!ops.is_empty() && ops.is_sorted(), "{ops:?}");
+    reporters::sentences::hint(&copy(hint), &report::Ops::all(trace))
+}
+
+/// Reporters depend on this crate, and know its types as others use them, not as its tests do: between the two goes what
+/// stands in a report.
+fn copy<T: DeserializeOwned>(value: &impl Serialize) -> T {
+    serde_json::from_value(serde_json::to_value(value).unwrap()).unwrap()
 }

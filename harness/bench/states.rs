@@ -42,10 +42,10 @@ fn count_with(places: &Places, small: &[PathBuf], large: &[PathBuf], schedules: 
             cell.id.workload.clone(),
             cell.id.fs.clone(),
             cell.schedules.total.to_string(),
-            report::count(&states.allowed),
+            reporters::count(&states.allowed),
             states.mounts.to_string(),
             ratio(&states.covered, states.mounts),
-            if cell.exhaustive() { "all".into() } else { report::count(&states.covered) },
+            if cell.exhaustive() { "all".into() } else { reporters::count(&states.covered) },
         ]
     });
     let heading = format!(
@@ -63,8 +63,8 @@ fn count_with(places: &Places, small: &[PathBuf], large: &[PathBuf], schedules: 
     if let (Some(median), Some(best)) = (ratios.get(ratios.len() / 2), ratios.last()) {
         println!(
             "states/mounts, torn writes: {tear}: median {} (aim: ≥ 100), best {} (aim: ≥ 10^100)",
-            report::count(median),
-            report::count(best)
+            reporters::count(median),
+            reporters::count(best)
         );
     }
     Ok(())
@@ -88,5 +88,5 @@ fn ratio(states: &BigUint, mounts: u64) -> String {
     }
     let tenths: BigUint = states * 10u32 / mounts;
     let (whole, tenth): (BigUint, BigUint) = (&tenths / 10u32, tenths % 10u32);
-    if whole < BigUint::from(1000u32) { format!("{whole}.{tenth}") } else { report::count(&whole) }
+    if whole < BigUint::from(1000u32) { format!("{whole}.{tenth}") } else { reporters::count(&whole) }
 }

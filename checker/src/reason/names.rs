@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use program::{Call, RelPath, Target, Vfs};
+use program::{Call, OpId, RelPath, Target, Vfs};
 
-use super::bind_text;
+use crate::{NameChange, NameOp};
 
 /// A change of what a name in a directory stands for.
 pub(super) struct Change {
-    pub op: usize,
     /// The name within its directory.
     name: Vec<u8>,
-    /// What was done, for people: `op 7 (rename of tmp to f)`.
-    pub what: String,
+    /// What was done.
+    pub what: NameOp,
 }
 
 /// Changes of names that no sync of their directory has followed.
@@ -67,8 +66,8 @@ impl Names {
             if inode(vfs, path) != *before
                 && let Some(number) = inode(vfs, &directory)
             {
-                let what = format!("op {index} ({})", bind_text(call, path));
-                let change = Change { op: index, name: path.name().to_vec(), what };
+                let what = NameOp { op: OpId(index), change: NameChange::of(call, path) };
+                let change = Change { name: path.name().to_vec(), what };
                 self.pending.entry(number).or_default().push(change);
             }
         }
@@ -97,9 +96,4 @@ impl Names {
         };
         self.pending.iter().filter_map(|(number, changes)| Some((name(*number)?, changes.as_slice()))).collect()
     }
-}
-
-/// `the directory albums`; the one that the command works in has no name.
-pub(super) fn directory_text(directory: &RelPath) -> String {
-    if directory.is_root() { "the directory".to_owned() } else { format!("the directory {directory}") }
 }

@@ -1,8 +1,10 @@
 //! Writes to one file that a crash can tear, or keep in another order.
 
-use program::{RelPath, Trace};
+use program::{OpId, RelPath, Trace};
 
-use super::{Reason, Watch};
+use super::Watch;
+use crate::Hint;
+use crate::observed::shown;
 use crate::timeline::unchanged_up_to;
 
 /// An op that changed the content of the file at `path` where it lay.
@@ -52,28 +54,14 @@ pub(super) fn only_appended(trace: &Trace, path: &RelPath, begun: usize) -> bool
 }
 
 /// Why a log can end in something else than whole records: `None` if its last change was no append.
-pub(super) fn torn_append(trace: &Trace, path: &RelPath, begun: usize) -> Option<Reason> {
+pub(super) fn torn_append(trace: &Trace, path: &RelPath, begun: usize) -> Option<Hint> {
     let Change { op, appends: true, unsynced } = changes(trace, path, begun).pop()? else { return None };
-    let mut text = format!(
-        "op {op} ({}) appends to {path}, and a crash can keep any part of that, or zeros in its place, whatever is synced \
-         afterwards: give each record a checksum and drop a broken end when reading (garbage-tail = \"dropped\")",
-        trace.ops[op].syscall
-    );
-    if let Some(before) = unsynced {
-        text.push_str(&format!("; no fsync of {path} between op {before} and op {op} either"));
-    }
-    Some(Reason { text, ops: unsynced.into_iter().chain([op]).collect() })
+    Some(Hint::TornAppend { op: OpId(op), path: shown(path), unsynced: unsynced.map(OpId) })
 }
 
 /// The last two changes of a file between which there is no sync.
-pub(super) fn unordered(trace: &Trace, path: &RelPath, begun: usize) -> Option<Reason> {
+pub(super) fn unordered(trace: &Trace, path: &RelPath, begun: usize) -> Option<Hint> {
     let changes = changes(trace, path, begun);
     let (before, op) = changes.iter().rev().find_map(|change| Some((change.unsynced?, change.op)))?;
-    let syscall = |op: usize| &trace.ops[op].syscall;
-    let text = format!(
-        "no fsync of {path} between op {before} ({}) and op {op} ({}): a crash can keep the later change without the earlier",
-        syscall(before),
-        syscall(op)
-    );
-    Some(Reason { text, ops: vec![before, op] })
+    Some(Hint::Unordered { path: shown(path), earlier: OpId(before), later: OpId(op) })
 }

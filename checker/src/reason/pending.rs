@@ -2,8 +2,9 @@
 
 use program::{RelPath, Trace};
 
+use super::Watch;
 use super::names::{Before, Names};
-use super::{Reason, Watch};
+use crate::Pending;
 
 /// What the ops before `until` have left: the data of files, with what became of the name `path`, and changes of names.
 pub(super) fn before<'a>(trace: &Trace, path: &'a RelPath, until: usize) -> (Watch<'a>, Names) {
@@ -17,9 +18,14 @@ pub(super) fn before<'a>(trace: &Trace, path: &'a RelPath, until: usize) -> (Wat
     (watch, names)
 }
 
-/// That there was no fsync of all this, each with the op that changed it, before some time; `None` of nothing.
-pub(super) fn no_fsync(of: Vec<(usize, String)>, before: String) -> Option<Reason> {
-    let (ops, texts): (Vec<usize>, Vec<String>) = of.into_iter().unzip();
-    let text = format!("no fsync of {} {before}", texts.join(", nor of "));
-    (!ops.is_empty()).then_some(Reason { text, ops })
+/// In the order of the ops since which there was no sync; of those with one op, by what they are called.
+pub(super) fn sorted(mut pending: Vec<Pending>) -> Vec<Pending> {
+    let name = |pending: &Pending| match pending {
+        Pending::Data { path, .. } => format!("{path} since"),
+        // The directory that the command works in has no name.
+        Pending::Names { directory, .. } if directory == "." => "the directory since".to_owned(),
+        Pending::Names { directory, .. } => format!("the directory {directory} since"),
+    };
+    pending.sort_by_cached_key(|pending| (pending.since(), name(pending)));
+    pending
 }

@@ -1,12 +1,11 @@
 //! What was not durable yet when an op began: all that can be said where a check of the user's own found the fault,
 //! since what it looks at is not known.
 
-use program::{Call, RelPath, Trace};
+use program::{Call, OpId, RelPath, Trace};
 
-use super::names::{Change, directory_text};
-use super::pending::{before, no_fsync};
-use super::{Reason, call_of};
-use crate::CrashWindow;
+use super::pending::{before, sorted};
+use crate::observed::shown;
+use crate::{CrashWindow, Hint, Pending};
 
 /// Whether a call leaves something else than it found: what comes too early if something was not synced.
 fn changes(call: &Call) -> bool {
@@ -30,7 +29,7 @@ fn changes(call: &Call) -> bool {
 
 /// What no sync had made durable before the last change, or promise, by the time at which the state can first occur: data
 /// of files, and names.
-pub(super) fn unsynced(trace: &Trace, window: &CrashWindow) -> Option<Reason> {
+pub(super) fn unsynced(trace: &Trace, window: &CrashWindow) -> Option<Hint> {
     let begun = window.begun_earliest.min(trace.ops.len());
     let ended = window.ended_latest.min(trace.ops.len());
     // A promise that was given by then may be what the check holds against the state.
@@ -39,23 +38,19 @@ pub(super) fn unsynced(trace: &Trace, window: &CrashWindow) -> Option<Reason> {
     let last = promise.max((0..begun).rev().find(|&op| changes(&trace.ops[op].call)))?;
     let root = RelPath::root();
     let (watch, names) = before(trace, &root, last);
-    let mut pending: Vec<(usize, String)> = Vec::new();
+    let mut pending = Vec::new();
     for (&number, data) in &watch.data {
         if let (Some(written), None) = (data.written, data.synced) {
             // A file without a name is nobody's loss.
             let Some(name) = watch.vfs.names(number).into_iter().next() else { continue };
-            pending.push((written, format!("{name} since its last write (op {written})")));
+            pending.push(Pending::Data { path: shown(&name), written: OpId(written) });
         }
     }
     for (directory, changes) in names.left(&watch.vfs) {
         let (Some(first), Some(last)) = (changes.first(), changes.last()) else { continue };
-        let and = |last: &Change| if first.op == last.op { String::new() } else { format!(" and {}", last.what) };
-        pending.push((first.op, format!("{} since {}{}", directory_text(&directory), first.what, and(last))));
+        let until = (first.what.op != last.what.op).then(|| last.what.clone());
+        pending.push(Pending::Names { directory: shown(&directory), since: first.what.clone(), until });
     }
-    pending.sort();
-    let mut reason = no_fsync(pending, format!("before op {last} ({})", call_of(&trace.ops[last])))?;
-    reason.text.push_str(": a crash can keep what comes later without that");
-    reason.ops.push(last);
-    reason.ops.dedup();
-    Some(reason)
+    let (pending, change) = (sorted(pending), OpId(last));
+    (!pending.is_empty()).then_some(Hint::NotSyncedBeforeChange { pending, change })
 }

@@ -1,11 +1,11 @@
 //! Logs: files that are only appended to.
 
-use program::{Content, RelPath, State, thousands};
+use program::{Content, RelPath, State};
 
 use super::RuleError;
 use super::file::FileRules;
 use crate::found::{Allowed, Bytes, Found, Origin, Right};
-use crate::{CHUNK, GarbageTail, Invariant, Kind, Record, Sizes};
+use crate::{CHUNK, GarbageTail, Invariant, Kind, Observed, Record, Sizes};
 
 /// What a log may be after a crash.
 #[derive(Clone, Debug)]
@@ -58,24 +58,18 @@ impl Append {
         Ok(Self { right: Right { files, others }, sizes, old: old.len() as u64 })
     }
 
-    pub fn judge(&self, found: &Found<'_>) -> Option<(Kind, String)> {
+    pub fn judge(&self, found: &Found<'_>) -> Option<(Kind, Observed)> {
         let wrong = self.right.judge(found)?;
         let Found::File { size, ref bytes } = *found else { return Some(wrong) };
         if matches!(wrong.0, Kind::ZeroFilled | Kind::Garbage) {
             return Some(self.damage(size, bytes));
         }
-        let (observed, old) = (thousands(size), thousands(self.old));
         if wrong.0 != Kind::WrongLength || self.sizes.contains(size) {
             return Some(wrong);
         }
         Some(match self.sizes.around(size) {
-            _ if size < self.old => {
-                (Kind::Truncated, format!("{observed} bytes, where the {old} from before the run must stay"))
-            }
-            (Some(below), Some(above)) => {
-                let ends = format!("at byte {} and at byte {}", thousands(below), thousands(above));
-                (Kind::TornRecord, format!("{observed} bytes, where records end {ends}"))
-            }
+            _ if size < self.old => (Kind::Truncated, Observed::LogTruncated { size, old: self.old }),
+            (Some(before), Some(after)) => (Kind::TornRecord, Observed::LogTorn { size, before, after }),
             _ => wrong,
         })
     }
@@ -83,18 +77,15 @@ impl Append {
 
 impl Append {
     /// A log is told apart from the first wrong byte on: what follows it is wrong too, whatever it looks like.
-    fn damage(&self, size: u64, bytes: &Bytes<'_>) -> (Kind, String) {
+    fn damage(&self, size: u64, bytes: &Bytes<'_>) -> (Kind, Observed) {
         let fit = || self.right.files.iter().filter(|allowed| allowed.sizes.contains(size)).map(|it| &it.content);
         let from = fit().map(|content| bytes.common(0, bytes.len(), content)).max().unwrap_or(0);
         // As far as a guided reading goes, too.
         let reach = fit().map(|content| content.len()).max().unwrap_or(0);
         let end = ((from / CHUNK + 1) * CHUNK).min(reach).min(size as usize);
-        let (size, place) = (thousands(size), thousands(from as u64));
-        if bytes.get(from, end).iter().all(|&byte| byte == 0) {
-            (Kind::ZeroFilled, format!("{size} bytes: zeros from byte {place} on"))
-        } else {
-            (Kind::Garbage, format!("{size} bytes: from byte {place} on, what was never written there"))
-        }
+        let zeros = bytes.get(from, end).iter().all(|&byte| byte == 0);
+        let kind = if zeros { Kind::ZeroFilled } else { Kind::Garbage };
+        (kind, Observed::LogDamaged { size, from: from as u64, zeros })
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use program::{RelPath, State, Version};
+use program::{OpId, RelPath, State, Version};
 
 use super::append::Append;
-use crate::finding::describe_bytes;
 use crate::found::{Allowed, Found, Origin, Right};
+use crate::observed::describe_bytes;
 use crate::timeline::{Point, Step, Timeline};
-use crate::{Ack, CrashWindow, Finding, Invariant, Kind, Sizes, describe};
+use crate::{Ack, CrashWindow, Finding, Invariant, Kind, Observed, Sizes, describe};
 
 /// One moment at which a promise about a file was made.
 #[derive(Clone, Debug)]
@@ -179,7 +179,7 @@ impl FileRules {
     }
 
     pub fn judge(&self, path: &RelPath, found: &Found<'_>, window: &CrashWindow, findings: &mut Vec<Finding>) {
-        let mut add = |invariant, what: Option<(Kind, String)>, fails| {
+        let mut add = |invariant, what: Option<(Kind, Observed)>, fails| {
             let finding =
                 |(kind, observed)| Finding { invariant, kind, path: path.clone(), observed, fails, check: None };
             findings.extend(what.map(finding));
@@ -208,15 +208,14 @@ impl FileRules {
                     Point::Other(state) => describe(state),
                     point => describe_bytes(self.timeline.bytes(point).unwrap_or_default()),
                 };
-                let observed = format!("{}, where op {} promised {promised}", found.describe(), given.op);
-                (kind, observed)
+                (kind, Observed::Stale { is: found.describe(), promise: OpId(given.op), promised })
             };
             add(Invariant::DurableAfter(rule.ack.clone()), Some(broken.unwrap_or_else(stale)), rule.fails);
         }
     }
 
     /// What a file that was read whole, and breaks this invariant, holds in ranges of bytes.
-    pub fn describe(&self, invariant: &Invariant, found: &Found<'_>) -> Option<String> {
+    pub fn describe(&self, invariant: &Invariant, found: &Found<'_>) -> Option<Observed> {
         match invariant {
             Invariant::AppendOnly => self.append.as_ref()?.right.describe(found),
             Invariant::PrefixOfHistory => self.history.describe(found),

@@ -5,8 +5,10 @@ use program::Call;
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{CREATE, TRUNCATE, exit, fsync, observation, open, print, rename, see, trace, unlink, write};
-use crate::{EntryKind, GarbageTail, Seen};
+use crate::testing::{
+    CREATE, TRUNCATE, exit, fsync, observation, observed_text, open, print, rename, see, trace, unlink, write,
+};
+use crate::{Changed, EntryKind, GarbageTail, Seen};
 
 fn rules(trace: &Trace, wanted: &[Wanted]) -> Rules {
     Rules::new(trace, &History::new(trace), wanted).unwrap()
@@ -79,7 +81,11 @@ fn what_is_no_file_or_cannot_be_read() {
     let judge = |entries: Vec<(&str, EntryKind)>| {
         let entries = entries.into_iter().map(|(path, kind)| (path.into(), kind)).collect();
         let findings = rules.judge(&observation(entries), &NEVER);
-        findings.iter().map(|finding| format!("{}: {}", finding.kind, finding.observed)).collect::<Vec<_>>().join("; ")
+        findings
+            .iter()
+            .map(|finding| format!("{}: {}", finding.kind, observed_text(&finding.observed)))
+            .collect::<Vec<_>>()
+            .join("; ")
     };
     let failed = Seen::Failed { candidates: vec![0], offset: 0, errno: 5 };
     let short = Seen::Differs { candidates: vec![0], offset: 0, chunk: vec![] };
@@ -108,7 +114,7 @@ fn a_file_system_that_does_not_mount_is_one_finding() {
         let seen = Observation { mount, entries: BTreeMap::new() };
         let findings = rules.judge(&seen, &NEVER);
         assert!(findings.len() == 1 && findings[0].fails && findings[0].path.is_root());
-        format!("{} {}: {}", findings[0].invariant, findings[0].kind, findings[0].observed)
+        format!("{} {}: {}", findings[0].invariant, findings[0].kind, observed_text(&findings[0].observed))
     };
     let refused = Mount::Refused { errno: 117, log: "EXT4-fs: bad superblock\n".into() };
     assert_eq!(judge(refused), "mountable unmountable: mount fails (errno 117, EUCLEAN, a damaged structure)");
@@ -435,10 +441,11 @@ fn a_file_that_is_read_whole_is_told_whole() {
     let whole = observation(vec![(path.clone(), whole)]);
     let finding = rules.judge(&guided, &NEVER).remove(0);
     assert_eq!(finding.kind, Kind::ZeroFilled);
-    assert_eq!(finding.observed, "8,192 bytes: old bytes 0–2,047, zeros 2,048–4,095, …");
+    assert_eq!(observed_text(&finding.observed), "8,192 bytes: old bytes 0–2,047, zeros 2,048–4,095, …");
     assert_eq!(rules.in_ranges(&finding, &guided), None);
     let words = "8,192 bytes: old bytes 0–2,047, zeros 2,048–4,095, old bytes 4,096–8,191";
-    assert_eq!(rules.in_ranges(&finding, &whole).as_deref(), Some(words));
+    let told = rules.in_ranges(&finding, &whole).map(|observed| observed_text(&observed));
+    assert_eq!(told.as_deref(), Some(words));
     assert_eq!(rules.not_versions(&whole), [(path, Kind::ZeroFilled)]);
 }
 
@@ -566,7 +573,7 @@ fn found(rules: &Rules, content: Option<&[u8]>) -> String {
     let path = RelPath::from("f");
     let seen = content.map(|content| (path.clone(), see(rules.read_plan(), &path, content)));
     let findings = rules.judge(&observation(seen.into_iter().collect()), &NEVER);
-    let text = |finding: &Finding| format!("{}: {}", finding.kind, finding.observed);
+    let text = |finding: &Finding| format!("{}: {}", finding.kind, observed_text(&finding.observed));
     findings.iter().map(text).collect::<Vec<_>>().join("; ")
 }
 
@@ -684,7 +691,7 @@ fn both(rules: &Rules, a: Option<&[u8]>, b: Option<&[u8]>) -> String {
         content.map(|content| (path.clone(), see(rules.read_plan(), &path, content)))
     });
     let findings = rules.judge(&observation(files.collect()), &NEVER);
-    let text = |it: &Finding| format!("{} is {} ({}): {}", it.path, it.kind, it.invariant, it.observed);
+    let text = |it: &Finding| format!("{} is {} ({}): {}", it.path, it.kind, it.invariant, observed_text(&it.observed));
     findings.iter().map(text).collect::<Vec<_>>().join("; ")
 }
 
@@ -730,7 +737,11 @@ fn mode_and_owner_stay_where_the_file_exists() {
         let mut seen = observation(vec![(path.clone(), see(rules.read_plan(), &path, b"new"))]);
         let entry = seen.entries.get_mut(&path).unwrap();
         (entry.mode, entry.uid, entry.gid) = (mode, uid, gid);
-        rules.judge(&seen, &NEVER).iter().map(|found| format!("{}: {}", found.kind, found.observed)).collect::<String>()
+        rules
+            .judge(&seen, &NEVER)
+            .iter()
+            .map(|found| format!("{}: {}", found.kind, observed_text(&found.observed)))
+            .collect::<String>()
     };
     assert_eq!(judge(&preserved, 0o644, 1000, 100), "");
     assert_eq!(judge(&preserved, 0o644, 0, 0), "", "in the guest, root replays what the user did");
@@ -750,7 +761,7 @@ fn metadata_that_cannot_be_looked_at_is_not_preserved() {
         let entries = entries.into_iter().map(|(path, kind)| (path.into(), kind)).collect();
         let findings = rules.judge(&observation(entries), &NEVER);
         assert!(findings.iter().all(|finding| finding.fails));
-        let text = |it: &Finding| format!("{} {}: {}", it.invariant, it.kind, it.observed);
+        let text = |it: &Finding| format!("{} {}: {}", it.invariant, it.kind, observed_text(&it.observed));
         findings.iter().map(text).collect::<Vec<_>>().join("; ")
     };
     let directory = |error| ("d", EntryKind::Directory { error });
@@ -773,10 +784,10 @@ fn a_mode_that_the_run_itself_changes_is_told_unasked() {
     trace.after = trace.before.clone();
     trace.after.0.get_mut(&"f".into()).unwrap().mode = 0o600;
     assert_eq!(
-        rules(&trace, &[]).notes(),
-        ["the command itself leaves f with mode 0600 where it had 0644 (no crash needed)"]
+        rules(&trace, &[]).changed_metadata(),
+        [ChangedMetadata { path: "f".into(), mode: Changed::from_to(0o644, 0o600), owner_and_group: None }]
     );
-    assert_eq!(rules(&trace, &[Wanted::MetadataPreserved { path: "f".into() }]).notes(), [""; 0]);
+    assert_eq!(rules(&trace, &[Wanted::MetadataPreserved { path: "f".into() }]).changed_metadata(), []);
 }
 
 #[test]

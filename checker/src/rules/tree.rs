@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use program::{History, RelPath, State, Trace};
 
 use crate::found::{Found, Right, look};
-use crate::{EntryKind, Finding, Invariant, Kind, Observation, ReadPlan};
+use crate::observed::shown;
+use crate::{Changed, ChangedMetadata, EntryKind, Finding, Invariant, Kind, Observation, Observed, Owners, ReadPlan};
 
 /// Files that belong together: all as before the run, or all as after it.
 #[derive(Clone, Debug)]
@@ -45,7 +46,7 @@ impl Group {
     }
 
     /// What a member that was read whole holds in ranges of bytes.
-    pub fn describe(&self, path: &RelPath, found: &Found<'_>) -> Option<String> {
+    pub fn describe(&self, path: &RelPath, found: &Found<'_>) -> Option<Observed> {
         self.members.iter().find(|member| member.path == *path)?.either.describe(found)
     }
 
@@ -72,7 +73,7 @@ impl Group {
         let old = members().find(|(member, found)| member.new.judge(found).is_some());
         let new = members().find(|(member, found)| member.old.judge(found).is_some());
         if let (Some((old, _)), Some((new, _))) = (old, new) {
-            let observed = format!("{} is as before the run, {} as after it", old.path, new.path);
+            let observed = Observed::Partial { old: shown(&old.path), new: shown(&new.path) };
             findings.push(finding(&old.path, Kind::Partial, observed));
         }
     }
@@ -106,41 +107,30 @@ impl Metadata {
             // Also where its data cannot be read.
             Some(entry) if !matches!(entry.kind, EntryKind::Unreadable { .. }) => entry,
             _ => match look(observation, read_plan, path) {
-                Found::Unreadable(why) => return finding(Kind::ReadError, why),
+                Found::Unreadable(what) => return finding(Kind::ReadError, Observed::Unreadable { what }),
                 _ => return None,
             },
         };
         let same = |found: u32, old: u32, maker: u32| found == old || (found == 0 && old == maker);
-        let mut observed = Vec::new();
-        if entry.mode != self.mode {
-            observed.push(format!("mode {:04o}, where it was {:04o}", entry.mode, self.mode));
-        }
-        for (what, found, old, maker) in
-            [("owner", entry.uid, self.owner.0, self.maker.0), ("group", entry.gid, self.owner.1, self.maker.1)]
-        {
-            if !same(found, old, maker) {
-                observed.push(format!("{what} {found}, where it was {old}"));
-            }
-        }
-        if observed.is_empty() { None } else { finding(Kind::MetadataChanged, observed.join("; ")) }
+        let other = |found, old, maker| Changed::from_to(old, found).filter(|_| !same(found, old, maker));
+        let mode = Changed::from_to(self.mode, entry.mode);
+        let owner = other(entry.uid, self.owner.0, self.maker.0);
+        let group = other(entry.gid, self.owner.1, self.maker.1);
+        let is_same = mode.or(owner).or(group).is_none();
+        if is_same { None } else { finding(Kind::MetadataChanged, Observed::Metadata { mode, owner, group }) }
     }
 }
 
-/// Files whose mode, owner or group the run itself changed, with a sentence about each.
-pub(super) fn changed_metadata(trace: &Trace) -> impl Iterator<Item = (&RelPath, String)> {
+/// Files whose mode, owner or group the run itself changed.
+pub(super) fn changed_metadata(trace: &Trace) -> impl Iterator<Item = (&RelPath, ChangedMetadata)> {
     trace.before.0.iter().filter_map(|(path, old)| {
         let new = trace.after.0.get(path).filter(|_| trace.before.file(path).is_some())?;
         trace.after.file(path)?;
-        let mut changes = Vec::new();
-        if new.mode != old.mode {
-            changes.push(format!("mode {:04o} where it had {:04o}", new.mode, old.mode));
-        }
-        if (new.uid, new.gid) != (old.uid, old.gid) {
-            let (new, old) = (format!("{}:{}", new.uid, new.gid), format!("{}:{}", old.uid, old.gid));
-            changes.push(format!("owner and group {new} where it had {old}"));
-        }
-        let changes = (!changes.is_empty()).then(|| changes.join(", and "))?;
-        Some((path, format!("the command itself leaves {path} with {changes} (no crash needed)")))
+        let owners = [old, new].map(|node| Owners { owner: node.uid, group: node.gid });
+        let owner_and_group = (owners[0] != owners[1]).then_some(owners);
+        let changed =
+            ChangedMetadata { path: shown(path), mode: Changed::from_to(old.mode, new.mode), owner_and_group };
+        (changed.mode.is_some() || changed.owner_and_group.is_some()).then_some((path, changed))
     })
 }
 
@@ -151,7 +141,7 @@ pub(super) fn leftovers(names: &BTreeSet<RelPath>, observation: &Observation) ->
         invariant: Invariant::NoLeftovers,
         kind: Kind::Leftover,
         path: path.clone(),
-        observed: "a name that is there neither before nor after the run".to_owned(),
+        observed: Observed::Leftover,
         fails: false,
         check: None,
     };

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use checker::{
-    CheckFailure, CrashWindow, Entry, EntryKind, Finding, Invariant, Kind, Mount, Observation, Output, Seen,
+    CheckFailure, CrashWindow, Entry, EntryKind, Finding, Invariant, Kind, Mount, Observation, Observed, Output, Seen,
 };
 use program::{Call, Ended, RelPath, Trace, Tree};
 use serde::{Deserialize, Serialize};
@@ -180,7 +180,7 @@ type Verdict = Option<Fault>;
 #[derive(Clone, Debug)]
 struct Fault {
     kind: Kind,
-    observed: String,
+    observed: Observed,
     check: Option<CheckFailure>,
 }
 
@@ -219,7 +219,7 @@ impl Checker {
                 let lines: Vec<String> = check.iter().flat_map(|check| check.output.lines()).collect();
                 // One line is all told.
                 let said = lines.iter().filter(|_| lines.len() > 1).map(|line| format!("\n  | {line}")).collect();
-                return Err(CheckError::Unfit { name: name(), when, observed, said });
+                return Err(CheckError::Unfit { name: name(), when, observed: fault(&observed), said });
             }
         }
         Ok(Self { workload: workload.clone(), stop: stop.clone(), acks, ends, judged: Mutex::default(), whole: false })
@@ -257,11 +257,15 @@ impl Checker {
         let latest = self.acks_before(window.ended_latest);
         // An op that is under way at the earliest point has promised nothing.
         let earliest = self.acks_before(window.begun_earliest.min(window.ended_latest));
-        let points = [(latest, ""), (earliest, " (if only the acks of the earliest point are taken as given)")];
+        let points = [(latest, false), (earliest, true)];
         let distinct = if latest == earliest { &points[..1] } else { &points };
-        for (acks, when) in distinct {
-            if let Some(Fault { kind, observed, check }) = self.verdict(observation, *acks).await? {
-                let observed = format!("{observed}{when}");
+        for (acks, earliest) in distinct {
+            if let Some(Fault { kind, mut observed, check }) = self.verdict(observation, *acks).await? {
+                if let Observed::Check { earliest_acks, .. } | Observed::NoWholeTree { earliest_acks, .. } =
+                    &mut observed
+                {
+                    *earliest_acks = *earliest;
+                }
                 let (invariant, path) = (Invariant::Check, RelPath::root());
                 return Ok(vec![Finding { invariant, kind, path, observed, fails: true, check }]);
             }
@@ -329,7 +333,7 @@ fn run_once(
                 return Err(CheckError::TooLarge { name: name(), path: path.clone(), size: *size });
             }
             EntryKind::File { .. } | EntryKind::Unreadable { .. } | EntryKind::Directory { error: Some(_) } => {
-                let observed = format!("{path} cannot be read, so the check has no whole tree");
+                let observed = Observed::NoWholeTree { path: path.to_string(), earliest_acks: false };
                 return Ok((Some(Fault { kind: Kind::ReadError, observed, check: None }), false));
             }
             _ => {}
@@ -358,7 +362,7 @@ fn run_once(
                 Ended::Exited(code) => format!("exit {code}"),
                 killed => killed.to_string(),
             };
-            let observed = format!("{ended}: {message}");
+            let observed = Observed::Check { ended: ended.clone(), message: message.clone(), earliest_acks: false };
             // A shell whose child was killed exits with 128 and the number of the signal.
             let killed = status.signal().is_some() || status.code().is_some_and(|code| code > 128);
             let check = Some(CheckFailure { ended, message, output });
@@ -367,13 +371,22 @@ fn run_once(
         End::TimedOut => {
             let limit = TIME_LIMIT.as_secs();
             let ended = format!("still running after {limit} s, and killed");
-            let observed = format!("{ended}: {message}");
+            let observed = Observed::Check { ended: ended.clone(), message, earliest_acks: false };
             // How far it came depends on the host.
             let check = Some(CheckFailure { ended, message: String::new(), output });
             Ok((Some(Fault { kind: Kind::CheckTimedOut, observed, check }), true))
         }
         End::Starved(passed) => Err(CheckError::Starved { name: name(), seconds: passed.as_secs() }),
         End::Stopped => Err(CheckError::Interrupted { name: name() }),
+    }
+}
+
+/// What a check found where nothing crashed, for an error.
+fn fault(observed: &Observed) -> String {
+    match observed {
+        Observed::Check { ended, message, .. } => format!("{ended}: {message}"),
+        Observed::NoWholeTree { path, .. } => format!("{path} cannot be read, so the check has no whole tree"),
+        _ => "it does not hold".to_owned(),
     }
 }
 

@@ -131,7 +131,7 @@ mod tests {
                 kind,
                 path: RelPath::root(),
                 fails: true,
-                observed: String::new(),
+                observed: checker::Observed::Leftover,
                 check: Some(check),
             };
             Cause::of(&finding)

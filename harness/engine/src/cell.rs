@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use checker::{Hint, Observed};
 use explore::{Answer, BrokenPartition, Exploration, Spending};
 use filesystems::Filesystem;
 use report::{CellId, ProgressReport};
@@ -400,13 +401,13 @@ impl Progress {
 /// What the confirming look at a shown state has to say beyond what its class showed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// What the file holds, read whole: in the words of the report in place of those of the class.
-    pub observed: Option<String>,
+    /// What the file holds, read whole: in place of what its class showed.
+    pub observed: Option<Observed>,
     /// What to advise, where it takes a look at all files to know.
-    pub reason: Option<String>,
+    pub hint: Option<Hint>,
 }
 
-/// What a cell came to, before it is put into words.
+/// What a cell came to, before it is put into a report.
 #[derive(Debug, Default)]
 pub struct CellResult {
     /// Machine and kernel; `None` if it never got one.

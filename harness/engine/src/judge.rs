@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use checker::{ReadPlan, reread};
 use explore::{Evidence, Visit};
 use filesystems::Filesystem;
-use report::{CellReport, Event};
+use report::{CellReport, Event, Note};
 use storage::{DiskModel, Fates, Image, Recovery};
 use tokio::sync::mpsc;
 use vm::{Limits, Paths};
@@ -309,7 +309,7 @@ async fn look(
         Confirmed::No(wrong) => Some(Err(wrong)),
         Confirmed::InPart(finding) => looks(Id::of_value(&subject.whole())).map(|whole| {
             let observed = subject.rules.in_ranges(&finding, &whole.observation);
-            Ok(Seen { observed, reason: None })
+            Ok(Seen { observed, hint: None })
         }),
     })
 }
@@ -340,8 +340,7 @@ fn report(
     }
     let mut report = cell_report(cell, &result, &begun.id);
     if !folded.confirmed {
-        let text = "judged by what was seen before: not every state that is shown was looked at by itself";
-        report.notes.push(text.into());
+        report.notes.push(Note::JudgedUnconfirmed);
     }
     run::keep_shown(cell, &result, &begun.store, events);
     report

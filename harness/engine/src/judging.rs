@@ -179,8 +179,8 @@ pub async fn confirm(
     }
     let of_check = key.invariant == Invariant::Check;
     let wrong = of_check.then(|| subject.rules.not_versions(observation));
-    let reason = wrong.and_then(|wrong| checker::check_reason(&subject.trace, &wrong, &example.window));
-    Ok(Confirmed::Yes(Seen { observed, reason: reason.map(|reason| reason.text) }))
+    let hint = wrong.and_then(|wrong| checker::check_reason(&subject.trace, &wrong, &example.window));
+    Ok(Confirmed::Yes(Seen { observed, hint }))
 }
 
 /// Whether a file of this kind may hold more than its first wrong piece shows.

@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use checker::describe;
 use explore::{Budget, Exploration};
+use program::OpId;
 use report::{Killed, ProcessReport, ProcessViolation};
 
 use crate::judging::{self, JudgedUnit, Looked};
+use crate::promises::promises;
 use crate::subject::Subject;
 use crate::tally::ViolationKey;
 use crate::targets::process::{self, KillPoint, KillPoints, KilledExample};
-use crate::words::{notes_on, op_ref, promises};
+use crate::words::notes_on;
 
 /// Judges every point at which a recorded program can be killed; `None` once `stop` is set. What cannot be judged is
 /// looked at only if `explore_invalid` says so.
@@ -86,7 +88,7 @@ fn violation(subject: &Subject, key: &ViolationKey, found: &explore::Violation<K
     let ViolationKey { path, invariant, kind, cause, .. } = key;
     let KilledExample { point, observed, output, .. } = &found.example;
     let promises = promises(trace, invariant, point.ended);
-    let op = point.begun().checked_sub(1).map(|index| op_ref(trace, index));
+    let op = point.begun().checked_sub(1).map(OpId);
     // The root stands for all files.
     let versions = if path.is_root() { &[] } else { history.versions(path) };
     ProcessViolation {

@@ -1,7 +1,8 @@
-//! Says what a block write holds, as far as its bytes tell: for people who read a report.
+//! What a block write holds, as far as its bytes tell.
 
 use filesystems::FileSystem;
-use program::{Content, History, RelPath, State, thousands};
+use program::{Content, History, RelPath, State};
+use report::BlockContent;
 use storage::WriteEntry;
 
 /// What a write holds of a file.
@@ -39,14 +40,16 @@ impl Labels {
         Self { files }
     }
 
-    /// `4,096 bytes at sector 1,234: data of settings.json from byte 0`.
-    pub fn describe(&self, filesystem: &FileSystem, write: &WriteEntry) -> String {
-        let what = match self.data(write) {
-            Some(Data { path, byte }) => format!("data of {path} from byte {}", thousands(byte)),
-            None if zeros(&write.data) => "zeros".to_owned(),
-            None => (filesystem.label)(write.sector, &write.data).unwrap_or("metadata").to_owned(),
-        };
-        format!("{}: {what}", place(write))
+    /// What it holds: data of a file, or something of the file system's.
+    pub fn content(&self, filesystem: &FileSystem, write: &WriteEntry) -> BlockContent {
+        match self.data(write) {
+            Some(Data { path, byte }) => BlockContent::Data { path: path.to_string(), byte },
+            None if zeros(&write.data) => BlockContent::Zeros,
+            None => {
+                let label = (filesystem.label)(write.sector, &write.data);
+                BlockContent::Metadata { label: label.map(str::to_owned) }
+            }
+        }
     }
 
     /// Which file's data it holds: the write's first block that is not all zeros stands at a multiple of the block size
@@ -65,11 +68,6 @@ impl Labels {
             Some(Data { path, byte: (index * BLOCK) as u64 })
         })
     }
-}
-
-/// `4,096 bytes at sector 1,234`.
-pub fn place(write: &WriteEntry) -> String {
-    format!("{} bytes at sector {}", thousands(write.data.len() as u64), thousands(write.sector))
 }
 
 fn zeros(bytes: &[u8]) -> bool {
@@ -119,6 +117,12 @@ mod tests {
         WriteEntry { sector, data: Arc::new(data), step: 0 }
     }
 
+    /// In the words of reports.
+    fn told(labels: &Labels, filesystem: &FileSystem, write: &WriteEntry) -> String {
+        let holds = labels.content(filesystem, write);
+        reporters::sentences::block(write.sector, write.data.len() as u64, Some(&holds))
+    }
+
     #[test]
     fn what_writes_hold() {
         let large: Vec<u8> = (0..12_000u32).flat_map(u32::to_le_bytes).collect();
@@ -127,13 +131,13 @@ mod tests {
         block[..8].copy_from_slice(b"key = 1\n");
         insta::assert_snapshot!(
             [
-                labels.describe(&EXT4, &write(524_360, &large[..8192])),
-                labels.describe(&EXT4, &write(524_360, &large[40_960..])),
-                labels.describe(&EXT4, &write(8, &block)),
+                told(&labels, &EXT4, &write(524_360, &large[..8192])),
+                told(&labels, &EXT4, &write(524_360, &large[40_960..])),
+                told(&labels, &EXT4, &write(8, &block)),
                 // Shorter than the first block of the file before it.
-                labels.describe(&XFS, &write(8, b"key = 1\n")),
-                labels.describe(&XFS, &write(8, b"key = 2\n")),
-                labels.describe(&XFS, &write(0, b"XFSB")),
+                told(&labels, &XFS, &write(8, b"key = 1\n")),
+                told(&labels, &XFS, &write(8, b"key = 2\n")),
+                told(&labels, &XFS, &write(0, b"XFSB")),
             ]
             .join("\n"),
             @"
@@ -156,14 +160,14 @@ mod tests {
         let labels = labels(&[("log", &[0; 8192]), ("late", &late), ("end", &end)]);
         insta::assert_snapshot!(
             [
-                labels.describe(&XFS, &write(8, &[0; 4096])),
-                labels.describe(&XFS, &write(8, &[0; 2 << 20])),
-                labels.describe(&BTRFS, &write(8, &[0; 16_384])),
-                labels.describe(&XFS, &write(8, &late)),
-                labels.describe(&XFS, &write(8, &late[4096..])),
-                labels.describe(&XFS, &write(8, &end)),
+                told(&labels, &XFS, &write(8, &[0; 4096])),
+                told(&labels, &XFS, &write(8, &[0; 2 << 20])),
+                told(&labels, &BTRFS, &write(8, &[0; 16_384])),
+                told(&labels, &XFS, &write(8, &late)),
+                told(&labels, &XFS, &write(8, &late[4096..])),
+                told(&labels, &XFS, &write(8, &end)),
                 // The file has not so many zeros before it.
-                labels.describe(&XFS, &write(8, &[&late[..4096], &late].concat())),
+                told(&labels, &XFS, &write(8, &[&late[..4096], &late].concat())),
             ]
             .join("\n"),
             @"

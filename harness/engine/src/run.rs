@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use checker::Wanted;
 use filesystems::{ChoiceError, FileSystem, Filesystem};
 use program::Trace;
-use report::{Asked, CellReport, Event, ProcessReport, Report};
+use report::{Asked, CellReport, Event, Note, ProcessReport, Report};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, mpsc};
@@ -26,7 +26,7 @@ use crate::store::{Kept, KeptAgain, KeptCell, KeptWorkload, Lock, Shown, Store, 
 use crate::subject::{Judges, Subject, SubjectError};
 use crate::tally::{Example, Violation};
 use crate::unit::{self, Executed};
-use crate::words::cell_report;
+use crate::words::{cell_report, ops_of};
 use crate::worker::{Shared, WorkError, work};
 use checks::Checker;
 
@@ -264,8 +264,8 @@ pub async fn run_recorded(
         });
         let report = Report::with_process_crashes(cells.collect(), killed);
         let explored = spec.crash.power().then(|| spec.explored());
-        let report = Report { explored, asked: asked(&subjects), ..report };
-        let written = report::write_results(&report, store.directory(), elsewhere(store.directory()));
+        let report = Report { explored, asked: asked(&subjects), ..report }.with_ops(ops_of(&subjects));
+        let written = report::write_report(&report, store.directory());
         let cut = (!whole).then_some(RunError::Interrupted);
         return Ok(Finished { report, store, cut: cut.or(written.err().map(RunError::from)) });
     }
@@ -453,7 +453,8 @@ impl Begun {
         let killed = killed(&subjects, &kept.spec, stop);
         let explored = Some(kept.spec.explored());
         let report = Report { explored, asked: asked(&subjects), ..Report::with_process_crashes(reports, killed) };
-        let written = report::write_results(&report, store.directory(), elsewhere(store.directory()));
+        let report = report.with_ops(ops_of(&subjects));
+        let written = report::write_report(&report, store.directory());
         Ok(Finished { report, store, cut: written.err().map(RunError::from) })
     }
 
@@ -567,7 +568,8 @@ async fn explore(
     let cells = cells.iter().map(report).collect();
     let explored = Some(kept.spec.explored());
     let report = Report { explored, asked: asked(&subjects), ..Report::with_process_crashes(cells, killed) };
-    let written = report::write_results(&report, store.directory(), elsewhere(store.directory()));
+    let report = report.with_ops(ops_of(&subjects));
+    let written = report::write_report(&report, store.directory());
     let nothing = report.process_crashes.is_empty() && report.cells.iter().all(|cell| cell.crash_states.mounts == 0);
     if let Some(error) = cut.take_if(|_| nothing) {
         return Err(error);
@@ -604,12 +606,12 @@ fn asked(subjects: &[Arc<Subject>]) -> Vec<Asked> {
 }
 
 /// What there is to know of a cell that a run which was cut short did not finish.
-fn cut_short(cell: &CellReport, cut: &RunError) -> Vec<String> {
+fn cut_short(cell: &CellReport, cut: &RunError) -> Vec<Note> {
     let CellReport { violations, not_durable, weaknesses, warnings, .. } = cell;
     let shown = [violations, not_durable, weaknesses, warnings];
     let unconfirmed = shown.iter().any(|shown| !shown.is_empty());
-    let unconfirmed = unconfirmed.then(|| "what it shows is not re-verified".to_owned());
-    std::iter::once(format!("the run was cut short: {cut}")).chain(unconfirmed).collect()
+    let unconfirmed = unconfirmed.then_some(Note::NotConfirmed);
+    std::iter::once(Note::CutShort { error: cut.to_string() }).chain(unconfirmed).collect()
 }
 
 /// What becomes of the programs' files if they are killed, if that was asked: of each of them, or of those before a stop.
@@ -643,7 +645,7 @@ pub fn default_results() -> PathBuf {
 }
 
 /// The directory of a run, if `harness reproduce` does not look there by itself.
-fn elsewhere(directory: &Path) -> Option<&Path> {
+pub fn elsewhere(directory: &Path) -> Option<&Path> {
     let parent = directory.parent().map(std::path::absolute)?.ok()?;
     let usual = std::path::absolute(default_results()).ok()?;
     (parent != usual).then_some(directory)
@@ -789,15 +791,15 @@ mod tests {
             "durable_after_exit": "unknown", "violations": [],
         });
         let mut cell: CellReport = serde_json::from_value(cell).unwrap();
-        let cut = "the run was cut short: interrupted";
-        assert_eq!(cut_short(&cell, &RunError::Interrupted), [cut]);
+        let cut = || Note::CutShort { error: "interrupted".into() };
+        assert_eq!(cut_short(&cell, &RunError::Interrupted), [cut()]);
         let shown = serde_json::json!({
             "invariant": "durable-after exit", "kind": "empty", "path": "f", "states": "1", "token": "t", "after_op": null,
-            "after_op_latest": null, "lost": [], "kept": [], "observed": "0 bytes", "schedule": "none",
+            "after_op_latest": null, "lost": [], "kept": [], "observed": {"seen": "empty"},
+            "schedule": {"injections": [], "ending": "commit"},
         });
         cell.not_durable.push(serde_json::from_value(shown).unwrap());
-        let unconfirmed = "what it shows is not re-verified";
-        assert_eq!(cut_short(&cell, &RunError::Interrupted), [cut, unconfirmed]);
+        assert_eq!(cut_short(&cell, &RunError::Interrupted), [cut(), Note::NotConfirmed]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What tells violations apart, and which of many crash states is shown for one: pure. They are added up by
 //! [`explore::Tally`].
 
-use checker::{CrashWindow, Finding, Invariant, Kind, Output};
+use checker::{CrashWindow, Finding, Invariant, Kind, Observed, Output};
 use explore::{Distinct, Ranked};
 use program::RelPath;
 use storage::{Fates, State};
@@ -79,8 +79,8 @@ pub struct Example {
     pub state: State,
     /// When the class can occur.
     pub window: CrashWindow,
-    /// What was seen, in words.
-    pub observed: String,
+    /// What was seen.
+    pub observed: Observed,
     /// What the workload's own check printed, if it is what found fault.
     pub output: Option<Output>,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use checker::{Finding, Kind, Mount, Observation};
+use checker::{Finding, Kind, Mount, Observation, Observed};
 use filesystems::Filesystem;
 use protocol::{Command, Reply};
 use storage::{CrashDisk, Decision, Fates, Image, Layers, Recovery, StateDisk};
@@ -42,8 +42,9 @@ pub fn is_weakness(observation: &Observation, torn: bool) -> bool {
 pub fn sensible(observation: &Observation, findings: Vec<Finding>) -> Result<Vec<Finding>, GuestError> {
     // The rules call a guest dead whose report cannot be: one that has died reports nothing.
     let nonsense = |finding: &&Finding| finding.kind == Kind::GuestDied && observation.mount == Mount::Mounted;
-    match findings.iter().find(nonsense) {
-        Some(finding) => Err(GuestError::Defect(finding.observed.clone())),
+    match findings.iter().find(nonsense).map(|finding| &finding.observed) {
+        Some(Observed::Nonsense { why }) => Err(GuestError::Defect(why.to_string())),
+        Some(_) => Err(GuestError::Defect("a guest that died reports what it sees".into())),
         None => Ok(findings),
     }
 }
@@ -236,18 +237,22 @@ pub async fn observe_image(
 
 #[cfg(test)]
 mod tests {
+    use checker::{Contradiction, Nonsense};
+
     use super::*;
 
     #[test]
     fn a_report_that_makes_no_sense_is_no_crash_state() {
+        let why = Nonsense { path: "f".into(), contradiction: Contradiction::NotRead };
         let finding = |kind| {
+            let observed = Observed::Nonsense { why: why.clone() };
             let (invariant, path) = (checker::Invariant::Mountable, program::RelPath::root());
-            vec![Finding { invariant, kind, path, observed: "it makes no sense".into(), fails: true, check: None }]
+            vec![Finding { invariant, kind, path, observed, fails: true, check: None }]
         };
         let seen = |mount| Observation { mount, entries: Default::default() };
         let (mounted, died) = (seen(Mount::Mounted), seen(Mount::Died { reason: "panic".into() }));
         let Err(error) = sensible(&mounted, finding(Kind::GuestDied)) else { panic!("it is taken for a state") };
-        assert_eq!(error.to_string(), "a defect of the harness: it makes no sense");
+        assert_eq!(error.to_string(), format!("a defect of the harness: {why}"));
         assert!(
             sensible(&mounted, finding(Kind::ReadError)).is_ok() && sensible(&died, finding(Kind::GuestDied)).is_ok()
         );

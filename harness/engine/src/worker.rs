@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use report::{CellReport, Event};
+use report::{CellReport, Event, Ops};
 use storage::Image;
 use tokio::sync::{Notify, mpsc};
 use vm::{Death, GuestError};
@@ -323,7 +323,8 @@ impl<'a> Worker<'a> {
         for (key, violation) in &tally.violations {
             if !key.informational && cell.is_news(key) {
                 let violation = Box::new(violation_report(cell, unit, key, violation, None, &self.shared.run));
-                let _ = self.shared.events.send(Event::ViolationFound { cell: cell.id.clone(), violation });
+                let ops = Ops::of(&cell.subject.trace, violation.ops());
+                let _ = self.shared.events.send(Event::ViolationFound { cell: cell.id.clone(), violation, ops });
             }
         }
     }
@@ -354,7 +355,7 @@ impl<'a> Worker<'a> {
         for (key, finding, unit, state) in in_part {
             let observation = self.bench.look_at(cell, &unit, &state, (&read_plan, plan)).await?;
             let observed = cell.subject.rules.in_ranges(&finding, &observation);
-            looked.push((key, Ok(Seen { observed, reason: None })));
+            looked.push((key, Ok(Seen { observed, hint: None })));
         }
         cell.confirmed(looked);
         Ok(())

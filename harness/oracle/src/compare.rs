@@ -9,6 +9,7 @@ use engine::label::Labels;
 use engine::unit::Executed;
 use engine::visit::{Class, Guests, explore};
 use engine::window::window;
+use explore::Evidence as _;
 use explore::Key;
 use filesystems::Filesystem;
 use plan::{Injection, Overwrites, Schedule, schedules};
@@ -234,7 +235,10 @@ impl OneEpoch<'_> {
     fn way(&self, fates: &Fates, volatile: &[WriteEntry], when: CrashWindow) -> Way {
         let state = fates.fewest_lost();
         let name = |write: &u32| match volatile.get(*write as usize) {
-            Some(write) => self.labels.describe(self.filesystem.kind, write),
+            Some(write) => {
+                let holds = self.labels.content(self.filesystem.kind, write);
+                reporters::sentences::block(write.sector, write.data.len() as u64, Some(&holds))
+            }
             None => "a write that is not known".into(),
         };
         let torn = |(write, tear): &(u32, Tear)| {

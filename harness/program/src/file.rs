@@ -28,6 +28,7 @@ impl fmt::Display for Limit {
 
 /// A call that the recorder refused, as a kernel without it would: ENOSYS. What the program did instead is recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 pub struct RefusedCall {
     /// The system call (`io_uring_setup` …).
     pub call: String,

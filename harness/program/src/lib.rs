@@ -10,6 +10,7 @@ mod ended;
 mod file;
 mod history;
 mod number;
+mod op_id;
 mod path;
 #[cfg(test)]
 mod testing;
@@ -23,6 +24,7 @@ pub use ended::Ended;
 pub use file::{Limit, ReadError, RefusedCall, Trace};
 pub use history::{History, State, Version};
 pub use number::thousands;
+pub use op_id::OpId;
 pub use path::RelPath;
 pub use tree::{Content, Holes, Kind, Node, Tree};
 pub use unexplained::{cleared_set_ids, unexplained};

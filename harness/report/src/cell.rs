@@ -1,17 +1,20 @@
 //! What a run came to, as `report.json` holds it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use num_bigint::BigUint;
-use program::Limit;
+use program::{Limit, OpId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::verdict::is_exhaustive;
-use crate::{Asked, Durable, Explored, ProcessReport, Verdict, decimal, verdict};
+use crate::{
+    Asked, Durable, Explored, Note, Ops, ProcessReport, Verdict, ViolationReport, WorkloadOps, decimal, verdict,
+};
 
-/// The version of `report.json` that this crate writes and reads.
-pub const SCHEMA: u32 = 1;
+/// The version of `report.json` that this crate writes. It reads that of version 1, too (`v1.rs`).
+pub const SCHEMA: u32 = 2;
 
 /// One run: `report.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -32,6 +35,9 @@ pub struct Report {
     /// Every workload killed while the kernel lives on, if that was asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub process_crashes: Vec<ProcessReport>,
+    /// The ops that all this refers to, by workload.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ops: Vec<WorkloadOps>,
 }
 
 impl Report {
@@ -43,15 +49,34 @@ impl Report {
     /// The report of these cells and process crashes.
     pub fn with_process_crashes(cells: Vec<CellReport>, process_crashes: Vec<ProcessReport>) -> Self {
         let asked = Vec::new();
-        let mut report = Self { schema: SCHEMA, workload: None, explored: None, asked, cells, process_crashes };
+        let ops = Vec::new();
+        let mut report = Self { schema: SCHEMA, workload: None, explored: None, asked, cells, process_crashes, ops };
         if let [one] = report.workloads().as_slice() {
             report.workload = Some(one.clone());
         }
         report
     }
 
+    /// The same with the ops that it refers to, as `of` shows those of a workload.
+    pub fn with_ops(self, of: impl Fn(&str, BTreeSet<OpId>) -> Ops) -> Self {
+        let named = |workload: String| {
+            let cells = self.cells.iter().filter(|cell| cell.id.workload == workload).flat_map(CellReport::ops);
+            let killed = self.process_crashes.iter().filter(|killed| killed.workload == workload);
+            let ops = of(&workload, cells.chain(killed.flat_map(ProcessReport::ops)).collect());
+            WorkloadOps { workload, ops }
+        };
+        let ops = self.workloads().into_iter().map(named).filter(|named| !named.ops.is_empty()).collect();
+        Self { ops, ..self }
+    }
+
+    /// The ops of a workload that the report refers to.
+    pub fn ops_of(&self, workload: &str) -> &Ops {
+        static NONE: Ops = Ops::none();
+        self.ops.iter().find(|named| named.workload == workload).map_or(&NONE, |named| &named.ops)
+    }
+
     /// The names of the workloads, in the order of first appearance.
-    pub(crate) fn workloads(&self) -> Vec<String> {
+    pub fn workloads(&self) -> Vec<String> {
         let cells = self.cells.iter().map(|cell| &cell.id.workload);
         let mut names: Vec<String> = Vec::new();
         for name in cells.chain(self.process_crashes.iter().map(|killed| &killed.workload)) {
@@ -179,7 +204,7 @@ pub struct CellReport {
     /// Why the harness could not judge or finish the cell by its own fault, if so.
     pub failure: Option<String>,
     /// Anything else that a reader should know.
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
 }
 
 impl CellReport {
@@ -189,8 +214,14 @@ impl CellReport {
         verdict(self.violations.len(), judged, &self.schedules, &self.crash_states)
     }
 
+    /// The ops that it refers to.
+    pub fn ops(&self) -> BTreeSet<OpId> {
+        let told = [&self.violations, &self.not_durable, &self.weaknesses, &self.warnings].into_iter().flatten();
+        told.flat_map(ViolationReport::ops).chain(self.notes.iter().filter_map(Note::op)).collect()
+    }
+
     /// Whether no state was so much as counted.
-    pub(crate) fn untouched(&self) -> bool {
+    pub fn untouched(&self) -> bool {
         self.crash_states == CrashStates::default()
     }
 
@@ -227,7 +258,7 @@ struct Stored {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
     #[serde(default)]
-    notes: Vec<String>,
+    notes: Vec<Note>,
 }
 
 impl From<CellReport> for Stored {
@@ -285,107 +316,4 @@ impl TryFrom<Stored> for CellReport {
         }
         Ok(cell)
     }
-}
-
-/// One way in which an invariant is broken: all crash states of a cell with the same invariant, kind, path and
-/// cause.
-///
-/// `states` counts them all; the rest shows one of them, the one that the token rebuilds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ViolationReport {
-    /// As [`checker::Invariant`] shows it.
-    pub invariant: String,
-    /// How it is broken.
-    #[schemars(with = "String")]
-    pub kind: checker::Kind,
-    /// The file, relative to the workload's directory; `.` for the whole file system.
-    pub path: String,
-    /// How many crash states show this.
-    #[serde(with = "decimal")]
-    #[schemars(with = "String")]
-    pub states: BigUint,
-    /// Rebuilds the state that is shown: `harness reproduce TOKEN`.
-    pub token: String,
-    /// The last op that had begun at the earliest point at which the state can occur and breaks the invariant: what was
-    /// promised at the end is not broken before. None if that is before the first.
-    pub after_op: Option<OpRef>,
-    /// The same at the latest point.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after_op_latest: Option<OpRef>,
-    /// Volatile writes that did not reach the disk, in order.
-    pub lost: Vec<WriteRef>,
-    /// Volatile writes that did, torn ones among them, in order.
-    pub kept: Vec<WriteRef>,
-    /// Where no write was lost: writes with data of the file that the disk was given only after this state, and never
-    /// before, in order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub unwritten: Vec<WriteRef>,
-    /// What was seen, in words.
-    pub observed: String,
-    /// Where the kernel did background work by itself, in words.
-    pub schedule: String,
-    /// Which call is probably missing: a hint, see [`checker::reason`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// What the program had promised by then, in order: all of it, or the first three and the last three.
-    #[serde(default)]
-    pub acks: Vec<String>,
-    /// How many promises in the middle are not in `acks`.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub acks_left_out: usize,
-    /// The promise that matters; missing in reports of older versions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub promised: Option<Promised>,
-    /// Which failure of the workload's own check it is: how it ended and its message, without numbers and hashes, or
-    /// [`crate::OTHER_FAILURES`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cause: Option<String>,
-    /// What the workload's own check printed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<crate::schema::Output>")]
-    pub output: Option<checker::Output>,
-    /// The file before the run, in words ([`checker::describe`]).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub old: Option<String>,
-    /// The file after the run, in words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub new: Option<String>,
-}
-
-/// The promise that a crash state is about: the one that an invariant waits for, or else the last before the crash.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Promised {
-    /// The promise.
-    pub ack: String,
-    /// How many the program had given before it.
-    pub before: usize,
-}
-
-/// Whether there is nothing to tell.
-pub(crate) fn is_zero(number: &usize) -> bool {
-    *number == 0
-}
-
-/// An op of the trace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct OpRef {
-    /// Its index, from 0.
-    pub index: usize,
-    /// The call, for people.
-    pub text: String,
-}
-
-impl fmt::Display for OpRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "op {}: {}", self.index, self.text)
-    }
-}
-
-/// A block write.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct WriteRef {
-    /// Where, how much and, if known, of what, for people.
-    pub write: String,
-    /// The op that caused it, where known.
-    pub op: Option<OpRef>,
 }

@@ -1,12 +1,10 @@
 //! Two runs compared: what is fixed, what is new.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::path::Path;
 
-use crate::human::reproduce;
-use crate::text::{OTHER_FAILURES, headline, many, tame};
-use crate::{CellId, CellReport, Durable, ExitStatus, Explored, ProcessReport, Report, Verdict, ViolationReport};
+use crate::{
+    CellId, CellReport, Durable, ExitStatus, Explored, OTHER_FAILURES, ProcessReport, Report, Verdict, ViolationReport,
+};
 
 /// What was tested, and how.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,15 +29,6 @@ impl Subject {
     }
 }
 
-impl fmt::Display for Subject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Power(cell) => cell.fmt(f),
-            Self::Process(workload) => write!(f, "{workload} killed"),
-        }
-    }
-}
-
 /// What makes a violation the same in two runs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
@@ -56,10 +45,6 @@ pub struct Key {
 }
 
 impl Key {
-    fn headline(&self) -> String {
-        headline(&self.path, &self.kind, &self.invariant, self.cause.as_deref())
-    }
-
     /// Whether this can be what another run calls `other`: a failure of a check is among the other failures there, or
     /// among all failures of a report that does not tell them apart.
     fn may_be(&self, other: &Key) -> bool {
@@ -79,16 +64,6 @@ pub enum Unseen {
     Narrower,
     /// Not every state was covered, or the later run could not be judged.
     NotCovered,
-}
-
-impl fmt::Display for Unseen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotAsked => "but the later run does not ask for that, as far as its report tells (see asked)",
-            Self::Narrower => "but it is not known that the later run looked for it (see explored)",
-            Self::NotCovered => "but not every state of this cell was covered and judged this time",
-        })
-    }
 }
 
 /// What differs between two runs. What could not be judged is neither a pass nor a violation: what was found there is in
@@ -293,296 +268,5 @@ impl Diff {
     /// 1 if any violation is new.
     pub fn exit_status(&self) -> ExitStatus {
         if self.new.is_empty() { ExitStatus::Holds } else { ExitStatus::Violation }
-    }
-
-    /// For people: what is new first, and one line at the end that sums up. `results` is where tokens of the later run
-    /// have to be looked for, if it is not where they are looked for by themselves.
-    pub fn text(&self, results: Option<&Path>) -> String {
-        let mut lines = Vec::new();
-        let show = |key: &Key| format!("{}: {}", key.subject, key.headline());
-        lines.extend(self.new.iter().map(|(key, token)| {
-            let reproduce = token.as_ref().map_or_else(String::new, |token| format!(": {}", reproduce(token, results)));
-            format!("new        {}{reproduce}", show(key))
-        }));
-        let lost = self.no_longer_durable.iter();
-        lines.extend(lost.map(|cell| format!("new        {cell}: no longer durable after exit (which fails nothing)")));
-        lines.extend(self.fixed.iter().map(|key| format!("fixed      {}", show(key))));
-        lines.extend(self.now_durable.iter().map(|cell| format!("fixed      {cell}: now durable after exit")));
-        lines.extend(self.not_seen.iter().map(|(key, why)| format!("not seen   {}; {why}", show(key))));
-        if let Some([before, after]) = &self.narrower {
-            let sets = [before, after].map(|run| run.as_ref().map(|run| run.set));
-            let told = |run: &Option<Explored>| match run {
-                None => "what its report does not tell".to_owned(),
-                Some(run) if sets[0] == sets[1] => run.to_string(),
-                Some(run) => format!("{run}, the schedules of set {}", run.set),
-            };
-            lines.push(format!("explored   the earlier run: {}", told(before)));
-            lines.push(format!("explored   the later run: {}", told(after)));
-        }
-        lines.extend(self.unchanged.iter().map(|key| format!("unchanged  {}", show(key))));
-        for (cells, what) in [
-            (&self.only_before, "is in the earlier results only"),
-            (&self.only_after, "is in the later results only"),
-            (&self.no_longer_exhaustive, "is no longer exhaustive"),
-            (&self.no_longer_judged, "can no longer be judged"),
-        ] {
-            lines.extend(cells.iter().map(|cell| format!("cell       {cell} {what}")));
-        }
-        let mut sum = format!(
-            "{} new, {} fixed, {} unchanged",
-            many(self.new.len(), "violation"),
-            self.fixed.len(),
-            self.unchanged.len()
-        );
-        if !self.not_seen.is_empty() {
-            sum.push_str(&format!(", {} not seen", self.not_seen.len()));
-        }
-        for (cells, what) in [(&self.now_durable, "now durable"), (&self.no_longer_durable, "no longer durable")] {
-            if !cells.is_empty() {
-                sum.push_str(&format!(", {} {what}", cells.len()));
-            }
-        }
-        lines.push(sum);
-        lines.iter().map(|line| tame(line) + "\n").collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use checker::Wanted;
-
-    use super::*;
-    use crate::testing::{
-        self, bare_violation, cell, explored, incomplete, invalid, killed, killed_and_violated, violated, violation,
-    };
-    use crate::{Asked, Tear, ViolationReport};
-
-    fn compare(before: &[CellReport], after: &[CellReport]) -> Diff {
-        diff(&Report::new(before.to_vec()), &Report::new(after.to_vec()))
-    }
-
-    #[test]
-    fn a_run_compared_with_itself() {
-        let cells = [violated("ext4"), incomplete("xfs"), invalid("btrfs")];
-        let diff = compare(&cells, &cells);
-        assert_eq!(diff, Diff { unchanged: diff.unchanged.clone(), ..Diff::default() });
-        assert_eq!(diff.exit_status(), ExitStatus::Holds);
-    }
-
-    #[test]
-    fn only_a_cell_that_was_covered_and_judged_can_fix() {
-        let fixed = compare(&[violated("ext4")], &[cell("ext4")]);
-        assert_eq!((fixed.fixed.len(), fixed.not_seen.len()), (1, 0));
-        for after in [incomplete("ext4"), invalid("ext4")] {
-            let diff = compare(&[violated("ext4")], &[after]);
-            assert_eq!((diff.fixed.len(), diff.not_seen.len()), (0, 1));
-        }
-        assert_eq!(compare(&[violated("ext4")], &[]).fixed, []);
-    }
-
-    /// A run that looks at less finds less.
-    #[test]
-    fn only_a_run_that_looks_at_as_much_can_fix() {
-        let run = |cell, tear, schedules| Report {
-            explored: Some(Explored { tear, schedules, ..explored() }),
-            ..Report::new(vec![cell])
-        };
-        let before = run(violated("ext4"), Tear::One, 1);
-        for (tear, schedules) in [(Tear::One, 1), (Tear::Any, 1), (Tear::One, 2)] {
-            let diff = diff(&before, &run(cell("ext4"), tear, schedules));
-            assert_eq!((diff.fixed.len(), diff.not_seen.len(), diff.narrower), (1, 0, None));
-        }
-        let less = diff(&before, &run(cell("ext4"), Tear::None, 1));
-        assert_eq!((less.fixed.len(), less.not_seen.len()), (0, 1));
-        insta::assert_snapshot!(less.text(None));
-        let of_set = |set, cell| Report { explored: Some(Explored { set, ..explored() }), ..Report::new(vec![cell]) };
-        let other = diff(&of_set(1, violated("ext4")), &of_set(2, cell("ext4")));
-        assert_eq!((other.fixed.len(), other.not_seen.len()), (0, 1));
-        assert!(other.text(None).contains(
-            "the later run: --disk writeback --sector 512 --tear one --schedules 1, the schedules of set 2\n"
-        ));
-        let unknown = diff(&before, &Report::new(vec![cell("ext4")]));
-        assert_eq!((unknown.fixed.len(), unknown.not_seen.len()), (0, 1));
-        let killed = |killed| Report { process_crashes: vec![killed], ..run(cell("ext4"), Tear::One, 1) };
-        let after = Report { process_crashes: vec![testing::killed("saver")], ..run(cell("ext4"), Tear::None, 1) };
-        let fixed = diff(&killed(killed_and_violated("saver")), &after);
-        assert_eq!((fixed.fixed.len(), fixed.not_seen.len()), (1, 0));
-    }
-
-    /// Whoever deletes an invariant has mended nothing.
-    #[test]
-    fn only_a_run_that_asks_for_as_much_can_fix() {
-        let atomic = |path: &str| Wanted::AtomicReplace { path: path.into() };
-        let asking = |cell: CellReport, invariants: &[Wanted]| {
-            let workload = cell.id.workload.clone();
-            let asked = vec![Asked { workload, invariants: invariants.to_vec(), check: None }];
-            Report { asked, ..Report::new(vec![cell]) }
-        };
-        let before = asking(violated("ext4"), &[atomic("config.json"), atomic("other")]);
-        for asked in [&[atomic("config.json")][..], &[]] {
-            let diff = diff(&before, &asking(cell("ext4"), asked));
-            assert_eq!((diff.fixed.len(), diff.not_seen.len()), (1, 0), "{asked:?}");
-        }
-        let less = diff(&before, &asking(cell("ext4"), &[atomic("other")]));
-        assert_eq!((less.fixed.len(), less.not_seen.len()), (0, 1));
-        insta::assert_snapshot!(less.text(None));
-        let unknown = diff(&before, &Report::new(vec![cell("ext4")]));
-        assert_eq!((unknown.fixed.len(), unknown.not_seen.len()), (0, 1));
-        // A report of an older version can be compared with, and what the later one asks for can be fixed.
-        let older = Report::new(vec![violated("ext4")]);
-        assert_eq!(diff(&older, &asking(cell("ext4"), &[atomic("config.json")])).fixed.len(), 1);
-        assert_eq!(diff(&older, &asking(cell("ext4"), &[atomic("other")])).fixed.len(), 0);
-        let killed = |killed, invariants: &[Wanted]| Report {
-            process_crashes: vec![killed],
-            ..asking(cell("ext4"), invariants)
-        };
-        let workload = &cell("ext4").id.workload;
-        let before = killed(killed_and_violated(workload), &[atomic("config.json")]);
-        let after = |asked: &[Wanted]| diff(&before, &killed(testing::killed(workload), asked)).fixed.len();
-        assert_eq!((after(&[atomic("config.json")]), after(&[atomic("other")])), (1, 0));
-    }
-
-    /// What is still found, though nobody asks for it any more, is not fixed, whatever reports do not tell.
-    #[test]
-    fn what_is_still_told_is_not_fixed() {
-        let before = CellReport { violations: vec![bare_violation()], ..cell("ext4") };
-        let not_durable = CellReport { not_durable: vec![bare_violation()], ..cell("ext4") };
-        let warned = CellReport { warnings: vec![bare_violation()], ..cell("ext4") };
-        for after in [not_durable, warned] {
-            let diff = compare(std::slice::from_ref(&before), &[after]);
-            assert_eq!((diff.fixed, diff.not_seen[0].1), (vec![], Unseen::NotAsked));
-        }
-    }
-
-    /// The second mend, an fsync of the directory, mends no violation that anyone asked for.
-    #[test]
-    fn durability_counts_and_fails_nothing() {
-        let with = |durable_after_exit| CellReport { durable_after_exit, ..cell("ext4") };
-        let [no, yes, unknown] = [Durable::No, Durable::Yes, Durable::Unknown].map(with);
-        let [one, other] = [&no, &yes].map(std::slice::from_ref);
-        let (better, worse) = (compare(one, other), compare(other, one));
-        assert_eq!((better.exit_status(), worse.exit_status()), (ExitStatus::Holds, ExitStatus::Holds));
-        let sum = "0 violations new, 0 fixed, 0 unchanged";
-        let fixed = format!("fixed      naive_config on ext4: now durable after exit\n{sum}, 1 now durable\n");
-        assert_eq!(better.text(None), fixed);
-        let new = "new        naive_config on ext4: no longer durable after exit (which fails nothing)";
-        assert_eq!(worse.text(None), format!("{new}\n{sum}, 1 no longer durable\n"));
-        for other in [&unknown, &no] {
-            assert_eq!(compare(one, std::slice::from_ref(other)), Diff::default());
-        }
-        assert_eq!(compare(other, std::slice::from_ref(&unknown)), Diff::default());
-        // Fewer states prove nothing.
-        let run = |cell: &CellReport, tear| Report {
-            explored: Some(Explored { tear, ..explored() }),
-            ..Report::new(vec![cell.clone()])
-        };
-        assert_eq!(diff(&run(&no, Tear::One), &run(&yes, Tear::None)).now_durable, []);
-        assert_eq!(diff(&run(&no, Tear::One), &run(&yes, Tear::Any)).now_durable.len(), 1);
-        // What is asked for is a violation, and told once.
-        let asked = CellReport { violations: vec![bare_violation()], ..no.clone() };
-        let [asked, yes] = [&asked, &yes].map(std::slice::from_ref);
-        assert_eq!(compare(asked, yes).text(None).lines().count(), 2);
-        assert_eq!(compare(yes, asked).text(None).lines().count(), 2);
-    }
-
-    /// One fault of two that is mended is fixed, though the check still fails.
-    #[test]
-    fn failures_of_a_check_are_compared_by_their_causes() {
-        let failing = |causes: &[Option<&str>]| {
-            let failure = |cause: &Option<&str>| ViolationReport {
-                invariant: "check".into(),
-                kind: checker::Kind::CheckFailed,
-                path: ".".into(),
-                cause: cause.map(str::to_owned),
-                ..bare_violation()
-            };
-            [CellReport { violations: causes.iter().map(failure).collect(), ..cell("ext4") }]
-        };
-        let counts = |before: &[Option<&str>], after: &[Option<&str>]| {
-            let diff = compare(&failing(before), &failing(after));
-            (diff.new.len(), diff.fixed.len(), diff.unchanged.len())
-        };
-        let (one, two, others) = (Some("exit 11: one"), Some("exit 22: two"), Some(OTHER_FAILURES));
-        assert_eq!(counts(&[one, two], &[two]), (0, 1, 1));
-        assert_eq!(counts(&[one], &[two]), (1, 1, 0));
-        // Where a report does not tell them apart, nobody knows.
-        assert_eq!(counts(&[None], &[one, two]), (0, 0, 2));
-        assert_eq!(counts(&[one, two], &[None]), (0, 0, 1));
-        assert_eq!(counts(&[one, others], &[two]), (0, 1, 1));
-        assert_eq!(counts(&[one, two], &[two, others]), (0, 0, 2));
-        insta::assert_snapshot!(compare(&failing(&[one, two]), &failing(&[two])).text(None));
-    }
-
-    /// It is neither a pass nor a violation.
-    #[test]
-    fn what_cannot_be_judged_is_no_violation() {
-        let both = CellReport { violations: vec![violation(), bare_violation()], ..invalid("ext4") };
-        let diff = compare(&[violated("ext4")], std::slice::from_ref(&both));
-        assert_eq!((diff.new.len(), diff.unchanged.len(), diff.not_seen.len()), (0, 0, 1));
-        assert_eq!((diff.no_longer_judged.len(), diff.exit_status()), (1, ExitStatus::Holds));
-        insta::assert_snapshot!(diff.text(None));
-        let diff = compare(&[], &[both]);
-        assert_eq!((diff.new.len(), diff.only_after.len(), diff.exit_status()), (0, 1, ExitStatus::Holds));
-        let failed = ProcessReport { failure: Some("no".into()), ..killed_and_violated("saver") };
-        let run = |killed| Report::with_process_crashes(vec![], vec![killed]);
-        assert_eq!(super::diff(&run(killed("saver")), &run(failed)).exit_status(), ExitStatus::Holds);
-    }
-
-    /// What was shown there was no violation: it cannot be fixed, and nobody has failed for it before.
-    #[test]
-    fn what_could_not_be_judged_was_no_violation() {
-        let before = CellReport { violations: vec![violation()], ..invalid("ext4") };
-        let diff = compare(std::slice::from_ref(&before), &[violated("ext4")]);
-        assert_eq!((diff.new.len(), diff.unchanged.len(), diff.exit_status()), (1, 0, ExitStatus::Violation));
-        for after in [cell("ext4"), before.clone()] {
-            assert_eq!(compare(std::slice::from_ref(&before), &[after]), Diff::default());
-        }
-        let failed = ProcessReport { failure: Some("no".into()), ..killed_and_violated("saver") };
-        let run = |killed| Report::with_process_crashes(vec![], vec![killed]);
-        assert_eq!(super::diff(&run(failed.clone()), &run(killed_and_violated("saver"))).new.len(), 1);
-        assert_eq!(super::diff(&run(failed), &run(killed("saver"))), Diff::default());
-    }
-
-    #[test]
-    fn commands_find_the_results_that_were_compared() {
-        let worse = compare(&[cell("ext4")], &[violated("ext4")]).text(Some(Path::new("my results")));
-        assert!(worse.contains(": harness reproduce cc1-7f3k-9a --results 'my results'\n"), "{worse}");
-    }
-
-    #[test]
-    fn another_option_is_another_cell() {
-        let diff = compare(&[violated("ext4")], &[violated("ext4:noauto_da_alloc")]);
-        assert_eq!((diff.new.len(), diff.only_before.len(), diff.only_after.len()), (1, 1, 1));
-        assert_eq!(diff.exit_status(), ExitStatus::Violation);
-    }
-
-    /// A program that loses more than before when it is killed is worse than before.
-    #[test]
-    fn process_crashes_count() {
-        let run = |killed: &[ProcessReport]| Report::with_process_crashes(vec![cell("ext4")], killed.to_vec());
-        let (held, lost) = (killed("saver"), killed_and_violated("saver"));
-        let worse = diff(&run(std::slice::from_ref(&held)), &run(std::slice::from_ref(&lost)));
-        assert_eq!((worse.new.len(), worse.exit_status()), (1, ExitStatus::Violation));
-        insta::assert_snapshot!(worse.text(None));
-        let better = diff(&run(std::slice::from_ref(&lost)), &run(&[held]));
-        assert_eq!((better.fixed.len(), better.exit_status()), (1, ExitStatus::Holds));
-        let failed = ProcessReport { failure: Some("no".into()), violations: vec![], ..lost.clone() };
-        let unknown = diff(&run(std::slice::from_ref(&lost)), &run(&[failed]));
-        assert_eq!((unknown.not_seen.len(), unknown.no_longer_judged.len()), (1, 1));
-        assert_eq!(diff(&run(&[]), &run(&[lost])).exit_status(), ExitStatus::Violation);
-    }
-
-    #[test]
-    fn every_kind_of_line_side_by_side() {
-        let with = |fs, violations| CellReport { violations, ..cell(fs) };
-        let before = [
-            with("ext4", vec![violation(), ViolationReport { path: "other".into(), ..violation() }]),
-            violated("xfs"),
-            cell("btrfs"),
-            cell("xfs:ro"),
-        ];
-        let after =
-            [with("ext4", vec![violation(), bare_violation()]), incomplete("xfs"), invalid("btrfs"), cell("f2fs")];
-        insta::assert_snapshot!(compare(&before, &after).text(None));
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use num_bigint::BigUint;
 
-use crate::{CellId, CellReport, Report, ViolationReport};
+use crate::{CellId, CellReport, Ops, Report, ViolationReport};
 
 /// How far a cell is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +37,8 @@ pub enum Event {
     Note { cell: Option<CellId>, text: String },
     /// Worth acting on, of a cell or of the run.
     Warning { cell: Option<CellId>, text: String },
-    /// A violation of a new kind. Its count of states may still grow.
-    ViolationFound { cell: CellId, violation: Box<ViolationReport> },
+    /// A violation of a new kind, and the ops that it refers to. Its count of states may still grow.
+    ViolationFound { cell: CellId, violation: Box<ViolationReport>, ops: Ops },
     /// A cell is done.
     CellFinished(Box<CellReport>),
     /// The last event.

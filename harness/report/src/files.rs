@@ -1,4 +1,4 @@
-//! The results directory: `report.json` and `matrix.md`.
+//! The results directory: `report.json`, and what reporters put beside it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use files::Directory;
 
 use crate::json::to_json;
-use crate::{Report, SCHEMA, matrix};
+use crate::{Report, SCHEMA, v1};
 
 const REPORT: &str = "report.json";
-const MATRIX: &str = "matrix.md";
 
 /// No report has more bytes.
 const LARGEST: u64 = 256 << 20;
@@ -35,7 +34,8 @@ pub enum FileErrorKind {
     Foreign,
     /// From another version.
     #[error(
-        "the report has schema {0}, this harness reads schema {SCHEMA}: make it again, or use the harness that wrote it"
+        "the report has schema {0}, this harness reads schema {SCHEMA} and the one before it: make it again, or use the \
+         harness that wrote it"
     )]
     Schema(u64),
     /// Ours, but broken.
@@ -43,19 +43,19 @@ pub enum FileErrorKind {
     Damaged(String),
 }
 
-/// Writes `report.json` and `matrix.md` into a directory, which is made if need be. Each file is replaced
-/// atomically and durably. `results` is where tokens have to be looked for, if it is not where they are looked for by
-/// themselves.
-pub fn write_results(report: &Report, directory: &Path, results: Option<&Path>) -> Result<(), FileError> {
+/// Writes `report.json` into a results directory, which is made if need be.
+pub fn write_report(report: &Report, directory: &Path) -> Result<(), FileError> {
+    write_file(directory, REPORT, &to_json(report))
+}
+
+/// Writes a file into a results directory, which is made if need be. The file is replaced atomically and durably.
+pub fn write_file(directory: &Path, name: &str, text: &str) -> Result<(), FileError> {
     let error = |what, path: &Path| {
         let path = path.to_owned();
         move |error: io::Error| FileError { what, path, kind: error.into() }
     };
     let made = Directory::create(directory).map_err(error("make the results directory", directory))?;
-    for (name, text) in [(MATRIX, matrix(report, results)), (REPORT, to_json(report))] {
-        made.replace(name, text.as_bytes()).map_err(error("write", &directory.join(name)))?;
-    }
-    Ok(())
+    made.replace(name, text.as_bytes()).map_err(error("write", &directory.join(name)))
 }
 
 /// Reads a report: a file, or the `report.json` of a results directory, which may come from elsewhere.
@@ -79,6 +79,7 @@ fn parse(bytes: &[u8]) -> Result<Report, FileErrorKind> {
     };
     match value.get("schema").map(serde_json::Value::as_u64) {
         Some(Some(schema)) if schema == u64::from(SCHEMA) => serde_json::from_value(value).map_err(damaged),
+        Some(Some(v1::VERSION)) => serde_json::from_value(v1::translate(value)).map_err(damaged),
         Some(Some(schema)) => Err(FileErrorKind::Schema(schema)),
         _ => Err(FileErrorKind::Foreign),
     }
@@ -95,12 +96,11 @@ mod tests {
     fn what_is_written_is_read_back() {
         let directory = tempfile::tempdir().unwrap();
         let results = directory.path().join("runs/1");
-        write_results(&testing::report(), &results, None).unwrap();
-        write_results(&testing::report(), &results, None).unwrap();
+        write_report(&testing::report(), &results).unwrap();
+        write_report(&testing::report(), &results).unwrap();
         assert_eq!(read_report(&results).unwrap(), testing::report());
         assert_eq!(read_report(&results.join(REPORT)).unwrap(), testing::report());
-        assert_eq!(fs::read_to_string(results.join(MATRIX)).unwrap(), matrix(&testing::report(), None));
-        assert_eq!(fs::read_dir(&results).unwrap().count(), 2, "no temporary file is left");
+        assert_eq!(fs::read_dir(&results).unwrap().count(), 1, "no temporary file is left");
     }
 
     #[test]
@@ -117,7 +117,7 @@ mod tests {
                 error("<html>"),
                 error("{\"cells\": []}"),
                 error("{\"schema\": \"one\"}"),
-                swap("\"schema\": 1", "\"schema\": 2"),
+                swap("\"schema\": 2", "\"schema\": 3"),
                 error(&good[..good.len() / 2]),
                 swap("\"verdict\": \"violation\"", "\"verdict\": \"pass\""),
                 swap("\"covered\": \"1204\"", "\"covered\": \"1203\""),

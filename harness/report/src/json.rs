@@ -1,36 +1,9 @@
-//! `--format json`: the report on stdout.
+//! The text of `report.json`.
 
-use std::io::{self, Write};
-
-use crate::{Event, Report, Reporter};
-
-/// Writes `report.json` to a writer when the run has finished.
-pub struct Json<W> {
-    out: W,
-    result: io::Result<()>,
-}
-
-impl<W: Write> Json<W> {
-    /// Writes to `out`.
-    pub fn new(out: W) -> Self {
-        Self { out, result: Ok(()) }
-    }
-}
-
-impl<W: Write> Reporter for Json<W> {
-    fn event(&mut self, event: &Event) {
-        if let Event::RunFinished(report) = event {
-            self.result = self.out.write_all(to_json(report).as_bytes()).and_then(|()| self.out.flush());
-        }
-    }
-
-    fn finish(&mut self) -> io::Result<()> {
-        std::mem::replace(&mut self.result, Ok(()))
-    }
-}
+use crate::Report;
 
 /// The text of `report.json`.
-pub(crate) fn to_json(report: &Report) -> String {
+pub fn to_json(report: &Report) -> String {
     let mut text = serde_json::to_string_pretty(report).expect("a report holds nothing that JSON cannot");
     text.push('\n');
     text
@@ -39,19 +12,35 @@ pub(crate) fn to_json(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing;
+    use crate::{CellReport, Note, testing};
 
     #[test]
-    fn the_report_and_nothing_else() {
-        let mut out = Vec::new();
-        let mut json = Json::new(&mut out);
-        for event in testing::events() {
-            json.event(&event);
-        }
-        json.finish().unwrap();
-        let text = String::from_utf8(out).unwrap();
+    fn the_report_is_written_and_read_back() {
+        let text = to_json(&testing::report());
         insta::assert_snapshot!(text);
         assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), testing::report());
+    }
+
+    /// Whatever a violation holds, and a note.
+    #[test]
+    fn values_are_written_and_read_back() {
+        let owners = |owner| checker::Owners { owner, group: 0 };
+        let changed = checker::ChangedMetadata {
+            path: "f".into(),
+            mode: checker::Changed::from_to(0o644, 0o600),
+            owner_and_group: Some([owners(1000), owners(0)]),
+        };
+        let notes = vec![
+            Note::BudgetSpent,
+            Note::SchedulesChosen { chosen: 1000, of: 20_000 },
+            Note::ChangedMetadata { changed },
+        ];
+        let cell = CellReport { violations: vec![testing::known_violation()], notes, ..testing::cell("xfs") };
+        let report = Report::new(vec![cell]).with_ops(testing::ops);
+        let text = to_json(&report);
+        insta::assert_snapshot!(text);
+        assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
+        assert_eq!(testkit::conforms(crate::schema().as_value(), &serde_json::from_str(&text).unwrap()), Ok(()));
     }
 
     #[test]
@@ -60,21 +49,5 @@ mod tests {
         let text = to_json(&report);
         insta::assert_snapshot!(text);
         assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
-    }
-
-    #[test]
-    fn a_full_pipe_is_told() {
-        struct Broken;
-        impl Write for Broken {
-            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-                Err(io::ErrorKind::BrokenPipe.into())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-        let mut json = Json::new(Broken);
-        json.event(&Event::RunFinished(testing::report()));
-        assert!(json.finish().is_err());
     }
 }

@@ -1,8 +1,8 @@
-//! The event stream of a run, and everything that shows it to people and programs.
+//! What a run comes to, as data, and the event stream of a run.
 //!
-//! The engine sends [`Event`]s and never prints. A [`Reporter`] turns them into something: progress on stderr
-//! ([`Progress`]), text for people ([`Human`]) or `report.json` ([`Json`]) on stdout; [`All`] joins several. At the end stands a [`Report`],
-//! which [`write_results`] puts into a directory, [`read_report`] reads back and [`diff`] compares with an earlier one.
+//! The engine sends [`Event`]s and never prints. A [`Reporter`] turns them into something; all that show a run to people
+//! are in the crate `reporters`, with every sentence. At the end stands a [`Report`], which [`write_report`] puts into a
+//! directory, [`read_report`] reads back and [`diff`] compares with an earlier one.
 #![forbid(unsafe_code)]
 
 mod asked;
@@ -13,30 +13,36 @@ mod event;
 mod exit;
 mod explored;
 mod files;
-mod human;
 mod json;
-mod matrix;
+mod note;
+mod ops;
 mod process;
-mod progress;
+mod schedule;
 mod schema;
-#[cfg(test)]
-mod testing;
-mod text;
+mod shell;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod v1;
 mod verdict;
+mod violation;
+mod write;
 
-pub use self::files::{FileError, FileErrorKind, read_report, write_results};
+pub use self::files::{FileError, FileErrorKind, read_report, write_file, write_report};
 pub use asked::Asked;
 pub use cell::{CellId, CellReport, CrashStates, Losses, Reach, Report, SCHEMA, Schedules};
-pub use cell::{OpRef, Promised, ViolationReport, WriteRef};
-pub use diff::{Diff, Key, Unseen, diff};
+pub use diff::{Diff, Key, Subject, Unseen, diff};
 pub use event::{All, Event, ProgressReport, Reporter};
 pub use exit::{ExitStatus, exit_status};
 pub use explored::{Explored, Tear};
-pub use human::{Human, after, final_text};
-pub use json::Json;
-pub use matrix::matrix;
+pub use json::to_json;
+pub use note::Note;
+pub use ops::{OpShown, Ops, WorkloadOps};
 pub use process::{Killed, ProcessReport, ProcessViolation};
-pub use progress::Progress;
+pub use schedule::{
+    EndingReport, InjectedReport, InjectionReport, KnownSchedule, ScheduleReport, WorkReport, WrittenBack,
+};
 pub use schema::schema;
-pub use text::{OTHER_FAILURES, count, headline, tame, word};
+pub use shell::word;
 pub use verdict::{Durable, Verdict, durable_after_exit, verdict};
+pub use violation::{AckRef, OTHER_FAILURES, Promised, ViolationReport};
+pub use write::{BlockContent, BlockWrite, TornWrite, WriteCause, WriteReport};

@@ -1,13 +1,14 @@
 //! What killing the program comes to. The kernel lives on, so that no file system and no disk matters.
 
-use std::fmt;
+use std::collections::BTreeSet;
 
-use program::Limit;
+use checker::{Description, Observed};
+use program::{Limit, OpId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::cell::is_zero;
-use crate::{OpRef, Promised, Verdict};
+use crate::violation::{acks, is_zero, observed_op};
+use crate::{AckRef, Note, Promised, Verdict};
 
 /// One workload, killed at every point.
 ///
@@ -26,10 +27,19 @@ pub struct ProcessReport {
     /// Why the harness could not judge by its own fault, if so.
     pub failure: Option<String>,
     /// What else there is to know.
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
 }
 
 impl ProcessReport {
+    /// The ops that it refers to.
+    pub fn ops(&self) -> BTreeSet<OpId> {
+        let of = |violation: &ProcessViolation| {
+            let points = violation.killed.op.into_iter().chain(observed_op(&violation.observed));
+            points.chain(acks(&violation.acks, violation.promised.as_ref())).collect::<Vec<_>>()
+        };
+        self.violations.iter().flat_map(of).chain(self.notes.iter().filter_map(Note::op)).collect()
+    }
+
     /// What it came to; never [`Verdict::Incomplete`], since there is no budget.
     pub fn verdict(&self) -> Verdict {
         if !self.limits.is_empty() || self.failure.is_some() || self.states == 0 {
@@ -58,10 +68,10 @@ pub struct ProcessViolation {
     pub states: u64,
     /// When the program was killed.
     pub killed: Killed,
-    /// What was seen, in words.
-    pub observed: String,
+    /// What was seen.
+    pub observed: Observed,
     /// As in [`ViolationReport`](crate::ViolationReport), and so the next four.
-    pub acks: Vec<String>,
+    pub acks: Vec<AckRef>,
     /// How many promises in the middle are not in `acks`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub acks_left_out: usize,
@@ -75,32 +85,22 @@ pub struct ProcessViolation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<crate::schema::Output>")]
     pub output: Option<checker::Output>,
-    /// The file before the run, in words ([`checker::describe`]).
+    /// The file before the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub old: Option<String>,
-    /// The file after the run, in words.
+    pub old: Option<Description>,
+    /// The file after the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub new: Option<String>,
+    pub new: Option<Description>,
 }
 
 /// When a program was killed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Killed {
     /// The last op that had begun; none if that is before the first.
-    pub op: Option<OpRef>,
+    pub op: Option<OpId>,
     /// If that op is a write that was cut short: how much it had written (bytes).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written: Option<u64>,
-}
-
-impl fmt::Display for Killed {
-    /// `after op 4: rename("config.tmp", "config.json")`, `4,096 bytes into op 2: write(…)`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.op, self.written) {
-            (Some(op), Some(bytes)) => write!(f, "{} bytes into {op}", program::thousands(bytes)),
-            (op, _) => f.write_str(&crate::after(op.as_ref())),
-        }
-    }
 }
 
 /// As it stands in the file.
@@ -116,7 +116,7 @@ struct Stored {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    notes: Vec<String>,
+    notes: Vec<Note>,
 }
 
 impl From<ProcessReport> for Stored {

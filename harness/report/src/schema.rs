@@ -41,7 +41,7 @@ pub fn schema() -> Schema {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing;
+    use crate::{CellReport, testing};
 
     #[test]
     fn the_schema_is_committed() {
@@ -51,7 +51,9 @@ mod tests {
     #[test]
     fn reports_hold_to_it() {
         let conforms = |value: &serde_json::Value| testkit::conforms(schema().as_value(), value);
-        for report in [testing::report(), testing::with_process_crashes()] {
+        let known = CellReport { violations: vec![testing::known_violation()], ..testing::cell("xfs") };
+        let known = Report::new(vec![known]).with_ops(testing::ops);
+        for report in [testing::report(), testing::with_process_crashes(), known] {
             let value = serde_json::to_value(&report).unwrap();
             assert_eq!(conforms(&value), Ok(()));
             let mut wrong = value.clone();

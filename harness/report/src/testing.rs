@@ -1,14 +1,19 @@
-//! Reports with one of everything, for this crate's tests.
+//! Reports with one of everything, for tests.
 
-use checker::{Record, Wanted};
+use std::collections::BTreeSet;
+
+use checker::{ContentSummary, Description, Hint, Observed, Record, Wanted};
 use num_bigint::BigUint;
-use program::Limit;
+use program::{Limit, OpId};
 
 use crate::{
-    Asked, CellId, CellReport, CrashStates, Durable, Event, Explored, Killed, Losses, OpRef, ProcessReport,
-    ProcessViolation, ProgressReport, Reach, Report, Schedules, Tear, ViolationReport, WriteRef,
+    AckRef, Asked, BlockContent, BlockWrite, CellId, CellReport, CrashStates, Durable, EndingReport, Event, Explored,
+    InjectedReport, InjectionReport, Killed, KnownSchedule, Losses, Note, OpShown, Ops, ProcessReport,
+    ProcessViolation, ProgressReport, Promised, Reach, Report, ScheduleReport, Schedules, Tear, TornWrite,
+    ViolationReport, WorkReport, WriteCause, WriteReport, WrittenBack,
 };
 
+/// A cell's name, with its file system as `--fs` takes it.
 pub fn id(fs: &str) -> CellId {
     let (fs, mount_options) = fs.split_once(':').unwrap_or((fs, ""));
     CellId {
@@ -39,33 +44,98 @@ pub fn cell(fs: &str) -> CellReport {
     }
 }
 
+/// Words as reports of older versions have them, and what they do not have.
 pub fn violation() -> ViolationReport {
-    let rename = OpRef { index: 4, text: "rename(\"config.tmp\", \"config.json\")".into() };
-    let write = OpRef { index: 2, text: "write(\"config.tmp\", 10,000 bytes)".into() };
-    let lost =
-        (0..8).map(|n| WriteRef { write: format!("4,096 bytes at sector {}", 512 + 8 * n), op: Some(write.clone()) });
+    let lost = |n: u64| {
+        let cause = WriteCause::Op { op: OpId(2) };
+        WriteReport::Known(BlockWrite { sector: 512 + 8 * n, bytes: 4096, holds: None, cause, torn: None })
+    };
+    let hint = "no fsync of config.tmp between its last write (op 2) and op 4 (rename)";
     ViolationReport {
         invariant: "atomic-replace".into(),
         kind: checker::Kind::Empty,
         path: "config.json".into(),
         states: 332u32.into(),
         token: "cc1-7f3k-9a".into(),
-        after_op: Some(rename),
-        after_op_latest: Some(OpRef { index: 6, text: "exit 0".into() }),
-        lost: lost.collect(),
-        kept: vec![WriteRef { write: "12,288 bytes at sector 1,040: journal".into(), op: None }],
+        after_op: Some(OpId(4)),
+        after_op_latest: Some(OpId(6)),
+        lost: (0..8).map(lost).collect(),
+        kept: vec![WriteReport::Text { text: "12,288 bytes at sector 1,040: journal".into(), op: None }],
         unwritten: vec![],
-        observed: "0 bytes".into(),
-        schedule: "commit after op 4".into(),
-        reason: Some("no fsync of config.tmp between its last write (op 2) and op 4 (rename)".into()),
-        acks: vec!["stdout: saved\u{1b}[0m\n".into()],
+        observed: Observed::Empty,
+        schedule: ScheduleReport::Text { text: "commit after op 4".into() },
+        hint: Some(Hint::Text { text: hint.into() }),
+        acks: vec![AckRef::Text("stdout: saved\u{1b}[0m\n".into())],
         acks_left_out: 0,
         promised: None,
         cause: None,
         output: None,
-        old: Some("9,000 bytes, \"old\" …".into()),
-        new: Some("10,000 bytes, \"new\" …".into()),
+        old: Some(text_file(9000, "old")),
+        new: Some(text_file(10_000, "new")),
     }
+}
+
+fn text_file(size: u64, text: &str) -> Description {
+    Description::File { size, content: ContentSummary::Text(text.into()) }
+}
+
+/// What a violation of this version holds, nothing of it in words.
+pub fn known_violation() -> ViolationReport {
+    let write = |holds, cause, torn| {
+        WriteReport::Known(BlockWrite { sector: 1040, bytes: 12_288, holds: Some(holds), cause, torn })
+    };
+    let (path, op) = (String::from("config.tmp"), OpId(2));
+    let work = || WorkReport::Writeback {
+        file: WrittenBack::Path(path.clone()),
+        up_to: None,
+        from: Some(4096),
+        under_way: true,
+    };
+    let after = InjectedReport::After { work: vec![work(), WorkReport::Commit] };
+    let injections =
+        vec![InjectionReport { op, what: after }, InjectionReport { op: OpId(4), what: InjectedReport::CommitDuring }];
+    let schedule =
+        KnownSchedule { injections, ending: EndingReport::CommitFirst, cold: true, still: false, recovery_crash: true };
+    let metadata = |label: Option<&str>| BlockContent::Metadata { label: label.map(str::to_owned) };
+    let data = BlockContent::Data { path: path.clone(), byte: 8192 };
+    let change = checker::NameChange::Rename { from: path.clone(), to: "config.json".into() };
+    ViolationReport {
+        lost: vec![write(data.clone(), WriteCause::Op { op }, None)],
+        kept: vec![
+            write(data.clone(), WriteCause::Background { work: work() }, Some(TornWrite::Head { kept: 512 })),
+            write(metadata(Some("superblock")), WriteCause::AfterTheEnd, Some(TornWrite::Tail { lost: 1024 })),
+            write(metadata(None), WriteCause::Background { work: WorkReport::Commit }, None),
+            write(BlockContent::Zeros, WriteCause::Recovery, Some(TornWrite::Sectors { lost: 1536 })),
+        ],
+        observed: Observed::Stale { is: text_file(9000, "old"), promise: OpId(5), promised: Description::NoFile },
+        schedule: ScheduleReport::Known(schedule),
+        hint: Some(Hint::DataNotSynced { path, written: op, named: OpId(4), change, sync_range: Some(OpId(3)) }),
+        acks: vec![AckRef::Op(OpId(5)), AckRef::Op(OpId(6))],
+        promised: Some(Promised { ack: AckRef::Op(OpId(6)), before: 1 }),
+        ..violation()
+    }
+}
+
+/// The ops of the program that these violations are about.
+pub fn ops(_workload: &str, ids: BTreeSet<OpId>) -> Ops {
+    let write = "write(\"config.tmp\", 10,000 bytes)";
+    shown(&["open", "open", write, "sync_file_range(3)", RENAME, "ack stdout \"saved\"", "exit 0"], ids)
+}
+
+const RENAME: &str = "rename(\"config.tmp\", \"config.json\")";
+
+/// The ops of the program that is killed.
+pub fn killed_ops(_workload: &str, ids: BTreeSet<OpId>) -> Ops {
+    shown(&["open", "open", "write(\"config.json\", 10,000 bytes)", "", RENAME, "", "exit 0"], ids)
+}
+
+fn shown(calls: &[&str], ids: BTreeSet<OpId>) -> Ops {
+    let shown = |id: OpId| {
+        let call = (*calls.get(id.0)?).to_owned();
+        let syscall = call.split_once('(').map(|(name, _)| name.to_owned());
+        Some(OpShown { id, call, syscall, thread: Some(0) })
+    };
+    Ops::from(ids.into_iter().filter_map(shown).collect::<Vec<_>>())
 }
 
 /// The least that a violation can hold.
@@ -81,9 +151,9 @@ pub fn bare_violation() -> ViolationReport {
         lost: vec![],
         kept: vec![],
         unwritten: vec![],
-        observed: "9,000 bytes, version 0".into(),
-        schedule: "none".into(),
-        reason: None,
+        observed: Observed::Text { text: "9,000 bytes, version 0".into() },
+        schedule: ScheduleReport::Text { text: "none".into() },
+        hint: None,
         acks: vec![],
         acks_left_out: 0,
         promised: None,
@@ -94,10 +164,12 @@ pub fn bare_violation() -> ViolationReport {
     }
 }
 
+/// A cell in which something does not.
 pub fn violated(fs: &str) -> CellReport {
     CellReport { violations: vec![violation()], durable_after_exit: Durable::No, ..cell(fs) }
 }
 
+/// A cell that is not covered whole.
 pub fn incomplete(fs: &str) -> CellReport {
     let allowed = BigUint::from(1u32) << 256;
     CellReport {
@@ -116,16 +188,18 @@ pub fn incomplete(fs: &str) -> CellReport {
                 .collect(),
         }),
         durable_after_exit: Durable::Unknown,
-        notes: vec!["the budget of 5000 mounts ran out".into()],
+        notes: vec![Note::Text { text: "the budget of 5000 mounts ran out".into() }],
         ..cell(fs)
     }
 }
 
+/// A cell that the recorder could not follow.
 pub fn invalid(fs: &str) -> CellReport {
     let limit = Limit { call: "mmap".into(), detail: "shared mapping of data.db".into(), count: 2 };
     CellReport { limits: vec![limit], durable_after_exit: Durable::Unknown, ..cell(fs) }
 }
 
+/// A cell that the harness could not judge by its own fault.
 pub fn failed(fs: &str) -> CellReport {
     CellReport {
         failure: Some("the guest's kernel has no such file system".into()),
@@ -148,16 +222,16 @@ pub fn killed(workload: &str) -> ProcessReport {
     }
 }
 
+/// A program in which something does not hold once it is killed.
 pub fn killed_and_violated(workload: &str) -> ProcessReport {
     let violation = violation();
-    let write = OpRef { index: 2, text: "write(\"config.json\", 10,000 bytes)".into() };
     let violation = ProcessViolation {
         invariant: violation.invariant,
         kind: checker::Kind::WrongLength,
         path: violation.path,
         states: 3,
-        killed: Killed { op: Some(write), written: Some(4096) },
-        observed: "4,096 bytes".into(),
+        killed: Killed { op: Some(OpId(2)), written: Some(4096) },
+        observed: Observed::Text { text: "4,096 bytes".into() },
         acks: violation.acks,
         acks_left_out: 0,
         promised: None,
@@ -172,10 +246,10 @@ pub fn killed_and_violated(workload: &str) -> ProcessReport {
 /// The same as [`report`], and programs that are killed: one holds, one does not, one cannot be judged.
 pub fn with_process_crashes() -> Report {
     let failed = ProcessReport { failure: Some("op 3 cannot be followed".into()), ..killed("odd_config") };
-    let outside = "/etc/odd was written outside the workload's directory: not tested".into();
+    let outside = Note::WrittenOutside { path: "/etc/odd".into() };
     let holds = ProcessReport { notes: vec![outside], ..killed("safe_config") };
     let killed = vec![killed_and_violated("naive_config"), holds, failed];
-    Report::with_process_crashes(report().cells, killed)
+    Report::with_process_crashes(report().cells, killed).with_ops(killed_ops)
 }
 
 /// What is explored unless something else is asked for.
@@ -232,7 +306,7 @@ pub fn report() -> Report {
         Asked { workload: "naive_config".into(), invariants: vec![config, log], check: None },
         Asked { workload: "safe_config".into(), invariants: vec![], check },
     ];
-    Report { explored: Some(explored()), asked, ..Report::new(cells) }
+    Report { explored: Some(explored()), asked, ..Report::new(cells) }.with_ops(ops)
 }
 
 /// A cell after so many schedules.
@@ -259,7 +333,8 @@ pub fn events() -> Vec<Event> {
             events.push(Event::Progress { cell: cell.id.clone(), progress: progress(cell, done) });
         }
         for violation in &cell.violations {
-            events.push(Event::ViolationFound { cell: cell.id.clone(), violation: Box::new(violation.clone()) });
+            let ops = ops(&cell.id.workload, violation.ops());
+            events.push(Event::ViolationFound { cell: cell.id.clone(), violation: Box::new(violation.clone()), ops });
         }
         events.push(Event::Note { cell: Some(cell.id.clone()), text: "clean mounts take 1 ms".into() });
         events.push(Event::CellFinished(Box::new(cell.clone())));

@@ -63,7 +63,7 @@ async fn a_script_finds_the_states_that_atomic_replace_finds() {
         agree(ruled, checked);
         assert_eq!(checked.verdict(), Verdict::Violation, "truncated and written in place");
         // Emptied, or zeros of its new length: one failure, whose numbers are left out.
-        let observed = &checked.violations[0].observed;
+        let observed = reporters::sentences::observed(&checked.violations[0].observed);
         assert!(["broken: 0", "broken: 6"].iter().any(|broken| observed.contains(broken)), "{observed}");
         assert_eq!(checked.violations.len(), 1);
         assert_eq!((&checked.violations[0].old, &*checked.violations[0].path), (&None, "."));

@@ -120,7 +120,8 @@ async fn a_state_that_panics_its_guests_is_a_finding_and_the_other_is_still_expl
     let Mount::Died { reason } = &died.mount else { panic!("{died:?}") };
     assert!(reason.contains("Kernel panic"), "{reason}");
     assert_eq!(findings.iter().map(|finding| finding.kind).collect::<Vec<_>>(), [Kind::GuestDied]);
-    assert!(findings[0].observed.contains("panic"), "{}", findings[0].observed);
+    let observed = reporters::sentences::observed(&findings[0].observed);
+    assert!(observed.contains("panic"), "{observed}");
     assert_eq!((&whole.mount, nothing.as_slice()), (&Mount::Mounted, [].as_slice()));
 }
 

@@ -36,7 +36,8 @@ fn said(report: &Report) -> Vec<(String, String, BTreeMap<String, String>)> {
         let all = [&cell.violations, &cell.not_durable, &cell.weaknesses, &cell.warnings];
         let violations = all.into_iter().enumerate().flat_map(|(place, violations)| {
             let text = move |it: &report::ViolationReport| {
-                (format!("{place} {} {} {}: {}", it.invariant, it.kind, it.path, it.observed), it.states.to_string())
+                let observed = reporters::sentences::observed(&it.observed);
+                (format!("{place} {} {} {}: {observed}", it.invariant, it.kind, it.path), it.states.to_string())
             };
             violations.iter().map(text)
         });

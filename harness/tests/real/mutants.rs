@@ -124,7 +124,7 @@ async fn fault(workload: &Workload, trace: Trace, kind: &str) -> (Option<String>
     listening.await.unwrap();
     let [cell] = &finished.report.cells[..] else { panic!("one cell was asked for") };
     assert_eq!(cell.failure, None);
-    let fault = cell.violations.first().map(|violation| violation.observed.clone());
+    let fault = cell.violations.first().map(|violation| reporters::sentences::observed(&violation.observed));
     assert!(fault.is_some() || cell.exhaustive(), "{}", cell.id);
     (fault, cell.crash_states.mounts)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use engine::subject::Subject;
+use report::Note;
 
 use crate::support::{options, run, uml, workloads};
 
@@ -32,9 +33,10 @@ async fn a_report_names_what_was_numbered() {
     let mut options = options(&["ext4"]);
     (options.spec.schedules, options.spec.budget.mounts) = (0, Some(1));
     let directory = tempfile::tempdir().unwrap();
+    let is_of_names = |note: &Note| matches!(note, Note::NumberedNames { .. });
     let report = run(&workloads(&["tempfile_no_sync", "naive_config"]), &options, directory.path()).await.report;
-    let notes = report.cells.iter().map(|cell| cell.notes.iter().filter(|note| note.contains("random")));
-    let notes: Vec<Vec<&String>> = notes.map(Iterator::collect).collect();
-    let note = "random names, numbered by the recorder: .tmp000001".to_owned();
+    let notes = report.cells.iter().map(|cell| cell.notes.iter().filter(|note| is_of_names(note)));
+    let notes: Vec<Vec<&Note>> = notes.map(Iterator::collect).collect();
+    let note = Note::NumberedNames { names: vec![".tmp000001".into()] };
     assert_eq!(notes, [vec![&note], vec![]]);
 }

@@ -2,6 +2,8 @@
 
 use engine::token::Token;
 use harness::commands::reproduce::reproduce_token;
+use report::{BlockContent, BlockWrite, WriteReport};
+use reporters::sentences;
 use vm::Choice;
 
 use crate::support::{options, run, uml, workloads};
@@ -18,11 +20,16 @@ async fn every_token_shows_its_violation_again() {
     let late = |violation: &report::ViolationReport| {
         let under_way = violation.kept.iter().chain(&violation.lost);
         !violation.unwritten.is_empty()
-            || under_way.into_iter().any(|write| write.write.contains("data of settings.json"))
+            || under_way.into_iter().any(|write| {
+                matches!(write, WriteReport::Known(BlockWrite {
+                holds: Some(BlockContent::Data { path, .. }), ..
+            }) if path == "settings.json")
+            })
     };
     let unwritten = |cell: &report::CellReport| cell.violations.iter().any(late);
     let mut shown = 0;
     for cell in &finished.report.cells {
+        let ops = finished.report.ops_of(&cell.id.workload);
         let lists = [(&cell.violations, true), (&cell.not_durable, false), (&cell.weaknesses, false)];
         for (violation, fails) in lists.iter().flat_map(|(list, fails)| list.iter().map(move |found| (found, *fails))) {
             let token: Token = violation.token.parse().unwrap();
@@ -35,9 +42,9 @@ async fn every_token_shows_its_violation_again() {
             });
             assert!(again, "{}: {violation:?}\n{}", cell.id, executed.text);
             let said = [
-                Some(format!("\nearliest: {}\n", report::after(violation.after_op.as_ref()))),
-                violation.after_op_latest.as_ref().map(|op| format!("\nlatest: {}\n", report::after(Some(op)))),
-                violation.reason.clone(),
+                Some(format!("\nearliest: {}\n", sentences::after(violation.after_op, ops))),
+                violation.after_op_latest.map(|op| format!("\nlatest: {}\n", sentences::after(Some(op), ops))),
+                violation.hint.as_ref().map(|hint| sentences::hint(hint, ops)),
             ];
             for said in said.into_iter().flatten() {
                 assert!(executed.text.contains(&said), "{}: {said}\n{}", violation.token, executed.text);

@@ -75,7 +75,7 @@ async fn a_durable_replace_holds_through_a_second_crash() {
     hold(&["durable_replace"], &options).await;
 }
 
-/// A workload; what is found on each file system; and what the reason of some violation says, wherever there is one.
+/// A workload; what is found on each file system; and what the hint of some violation says, wherever there is one.
 type Row<const N: usize> = (&'static str, [&'static [Kind]; N], &'static str);
 
 const HOLDS: &[Kind] = &[];
@@ -99,10 +99,12 @@ async fn check<const N: usize>(file_systems: [&str; N], rows: &[Row<N>], tear: T
         let mut found: Vec<Kind> = cell.violations.iter().map(|violation| violation.kind).collect();
         found.sort();
         found.dedup();
-        let reasons: Vec<&str> = cell.violations.iter().filter_map(|violation| violation.reason.as_deref()).collect();
-        let named = found.is_empty() || place.is_empty() || reasons.iter().any(|reason| reason.contains(place));
+        let ops = report.ops_of(&cell.id.workload);
+        let hints = cell.violations.iter().filter_map(|violation| violation.hint.as_ref());
+        let hints: Vec<String> = hints.map(|hint| reporters::sentences::hint(hint, ops)).collect();
+        let named = found.is_empty() || place.is_empty() || hints.iter().any(|hint| hint.contains(place));
         if found != kinds || !named {
-            wrong.push(format!("{}: {found:?} {reasons:?}", cell.id));
+            wrong.push(format!("{}: {found:?} {hints:?}", cell.id));
         }
     }
     assert_eq!(wrong, Vec::<String>::new());

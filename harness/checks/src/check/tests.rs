@@ -64,7 +64,9 @@ const END: CrashWindow = CrashWindow { begun_earliest: 5, ended_latest: 5 };
 
 async fn judge(checker: &Checker, observation: &Observation, window: CrashWindow) -> String {
     let findings = checker.judge(observation, &window).await.unwrap();
-    let text = |it: &Finding| format!("{} {} {}: {}", it.path, it.invariant, it.kind, it.observed);
+    let text = |it: &Finding| {
+        format!("{} {} {}: {}", it.path, it.invariant, it.kind, reporters::sentences::observed(&it.observed))
+    };
     findings.iter().map(text).collect::<Vec<_>>().join("; ")
 }
 

@@ -12,7 +12,7 @@ pub fn diff(arguments: &cli::Diff) -> Result<ExitStatus, Failure> {
     let before = read(&arguments.before)?;
     let after = read(&arguments.after)?;
     let diff = report::diff(&before, &after);
-    print(&diff.text(results(&arguments.after)))?;
+    print(&reporters::diff_text(&diff, results(&arguments.after)))?;
     Ok(diff.exit_status())
 }
 

@@ -4,7 +4,8 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 
 use record::RecordError;
-use report::{ExitStatus, FileErrorKind, tame};
+use report::{ExitStatus, FileErrorKind};
+use reporters::tame;
 use vm::{Death, GuestError, KernelError};
 
 use engine::mkfs::MkfsError;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use program::{RelPath, Trace};
 use record::{RecordError, RecordSpec};
-use report::{ExitStatus, tame};
+use report::ExitStatus;
+use reporters::tame;
 
 use super::Failure;
 use super::failure::say;

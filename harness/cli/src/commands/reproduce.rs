@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use checker::{CrashWindow, Entry, EntryKind, Finding, Invariant, Mount, Observation, Seen};
-use report::{ExitStatus, ViolationReport, tame};
+use program::OpId;
+use report::{ExitStatus, Ops, ScheduleReport, ViolationReport};
+use reporters::{headline, sentences, tame};
 use storage::{DiskModel, Layers};
 use vm::{Choice, KernelError, Limits, Machine, Paths};
 
@@ -22,6 +24,7 @@ use engine::guests::{Boot, Slot};
 use engine::judging::judge;
 use engine::permit::{ADVICE, Permit};
 use engine::run::default_results;
+use engine::scheduled;
 use engine::store::{Kept, KeptCell, KeptExecution, Shown, Store};
 use engine::subject::{Judges, Subject, SubjectError};
 use engine::token::Token;
@@ -29,7 +32,7 @@ use engine::unit::Executed;
 use engine::visit::Guests;
 use engine::visit::observe_image;
 use engine::window::{begun_latest, torn, window};
-use engine::words::{broken_from, op_ref};
+use engine::words::broken_from;
 
 /// Files up to this size, bytes, are read whole and shown.
 const SHOWN: u64 = 1 << 20;
@@ -65,9 +68,10 @@ impl Said {
 
     fn text(&self) -> String {
         let ViolationReport { path, invariant, kind, observed, output, .. } = &self.violation;
+        let observed = sentences::observed(observed);
         match output {
-            Some(_) => report::headline(path, *kind, invariant, Some(observed)),
-            None => format!("{}: {observed}", report::headline(path, *kind, invariant, None)),
+            Some(_) => headline(path, *kind, invariant, Some(&observed)),
+            None => format!("{}: {observed}", headline(path, *kind, invariant, None)),
         }
     }
 }
@@ -304,7 +308,7 @@ async fn look(rebuilt: Rebuilt, wishes: &[Wish], whole: bool) -> Result<Looked, 
         other => Failure::machine(other),
     })?;
     for finding in &mut findings {
-        // In the words of the report.
+        // As the report has it.
         finding.observed = subject.rules.in_ranges(finding, &observation).unwrap_or_else(|| finding.observed.clone());
     }
     let text = text(&rebuilt, &observation, &findings);
@@ -316,12 +320,14 @@ async fn look(rebuilt: Rebuilt, wishes: &[Wish], whole: bool) -> Result<Looked, 
 fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> String {
     let subject = &rebuilt.subject;
     let KeptCell { fs, mount_options, mkfs_options, .. } = &rebuilt.cell;
+    let schedule = scheduled::schedule(&subject.schedules[rebuilt.token.schedule], false);
     let mut lines = vec![
         format!("{} on {}", subject.name, filesystems::shown(fs, mount_options, mkfs_options)),
-        format!("schedule: {}", subject.schedules[rebuilt.token.schedule].text()),
+        format!("schedule: {}", sentences::schedule(&ScheduleReport::Known(schedule))),
     ];
     let earliest = rebuilt.window.begun_earliest.checked_sub(1);
-    let after = |index: Option<usize>| report::after(index.map(|index| op_ref(&subject.trace, index)).as_ref());
+    let ops = Ops::all(&subject.trace);
+    let after = |index: Option<usize>| sentences::after(index.map(OpId), &ops);
     for (name, index) in [("earliest", earliest), ("latest", rebuilt.begun_latest.checked_sub(1))] {
         lines.push(format!("{name}: {}", after(index)));
     }
@@ -348,25 +354,26 @@ fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> S
         if broken != earliest {
             lines.push(format!("earliest: {}", after(broken)));
         }
+        let observed = sentences::observed(&finding.observed);
         match &finding.check {
             None => {
-                let headline = report::headline(&path.to_string(), *kind, invariant, None);
-                lines.push(format!("{weight}: {headline}: {}", finding.observed));
+                let headline = headline(&path.to_string(), *kind, invariant, None);
+                lines.push(format!("{weight}: {headline}: {observed}"));
             }
             Some(check) => {
-                let headline = report::headline(&path.to_string(), *kind, invariant, Some(&finding.observed));
+                let headline = headline(&path.to_string(), *kind, invariant, Some(&observed));
                 lines.push(format!("{weight}: {headline}"));
                 lines.extend(check.output.lines().map(|line| format!("  | {line}")));
             }
         }
-        let reason = match invariant {
+        let hint = match invariant {
             Invariant::Check => {
                 checker::check_reason(&subject.trace, &subject.rules.not_versions(observation), &rebuilt.window)
             }
             _ => checker::reason(&subject.trace, invariant, *kind, path, &rebuilt.window),
         };
-        if let Some(reason) = reason {
-            lines.push(format!("  {}", reason.text));
+        if let Some(hint) = hint {
+            lines.push(format!("  {}", sentences::hint(&hint, &ops)));
         }
     }
     match &rebuilt.unchecked {
@@ -384,7 +391,9 @@ fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> S
 
 fn entry_line(path: &program::RelPath, entry: &Entry) -> String {
     let what = match &entry.kind {
-        EntryKind::File { seen: Seen::Bytes(content), .. } => checker::describe(&program::State::File(content.clone())),
+        EntryKind::File { seen: Seen::Bytes(content), .. } => {
+            sentences::description(&checker::describe(&program::State::File(content.clone())))
+        }
         EntryKind::File { size, .. } => format!("{} bytes", program::thousands(*size)),
         EntryKind::Directory { error: None } => "directory".into(),
         EntryKind::Directory { error: Some(errno) } => {

@@ -5,7 +5,8 @@ use std::io::{self, ErrorKind, IsTerminal, stderr, stdout};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use report::{All, Event, ExitStatus, Human, Json, Progress, Reporter, exit_status};
+use report::{All, Event, ExitStatus, Reporter, exit_status};
+use reporters::{Human, Json, Progress, write_matrix};
 use tokio::sync::mpsc;
 use vm::{Limits, Paths};
 use workload::Workload;
@@ -15,7 +16,7 @@ use super::failure::say;
 use super::signal::{Manner, Scratch, Signals};
 use crate::cli;
 use engine::permit::Permit;
-use engine::run::{Finished, Options, RESULTS, RunError, link_latest, resume, run as run_workloads};
+use engine::run::{Finished, Options, RESULTS, RunError, elsewhere, link_latest, resume, run as run_workloads};
 use engine::store::Store;
 
 /// Runs workloads and reports.
@@ -174,7 +175,13 @@ impl Showing {
             }
             reporters.finish()
         });
-        let finished = work(sender.clone()).await;
+        let mut finished = work(sender.clone()).await;
+        if let Ok(Finished { report, store, cut }) = &mut finished
+            && !matches!(cut, Some(RunError::Report(_)))
+            && let Err(error) = write_matrix(report, store.directory(), elsewhere(store.directory()))
+        {
+            cut.get_or_insert(RunError::Report(error));
+        }
         if let Ok(finished) = &finished
             && !matches!(finished.cut, Some(RunError::Report(_)))
         {

@@ -3,7 +3,8 @@
 use std::io::Write;
 
 use program::{Trace, listing};
-use report::{ExitStatus, tame};
+use report::ExitStatus;
+use reporters::tame;
 
 use super::Failure;
 use crate::cli;

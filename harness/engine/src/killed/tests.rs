@@ -18,7 +18,7 @@ fn judge(trace: Trace) -> ProcessReport {
 
 fn wrong(report: &ProcessReport) -> Vec<(Kind, u64, Option<usize>, Option<u64>)> {
     let of = |violation: &ProcessViolation| {
-        let op = violation.killed.op.as_ref().map(|op| op.index);
+        let op = violation.killed.op.map(|op| op.0);
         (violation.kind, violation.states, op, violation.killed.written)
     };
     report.violations.iter().map(of).collect()
@@ -39,8 +39,6 @@ fn a_file_that_is_overwritten_is_empty_for_a_while_and_then_half_written() {
     assert_eq!(report.states, 6);
     let empty = (Kind::Empty, 1, Some(0), None);
     assert_eq!(wrong(&report), [empty, (Kind::WrongLength, 2, Some(1), Some(4096))]);
-    let killed = report.violations[1].killed.to_string();
-    assert!(killed.starts_with("4,096 bytes into op 1: "), "{killed}");
 }
 
 #[test]
@@ -56,7 +54,7 @@ fn what_lies_in_a_buffer_is_lost() {
     let calls = vec![open(0, "new", CREATE), rename("new", "config"), saved(), write(0, 0, b"new")];
     let report = judge(trace_of(calls));
     assert_eq!(wrong(&report), [(Kind::Empty, 2, Some(1), None)]);
-    assert_eq!(report.violations[0].acks, Vec::<String>::new(), "the first of both points is before the promise");
+    assert_eq!(report.violations[0].acks, [], "the first of both points is before the promise");
 }
 
 #[test]

@@ -16,7 +16,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use checker::{CHUNK, CrashWindow, Entry, EntryKind, Finding, Mount, Observation, Output, ReadPlan, Reading, Seen};
+use checker::{
+    CHUNK, CrashWindow, Entry, EntryKind, Finding, Mount, Observation, Observed, Output, ReadPlan, Reading, Seen,
+};
 use explore::{Evidence, ExplorationUnit, Key, OneState, Ranked, Target, ToVisit, Visit, key};
 use program::{Call, Divergence, Node, Op, RelPath, Trace, Tree, Vfs};
 use sha2::{Digest, Sha256};
@@ -108,7 +110,7 @@ pub struct KilledExample {
     /// The point.
     pub point: Point,
     /// What was seen, in words.
-    pub observed: String,
+    pub observed: Observed,
     /// What the workload's own check printed, if it is what found fault.
     pub output: Option<Output>,
 }

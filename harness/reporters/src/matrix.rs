@@ -3,10 +3,20 @@
 use std::path::Path;
 
 use program::thousands;
+use report::{CellReport, FileError, ProcessReport, ProcessViolation, Report, ViolationReport, write_file};
 
 use crate::human::{PROCESS_CRASH, distinct, executed, in_table, killed_in_table, reproduce, share};
+use crate::sentences;
 use crate::text::{count, reached, tame};
-use crate::{ProcessReport, ProcessViolation, Report, ViolationReport};
+
+/// Writes `matrix.md` into a results directory.
+///
+/// # Errors
+///
+/// The file system says no.
+pub fn write_matrix(report: &Report, directory: &Path, results: Option<&Path>) -> Result<(), FileError> {
+    write_file(directory, "matrix.md", &matrix(report, results))
+}
 
 /// The text of `matrix.md`. `results` is where tokens have to be looked for, if it is not where they are looked for by
 /// themselves.
@@ -38,7 +48,7 @@ pub fn matrix(report: &Report, results: Option<&Path>) -> String {
     if let Some(explored) = &report.explored {
         lines.extend([String::new(), format!("Explored with `{explored}`.")]);
     }
-    let section = |title: &str, of: fn(&crate::CellReport) -> &Vec<ViolationReport>| {
+    let section = |title: &str, of: fn(&CellReport) -> &Vec<ViolationReport>| {
         let mut section = Vec::new();
         for cell in report.cells.iter().filter(|cell| !of(cell).is_empty()) {
             if section.is_empty() {
@@ -46,6 +56,7 @@ pub fn matrix(report: &Report, results: Option<&Path>) -> String {
                 section.push(row(["cell", "file", "is", "invariant", "states", "hint", "token"].map(str::to_owned)));
                 section.push(row(std::iter::repeat_n("---".to_owned(), 7)));
             }
+            let ops = report.ops_of(&cell.id.workload);
             for violation in of(cell) {
                 section.push(row([
                     cell.id.to_string(),
@@ -53,7 +64,7 @@ pub fn matrix(report: &Report, results: Option<&Path>) -> String {
                     kind(violation.kind, violation.cause.as_deref()),
                     violation.invariant.clone(),
                     share(cell, violation),
-                    violation.reason.clone().unwrap_or_default(),
+                    violation.hint.as_ref().map(|hint| sentences::hint(hint, ops)).unwrap_or_default(),
                     format!("`{}`", reproduce(&violation.token, results)),
                 ]));
             }
@@ -74,7 +85,7 @@ pub fn matrix(report: &Report, results: Option<&Path>) -> String {
             kind(violation.kind, violation.cause.as_deref()),
             violation.invariant.clone(),
             format!("{} of {}", thousands(violation.states), thousands(killed.states)),
-            violation.killed.to_string(),
+            sentences::killed(&violation.killed, report.ops_of(&killed.workload)),
         ]));
     }
     lines.extend(section("Not durable after exit", |cell| &cell.not_durable));
@@ -87,8 +98,9 @@ pub fn matrix(report: &Report, results: Option<&Path>) -> String {
     for cell in &report.cells {
         let limits = cell.limits.iter().map(|limit| format!("not followed: {limit}"));
         let reach = cell.reach.iter().map(|reach| format!("of {}: {}", executed(cell, reach), reached(reach)));
-        let remarks: Vec<String> =
-            cell.failure.iter().cloned().chain(reach).chain(limits).chain(cell.notes.iter().cloned()).collect();
+        let ops = report.ops_of(&cell.id.workload);
+        let notes = cell.notes.iter().map(|note| sentences::note(note, ops));
+        let remarks: Vec<String> = cell.failure.iter().cloned().chain(reach).chain(limits).chain(notes).collect();
         let states = &cell.crash_states;
         let covered = match cell.untouched() {
             true => "none".to_owned(),
@@ -106,7 +118,9 @@ pub fn matrix(report: &Report, results: Option<&Path>) -> String {
     }
     for killed in &report.process_crashes {
         let limits = killed.limits.iter().map(|limit| format!("not followed: {limit}"));
-        let remarks = killed.failure.iter().cloned().chain(limits).chain(killed.notes.iter().cloned());
+        let remarks = killed.failure.iter().cloned().chain(limits);
+        let ops = report.ops_of(&killed.workload);
+        let remarks = remarks.chain(killed.notes.iter().map(|note| sentences::note(note, ops)));
         let remarks: Vec<String> = remarks.collect();
         let (name, states) = (format!("{}, {PROCESS_CRASH}", killed.workload), thousands(killed.states));
         let nothing = String::new;
@@ -133,8 +147,9 @@ fn row(cells: impl IntoIterator<Item = String>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use report::testing;
+
     use super::*;
-    use crate::testing;
 
     #[test]
     fn every_kind_of_line_side_by_side() {

@@ -4,8 +4,7 @@ use std::fmt;
 
 use num_bigint::BigUint;
 use program::thousands;
-
-use crate::{CellReport, Losses, Reach};
+use report::{CellReport, Losses, Reach};
 
 /// Up to this many digits a number is written out.
 const WRITTEN_OUT: usize = 15;
@@ -65,9 +64,6 @@ pub(crate) fn reached(reach: &Reach) -> String {
     if shown.is_empty() { "none".to_owned() } else { shown.join(", ") }
 }
 
-/// The cause of all failures of a check that are not told apart.
-pub const OTHER_FAILURES: &str = "other failures";
-
 /// `config.json is empty (atomic-replace)`. The path `.` stands for all that is there. With what the workload's own check
 /// says, `the check fails: exit 11: one is empty`.
 pub fn headline(path: &str, kind: impl fmt::Display, invariant: impl fmt::Display, check: Option<&str>) -> String {
@@ -76,16 +72,6 @@ pub fn headline(path: &str, kind: impl fmt::Display, invariant: impl fmt::Displa
     }
     let what = if path == "." { "the whole tree" } else { path };
     format!("{what} is {kind} ({invariant})")
-}
-
-/// A word of a command for a shell, quoted if need be.
-pub fn word(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "%+,-./:=@_".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
 }
 
 /// Text from file names, programs and guest kernels on one line, with nothing that a terminal would obey.
@@ -103,8 +89,9 @@ pub fn tame(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use report::testing;
+
     use super::*;
-    use crate::testing;
 
     #[test]
     fn counts() {
@@ -156,12 +143,6 @@ mod tests {
         assert_eq!(shown(1, 1000), "<1 %");
         assert_eq!(shown(999, 1000), "99 %");
         assert_eq!(shown(1000, 1000), "100 %");
-    }
-
-    #[test]
-    fn words_for_a_shell() {
-        let words = ["", "after/run-2", "my results", "it's", "$HOME", "ä"].map(word);
-        assert_eq!(words, ["''", "after/run-2", "'my results'", r"'it'\''s'", "'$HOME'", "'ä'"]);
     }
 
     #[test]

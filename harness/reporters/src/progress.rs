@@ -6,11 +6,11 @@ use std::io::Write;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use num_bigint::BigUint;
 use program::thousands;
+use report::{CellId, CellReport, Event, ProgressReport, Reporter, Verdict};
 
-use crate::human::after;
 use crate::human::of_violation;
+use crate::sentences::after;
 use crate::text::{count, covered, many, percent, tame};
-use crate::{CellId, CellReport, Event, ProgressReport, Reporter, Verdict};
 
 /// Shows what the run is at: a bar for each cell on a terminal, plain lines elsewhere.
 pub struct Progress<W> {
@@ -146,9 +146,9 @@ impl<W: Write> Reporter for Progress<W> {
             Event::Progress { cell, progress } => self.progress(cell, progress),
             Event::Note { cell, text } => self.say(&tame(&format!("{}{text}", of(cell)))),
             Event::Warning { cell, text } => self.say(&tame(&format!("warning: {}{text}", of(cell)))),
-            Event::ViolationFound { cell, violation } => {
+            Event::ViolationFound { cell, violation, ops } => {
                 let headline = of_violation(violation);
-                let what = format!("{headline}, earliest {}", after(violation.after_op.as_ref()));
+                let what = format!("{headline}, earliest {}", after(violation.after_op, ops));
                 self.say(&tame(&format!("{cell}: violation: {what}")));
             }
             Event::CellFinished(cell) => self.finished(cell),
@@ -166,9 +166,9 @@ impl<W: Write> Reporter for Progress<W> {
 #[cfg(test)]
 mod tests {
     use indicatif::InMemoryTerm;
+    use report::testing;
 
     use super::*;
-    use crate::testing;
 
     #[test]
     fn every_kind_of_line_side_by_side() {

@@ -1,0 +1,72 @@
+//! What else there is to know of a cell.
+
+use checker::ChangedMetadata;
+use program::{OpId, RefusedCall};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a reader should know of a cell beside what was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "note", rename_all = "kebab-case")]
+pub enum Note {
+    /// The budget ran out: the states of schedules that were not begun are not counted.
+    BudgetSpent,
+    /// Not all schedules were chosen; those with more than one injection by chance.
+    SchedulesChosen {
+        /// How many were.
+        chosen: u64,
+        /// How many there are.
+        of: u64,
+    },
+    /// An op moves extents one by one: a commit between two of them is not explored.
+    MovesExtents {
+        /// The op.
+        op: OpId,
+    },
+    /// The command itself leaves a file with another mode, owner or group, no crash needed.
+    ChangedMetadata {
+        /// How.
+        #[serde(flatten)]
+        changed: ChangedMetadata,
+    },
+    /// Names that programs drew by chance, numbered by the recorder.
+    NumberedNames {
+        /// As they stand in the trace.
+        names: Vec<String>,
+    },
+    /// The recorder refused a call, as a kernel without it would: what the program did instead is tested.
+    Refused {
+        /// Which call, and how often.
+        #[serde(flatten)]
+        refused: RefusedCall,
+    },
+    /// Something was written outside the workload's directory: that is not tested.
+    WrittenOutside {
+        /// Where, as the recorder saw it.
+        path: String,
+    },
+    /// The run was cut short.
+    CutShort {
+        /// By what, in the words of the error.
+        error: String,
+    },
+    /// What the cell shows was not looked at a second time, state by state.
+    NotConfirmed,
+    /// The cell was judged by what was seen before, and not every state that is shown was looked at by itself.
+    JudgedUnconfirmed,
+    /// In words: in reports of older versions.
+    Text {
+        /// The words.
+        text: String,
+    },
+}
+
+impl Note {
+    /// The op that it is about.
+    pub(crate) fn op(&self) -> Option<OpId> {
+        match self {
+            Self::MovesExtents { op } => Some(*op),
+            _ => None,
+        }
+    }
+}

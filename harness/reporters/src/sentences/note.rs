@@ -1,0 +1,83 @@
+//! What else there is to know of a cell.
+
+use checker::{ChangedMetadata, Owners};
+use program::thousands;
+use report::{Note, Ops};
+
+/// What else there is to know.
+pub fn note(note: &Note, ops: &Ops) -> String {
+    match note {
+        Note::BudgetSpent => "the budget ran out (the states of schedules that were not begun are not counted): raise \
+                              --budget"
+            .to_owned(),
+        Note::SchedulesChosen { chosen, of } => format!(
+            "there are {} schedules; {} of them were chosen, by chance (--seed) beyond the single injections",
+            thousands(*of),
+            thousands(*chosen)
+        ),
+        Note::MovesExtents { op } => {
+            let syscall = ops.get(*op).and_then(|op| op.syscall.as_deref()).unwrap_or("unknown");
+            format!("op {op} ({syscall}) moves extents one by one: a commit between two of them is not explored")
+        }
+        Note::ChangedMetadata { changed: ChangedMetadata { path, mode, owner_and_group } } => {
+            let mode = mode.map(|mode| format!("mode {:04o} where it had {:04o}", mode.new, mode.old));
+            let text = |owners: Owners| format!("{}:{}", owners.owner, owners.group);
+            let owners = owner_and_group.map(|all| all.map(text));
+            let owners = owners.map(|[old, new]| format!("owner and group {new} where it had {old}"));
+            let changes = mode.into_iter().chain(owners).collect::<Vec<_>>().join(", and ");
+            format!("the command itself leaves {path} with {changes} (no crash needed)")
+        }
+        Note::Refused { refused } => format!("{refused}: what the program did without it is tested"),
+        Note::NumberedNames { names } => format!("random names, numbered by the recorder: {}", names.join(", ")),
+        Note::WrittenOutside { path } => format!("{path} was written outside the workload's directory: not tested"),
+        Note::CutShort { error } => format!("the run was cut short: {error}"),
+        Note::NotConfirmed => "what it shows is not re-verified".to_owned(),
+        Note::JudgedUnconfirmed => {
+            "judged by what was seen before: not every state that is shown was looked at by itself".to_owned()
+        }
+        Note::Text { text } => text.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use checker::Changed;
+    use program::{OpId, RefusedCall};
+
+    use super::*;
+
+    #[test]
+    fn every_note() {
+        let owners = |owner| Owners { owner, group: 0 };
+        let changed = ChangedMetadata {
+            path: "f".into(),
+            mode: Changed::from_to(0o644, 0o600),
+            owner_and_group: Some([owners(1000), owners(0)]),
+        };
+        let ops = report::testing::ops("", [OpId(3)].into());
+        let notes = [
+            Note::BudgetSpent,
+            Note::SchedulesChosen { chosen: 1000, of: 20_000 },
+            Note::MovesExtents { op: OpId(3) },
+            Note::ChangedMetadata { changed },
+            Note::NumberedNames { names: vec!["tmp1".into(), "tmp2".into()] },
+            Note::Refused { refused: RefusedCall { call: "io_uring_setup".into(), count: 2 } },
+            Note::WrittenOutside { path: "/etc/odd".into() },
+            Note::CutShort { error: "interrupted".into() },
+            Note::NotConfirmed,
+            Note::JudgedUnconfirmed,
+        ];
+        insta::assert_snapshot!(notes.map(|one| note(&one, &ops)).join("\n"), @"
+        the budget ran out (the states of schedules that were not begun are not counted): raise --budget
+        there are 20,000 schedules; 1,000 of them were chosen, by chance (--seed) beyond the single injections
+        op 3 (sync_file_range) moves extents one by one: a commit between two of them is not explored
+        the command itself leaves f with mode 0600 where it had 0644, and owner and group 0:0 where it had 1000:0 (no crash needed)
+        random names, numbered by the recorder: tmp1, tmp2
+        io_uring_setup was refused (ENOSYS, 2 times): what the program did without it is tested
+        /etc/odd was written outside the workload's directory: not tested
+        the run was cut short: interrupted
+        what it shows is not re-verified
+        judged by what was seen before: not every state that is shown was looked at by itself
+        ");
+    }
+}
