@@ -27,6 +27,7 @@ pub fn trace(files: &[(&str, &[u8])], calls: Vec<Call>) -> Trace {
         after: Tree::default(),
         limits: vec![],
         outside: vec![],
+        refused: vec![],
     }
 }
 

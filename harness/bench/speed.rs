@@ -9,7 +9,7 @@ use checker::CrashWindow;
 use engine::execute::{execute, give, populate};
 use engine::mkfs::mkfs;
 use engine::subject::{Bounds, Subject};
-use engine::tally::{Place, Tally};
+use engine::tally::{Example, FoundAt, Tally, ViolationKey};
 use engine::visit::{Class, Guests, explore};
 use engine::window::window;
 use filesystems::{FileSystem, Filesystem};
@@ -108,7 +108,8 @@ impl Guests for Stand {
 /// Measures on every machine that this host can run.
 pub async fn measure(places: &Places, effort: Effort) -> Outcome<()> {
     let stop = Arc::new(AtomicBool::new(false));
-    let subject = Subject::record(&Workload::load(&places.workload(WORKLOAD))?, Bounds::default(), &stop)?;
+    let subject =
+        Subject::record(&Workload::load(&places.workload(WORKLOAD))?, Bounds::default(), Default::default(), &stop)?;
     let paths = Paths::from_environment();
     let mut stands = Vec::new();
     for machine in machines(&paths).await {
@@ -247,12 +248,11 @@ async fn pass(stand: &mut Stand, subject: &Subject, course: &Course, seconds: f6
                 || true,
                 |class| {
                     let findings = subject.rules.judge(&class.observation, &epoch.window);
-                    tally.class(
-                        &class.fates,
-                        findings,
-                        Place { unit: [0; 16], again: false, injections: 0, schedule: 0, epoch: index },
-                        epoch.window,
-                    );
+                    let place =
+                        FoundAt { unit: [0; 16], recovery_crash: false, injections: 0, schedule: 0, epoch: index };
+                    let example = |finding| Example::of(finding, &class.fates, place, epoch.window);
+                    let shown = findings.iter().map(|finding| (ViolationKey::of(finding), example(finding)));
+                    tally.add_class(&class.fates, shown);
                 },
             )
             .await?;
@@ -262,7 +262,7 @@ async fn pass(stand: &mut Stand, subject: &Subject, course: &Course, seconds: f6
     let clock = start.elapsed().as_secs_f64();
     let after = processes::seconds(&stand.group);
     let (harness, guest) = (after.0 - before.0, after.1 - before.1);
-    Ok(Cost { classes: tally.mounts, passes, clock, harness, guest })
+    Ok(Cost { classes: tally.visits, passes, clock, harness, guest })
 }
 
 fn row(machine: &str, course: &Course) -> Vec<String> {

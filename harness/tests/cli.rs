@@ -1073,7 +1073,12 @@ fn results_from_elsewhere(place: &Place) {
         version: VERSION,
         machine: "uml".into(),
         spec: Default::default(),
-        cells: vec![KeptCell { workload: 0, fs: "ext4".into(), mount_options: String::new() }],
+        cells: vec![KeptCell {
+            workload: 0,
+            fs: "ext4".into(),
+            mount_options: String::new(),
+            mkfs_options: String::new(),
+        }],
         workloads: vec![KeptWorkload::new("w", &[], Some(serde_json::from_value(check).unwrap()))],
         tools: Default::default(),
     };

@@ -1,12 +1,6 @@
 //! Which failures of a workload's own check are one and the same: pure.
 
-use std::cmp::Reverse;
-use std::collections::BTreeSet;
-
 use checker::{CheckFailure, Finding};
-
-/// How many kinds of failures are told apart in what is reported of a cell.
-pub const TOLD_APART: usize = 10;
 
 /// What stands for a number or a hash.
 const NUMBER: char = '#';
@@ -39,14 +33,6 @@ impl Cause {
             Self::Others => Some(report::OTHER_FAILURES.to_owned()),
         }
     }
-}
-
-/// Which of these failures are told apart, given in how many states each was found: those in the most. Does not depend
-/// on the order.
-pub fn told_apart<N: Ord + Clone>(failures: impl IntoIterator<Item = (String, N)>) -> BTreeSet<String> {
-    let mut failures: Vec<_> = failures.into_iter().map(|(text, states)| (Reverse(states), text)).collect();
-    failures.sort();
-    failures.into_iter().take(TOLD_APART).map(|(_, text)| text).collect()
 }
 
 /// The same for messages that differ only in numbers, and in hashes (words of 8 hexadecimal digits or more, UUIDs).
@@ -153,13 +139,5 @@ mod tests {
         assert_eq!(cause("exit 1", "value is 7"), cause("exit 1", "value is 1234"));
         assert_ne!(cause("exit 1", "value is 7"), cause("exit 2", "value is 7"));
         assert_ne!(cause("exit 1", "value is 7"), cause("exit 1", "key is 7"));
-    }
-
-    #[test]
-    fn the_most_frequent_failures_are_told_apart() {
-        let failures = (0..12).map(|number: usize| (format!("{number:02}"), number / 2));
-        let kept = told_apart(failures.clone());
-        assert_eq!(kept, (2..12).map(|number| format!("{number:02}")).collect());
-        assert_eq!(told_apart(failures.rev()), kept);
     }
 }

@@ -203,6 +203,7 @@ mod tests {
             after: Tree::default(),
             limits: Vec::new(),
             outside: Vec::new(),
+            refused: vec![],
         };
         let plan =
             Plan { steps: vec![protocol::Step::Call(0)], origins: vec![Origin::Op(0)], conditions: Default::default() };

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use checker::{ReadPlan, reread};
+use explore::{Evidence, Visit};
 use filesystems::Filesystem;
 use report::{CellReport, Event, Note};
-use storage::{DiskModel, Image, Recovery};
+use storage::{DiskModel, Fates, Image, Recovery};
 use tokio::sync::mpsc;
 use vm::{Limits, Paths};
 use workload::Workload;
@@ -22,13 +23,14 @@ use crate::cell::{Ask, Cell, Job, Seen};
 use crate::execute::{Execution, ExecutionError};
 use crate::journal::line::Id;
 use crate::journal::{Journal, Known, Observed, Of, Record, decided};
-use crate::judging::{self, Confirmed, Visited, confirm};
+use crate::judging::{self, Confirmed, confirm};
 use crate::permit::Permit;
 use crate::run::{self, Begun, Finished, RunError};
 use crate::store::{Kept, KeptExecution, KeptWorkload, Shown, Store};
 use crate::subject::{Subject, SubjectError};
-use crate::tally::Tally;
-use crate::unit::{self, Again, Executed, ToVisit, Unit};
+use crate::tally::{Tally, Violation, ViolationKey};
+use crate::targets::power::Mounted;
+use crate::unit::{self, Executed, RecoveryCrash, ToVisit, Unit};
 use crate::words::cell_report;
 
 /// What is to judge, and what may be done for it.
@@ -245,11 +247,11 @@ async fn fold(cell: &Cell, known: &Known, machine: &Machine) -> Result<Folded, E
                 for entry in entries {
                     match visited(cell, known, &entry) {
                         None => cell.left(),
-                        Some(visited) => {
-                            let window = entry.unit.when(&visited.fates);
-                            let torn = visited.fates.torn();
-                            let findings = judging::judge(&cell.subject, torn, &visited.observation, &window).await?;
-                            entered.push(judging::entered(cell, entry, visited, findings, &mut tally));
+                        Some(visit) => {
+                            let (subject, unit) = (&cell.subject, &*entry.unit);
+                            let observation = &visit.observation.observation;
+                            let findings = judging::judge_class(subject, unit, &visit.class, observation).await?;
+                            entered.push(judging::entered(cell, entry, visit, &findings, &mut tally));
                         }
                     }
                 }
@@ -272,28 +274,29 @@ async fn fold(cell: &Cell, known: &Known, machine: &Machine) -> Result<Folded, E
 }
 
 /// What is known of a branch.
-fn visited(cell: &Cell, known: &Known, entry: &ToVisit) -> Option<Visited> {
+fn visited(cell: &Cell, known: &Known, entry: &ToVisit) -> Option<Visit<Fates, Mounted>> {
     let Record { decisions, observed, recovery } = known.find(cell.index, entry)?;
-    let fates = entry.unit.settled(&cell.model, &decisions)?;
+    let class = entry.unit.settled(&decisions)?;
     let recovery = match recovery.filter(|_| cell.recovery_crashes) {
         None => None,
         Some(kept) => {
             let settled: Vec<_> = decided(&kept.settled).collect();
-            let class = entry.unit.settled(&cell.model, &settled)?;
+            let class = entry.unit.settled(&settled)?;
             let shape: storage::LogShape = postcard::from_bytes(&kept.log).ok()?;
             let sectors = cell.subject.disk_size() / storage::SECTOR as u64;
             Some(Recovery { class, log: shape.of_zeros(sectors)? })
         }
     };
     let observed = observed.filter(|observed| observed.plan == cell.subject.plan)?;
-    Some(Visited { fates, observation: observed.observation, recovery })
+    let observation = Mounted { observation: observed.observation, recovery, from_journal: true };
+    Some(Visit { class, observation })
 }
 
 /// What the looks of the first run at a shown state say; `None` if it was not shown there.
 async fn look(
     cell: &Cell,
     known: &Known,
-    (key, violation): (&crate::tally::Key, &crate::tally::Violation),
+    (key, violation): (&ViolationKey, &Violation),
     unit: &Arc<Unit>,
 ) -> Result<Option<Result<Seen, String>>, ExecutionError> {
     let subject = &cell.subject;
@@ -345,15 +348,15 @@ fn report(
 
 /// The same unit with the data of its writes, as far as they were kept.
 fn with_data(unit: &Unit, executed: &Arc<Executed>, shown: &[Shown]) -> Option<Unit> {
-    let again = match &unit.again {
+    let recovery_crash = match &unit.recovery_crash {
         None => None,
-        Some(Again { class, index, epoch, .. }) => {
+        Some(RecoveryCrash { class, index, epoch, .. }) => {
             let name = unit::short(&unit.key);
             let kept = shown.iter().filter_map(|shown| shown.again.as_ref()).find(|again| again.name == name)?;
             let (class, log) = (class.clone(), Arc::new(kept.log.clone()));
-            Some(Again { class, log, index: *index, epoch: epoch.clone() })
+            Some(RecoveryCrash { class, log, index: *index, epoch: epoch.clone() })
         }
     };
     let Unit { index, epoch, key, .. } = *unit;
-    Some(Unit { index, executed: executed.clone(), epoch, key, again })
+    Some(Unit { index, executed: executed.clone(), epoch, key, recovery_crash })
 }

@@ -1,16 +1,33 @@
 //! Judges what guests saw: from an observation to findings, and to what a cell comes to. No guest is needed for it.
 
-use std::sync::Arc;
+use std::borrow::Borrow;
 
 use checker::{CrashWindow, Finding, Invariant, Kind, Observation};
-use storage::{Fates, Recovery};
+use explore::{Answer, ExplorationUnit, Ranked, SpaceOf, StateSpace, Target, ToVisit, UnitOf, Visit};
+use storage::Fates;
 
 use crate::cell::{Cell, Entered, Seen};
 use crate::execute::ExecutionError;
 use crate::subject::Subject;
-use crate::tally::{Key, Place, Tally, Violation};
-use crate::unit::{ToVisit, Unit};
+use crate::tally::{FoundAt, Tally, Violation, ViolationKey};
+use crate::targets::power::Mounted;
+use crate::unit::Unit;
 use crate::visit::{is_weakness, sensible};
+
+/// A unit of which it can be judged what its states look like.
+pub trait JudgedUnit: ExplorationUnit {
+    /// What is kept of an equivalence class that shows a violation.
+    type Example: Ranked;
+
+    /// When the states of a class can occur.
+    fn window(&self, class: &Self::Space) -> CrashWindow;
+
+    /// Whether a write is torn in all states of a class.
+    fn is_torn(&self, class: &Self::Space) -> bool;
+
+    /// The class as an example of what was found in it.
+    fn example(&self, subject: &Subject, class: &Self::Space, finding: &Finding) -> Self::Example;
+}
 
 /// What is wrong with states that look so and can occur at this moment. `torn` says whether one of their writes is torn in
 /// all of them.
@@ -23,38 +40,97 @@ pub async fn judge(
     observation: &Observation,
     window: &CrashWindow,
 ) -> Result<Vec<Finding>, ExecutionError> {
-    let mut findings = sensible(observation, subject.rules.judge(observation, window))?;
+    let mut findings = judge_by_rules(subject, torn, observation, window)?;
     if let Some(checker) = &subject.checker {
-        findings.extend(checker.judge(observation, window).await?);
+        let weakness = is_weakness(observation, torn);
+        let found = checker.judge(observation, window).await?.into_iter();
+        findings.extend(found.map(|finding| Finding { fails: finding.fails && !weakness, ..finding }));
     }
+    Ok(findings)
+}
+
+/// The same without the workload's own check.
+///
+/// # Errors
+/// The observation makes no sense.
+pub fn judge_by_rules(
+    subject: &Subject,
+    torn: bool,
+    observation: &Observation,
+    window: &CrashWindow,
+) -> Result<Vec<Finding>, ExecutionError> {
+    let mut findings = sensible(observation, subject.rules.judge(observation, window))?;
     let weakness = is_weakness(observation, torn);
     findings.iter_mut().for_each(|finding| finding.fails &= !weakness);
     Ok(findings)
 }
 
-/// What a visit came to.
-pub struct Visited {
-    /// The class of states that it stands for.
-    pub fates: Fates,
-    /// What all of them look like.
-    pub observation: Arc<Observation>,
-    /// What recovery wrote, if a second crash is to be explored.
-    pub recovery: Option<Recovery>,
+/// What is wrong with the states of an equivalence class of `unit`.
+///
+/// # Errors
+/// As [`judge`].
+pub async fn judge_class<U: JudgedUnit>(
+    subject: &Subject,
+    unit: &U,
+    class: &U::Space,
+    observation: &Observation,
+) -> Result<Vec<Finding>, ExecutionError> {
+    judge(subject, unit.is_torn(class), observation, &unit.window(class)).await
 }
 
-/// Adds what a visit came to, judged, to `tally`; the answer for the cell.
-pub fn entered(cell: &Cell, entry: ToVisit, visited: Visited, findings: Vec<Finding>, tally: &mut Tally) -> Entered {
-    let Visited { fates, recovery, .. } = visited;
+/// A visit, judged.
+pub struct Looked<T: Target> {
+    /// What it came to.
+    pub visit: Visit<SpaceOf<T>, T::Observation>,
+    /// What is wrong with the class; or why it cannot be judged, as [`judge`] says.
+    pub findings: Result<Vec<Finding>, ExecutionError>,
+}
+
+/// Visits a branch of whatever crashes, and judges what is seen.
+///
+/// # Errors
+/// Nothing was seen.
+pub async fn look<T>(target: &mut T, subject: &Subject, to_visit: &ToVisit<UnitOf<T>>) -> Result<Looked<T>, T::Error>
+where
+    T: Target,
+    T::Observation: Borrow<Observation>,
+    UnitOf<T>: JudgedUnit,
+{
+    let visit = target.visit(to_visit).await?;
+    let findings = judge_class(subject, &*to_visit.unit, &visit.class, visit.observation.borrow()).await;
+    Ok(Looked { visit, findings })
+}
+
+/// Adds an equivalence class that was found when `to_visit` was visited, judged, to `tally`; the answer for the
+/// exploration. So many of the decisions, `mounted`, had been made when the mount was over.
+pub fn fold<U: JudgedUnit>(
+    subject: &Subject,
+    to_visit: ToVisit<U>,
+    (class, mounted): (&U::Space, usize),
+    findings: &[Finding],
+    tally: &mut explore::Tally<ViolationKey, U::Example>,
+) -> Answer<U> {
+    let unit = &to_visit.unit;
+    let example = |finding| (ViolationKey::of(finding), unit.example(subject, class, finding));
+    tally.add_class(class, findings.iter().map(example));
     let violates = findings.iter().any(|finding| finding.fails);
-    let unit = &entry.unit;
-    let (schedule, epoch) = (unit.executed.schedule, unit.epoch);
-    let injections = cell.subject.schedules[schedule].injected();
-    let place = Place { unit: unit.key, again: unit.again.is_some(), injections, schedule, epoch };
-    tally.class(&fates, findings, place, unit.when(&fates));
+    let (rest, states) = (to_visit.branch.rest(class.decisions(), mounted), class.count());
+    Answer { to_visit, rest, violates, states }
+}
+
+/// Adds what a mount came to, judged, to `tally`; the answer for the cell.
+pub fn entered(
+    cell: &Cell,
+    to_visit: ToVisit<Unit>,
+    visit: Visit<Fates, Mounted>,
+    findings: &[Finding],
+    tally: &mut Tally,
+) -> Entered {
+    let Visit { class, observation: Mounted { recovery, .. } } = visit;
     // Without a record, none of what branches off is looked at as another recovery.
     let mounted = recovery.as_ref().map_or(0, |recovery| recovery.class.decisions().len());
-    let (rest, states) = (entry.branch.rest(fates.decisions(), mounted), fates.count());
-    Entered { entry, rest, violates, states, recovery }
+    let answer = fold(&cell.subject, to_visit, (&class, mounted), findings, tally);
+    Entered { answer, recovery }
 }
 
 /// Whether two looks at a state found the same fault with it.
@@ -78,12 +154,12 @@ pub enum Confirmed {
 /// As [`judge`].
 pub async fn confirm(
     cell: &Cell,
-    (key, violation): (&Key, &Violation),
+    (key, violation): (&ViolationKey, &Violation),
     unit: &Unit,
     observation: &Observation,
 ) -> Result<Confirmed, ExecutionError> {
     let (subject, example) = (&*cell.subject, &violation.example);
-    let mut fates = unit.fates(&cell.model);
+    let mut fates = unit.space();
     fates.settle_all(&example.state);
     let findings = judge(subject, fates.torn(), observation, &example.window).await?;
     let same = |finding: &&Finding| {
@@ -91,8 +167,8 @@ pub async fn confirm(
             == (&key.path, &key.invariant, key.kind, key.informational)
     };
     let Some(finding) = findings.iter().find(same) else {
-        let Key { path, invariant, kind, .. } = key;
-        let Place { schedule, epoch, .. } = example.place;
+        let ViolationKey { path, invariant, kind, .. } = key;
+        let FoundAt { schedule, epoch, .. } = example.place;
         let place = format!("schedule {schedule}, epoch {epoch}, {:?}", example.state);
         let wrong = format!("{path} was {kind} ({invariant}) in a class, but not in the state itself ({place})");
         return Ok(Confirmed::No(wrong));

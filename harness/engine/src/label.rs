@@ -106,6 +106,7 @@ mod tests {
             after,
             limits: vec![],
             outside: vec![],
+            refused: vec![],
         };
         Labels::new(&History::new(&trace))
     }

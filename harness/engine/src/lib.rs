@@ -1,9 +1,9 @@
 //! The engine: from a workload to what a run came to.
 //!
 //! Data flows one way. [`subject`] records a workload; [`plan`] says what to execute; [`execute`] yields block logs;
-//! [`explore`] walks the crash states of their epochs; [`tally`] adds up what the checker finds in them; [`words`] puts
-//! it into a report. [`process`] needs no guest: it kills the program alone. [`run`] ties these together for [`cell`]s
-//! and [`worker`]s.
+//! [`explore`] walks the crash states of their epochs, and adds up what the checker finds in them ([`judging`], [`tally`]);
+//! [`words`] puts it into a report. [`targets`] says what can crash: the machine, or the program alone ([`killed`]), which
+//! needs no guest. [`run`] ties these together for [`cell`]s and [`worker`]s.
 
 pub mod brute;
 pub mod cause;
@@ -14,10 +14,10 @@ pub mod guests;
 pub mod journal;
 pub mod judge;
 pub mod judging;
+pub mod killed;
 pub mod label;
 pub mod mkfs;
 pub mod permit;
-pub mod process;
 pub mod promises;
 pub mod run;
 pub mod scheduled;
@@ -26,6 +26,7 @@ pub mod store;
 pub mod subject;
 pub mod sum;
 pub mod tally;
+pub mod targets;
 pub mod token;
 pub mod unit;
 pub mod visit;

@@ -71,12 +71,17 @@ pub fn mkfs(filesystem: &Filesystem, size: u64) -> Result<Image, MkfsError> {
     let file = |source| MkfsError::File { kind: filesystem.kind.name, directory: directory(), source };
     let image = tempfile::NamedTempFile::new().map_err(file)?;
     image.as_file().set_len(size).map_err(file)?;
+    let empty = tempfile::tempdir().map_err(file)?;
     let missing = |reason| MkfsError::NoTool { tool, package, reason };
     // Users' PATH often lacks /sbin.
     let program = vm::program(&[tool]).ok_or_else(|| missing(std::io::ErrorKind::NotFound.into()))?;
     let output = Command::new(program)
         .args(arguments)
+        // Those of the user come later: where both say something, theirs holds.
+        .args(filesystem.mkfs.split_whitespace())
         .arg(image.path())
+        // Without a slash they name no file; and where they could name one all the same, there is none.
+        .current_dir(empty.path())
         // 2020-01-01, for e2fsprogs (tune2fs and mke2fs read it) and for xfsprogs and btrfs-progs where they know it.
         .env("E2FSPROGS_FAKE_TIME", "1577836800")
         .env("SOURCE_DATE_EPOCH", "1577836800")

@@ -57,6 +57,7 @@ mod tests {
             after: Tree::default(),
             limits: vec![],
             outside: vec![],
+            refused: vec![],
             holes: Default::default(),
         };
         let told = |invariant: &Invariant, ended| {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use checker::Wanted;
-use filesystems::{FileSystem, Filesystem, Unknown};
+use filesystems::{ChoiceError, FileSystem, Filesystem};
 use program::Trace;
 use report::{Asked, CellReport, Event, Note, ProcessReport, Report};
 use serde::Serialize;
@@ -18,9 +18,9 @@ use workload::Workload;
 use crate::cell::{Cell, CellResult};
 use crate::guests::{self, Boot};
 use crate::journal::Journal;
+use crate::killed::process_crash;
 use crate::mkfs;
 use crate::permit::{ADVICE, Permit};
-use crate::process::process_crash;
 use crate::spec::RunSpec;
 use crate::store::{Kept, KeptAgain, KeptCell, KeptWorkload, Lock, Shown, Store, StoreError, VERSION};
 use crate::subject::{Judges, Subject, SubjectError};
@@ -186,7 +186,7 @@ pub(crate) fn hash(subjects: &[Arc<Subject>], spec: &RunSpec, machine: &str) -> 
     let mut hasher = Sha256::new();
     hasher.update(serde_json::to_vec(&identity).expect("names and numbers can be written as JSON"));
     for subject in subjects {
-        let Trace { command: _, before, holes, ops, after, limits, outside: _ } = &subject.trace;
+        let Trace { command: _, before, holes, ops, after, limits, outside: _, refused: _ } = &subject.trace;
         let recorded = postcard::to_stdvec(&(before, ops, after, limits));
         hasher.update(recorded.expect("a trace holds nothing that postcard cannot write"));
         // Most workloads have none, and keep the name that they always had.
@@ -217,7 +217,8 @@ pub async fn run(
     for workload in workloads {
         let doing = if workload.build.is_some() { "building and recording" } else { "recording" };
         let _ = events.send(Event::Note { cell: None, text: format!("{doing} {}", workload.name) });
-        let subject = tokio::task::block_in_place(|| Subject::record(workload, spec.bounds(), stop));
+        let subject =
+            tokio::task::block_in_place(|| Subject::record(workload, spec.bounds(), spec.io_uring.into(), stop));
         if stop.load(Ordering::Relaxed) {
             return Err(RunError::Interrupted);
         }
@@ -357,7 +358,7 @@ fn tools(filesystems: &[Filesystem]) -> BTreeMap<String, String> {
 
 /// The file systems of a run, one for each cell.
 fn filesystems_of(kept: &Kept, store: &Store) -> Result<Vec<Filesystem>, StoreError> {
-    let all: Result<_, Unknown> = kept.cells.iter().map(KeptCell::filesystem).collect();
+    let all: Result<_, ChoiceError> = kept.cells.iter().map(KeptCell::filesystem).collect();
     all.map_err(|unknown| store.damaged("replay.json", unknown))
 }
 
@@ -420,8 +421,9 @@ impl Begun {
         let mut cells = Vec::new();
         for (workload, subject) in subjects.iter().enumerate() {
             store.keep_trace(workload, &subject.trace)?;
-            for Filesystem { kind, options } in &spec.filesystems {
-                cells.push(KeptCell { workload, fs: kind.name.into(), mount_options: options.clone() });
+            for Filesystem { kind, options, mkfs } in &spec.filesystems {
+                let (mount_options, mkfs_options) = (options.clone(), mkfs.clone());
+                cells.push(KeptCell { workload, fs: kind.name.into(), mount_options, mkfs_options });
             }
         }
         let check = |subject: &Subject| subject.checker.as_ref().map(Checker::kept);
@@ -615,7 +617,8 @@ fn cut_short(cell: &CellReport, cut: &RunError) -> Vec<Note> {
 /// What becomes of the programs' files if they are killed, if that was asked: of each of them, or of those before a stop.
 fn killed(subjects: &[Arc<Subject>], spec: &RunSpec, stop: &AtomicBool) -> Vec<ProcessReport> {
     let asked = if spec.crash.process() { subjects } else { &[] };
-    let killed = |subject: &Arc<Subject>| process_crash(subject, spec.explore_invalid, stop);
+    let here = tokio::runtime::Handle::current();
+    let killed = |subject: &Arc<Subject>| here.block_on(process_crash(subject, spec.explore_invalid, stop));
     tokio::task::block_in_place(|| asked.iter().map_while(killed).collect())
 }
 
@@ -716,7 +719,7 @@ pub(crate) fn keep_shown(cell: &Cell, result: &CellResult, store: &Store, events
     let mut shown: BTreeMap<usize, (Arc<Executed>, Vec<Shown>)> = BTreeMap::new();
     for Violation { example, .. } in result.tally.violations.values() {
         let Some(unit) = result.units.get(&example.place.unit) else { continue };
-        let again = unit.again.as_ref().map(|again| KeptAgain {
+        let again = unit.recovery_crash.as_ref().map(|again| KeptAgain {
             name: unit::short(&unit.key),
             settled: again.class.decisions().to_vec(),
             log: (*again.log).clone(),
@@ -765,7 +768,16 @@ mod tests {
         // O_WRONLY | O_CREAT: rules want something to change.
         let open = Call::Open { handle: Handle(0), path: "f".into(), flags: 0o101, mode: 0o644 };
         let ops = vec![Op { call: open, syscall: "open".into(), result: 0, thread: 0 }];
-        let trace = Trace { command, before, holes: Default::default(), ops, after, limits: vec![], outside: vec![] };
+        let trace = Trace {
+            command,
+            before,
+            holes: Default::default(),
+            ops,
+            after,
+            limits: vec![],
+            outside: vec![],
+            refused: vec![],
+        };
         Arc::new(Subject::of(name.into(), vec![], trace, Bounds::default()).unwrap())
     }
 

@@ -5,8 +5,8 @@ use report::{EndingReport, InjectedReport, InjectionReport, KnownSchedule, WorkR
 
 use plan::{Ending, Event, Injection, Part, Schedule, Work};
 
-/// A schedule; `again` is whether the machine crashed again while it recovered.
-pub fn schedule(schedule: &Schedule, again: bool) -> KnownSchedule {
+/// A schedule; `recovery_crash` is whether the machine crashed again while it recovered.
+pub fn schedule(schedule: &Schedule, recovery_crash: bool) -> KnownSchedule {
     let injection = |Injection { op, event }: &Injection| {
         let what = match event {
             Event::CommitDuring => InjectedReport::CommitDuring,
@@ -24,7 +24,7 @@ pub fn schedule(schedule: &Schedule, again: bool) -> KnownSchedule {
         ending,
         cold: schedule.conditions.cold,
         still: schedule.conditions.still,
-        recovery_crash: again,
+        recovery_crash,
     }
 }
 
@@ -64,8 +64,16 @@ mod tests {
         let calls = [open(one, "f"), write(one), open(other, "g"), write(other), Call::Fsync { handle: one }];
         let ops = calls.map(|call| Op { call, syscall: String::new(), result: 0, thread: 0 }).to_vec();
         let (before, after) = (Tree::default(), Tree::default());
-        let trace =
-            Trace { command: vec![], before, ops, after, limits: vec![], outside: vec![], holes: Default::default() };
+        let trace = Trace {
+            command: vec![],
+            before,
+            ops,
+            after,
+            limits: vec![],
+            outside: vec![],
+            refused: vec![],
+            holes: Default::default(),
+        };
         let all = schedules(&trace, &History::new(&trace), 2);
         assert!(all.len() > 100, "{}", all.len());
         for known in all {

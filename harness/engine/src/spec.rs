@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
+pub use explore::Budget;
 use filesystems::Filesystem;
 use report::Explored;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use storage::{CacheKind, DiskModel, TearKind};
 
-use crate::process::Crash;
 use crate::subject::Bounds;
 
 /// The heading of these options in the help text.
@@ -30,10 +30,10 @@ pub const MACHINES: &str = "Machines";
 /// have the same name.
 #[derive(Clone, Debug, PartialEq, Args, Serialize, Deserialize)]
 pub struct RunSpec {
-    /// A file system, perhaps with mount options; repeatable [default: ext4, xfs, btrfs]
+    /// A file system, perhaps with mount options and arguments for its mkfs; repeatable [default: ext4, xfs, btrfs]
     #[arg(
-        long = "fs", value_name = "NAME[:OPTIONS]", value_parser = filesystem, help_heading = EXPLORED,
-        default_values = filesystems::ALL.iter().map(|known| known.name), hide_default_value = true
+        long = "fs", value_name = "NAME[:OPTIONS][;mkfs=ARGUMENTS]", value_parser = filesystem, help_heading = EXPLORED,
+        default_values = filesystems::DEFAULTS.iter().map(|known| known.name), hide_default_value = true
     )]
     #[serde(default)]
     pub filesystems: Vec<Filesystem>,
@@ -68,6 +68,10 @@ pub struct RunSpec {
     #[arg(long, help_heading = EXPLORED)]
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub explore_invalid: bool,
+    /// What becomes of io_uring and asynchronous I/O, which cannot be recorded
+    #[arg(long, value_name = "MODE", value_enum, default_value_t, help_heading = EXPLORED)]
+    #[serde(default, skip_serializing_if = "IoUring::is_refused")]
+    pub io_uring: IoUring,
     /// A kernel for QEMU, DIR/boot/vmlinuz-RELEASE, with DIR/lib/modules/RELEASE
     #[arg(long, value_name = "FILE", help_heading = MACHINES)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -75,7 +79,7 @@ pub struct RunSpec {
 }
 
 /// The fields of [`RunSpec`] that matter where no machine crashes.
-const WITHOUT_MACHINES: [&str; 2] = ["crash", "explore_invalid"];
+const WITHOUT_MACHINES: [&str; 3] = ["crash", "explore_invalid", "io_uring"];
 
 impl Default for RunSpec {
     /// The specification of a run to which no option was given.
@@ -145,13 +149,28 @@ pub fn is_given(typed: &ArgMatches, option: &str) -> bool {
     typed.value_source(option) == Some(ValueSource::CommandLine)
 }
 
-/// How much work a cell may take. Without any limit, it is explored whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Budget {
-    /// Wall time in which somebody works on the cell.
-    pub time: Option<Duration>,
-    /// Mounts.
-    pub mounts: Option<u64>,
+/// What crashes: `--crash`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+pub enum Crash {
+    /// The power fails: what the disk had not flushed may be lost
+    #[default]
+    Power,
+    /// The program is killed: what it had not handed to the kernel is lost
+    Process,
+    /// Either
+    Both,
+}
+
+impl Crash {
+    /// Whether the power fails.
+    pub fn power(self) -> bool {
+        self != Crash::Process
+    }
+
+    /// Whether the program is killed.
+    pub fn process(self) -> bool {
+        self != Crash::Power
+    }
 }
 
 /// `--disk`: see [`CacheKind`].
@@ -203,6 +222,33 @@ impl From<bool> for Fua {
     }
 }
 
+/// `--io-uring`: see [`record::IoUring`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IoUring {
+    /// Their set-up fails with ENOSYS, as in many containers: most programs do without
+    #[default]
+    Refuse,
+    /// A program that uses them is not judged
+    Allow,
+}
+
+impl IoUring {
+    /// Whether it is as in all runs that do not say.
+    fn is_refused(&self) -> bool {
+        *self == Self::Refuse
+    }
+}
+
+impl From<IoUring> for record::IoUring {
+    fn from(io_uring: IoUring) -> Self {
+        match io_uring {
+            IoUring::Refuse => Self::Refuse,
+            IoUring::Allow => Self::Allow,
+        }
+    }
+}
+
 /// `--sector`: physical sectors, bytes. See [`DiskModel::unit`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
@@ -234,9 +280,9 @@ impl TryFrom<u32> for Sector {
     }
 }
 
-/// `ext4:noauto_da_alloc,data=writeback`.
+/// `ext4:noauto_da_alloc,data=writeback;mkfs=-b 1024`.
 fn filesystem(text: &str) -> Result<Filesystem, String> {
-    text.parse().map_err(|unknown: filesystems::Unknown| unknown.to_string())
+    text.parse().map_err(|error: filesystems::ChoiceError| error.to_string())
 }
 
 /// `90s`, `10m`, `2h`, `5000mounts`, `none`.
@@ -295,7 +341,7 @@ mod tests {
         let spec = RunSpec::default();
         assert_eq!(spec.model(), DiskModel::default());
         let kinds: Vec<&str> = spec.filesystems.iter().map(|it| it.kind.name).collect();
-        assert_eq!(kinds, filesystems::ALL.iter().map(|known| known.name).collect::<Vec<_>>());
+        assert_eq!(kinds, filesystems::DEFAULTS.iter().map(|known| known.name).collect::<Vec<_>>());
     }
 
     /// Where it is looked for again need not be here.
@@ -316,5 +362,15 @@ mod tests {
         let explored = spec.explored();
         assert_eq!((explored.sector, explored.fua, explored.set), (4096, false, plan::SET));
         assert_eq!(explored.others["seed"], 0);
+    }
+
+    /// Runs that do not use it keep the names that they had before there was the option.
+    #[test]
+    fn asynchronous_io_is_said_only_where_it_is_allowed() {
+        let written = |spec: &RunSpec| serde_json::to_value(spec).unwrap().get("io_uring").cloned();
+        assert_eq!(written(&RunSpec::default()), None);
+        let spec = RunSpec { io_uring: IoUring::Allow, ..RunSpec::default() };
+        assert_eq!(written(&spec), Some("allow".into()));
+        assert_eq!(serde_json::from_value::<RunSpec>(serde_json::to_value(&spec).unwrap()).unwrap(), spec);
     }
 }

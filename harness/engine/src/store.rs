@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use checker::{CrashWindow, Wanted};
 use files::Directory;
-use filesystems::{Filesystem, Unknown};
+use filesystems::{ChoiceError, Filesystem};
 use program::Trace;
 use serde::{Deserialize, Serialize};
 use storage::{BlockLog, Decision, Image, State};
@@ -54,15 +54,18 @@ pub struct KeptCell {
     pub fs: String,
     /// As mount(8) takes them.
     pub mount_options: String,
+    /// Arguments for its mkfs, beside the usual ones.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mkfs_options: String,
 }
 
 impl KeptCell {
     /// The file system and how it is mounted.
     ///
     /// # Errors
-    /// This harness knows none of that name.
-    pub fn filesystem(&self) -> Result<Filesystem, Unknown> {
-        Filesystem::named(&self.fs, self.mount_options.as_str())
+    /// This harness knows none of that name, or the arguments for mkfs name a file.
+    pub fn filesystem(&self) -> Result<Filesystem, ChoiceError> {
+        Filesystem::named(&self.fs, self.mount_options.as_str(), &self.mkfs_options)
     }
 }
 

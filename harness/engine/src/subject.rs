@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use checker::{ReadPlan, RuleError, Rules, Wanted};
 use filesystems::Filesystem;
 use program::{Ended, History, Limit, Trace, cleared_set_ids};
-use record::{RecordError, RecordSpec};
+use record::{IoUring, RecordError, RecordSpec};
 use storage::DiskModel;
 use workload::Workload;
 
@@ -140,13 +140,18 @@ pub struct Subject {
 
 impl Subject {
     /// Builds, prepares and records a workload in a fresh directory.
-    pub fn record(workload: &Workload, bounds: Bounds, stop: &Arc<AtomicBool>) -> Result<Self, SubjectError> {
+    pub fn record(
+        workload: &Workload,
+        bounds: Bounds,
+        io_uring: IoUring,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Self, SubjectError> {
         let name = workload.name.clone();
         workload.build(stop)?;
         let fresh = Workplace::new("crash-harness-run-");
         let fresh = fresh.map_err(|source| SubjectError::Directory { name: name.clone(), source })?;
         workload.prepare(fresh.path(), stop)?;
-        let trace = record_in(workload, fresh.path(), stop)?;
+        let trace = record_in(workload, fresh.path(), io_uring, stop)?;
         let bytes = size(&trace);
         if bytes > LARGEST {
             return Err(SubjectError::TooLarge { name, bytes });
@@ -285,7 +290,12 @@ fn is_doubtful(error: &RuleError, trace: &Trace) -> bool {
     speaks_of_changes && !trace.limits.is_empty()
 }
 
-fn record_in(workload: &Workload, directory: &std::path::Path, stop: &Arc<AtomicBool>) -> Result<Trace, SubjectError> {
+fn record_in(
+    workload: &Workload,
+    directory: &std::path::Path,
+    io_uring: IoUring,
+    stop: &Arc<AtomicBool>,
+) -> Result<Trace, SubjectError> {
     let name = workload.name.clone();
     let invocation = workload.command_in(directory)?;
     let mut spec = RecordSpec::new(&invocation.argv, &invocation.directory);
@@ -293,12 +303,16 @@ fn record_in(workload: &Workload, directory: &std::path::Path, stop: &Arc<Atomic
     spec.env = invocation.env.iter().map(|(name, value)| (name.into(), value.clone())).collect();
     spec.time_limit = workload.time_limit;
     spec.cancel = Some(stop.clone());
+    spec.io_uring = io_uring;
     let trace = record::record(&spec).map_err(|source| SubjectError::Record { name: name.clone(), source })?;
     match record::ended(&trace).filter(|ended| !ended.is_success()) {
         None => Ok(trace),
         Some(ended) => {
             let hint = invocation.hint(workload.directory.as_deref());
-            let said = record::said(&trace.ops) + &hint.map_or_else(String::new, |hint| format!("\n{hint}"));
+            // Perhaps it cannot do without.
+            let refused = trace.refused.iter().map(|refused| format!("{refused}: see --io-uring"));
+            let said = [record::said(&trace.ops)].into_iter().chain(refused).chain(hint);
+            let said = said.collect::<Vec<_>>().join("\n");
             Err(SubjectError::Command { name, ended, said })
         }
     }
@@ -336,7 +350,8 @@ mod tests {
         after.0.insert("f".into(), node);
         let close = Op { call: Call::Close { handle: Handle(0) }, syscall: "close".into(), result: 0, thread: 0 };
         let (before, holes) = (Tree::default(), Default::default());
-        let trace = Trace { command: vec![], before, holes, ops: vec![close], after, limits, outside: vec![] };
+        let trace =
+            Trace { command: vec![], before, holes, ops: vec![close], after, limits, outside: vec![], refused: vec![] };
         Subject::of("w".into(), wanted.to_vec(), trace, Bounds::default())
     }
 

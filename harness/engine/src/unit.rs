@@ -1,23 +1,23 @@
-//! One replay, cut into what is explored on its own; and how to tell that another replay offers the same.
+//! One execution, cut into what is explored on its own; and how to tell that another execution offers the same.
 
 use std::sync::Arc;
 
-use checker::CrashWindow;
-use explore::{ExplorationUnit, Key, key};
+use explore::{Evidence, ExplorationUnit, Key, key};
 use sha2::{Digest, Sha256};
 use storage::{BlockLog, Decision, DiskModel, Entry, Epoch, Fates, Image, Layers, Recovery};
 
 use crate::execute::Execution;
-use crate::window::window;
 use plan::{Origin, Plan};
 
-/// One schedule, replayed.
+/// One schedule, executed.
 #[derive(Debug)]
 pub struct Executed {
     /// Index of the schedule.
     pub schedule: usize,
     /// What the guest did.
     pub plan: Plan,
+    /// What the disk promises.
+    pub model: DiskModel,
     /// The durable start state.
     pub start: Image,
     /// What the disk saw.
@@ -29,25 +29,25 @@ pub struct Executed {
     pub has_data: bool,
 }
 
-/// One epoch of one replay: a tree of decisions of its own.
+/// One epoch of one execution: a tree of decisions of its own.
 #[derive(Debug)]
 pub struct Unit {
-    /// Its place among the units of its cell: in the order of schedules and epochs, then, for second crashes, that in which
+    /// Its place among the units of its cell: in the order of schedules and epochs, then, for recovery crashes, that in which
     /// recoveries were found.
     pub index: usize,
-    /// The replay.
+    /// The execution.
     pub executed: Arc<Executed>,
     /// Index of the epoch.
     pub epoch: usize,
     /// Names it, whatever run it is found in: the same for two epochs whose crash states are the same ([`Executed::keys`]).
     pub key: Key,
     /// If the machine crashed again while it recovered from a crash in that epoch: how.
-    pub again: Option<Again>,
+    pub recovery_crash: Option<RecoveryCrash>,
 }
 
-/// A second crash, during recovery from the first.
+/// A crash during the recovery from another.
 #[derive(Debug)]
-pub struct Again {
+pub struct RecoveryCrash {
     /// The states that were recovered.
     pub class: Fates,
     /// What recovery wrote.
@@ -61,107 +61,10 @@ pub struct Again {
 /// A branch of a unit, to be visited.
 pub type ToVisit = explore::ToVisit<Unit>;
 
-impl ExplorationUnit for Unit {
-    fn index(&self) -> usize {
-        self.index
-    }
+impl Evidence for Executed {
+    type Unit = Unit;
 
-    fn key(&self) -> &Key {
-        &self.key
-    }
-}
-
-impl Unit {
-    /// All states of the unit.
-    pub fn fates(&self, model: &DiskModel) -> Fates {
-        match &self.again {
-            None => Fates::open(model, self.executed.epochs[self.epoch].volatile_writes(&self.executed.log)),
-            Some(Again { class, log, epoch, .. }) => class.clone().crashed(epoch.volatile_writes(log)),
-        }
-    }
-
-    /// The states that agree with these decisions, from a file; `None` if they do not fit, so that it must be damaged.
-    pub fn settled(&self, model: &DiskModel, decisions: &[Decision]) -> Option<Fates> {
-        let mut fates = self.fates(model);
-        fates.settle_these(decisions).then_some(fates)
-    }
-
-    /// When the states of a class of it can occur: a second crash changes nothing of that.
-    pub fn when(&self, fates: &Fates) -> CrashWindow {
-        let before = self.again.iter().flat_map(|again| again.class.decisions());
-        let survived = before.chain(fates.decisions()).filter(|decision| decision.survived);
-        let Executed { plan, epochs, log, .. } = &*self.executed;
-        window(plan, &epochs[self.epoch], log, survived.map(|decision| decision.write))
-    }
-
-    /// What the unit's states share; `first` is what those of its epoch do, without a second crash.
-    pub fn layers(&self, first: &Arc<Layers>) -> Arc<Layers> {
-        match &self.again {
-            None => first.clone(),
-            Some(Again { class, log, epoch, .. }) => Arc::new(Layers::recovered(first, class, log, epoch)),
-        }
-    }
-
-    /// The units of the second crash: one for each epoch of what recovery wrote. `branch` is the key of the branch that
-    /// was entered when it did. Their places are for the cell to give.
-    pub fn again(&self, branch: Key, Recovery { class, log }: Recovery, model: &DiskModel) -> Vec<Unit> {
-        let log = Arc::new(log);
-        let unit = |(index, epoch): (usize, Epoch)| {
-            let mut hasher = Sha256::new();
-            hasher.update(self.key);
-            hasher.update(branch);
-            // The branch says how the run began that found this; what it settled while it recovered can be more.
-            hasher.update(format!("{:?}", class.decisions()));
-            hasher.update(format!("{index} {epoch:?}"));
-            for write in &log.writes {
-                hasher.update(format!("{} {} ", write.sector, write.sectors()));
-            }
-            let key = key(hasher);
-            let again = Some(Again { class: class.clone(), log: log.clone(), index, epoch });
-            Unit { index: 0, executed: self.executed.clone(), epoch: self.epoch, key, again }
-        };
-        storage::epochs(&log, model).into_iter().enumerate().map(unit).collect()
-    }
-}
-
-/// The beginning of a key, for tokens.
-pub fn short(key: &Key) -> String {
-    hex::encode(&key[..4])
-}
-
-impl Executed {
-    /// Cuts a replay into epochs.
-    pub fn new(schedule: usize, plan: Plan, Execution { start, log }: Execution, model: &DiskModel) -> Self {
-        let epochs = storage::epochs(&log, model);
-        Self { schedule, plan, start, log, epochs, has_data: true }
-    }
-
-    /// One of which only the log's shape is known: its states can be counted and judged by what was seen of them, but not
-    /// built.
-    pub fn without_data(schedule: usize, plan: Plan, log: BlockLog, model: &DiskModel) -> Self {
-        Self { has_data: false, ..Self::new(schedule, plan, Execution { start: Image::zeroed(1), log }, model) }
-    }
-
-    /// A schedule that is not executed, since another has all its crash states.
-    pub fn implied(schedule: usize) -> Self {
-        let (start, log) = (Image::zeroed(1), BlockLog::default());
-        Self { schedule, plan: Plan::default(), start, log, epochs: Vec::new(), has_data: true }
-    }
-
-    /// What one epoch's states share.
-    pub fn layers(&self, epoch: usize, model: DiskModel) -> Layers {
-        let mut durable = self.start.clone();
-        let epoch = &self.epochs[epoch];
-        epoch.advance(&mut durable, &self.log, 0);
-        Layers::new(durable, &self.log, epoch, model)
-    }
-
-    /// Bytes that the disk was given.
-    pub fn bytes(&self) -> usize {
-        self.log.writes.iter().map(|write| write.data.len()).sum()
-    }
-
-    /// One key for each epoch. Epochs of two replays of one trace have the same key if the disk saw the same up to
+    /// One key for each epoch. Epochs of two executions of one trace have the same key if the disk saw the same up to
     /// their ends: the same ops and works one after the other, and during each the same writes (place and length) and
     /// flushes. Work during which the disk saw nothing counts, too: it can change what the kernel does later (writeback
     /// of a small file of btrfs puts it into a tree in memory). A flush that makes nothing durable does not: it changes no
@@ -169,7 +72,7 @@ impl Executed {
     ///
     /// Contents are not compared, since they differ for no reason: inode generations are random, times go on. What a
     /// kernel writes during the same calls to the same places is the same but for these.
-    pub fn keys(&self) -> Vec<Key> {
+    fn keys(&self) -> Vec<Key> {
         let mut hasher = Sha256::new();
         let mut entries = self.log.entries.iter().peekable();
         let mut keys = Vec::new();
@@ -202,6 +105,109 @@ impl Executed {
             keys.push(key(hasher.clone().chain_update(states)));
         }
         keys
+    }
+
+    fn unit(executed: &Arc<Self>, place: usize, key: Key, index: usize) -> Unit {
+        Unit { index, executed: executed.clone(), epoch: place, key, recovery_crash: None }
+    }
+}
+
+impl ExplorationUnit for Unit {
+    type Space = Fates;
+
+    fn index(&self) -> usize {
+        self.index
+    }
+
+    fn key(&self) -> &Key {
+        &self.key
+    }
+
+    fn evidence(&self) -> usize {
+        self.executed.schedule
+    }
+
+    fn space(&self) -> Fates {
+        let Executed { epochs, log, model, .. } = &*self.executed;
+        match &self.recovery_crash {
+            None => Fates::open(model, epochs[self.epoch].volatile_writes(log)),
+            Some(RecoveryCrash { class, log, epoch, .. }) => class.clone().crashed(epoch.volatile_writes(log)),
+        }
+    }
+}
+
+impl Unit {
+    /// The states that agree with these decisions, from a file; `None` if they do not fit, so that it must be damaged.
+    pub fn settled(&self, decisions: &[Decision]) -> Option<Fates> {
+        let mut fates = self.space();
+        fates.settle_these(decisions).then_some(fates)
+    }
+
+    /// What the unit's states share; `first` is what those of its epoch do, without a recovery crash.
+    pub fn layers(&self, first: &Arc<Layers>) -> Arc<Layers> {
+        match &self.recovery_crash {
+            None => first.clone(),
+            Some(RecoveryCrash { class, log, epoch, .. }) => Arc::new(Layers::recovered(first, class, log, epoch)),
+        }
+    }
+
+    /// The units of recovery crashes: one for each epoch of what recovery wrote. `branch` is the key of the branch that
+    /// was visited when it did. Their indices are for the exploration to give.
+    pub fn recovery_crashes(&self, branch: Key, Recovery { class, log }: Recovery) -> Vec<Unit> {
+        let log = Arc::new(log);
+        let unit = |(index, epoch): (usize, Epoch)| {
+            let mut hasher = Sha256::new();
+            hasher.update(self.key);
+            hasher.update(branch);
+            // The branch says how the run began that found this; what it settled while it recovered can be more.
+            hasher.update(format!("{:?}", class.decisions()));
+            hasher.update(format!("{index} {epoch:?}"));
+            for write in &log.writes {
+                hasher.update(format!("{} {} ", write.sector, write.sectors()));
+            }
+            let key = key(hasher);
+            let recovery_crash = Some(RecoveryCrash { class: class.clone(), log: log.clone(), index, epoch });
+            Unit { index: 0, executed: self.executed.clone(), epoch: self.epoch, key, recovery_crash }
+        };
+        storage::epochs(&log, &self.executed.model).into_iter().enumerate().map(unit).collect()
+    }
+}
+
+/// The beginning of a key, for tokens.
+pub fn short(key: &Key) -> String {
+    hex::encode(&key[..4])
+}
+
+impl Executed {
+    /// Cuts an execution into epochs.
+    pub fn new(schedule: usize, plan: Plan, Execution { start, log }: Execution, model: &DiskModel) -> Self {
+        let epochs = storage::epochs(&log, model);
+        Self { schedule, plan, model: *model, start, log, epochs, has_data: true }
+    }
+
+    /// One of which only the log's shape is known: its states can be counted and judged by what was seen of them, but not
+    /// built.
+    pub fn without_data(schedule: usize, plan: Plan, log: BlockLog, model: &DiskModel) -> Self {
+        Self { has_data: false, ..Self::new(schedule, plan, Execution { start: Image::zeroed(1), log }, model) }
+    }
+
+    /// A schedule that is not executed, since another has all its crash states.
+    pub fn implied(schedule: usize, model: &DiskModel) -> Self {
+        let (start, log) = (Image::zeroed(1), BlockLog::default());
+        Self { schedule, plan: Plan::default(), model: *model, start, log, epochs: Vec::new(), has_data: true }
+    }
+
+    /// What one epoch's states share.
+    pub fn layers(&self, epoch: usize, model: DiskModel) -> Layers {
+        let mut durable = self.start.clone();
+        let epoch = &self.epochs[epoch];
+        epoch.advance(&mut durable, &self.log, 0);
+        Layers::new(durable, &self.log, epoch, model)
+    }
+
+    /// Bytes that the disk was given.
+    pub fn bytes(&self) -> usize {
+        self.log.writes.iter().map(|write| write.data.len()).sum()
     }
 
     fn origin(&self, step: u32) -> Option<&Origin> {
@@ -292,13 +298,13 @@ mod tests {
     fn recoveries_of_two_classes_have_two_keys() {
         let model = DiskModel::default();
         let first = Arc::new(executed("wwfo"));
-        let unit = Unit { index: 0, executed: first.clone(), epoch: 0, key: [0; 16], again: None };
+        let unit = Unit { index: 0, executed: first.clone(), epoch: 0, key: [0; 16], recovery_crash: None };
         let layers = first.layers(0, model);
         let key = |settled: &[storage::Decision]| {
             let mut class = layers.fates();
             assert!(class.settle_these(settled));
             let log = executed("w").log;
-            unit.again([1; 16], Recovery { class, log }, &model).first().map(|unit| unit.key)
+            unit.recovery_crashes([1; 16], Recovery { class, log }).first().map(|unit| unit.key)
         };
         let decision = storage::Decision { write: 0, unit: 0, survived: true };
         assert_eq!(key(&[]), key(&[]));

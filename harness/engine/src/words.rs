@@ -14,7 +14,7 @@ use crate::cell::{Cell, CellResult, Seen};
 use crate::promises::promises;
 use crate::scheduled;
 use crate::subject::Subject;
-use crate::tally::{Key, Place, Violation};
+use crate::tally::{FoundAt, Violation, ViolationKey};
 use crate::token::Token;
 use crate::unit::{Unit, short};
 use crate::writes::writes;
@@ -31,7 +31,7 @@ pub fn ops_of(subjects: &[Arc<Subject>]) -> impl Fn(&str, BTreeSet<OpId>) -> Ops
 pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
     let subject = &cell.subject;
     let total = subject.all_schedules;
-    let exit = |key: &Key| match key.invariant {
+    let exit = |key: &ViolationKey| match key.invariant {
         Invariant::DurableAfter(checker::Ack::Exit) => true,
         Invariant::Mountable => !key.informational,
         _ => false,
@@ -47,7 +47,7 @@ pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
         crash_states: CrashStates {
             allowed: result.tally.allowed.clone(),
             covered: result.tally.covered.clone(),
-            mounts: result.tally.mounts,
+            mounts: result.tally.visits,
         },
         reach: None,
         durable_after_exit: durable_after_exit(lost, complete && subject.rules.has_exit()),
@@ -112,8 +112,9 @@ pub fn notes_on(Subject { rules, trace, .. }: &Subject) -> Vec<Note> {
     let changed = rules.changed_metadata().iter().map(|changed| Note::ChangedMetadata { changed: changed.clone() });
     let names = record::numbered(trace);
     let numbered = (!names.is_empty()).then_some(Note::NumberedNames { names });
+    let refused = trace.refused.iter().map(|refused| Note::Refused { refused: refused.clone() });
     let outside = trace.outside.iter().map(|path| Note::WrittenOutside { path: path.clone() });
-    changed.chain(numbered).chain(outside).collect()
+    changed.chain(numbered).chain(refused).chain(outside).collect()
 }
 
 /// One violation; `unit` is what its example was found in, `seen` what the confirming look at it showed, and `run` the
@@ -121,16 +122,16 @@ pub fn notes_on(Subject { rules, trace, .. }: &Subject) -> Vec<Note> {
 pub fn violation_report(
     cell: &Cell,
     unit: Option<&Unit>,
-    key: &Key,
+    key: &ViolationKey,
     violation: &Violation,
     seen: Option<&Seen>,
     run: &str,
 ) -> ViolationReport {
-    let Key { path, invariant, kind, cause, .. } = key;
+    let ViolationKey { path, invariant, kind, cause, .. } = key;
     let subject = &cell.subject;
     let example = &violation.example;
     let trace = &subject.trace;
-    let Place { unit: name, again, schedule, epoch, .. } = example.place;
+    let FoundAt { unit: name, recovery_crash: again, schedule, epoch, .. } = example.place;
     let (run, cell_index, again_name) = (run.into(), cell.index, again.then(|| short(&name)));
     let token = Token { run, cell: cell_index, schedule, epoch, again: again_name, state: example.state.clone() };
     let writes = unit.map(|unit| writes(cell, unit, path, example)).unwrap_or_default();
@@ -199,9 +200,38 @@ mod tests {
         let ops = [allocate(0), allocate(0x08), allocate(0x20)];
         let ops = ops.map(|call| Op { call, syscall: "fallocate".into(), result: 0, thread: 0 }).to_vec();
         let (before, after) = (Tree::default(), Tree::default());
-        let trace =
-            Trace { command: vec![], before, ops, after, limits: vec![], outside: vec![], holes: Default::default() };
+        let trace = Trace {
+            command: vec![],
+            before,
+            ops,
+            after,
+            limits: vec![],
+            outside: vec![],
+            refused: vec![],
+            holes: Default::default(),
+        };
         assert_eq!(shifts(&trace), [1, 2].map(|op| Note::MovesExtents { op: OpId(op) }));
+    }
+
+    #[test]
+    fn a_call_that_was_refused_is_a_note() {
+        let open = Call::Open { handle: Handle(0), path: "f".into(), flags: 0o101, mode: 0o644 };
+        let ops = vec![Op { call: open, syscall: "open".into(), result: 3, thread: 0 }];
+        let kind = program::Kind::File(Default::default());
+        let node = program::Node { kind, mode: 0o644, uid: 0, gid: 0, inode: 1, xattrs: Default::default() };
+        let trace = Trace {
+            command: vec![],
+            before: Tree::default(),
+            ops,
+            after: Tree([("f".into(), node)].into()),
+            limits: vec![],
+            outside: vec![],
+            refused: vec![program::RefusedCall { call: "io_uring_setup".into(), count: 1 }],
+            holes: Default::default(),
+        };
+        let subject = Subject::of("save".into(), vec![], trace, Bounds::default()).unwrap();
+        let refused = program::RefusedCall { call: "io_uring_setup".into(), count: 1 };
+        assert!(notes_on(&subject).contains(&Note::Refused { refused }), "{:?}", notes_on(&subject));
     }
 
     /// A state that lacks everything can occur before the first op, and is as it should be until the end is promised.
@@ -211,8 +241,16 @@ mod tests {
         let ops = [open, Call::Exit { status: 0 }];
         let ops = ops.map(|call| Op { call, syscall: "test".into(), result: 0, thread: 0 }).to_vec();
         let (before, after) = (Tree::default(), Tree::default());
-        let trace =
-            Trace { command: vec![], before, ops, after, limits: vec![], outside: vec![], holes: Default::default() };
+        let trace = Trace {
+            command: vec![],
+            before,
+            ops,
+            after,
+            limits: vec![],
+            outside: vec![],
+            refused: vec![],
+            holes: Default::default(),
+        };
         let window = |begun_earliest, ended_latest| CrashWindow { begun_earliest, ended_latest };
         let exit = Invariant::DurableAfter(Ack::Exit);
         assert_eq!(broken_from(&trace, &exit, &window(0, 2)), Some(1));
@@ -229,17 +267,32 @@ mod tests {
             let open = Call::Open { handle: Handle(0), path: "f".into(), flags: 0o101, mode: 0o644 };
             let ops = vec![Op { call: open, syscall: "open".into(), result: 0, thread: 0 }];
             let (before, after) = (Tree::default(), Tree::default());
-            let trace =
-                Trace { command: vec![], before, ops, after, limits, outside: vec![], holes: Default::default() };
+            let trace = Trace {
+                command: vec![],
+                before,
+                ops,
+                after,
+                limits,
+                outside: vec![],
+                refused: vec![],
+                holes: Default::default(),
+            };
             let subject = Subject::of("w".into(), vec![], trace, Bounds { injections: 0, seed: 0 }).unwrap();
             let filesystem = Filesystem::from(&filesystems::EXT4);
             let cell = Cell::new(0, Arc::new(subject), filesystem, &RunSpec::default());
-            let place = Place { unit: Default::default(), again: false, injections: 0, schedule: 0, epoch: 0 };
+            let place =
+                FoundAt { unit: Default::default(), recovery_crash: false, injections: 0, schedule: 0, epoch: 0 };
             let window = CrashWindow { begun_earliest: 1, ended_latest: 1 };
             let observed = Observed::NoFile;
             let example = Example { place, state: State::default(), window, observed, output: None };
             let invariant = Invariant::DurableAfter(Ack::Exit);
-            let key = Key { informational: true, path: "f".into(), invariant, kind: Kind::Missing, cause: Cause::None };
+            let key = ViolationKey {
+                informational: true,
+                path: "f".into(),
+                invariant,
+                kind: Kind::Missing,
+                cause: Cause::None,
+            };
             let violations = BTreeMap::from([(key, Violation { states: 1u32.into(), example })]);
             let tally = Tally { violations, ..Tally::default() };
             cell_report(&cell, &CellResult { tally, failure, ..CellResult::default() }, "run").durable_after_exit

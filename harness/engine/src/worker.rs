@@ -6,22 +6,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use checker::{Finding, Observation, ReadPlan};
 use report::{CellReport, Event, Ops};
-use storage::{Fates, Image, Layers, State};
+use storage::Image;
 use tokio::sync::{Notify, mpsc};
 use vm::{Death, GuestError};
 
 use crate::cell::{Ask, Cell, Job, Seen};
 use crate::execute::{ExecutionError, execute, populate};
 use crate::guests::{Boot, Slot};
+use crate::journal::Journal;
 use crate::journal::line::Id;
-use crate::journal::{self, Journal};
-use crate::judging::{self, Confirmed, Visited, confirm, judge, same};
+use crate::judging::{self, Confirmed, Looked, confirm};
 use crate::mkfs::{MkfsError, mkfs};
-use crate::tally::{Key, Tally, Violation};
+use crate::tally::{Tally, Violation, ViolationKey};
+use crate::targets::power::Bench;
 use crate::unit::{Executed, ToVisit, Unit};
-use crate::visit::{Class, Guests, enter, observe_image};
+use crate::visit::Guests;
 use crate::words::violation_report;
 
 /// What the workers of a run share.
@@ -75,21 +75,11 @@ pub enum WorkError {
 /// One worker.
 struct Worker<'a> {
     shared: &'a Shared,
-    slot: Slot<'a>,
-    /// The unit that it was at last: most pieces of work are of the same unit as the one before, and many of the others
-    /// of the same epoch.
-    at: Option<At>,
+    bench: Bench<'a>,
     /// When it last told how far it was.
     told: Instant,
     /// What shows that the journal is not to be trusted.
     distrust: Option<String>,
-}
-
-/// A unit, with what the states of its epoch share, and what its own do.
-struct At {
-    unit: Arc<Unit>,
-    first: Arc<Layers>,
-    layers: Arc<Layers>,
 }
 
 /// How often a worker tells how far its cell is.
@@ -97,16 +87,15 @@ const TELL: Duration = Duration::from_millis(100);
 
 /// Works until there is nothing left to do.
 pub async fn work(shared: &Shared) -> Result<(), WorkError> {
-    let mut worker = Worker { shared, slot: Slot::new(&shared.boot), at: None, told: Instant::now(), distrust: None };
+    let bench = Bench::new(Slot::new(&shared.boot), &shared.journal, &shared.events);
+    let mut worker = Worker { shared, bench, told: Instant::now(), distrust: None };
     loop {
         // Before looking, so that what is told meanwhile is heard.
         let news = shared.news.notified();
         match worker.look() {
             Found::Job(cell, job) => {
                 let done = caught(worker.perform(cell, job)).await.unwrap_or_else(|panic| {
-                    // The guest may have anything mounted, and the unit may be half made.
-                    worker.slot.lost();
-                    worker.at = None;
+                    worker.bench.reset();
                     cell.failed(format!("a defect of the harness: {panic}"));
                     Ok(())
                 });
@@ -194,7 +183,7 @@ impl<'a> Worker<'a> {
         match job {
             Job::Prepare => match self.prepare(cell).await {
                 Err(WorkError::Guest(error)) if !ends_the_run(&error) => {
-                    self.slot.lost();
+                    self.bench.slot.lost();
                     cell.failed(error.to_string());
                     Ok(())
                 }
@@ -234,7 +223,7 @@ impl<'a> Worker<'a> {
             Err(_) if self.shared.stop.load(Ordering::Relaxed) => Ok(()),
             Err(error) => {
                 // A guest that could not follow may have something mounted.
-                self.slot.lost();
+                self.bench.slot.lost();
                 cell.failed(format!("{}: {error}", doing()));
                 Ok(())
             }
@@ -246,10 +235,10 @@ impl<'a> Worker<'a> {
         let _ = events.send(Event::CellStarted { cell: cell.id.clone(), vm: boot.machine.name().into() });
         // As large as this workload needs it, whatever else is run: the device may be larger.
         let fresh = mkfs(&cell.filesystem, cell.subject.disk_size())?;
-        self.slot.set_read_plan(&cell.subject.read_plan);
+        self.bench.slot.set_read_plan(&cell.subject.read_plan);
         let mut tried = false;
         loop {
-            let guest = self.slot.guest().await?;
+            let guest = self.bench.slot.guest().await?;
             match populate(guest, &cell.filesystem, fresh.clone(), &cell.subject.trace).await {
                 Ok(base) => {
                     cell.prepared(base, guest.machine(), guest.kernel());
@@ -268,17 +257,17 @@ impl<'a> Worker<'a> {
     /// wait for too long, or killed for want of memory.
     fn once_more(&mut self, cell: &Cell, error: &GuestError, tried: &mut bool) {
         tracing::warn!(cell = %cell.id, "trying again with another guest: {error}");
-        self.slot.lost();
+        self.bench.slot.lost();
         *tried = true;
     }
 
     async fn execute(&mut self, cell: &Cell, schedule: usize, base: &Image) -> Result<(), ExecutionError> {
         let subject = &cell.subject;
         let plan = subject.schedules[schedule].plan(&subject.trace, &subject.history);
-        self.slot.set_read_plan(&subject.read_plan);
+        self.bench.slot.set_read_plan(&subject.read_plan);
         let mut tried = false;
         let execution = loop {
-            let guest = self.slot.player(subject).await?;
+            let guest = self.bench.slot.player(subject).await?;
             match execute(guest, &cell.filesystem, base, &plan, &subject.trace, &subject.live).await {
                 Err(ExecutionError::Guest(error)) if !tried && may_pass(&error) => {
                     self.once_more(cell, &error, &mut tried);
@@ -287,124 +276,46 @@ impl<'a> Worker<'a> {
             }
         };
         let execution = if cell.model.fua { execution.with_fua(&plan, &subject.trace) } else { execution };
-        self.kept(self.shared.journal.add_execution(cell.index, schedule, &execution.log));
+        self.bench.kept(self.shared.journal.add_execution(cell.index, schedule, &execution.log));
         cell.executed(Executed::new(schedule, plan, execution, &cell.model));
         Ok(())
     }
 
-    /// Enters branches of one unit.
+    /// Visits branches of one unit.
     async fn enter(&mut self, cell: &Arc<Cell>, entries: Vec<ToVisit>) -> Result<(), ExecutionError> {
+        let is_stopped = || self.shared.stop.load(Ordering::Relaxed);
         let mut tally = Tally::default();
         let mut entered = Vec::new();
         for entry in entries {
-            if self.shared.stop.load(Ordering::Relaxed) || cell.is_late() {
+            if is_stopped() || cell.is_late() {
                 break;
             }
-            let layers = self.at(cell, &entry.unit).layers.clone();
-            // What recovery writes is in no journal, so a branch that recovers anew has to be entered anew.
-            let record = cell.recovery_crashes && entry.branch.mounts_anew && entry.unit.again.is_none();
-            let known = if record { None } else { self.shared.journal.find(cell.index, &entry) };
-            let known = known.and_then(|record| {
-                let observed = record.observed.filter(|observed| observed.plan == cell.subject.plan)?;
-                let fates = entry.unit.settled(&cell.model, &record.decisions)?;
-                Some(Visited { fates, observation: observed.observation, recovery: None })
-            });
-            let is_known = known.is_some();
-            let looked = match known {
-                Some(known) => Ok(known),
-                None => self.mount(cell, &entry, &layers, record).await,
-            };
-            let judged = match looked {
-                Ok(visited) => judge_visit(cell, &entry, &visited).await.map(|findings| (visited, findings)),
-                Err(error) => Err(error),
-            };
-            let (visited, findings) = match judged {
+            let looked = judging::look(&mut self.bench.target(cell), &cell.subject, &entry).await;
+            let judged = looked.map_err(ExecutionError::from);
+            let judged = judged.and_then(|Looked { visit, findings }| Ok((visit, findings?)));
+            let (visit, findings) = match judged {
                 // Ctrl-C ended a check. What was found before that counts.
-                Err(_) if self.shared.stop.load(Ordering::Relaxed) => break,
+                Err(_) if is_stopped() => break,
                 judged => judged?,
             };
-            if is_known && self.shared.journal.is_looked_at_again(cell.index, &entry) {
-                let same = match self.shows(cell, &entry.unit, &layers, &visited.fates, &findings).await {
-                    Err(_) if self.shared.stop.load(Ordering::Relaxed) => break,
+            if visit.observation.from_journal && self.shared.journal.is_looked_at_again(cell.index, &entry) {
+                let same = match self.bench.shows(cell, &entry.unit, &visit.class, &findings).await {
+                    Err(_) if is_stopped() => break,
                     looked => looked?,
                 };
                 if !same {
                     let (schedule, epoch) = (entry.unit.executed.schedule, entry.unit.epoch);
-                    let state = visited.fates.fewest_lost();
+                    let state = visit.class.fewest_lost();
                     self.distrust = Some(format!("{}: schedule {schedule}, epoch {epoch}, {state:?}", cell.id));
                     break;
                 }
             }
-            entered.push(judging::entered(cell, entry, visited, findings, &mut tally));
+            entered.push(judging::entered(cell, entry, visit, &findings, &mut tally));
         }
-        let unit = entered.first().map(|entered| entered.entry.unit.clone());
+        let unit = entered.first().map(|entered| entered.answer.to_visit.unit.clone());
         self.tell_new(cell, unit.as_deref(), &tally);
         cell.entered(entered, tally);
         Ok(())
-    }
-
-    /// Enters one branch, and keeps what is seen.
-    async fn mount(
-        &mut self,
-        cell: &Cell,
-        entry: &ToVisit,
-        layers: &Arc<Layers>,
-        record: bool,
-    ) -> Result<Visited, ExecutionError> {
-        self.slot.set_read_plan(&cell.subject.read_plan);
-        let class = enter(&mut self.slot, &cell.filesystem, layers, &entry.branch.prefix(), record).await?;
-        let Class { fates, observation, recovery } = class;
-        let seen = (fates.decisions(), &observation, recovery.as_ref());
-        self.kept(self.shared.journal.add(cell.index, entry, cell.subject.plan, seen));
-        Ok(Visited { fates, observation: Arc::new(observation), recovery })
-    }
-
-    /// Warns if something could not be kept in the journal.
-    fn kept(&self, kept: std::io::Result<()>) {
-        if let Err(error) = kept {
-            let text = format!(
-                "failed to write {}: {error}; if this run is cut short, it cannot go on beyond this point",
-                journal::NAME
-            );
-            let _ = self.shared.events.send(Event::Warning { cell: None, text });
-        }
-    }
-
-    /// Whether a state of a class shows these findings and no others.
-    async fn shows(
-        &mut self,
-        cell: &Cell,
-        unit: &Unit,
-        layers: &Arc<Layers>,
-        fates: &Fates,
-        findings: &[Finding],
-    ) -> Result<bool, ExecutionError> {
-        self.slot.set_read_plan(&cell.subject.read_plan);
-        let image = layers.image(&fates.fewest_lost());
-        let observation = observe_image(&mut self.slot, &cell.filesystem, image).await?;
-        let found = judge(&cell.subject, fates.torn(), &observation, &unit.when(fates)).await?;
-        let has = |all: &[Finding], one: &Finding| all.iter().any(|other| same(one, other));
-        Ok(found.iter().all(|one| has(findings, one)) && findings.iter().all(|one| has(&found, one)))
-    }
-
-    /// What the unit's states share, made once for all pieces of work of one unit that come one after the other.
-    fn at(&mut self, cell: &Cell, unit: &Arc<Unit>) -> &At {
-        let at = match self.at.take() {
-            Some(at) if Arc::ptr_eq(&at.unit, unit) => at,
-            other => {
-                let first = match other {
-                    Some(At { unit: known, first, .. })
-                        if Arc::ptr_eq(&known.executed, &unit.executed) && known.epoch == unit.epoch =>
-                    {
-                        first
-                    }
-                    _ => Arc::new(unit.executed.layers(unit.epoch, cell.model)),
-                };
-                let layers = unit.layers(&first);
-                At { unit: unit.clone(), first, layers }
-            }
-        };
-        self.at.insert(at)
     }
 
     /// Tells of violations of a kind that the cell did not have before.
@@ -423,12 +334,16 @@ impl<'a> Worker<'a> {
     /// the report says all that is there.
     ///
     /// Two looks, for what is read further on may fail to be read, and that would be another finding than the class's.
-    async fn confirm(&mut self, cell: &Cell, shown: Vec<(Key, Violation, Arc<Unit>)>) -> Result<(), ExecutionError> {
+    async fn confirm(
+        &mut self,
+        cell: &Cell,
+        shown: Vec<(ViolationKey, Violation, Arc<Unit>)>,
+    ) -> Result<(), ExecutionError> {
         let mut looked = Vec::new();
         let mut in_part = Vec::new();
         let (read_plan, plan) = (cell.subject.read_plan.clone(), cell.subject.plan);
         for (key, violation, unit) in shown {
-            let observation = self.look_at(cell, &unit, &violation.example.state, (&read_plan, plan)).await?;
+            let observation = self.bench.look_at(cell, &unit, &violation.example.state, (&read_plan, plan)).await?;
             match confirm(cell, (&key, &violation), &unit, &observation).await? {
                 Confirmed::Yes(seen) => looked.push((key, Ok(seen))),
                 Confirmed::No(wrong) => looked.push((key, Err(wrong))),
@@ -438,34 +353,13 @@ impl<'a> Worker<'a> {
         let read_plan = Arc::new(cell.subject.whole());
         let plan = Id::of_value(&*read_plan);
         for (key, finding, unit, state) in in_part {
-            let observation = self.look_at(cell, &unit, &state, (&read_plan, plan)).await?;
+            let observation = self.bench.look_at(cell, &unit, &state, (&read_plan, plan)).await?;
             let observed = cell.subject.rules.in_ranges(&finding, &observation);
             looked.push((key, Ok(Seen { observed, hint: None })));
         }
         cell.confirmed(looked);
         Ok(())
     }
-
-    /// Looks at one state, built as a whole, along a read plan with this hash; and keeps what is seen.
-    async fn look_at(
-        &mut self,
-        cell: &Cell,
-        unit: &Arc<Unit>,
-        state: &State,
-        (read_plan, plan): (&Arc<ReadPlan>, Id),
-    ) -> Result<Observation, ExecutionError> {
-        let image = self.at(cell, unit).layers.image(state);
-        self.slot.set_read_plan(read_plan);
-        let observation = observe_image(&mut self.slot, &cell.filesystem, image).await?;
-        self.kept(self.shared.journal.add_look(cell.index, &unit.key, state, plan, &observation));
-        Ok(observation)
-    }
-}
-
-/// What is wrong with the states of a class.
-async fn judge_visit(cell: &Cell, entry: &ToVisit, visited: &Visited) -> Result<Vec<Finding>, ExecutionError> {
-    let Visited { fates, observation, .. } = visited;
-    judge(&cell.subject, fates.torn(), observation, &entry.unit.when(fates)).await
 }
 
 /// What was being done, for an error.

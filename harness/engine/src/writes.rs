@@ -38,11 +38,11 @@ pub fn writes(cell: &Cell, unit: &Unit, path: &RelPath, example: &Example) -> Wr
         let (sector, bytes) = (write.sector, write.data.len() as u64);
         WriteReport::Known(BlockWrite { sector, bytes, holds, cause, torn })
     };
-    let again = unit.again.iter().flat_map(|again| again.epoch.volatile_writes(&again.log));
+    let recovery = unit.recovery_crash.iter().flat_map(|crash| crash.epoch.volatile_writes(&crash.log));
     let first = epoch.volatile_writes(log).map(|write| (write, false));
-    for (index, (write, recovery)) in first.chain(again.map(|write| (write, true))).enumerate() {
+    for (index, (write, is_recovery)) in first.chain(recovery.map(|write| (write, true))).enumerate() {
         let index = index as u32;
-        let cause = if recovery { WriteCause::Recovery } else { cause(plan, write.step as usize) };
+        let cause = if is_recovery { WriteCause::Recovery } else { cause(plan, write.step as usize) };
         let unit = cell.model.unit;
         let lost_units = example.state.lost_units.iter().filter(|(write, _)| *write == index);
         let lost_bytes: u64 = lost_units.map(|&(_, lost)| write.bytes_in(lost..lost + 1, unit)).sum();

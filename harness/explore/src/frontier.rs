@@ -5,16 +5,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::{Branch, Key, Priority};
-
-/// What is explored by itself: a state space that is walked to its end.
-pub trait ExplorationUnit {
-    /// The place of the unit among all that a frontier is given: no two have the same.
-    fn index(&self) -> usize;
-
-    /// The name of the unit, the same in every run.
-    fn key(&self) -> &Key;
-}
+use crate::{Branch, ExplorationUnit, Priority};
 
 /// A branch that is to be visited.
 #[derive(Debug)]
@@ -44,8 +35,8 @@ struct Order {
     /// new kinds are elsewhere.
     beside: bool,
     parent: u64,
-    /// Whether it is the root of a second crash, which comes after what is left of the first.
-    again: bool,
+    /// Whether it is the root of a recovery crash, which comes after what is left of the first.
+    recovery_crash: bool,
     turn: usize,
 }
 
@@ -85,11 +76,11 @@ impl<U: ExplorationUnit> Frontier<U> {
         self.now.push_back(ToVisit { unit, branch, number: self.numbers, order });
     }
 
-    /// Begins the units of the second crash, during recovery from what was found when `entry` was entered: in a round
-    /// to come.
-    pub fn begin_again(&mut self, entry: &ToVisit<U>, units: Vec<Arc<U>>, violates: bool) {
+    /// Begins the units of recovery crashes, during recovery from what was found when `entry` was visited: in a round to
+    /// come.
+    pub fn begin_recovery_crashes(&mut self, entry: &ToVisit<U>, units: Vec<Arc<U>>, violates: bool) {
         for (turn, unit) in units.into_iter().enumerate() {
-            let order = Order { drawn: 0, beside: violates, parent: entry.number, again: true, turn };
+            let order = Order { drawn: 0, beside: violates, parent: entry.number, recovery_crash: true, turn };
             let branch = Branch::root();
             self.later.entry(branch.priority).or_default().push(ToVisit { unit, branch, number: 0, order });
         }
@@ -125,7 +116,7 @@ impl<U: ExplorationUnit> Frontier<U> {
         self.given -= 1;
         for (turn, branch) in rest.into_iter().enumerate() {
             let mut priority = branch.priority;
-            let mut order = Order { drawn: 0, beside: violates, parent: entry.number, again: false, turn };
+            let mut order = Order { drawn: 0, beside: violates, parent: entry.number, recovery_crash: false, turn };
             if priority.losses > SYSTEMATIC {
                 priority = Priority { losses: SYSTEMATIC + 1, torn: false };
                 order.drawn = draw(self.seed, &*entry.unit, &branch);

@@ -3,7 +3,7 @@
 use num_bigint::BigUint;
 use serde::{Deserialize, Serialize};
 
-use crate::Branch;
+use crate::{Branch, ByLosses};
 
 /// One settled question: did this unit of this volatile write reach the disk?
 ///
@@ -36,6 +36,9 @@ pub trait StateSpace: Clone {
 
     /// The exact number of states that agree with everything settled.
     fn count(&self) -> BigUint;
+
+    /// Of these: in how many no write lost anything, in how many one did, and two.
+    fn count_by_losses(&self) -> ByLosses;
 }
 
 /// Walks a whole space: `visit` is given the states of one branch after the other, and settles of them what it has to

@@ -18,6 +18,7 @@ pub static BTRFS: FileSystem = FileSystem {
     // Checksums come from a module that is asked for by a `softdep` of btrfs itself, and is not among what modules need.
     modules: &["crc32c_generic", "btrfs"],
     settings: &[],
+    mounted: &[],
     // Keeps it from committing by its timer (30 s) in the middle of a long execution: when it commits is what schedules are
     // for.
     execution: &[AddedOption { option: "commit=300", unless: Some("commit=") }],

@@ -1,4 +1,4 @@
-//! A file system as somebody chose it: which, and with which mount options.
+//! A file system as somebody chose it: which, with which mount options, and made how.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,9 +6,10 @@ use std::str::FromStr;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{AddedOption, FileSystem, Overwrites, Recipe, Unknown, by_name};
+use crate::{AddedOption, FileSystem, Overwrites, Recipe, Setting, Unknown, by_name};
 
-/// A file system and how it is mounted. The name is resolved when this is made, so that there is none of an unknown one.
+/// A file system, how it is made and how it is mounted. The name is resolved when this is made, so that there is none of
+/// an unknown one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Filesystem {
     /// Which; as data, its name.
@@ -16,6 +17,41 @@ pub struct Filesystem {
     pub kind: &'static FileSystem,
     /// As mount(8) takes them, comma-separated, and as the user gave them; may be empty.
     pub options: String,
+    /// Arguments for its mkfs, after those that it is always given, separated by blanks; may be empty. None of them has a
+    /// slash: they can name no file, and so no other device.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub mkfs: String,
+}
+
+/// Why there is no such file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChoiceError {
+    /// There is none of this name.
+    Unknown(Unknown),
+    /// An argument for its mkfs names a file, or could.
+    NamesFile {
+        /// The argument.
+        argument: String,
+    },
+}
+
+impl fmt::Display for ChoiceError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(unknown) => unknown.fmt(formatter),
+            Self::NamesFile { argument } => {
+                write!(formatter, "the argument {argument:?} for mkfs has a slash: it may name no file and no device")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ChoiceError {}
+
+impl From<Unknown> for ChoiceError {
+    fn from(unknown: Unknown) -> Self {
+        Self::Unknown(unknown)
+    }
 }
 
 fn name_of<S: serde::Serializer>(kind: &&'static FileSystem, serializer: S) -> Result<S::Ok, S::Error> {
@@ -30,44 +66,50 @@ impl<'de> Deserialize<'de> for Filesystem {
         struct Named {
             kind: String,
             options: String,
+            #[serde(default)]
+            mkfs: String,
         }
-        let Named { kind, options } = Named::deserialize(deserializer)?;
-        Self::named(&kind, options).map_err(D::Error::custom)
+        let Named { kind, options, mkfs } = Named::deserialize(deserializer)?;
+        Self::named(&kind, options, mkfs).map_err(D::Error::custom)
     }
 }
 
 impl FromStr for Filesystem {
-    type Err = Unknown;
+    type Err = ChoiceError;
 
-    /// `ext4:noauto_da_alloc,data=writeback`, as `--fs` takes it.
-    fn from_str(text: &str) -> Result<Self, Unknown> {
-        let (kind, options) = text.split_once(':').unwrap_or((text, ""));
-        Self::named(kind, options)
+    /// `ext4:noauto_da_alloc,data=writeback;mkfs=-O ^resize_inode`, as `--fs` takes it: mount options and arguments for mkfs
+    /// may both be left out.
+    fn from_str(text: &str) -> Result<Self, ChoiceError> {
+        let (mounted, mkfs) = text.split_once(MKFS).unwrap_or((text, ""));
+        let (kind, options) = mounted.split_once(':').unwrap_or((mounted, ""));
+        Self::named(kind, options, mkfs)
     }
 }
 
 impl fmt::Display for Filesystem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, options } = self;
-        formatter.write_str(kind.name)?;
-        if options.is_empty() { Ok(()) } else { write!(formatter, ":{options}") }
+        formatter.write_str(&shown(self.kind.name, &self.options, &self.mkfs))
     }
 }
 
 impl From<&'static FileSystem> for Filesystem {
     /// Without any options.
     fn from(kind: &'static FileSystem) -> Self {
-        Self { kind, options: String::new() }
+        Self { kind, options: String::new(), mkfs: String::new() }
     }
 }
 
 impl Filesystem {
-    /// The one of this name, with these mount options.
+    /// The one of this name, with these mount options, made with these arguments for its mkfs.
     ///
     /// # Errors
-    /// No supported file system has this name.
-    pub fn named(name: &str, options: impl Into<String>) -> Result<Self, Unknown> {
-        Ok(Self { kind: by_name(name)?, options: options.into() })
+    /// No supported file system has this name, or an argument names a file.
+    pub fn named(name: &str, options: impl Into<String>, mkfs: impl AsRef<str>) -> Result<Self, ChoiceError> {
+        let arguments: Vec<&str> = mkfs.as_ref().split_whitespace().collect();
+        if let Some(argument) = arguments.iter().find(|argument| argument.contains('/')) {
+            return Err(ChoiceError::NamesFile { argument: (*argument).into() });
+        }
+        Ok(Self { kind: by_name(name)?, options: options.into(), mkfs: arguments.join(" ") })
     }
 
     /// Whether data that replace others go to the same blocks, directly: neither copied on write nor journaled.
@@ -80,13 +122,14 @@ impl Filesystem {
 
     /// What the guest's agent is told of it.
     pub fn recipe(&self) -> Recipe {
-        let Self { kind, options } = self;
+        let Self { kind, options, mkfs: _ } = self;
         Recipe {
             name: kind.name.into(),
             options: options.clone(),
             execution: self.with(kind.execution),
             observation: self.with(kind.observation),
-            settings: kind.settings.iter().map(|setting| (setting.file.into(), setting.value.into())).collect(),
+            settings: named(kind.settings),
+            mounted: named(kind.mounted),
             handling: kind.handling,
         }
     }
@@ -98,6 +141,25 @@ impl Filesystem {
         let added = added.iter().filter(|added| !added.unless.is_some_and(chosen)).map(|added| added.option);
         own().chain(added).collect::<Vec<_>>().join(",")
     }
+}
+
+/// What stands before the arguments for mkfs.
+const MKFS: &str = ";mkfs=";
+
+/// A file system as `--fs` takes it.
+pub fn shown(name: &str, options: &str, mkfs: &str) -> String {
+    let mut shown = name.to_owned();
+    for (before, part) in [(":", options), (MKFS, mkfs)] {
+        if !part.is_empty() {
+            shown.push_str(before);
+            shown.push_str(part);
+        }
+    }
+    shown
+}
+
+fn named(settings: &[Setting]) -> Vec<(String, String)> {
+    settings.iter().map(|Setting { file, value }| ((*file).into(), (*value).into())).collect()
 }
 
 #[cfg(test)]
@@ -123,6 +185,10 @@ mod tests {
         assert_eq!(options("btrfs"), ["", "commit=300", ""]);
         assert_eq!(options("btrfs:commit=7,noatime"), [own; 3]);
         assert_eq!(options("xfs:noatime"), ["noatime"; 3]);
+        let quiet = "background_gc=off,nodiscard";
+        assert_eq!(options("f2fs"), ["", &format!("{quiet},alloc_mode=default"), quiet]);
+        let own = "discard,background_gc=on,alloc_mode=reuse,fsync_mode=strict";
+        assert_eq!(options(&format!("f2fs:{own}")), [own; 3]);
     }
 
     #[test]
@@ -130,7 +196,7 @@ mod tests {
         for text in ["ext4", "ext4:data=ordered", "ext4:noauto_da_alloc,data=writeback", "xfs", "xfs:noatime"] {
             assert!(chosen(text).overwrites_in_place(), "{text}");
         }
-        for text in ["ext4:data=journal", "ext4:noatime,data=journal", "btrfs", "btrfs:noatime"] {
+        for text in ["ext4:data=journal", "ext4:noatime,data=journal", "btrfs", "btrfs:noatime", "f2fs"] {
             assert!(!chosen(text).overwrites_in_place(), "{text}");
         }
     }
@@ -138,15 +204,35 @@ mod tests {
     #[test]
     fn what_is_written_can_be_read_and_an_unknown_name_cannot() {
         for &known in ALL {
-            let written = Filesystem { kind: known, options: "noatime".into() };
-            assert_eq!(chosen(&written.to_string()), written);
-            let bytes = postcard::to_stdvec(&written).unwrap();
-            assert_eq!(bytes, postcard::to_stdvec(&(known.name, "noatime")).unwrap());
-            assert_eq!(postcard::from_bytes::<Filesystem>(&bytes).unwrap(), written);
-            let recipe = written.recipe();
-            assert_eq!(postcard::from_bytes::<Recipe>(&postcard::to_stdvec(&recipe).unwrap()).unwrap(), recipe);
+            for (mkfs, text) in [("", "noatime"), ("-b 1024", "noatime;mkfs=-b 1024")] {
+                let written = Filesystem { kind: known, options: "noatime".into(), mkfs: mkfs.into() };
+                assert_eq!(written.to_string(), format!("{}:{text}", known.name));
+                assert_eq!(chosen(&written.to_string()), written);
+                let json = serde_json::to_string(&written).unwrap();
+                assert_eq!(json.contains("mkfs"), !mkfs.is_empty(), "what is not used is not written: {json}");
+                assert_eq!(serde_json::from_str::<Filesystem>(&json).unwrap(), written);
+                let recipe = written.recipe();
+                assert_eq!(postcard::from_bytes::<Recipe>(&postcard::to_stdvec(&recipe).unwrap()).unwrap(), recipe);
+            }
         }
         assert!("zfs:noatime".parse::<Filesystem>().is_err());
-        assert!(postcard::from_bytes::<Filesystem>(&postcard::to_stdvec(&("zfs", "")).unwrap()).is_err());
+        assert!(serde_json::from_str::<Filesystem>(r#"{"kind": "zfs", "options": ""}"#).is_err());
+    }
+
+    #[test]
+    fn arguments_for_mkfs_come_last_and_name_no_file() {
+        let parts = |text: &str| {
+            let Filesystem { kind, options, mkfs } = chosen(text);
+            (kind.name, options, mkfs)
+        };
+        let expected = ("ext4", "noatime".into(), "-O fast_commit,^resize_inode".into());
+        assert_eq!(parts("ext4:noatime;mkfs=-O fast_commit,^resize_inode"), expected);
+        assert_eq!(parts("xfs;mkfs= -m  reflink=0 "), ("xfs", String::new(), "-m reflink=0".into()));
+        for text in ["ext4;mkfs=-d /etc", "ext4;mkfs=-J device=/dev/sda1", "ext4;mkfs=../disk"] {
+            let error = text.parse::<Filesystem>().unwrap_err().to_string();
+            assert!(error.contains("may name no file"), "{error}");
+        }
+        let hostile = r#"{"kind": "ext4", "options": "", "mkfs": "-d /root"}"#;
+        assert!(serde_json::from_str::<Filesystem>(hostile).is_err());
     }
 }

@@ -29,6 +29,7 @@ pub static EXT4: FileSystem = FileSystem {
     // Checksums come from a module that is asked for by a `softdep` of ext4 itself, and is not among what modules need.
     modules: &["crc32c_generic", "ext4"],
     settings: &[],
+    mounted: &[],
     // Keeps it from committing by its timer (5 s) in the middle of a long execution: when it commits is what schedules are
     // for.
     execution: &[AddedOption { option: "commit=300", unless: Some("commit=") }],

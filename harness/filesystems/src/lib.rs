@@ -7,6 +7,7 @@
 mod btrfs;
 mod chosen;
 mod ext4;
+mod f2fs;
 mod journal;
 mod recipe;
 mod xfs;
@@ -14,14 +15,18 @@ mod xfs;
 use std::fmt;
 
 pub use btrfs::BTRFS;
-pub use chosen::Filesystem;
+pub use chosen::{ChoiceError, Filesystem, shown};
 pub use ext4::EXT4;
+pub use f2fs::F2FS;
 pub use journal::Journal;
 pub use recipe::{AfterUnmount, BeforeSync, CommitBy, Handling, Recipe, Setting, WarmUp};
 pub use xfs::XFS;
 
-/// All that are supported, in the order in which they are run and listed.
-pub static ALL: &[&FileSystem] = &[&EXT4, &XFS, &BTRFS];
+/// All that are supported, in the order in which they are listed.
+pub static ALL: &[&FileSystem] = &[&EXT4, &XFS, &BTRFS, &F2FS];
+
+/// Those that a run is about unless it names others, in the order in which they are run.
+pub static DEFAULTS: &[&FileSystem] = &[&EXT4, &XFS, &BTRFS];
 
 /// One file system.
 #[derive(Debug)]
@@ -34,6 +39,8 @@ pub struct FileSystem {
     pub modules: &'static [&'static str],
     /// What is set in a guest's kernel before it is mounted.
     pub settings: &'static [Setting],
+    /// What is set once it is mounted to execute a program's calls; `{device}` in the name of a file stands for the disk's.
+    pub mounted: &'static [Setting],
     /// Mount options, beside the user's, while a program's calls are executed.
     pub execution: &'static [AddedOption],
     /// Mount options, beside the user's, while a crash state is looked at.
@@ -165,7 +172,7 @@ mod tests {
         }
         for name in ["zfs", "", "EXT4", "ext4 ", "ext"] {
             let error = by_name(name).unwrap_err().to_string();
-            assert_eq!(error, format!("unknown file system {name:?}: supported: ext4, xfs, btrfs"));
+            assert_eq!(error, format!("unknown file system {name:?}: supported: ext4, xfs, btrfs, f2fs"));
         }
     }
 
@@ -194,5 +201,7 @@ mod tests {
         assert_eq!((BTRFS.label)(128, &write(64, b"_BHRfS_M")), Some("superblock"));
         assert_eq!((BTRFS.label)(128, &[1; 16_384]), Some("tree blocks"));
         assert_eq!((BTRFS.label)(128, &[1; 4096]), None);
+        assert_eq!((F2FS.label)(8, &write(1024, &[0x10, 0x20, 0xf5, 0xf2])), Some("superblock"));
+        assert_eq!((F2FS.label)(16, &write(1024, &[0x10, 0x20, 0xf5, 0xf2])), None);
     }
 }

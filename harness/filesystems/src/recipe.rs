@@ -16,11 +16,14 @@ pub struct Recipe {
     /// Files below `/proc/sys` and what is written to each before the file system is mounted. One that is not there is left
     /// alone.
     pub settings: Vec<(String, String)>,
+    /// Files below `/sys`, and what is written to each once the file system is mounted to execute a
+    /// program's calls; `{device}` stands for the name of the disk. One that is not there is left alone.
+    pub mounted: Vec<(String, String)>,
     /// What is done otherwise than with other file systems.
     pub handling: Handling,
 }
 
-/// A file below `/proc/sys`, and what is written to it before a file system is mounted, if it is there.
+/// A file below `/proc/sys`, or below `/sys` of what is mounted, and what is written to it, if it is there.
 #[derive(Debug)]
 pub struct Setting {
     /// The file, as an absolute path.
@@ -49,6 +52,8 @@ pub enum CommitBy {
     FsyncOfUnrelatedFile,
     /// By the ioctls `BTRFS_IOC_START_SYNC` and `BTRFS_IOC_WAIT_SYNC`.
     StartAndWaitSync,
+    /// By the ioctl `F2FS_IOC_WRITE_CHECKPOINT`.
+    WriteCheckpoint,
 }
 
 /// How a file system that has just been mounted is brought to rest.

@@ -19,6 +19,7 @@ pub static XFS: FileSystem = FileSystem {
     // Keeps it from forcing its log each 30 seconds, in the middle of a long execution
     // (`Documentation/admin-guide/xfs.rst`; two hours is the most that it takes). No mount option does.
     settings: &[Setting { file: "/proc/sys/fs/xfs/xfssyncd_centisecs", value: "720000" }],
+    mounted: &[],
     execution: &[],
     observation: &[],
     handling: Handling {

@@ -28,6 +28,16 @@ pub fn of_group(group: u32) -> Usage {
 /// Of a process, of all that descend from it, and of all members of its group, if it leads one.
 pub fn of_tree(root: u32) -> Usage {
     let processes = processes();
+    let members = members(&processes, root);
+    of(&processes, |process| members.contains(&process.id))
+}
+
+/// The numbers of a process, of all that descend from it, and of all members of its group, if it leads one.
+pub fn tree(root: u32) -> HashSet<u32> {
+    members(&processes(), root)
+}
+
+fn members(processes: &[Process], root: u32) -> HashSet<u32> {
     let parents: HashMap<u32, u32> = processes.iter().map(|process| (process.id, process.parent)).collect();
     let descends = |process: &Process| {
         let mut seen = HashSet::new();
@@ -41,7 +51,8 @@ pub fn of_tree(root: u32) -> Usage {
         }
         id == root
     };
-    of(&processes, |process| process.group == root || descends(process))
+    let is_member = |process: &&Process| process.group == root || descends(process);
+    processes.iter().filter(is_member).map(|process| process.id).collect()
 }
 
 /// Whether a thread runs, waits for a processor or for a disk: for none of the things that another thread may have to do

@@ -9,6 +9,7 @@ use engine::label::Labels;
 use engine::unit::Executed;
 use engine::visit::{Class, Guests, explore};
 use engine::window::window;
+use explore::Evidence as _;
 use explore::Key;
 use filesystems::Filesystem;
 use plan::{Injection, Overwrites, Schedule, schedules};
@@ -123,7 +124,7 @@ impl std::fmt::Display for Way {
 /// # Panics
 /// The harness knows none of that name.
 pub fn plain(kind: &str) -> Filesystem {
-    Filesystem::named(kind, "").unwrap_or_else(|unknown| panic!("{unknown}"))
+    Filesystem::named(kind, "", "").unwrap_or_else(|unknown| panic!("{unknown}"))
 }
 
 /// The schedules that the harness executes on this file system, with up to `bound` injections.

@@ -269,6 +269,7 @@ impl Program {
             ops,
             limits: Vec::new(),
             outside: Vec::new(),
+            refused: vec![],
         })
     }
 }

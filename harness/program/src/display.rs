@@ -354,6 +354,7 @@ mod tests {
             after: Default::default(),
             limits: vec![],
             outside: vec![],
+            refused: vec![],
         };
         insta::assert_snapshot!("plain", plain.join("\n"));
         insta::assert_snapshot!("listing", listing(&trace).join("\n"));

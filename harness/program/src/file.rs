@@ -1,5 +1,6 @@
 //! The trace file: a magic, a version, and postcard.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,24 @@ impl fmt::Display for Limit {
     }
 }
 
+/// A call that the recorder refused, as a kernel without it would: ENOSYS. What the program did instead is recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
+pub struct RefusedCall {
+    /// The system call (`io_uring_setup` …).
+    pub call: String,
+    /// How often.
+    pub count: u64,
+}
+
+impl fmt::Display for RefusedCall {
+    /// `io_uring_setup was refused (ENOSYS, 2 times)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let times = if self.count > 1 { format!(", {} times", thousands(self.count)) } else { String::new() };
+        write!(f, "{} was refused (ENOSYS{times})", self.call)
+    }
+}
+
 /// One run of one program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trace {
@@ -42,11 +61,15 @@ pub struct Trace {
     pub limits: Vec<Limit>,
     /// Paths outside the directory that the program wrote to or changed: not tested, said in the report.
     pub outside: Vec<String>,
+    /// What the program had to do without.
+    pub refused: Vec<RefusedCall>,
 }
 
 const MAGIC: &[u8; 8] = b"CCTRACE\n";
 /// Raised with every change of the types in this crate that are written to files.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
+/// The same without [`Trace::refused`], which is the last field. Still read: nothing was refused when it was written.
+const WITHOUT_REFUSED: u32 = 2;
 
 /// Why bytes are not a trace.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -85,7 +108,7 @@ impl Trace {
         let number =
             |range: std::ops::Range<usize>| header[range].iter().rev().fold(0u64, |n, &b| n << 8 | u64::from(b));
         let version = number(0..4) as u32;
-        if version != VERSION {
+        if ![WITHOUT_REFUSED, VERSION].contains(&version) {
             return Err(ReadError::Version { found: version });
         }
         let expected = number(4..12);
@@ -95,6 +118,43 @@ impl Trace {
         if u64::from(crc32fast::hash(body)) != number(12..16) {
             return Err(ReadError::Damaged("its checksum does not match".into()));
         }
-        postcard::from_bytes(body).map_err(|error| ReadError::Damaged(error.to_string()))
+        let body = match version {
+            // An empty list is its length alone: 0.
+            WITHOUT_REFUSED => Cow::Owned([body, &[0]].concat()),
+            _ => Cow::Borrowed(body),
+        };
+        postcard::from_bytes(&body).map_err(|error| ReadError::Damaged(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traces_of_the_version_before_are_read() {
+        let refused = RefusedCall { call: "io_uring_setup".into(), count: 2 };
+        let trace = Trace {
+            command: vec!["save".into()],
+            before: Tree::default(),
+            holes: Holes::new(),
+            ops: vec![],
+            after: Tree::default(),
+            limits: vec![],
+            outside: vec!["/elsewhere".into()],
+            refused: vec![],
+        };
+        let mut old = trace.to_bytes();
+        // Without the length of the list, which is empty; in the header version, length and checksum.
+        assert_eq!(old.pop(), Some(0));
+        let header = MAGIC.len()..MAGIC.len() + 16;
+        let body = old[header.end..].to_vec();
+        let fields =
+            [&2u32.to_le_bytes()[..], &(body.len() as u64).to_le_bytes(), &crc32fast::hash(&body).to_le_bytes()];
+        old[header].copy_from_slice(&fields.concat());
+        assert_eq!(Trace::from_bytes(&old), Ok(trace.clone()));
+        let trace = Trace { refused: vec![refused], ..trace };
+        assert_eq!(Trace::from_bytes(&trace.to_bytes()), Ok(trace.clone()));
+        assert_eq!(trace.refused[0].to_string(), "io_uring_setup was refused (ENOSYS, 2 times)");
     }
 }

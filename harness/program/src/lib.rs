@@ -21,7 +21,7 @@ mod vfs;
 pub use call::{Call, Channel, Handle, Op, Target, Time};
 pub use display::listing;
 pub use ended::Ended;
-pub use file::{Limit, ReadError, Trace};
+pub use file::{Limit, ReadError, RefusedCall, Trace};
 pub use history::{History, State, Version};
 pub use number::thousands;
 pub use op_id::OpId;

@@ -127,6 +127,7 @@ mod tests {
             after,
             limits: vec![],
             outside: vec![],
+            refused: vec![],
         }
     }
 

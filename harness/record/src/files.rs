@@ -17,7 +17,7 @@ const POSITIONS: usize = 32;
 
 /// What a descriptor is to the recorder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Entry {
+pub(crate) enum Descriptor {
     /// A recorded file.
     File(Handle),
     /// Below the directory, open for reading only, and not recorded so far.
@@ -37,7 +37,7 @@ pub(crate) struct TableId(u32);
 #[derive(Debug, Default)]
 struct Table {
     threads: usize,
-    entries: BTreeMap<i32, Entry>,
+    entries: BTreeMap<i32, Descriptor>,
 }
 
 /// One recorded open file description.
@@ -66,7 +66,7 @@ impl Files {
         self.insert(BTreeMap::new())
     }
 
-    fn insert(&mut self, entries: BTreeMap<i32, Entry>) -> TableId {
+    fn insert(&mut self, entries: BTreeMap<i32, Descriptor>) -> TableId {
         self.last_table += 1;
         let id = TableId(self.last_table);
         self.tables.insert(id, Table { threads: 1, entries });
@@ -124,12 +124,12 @@ impl Files {
     }
 
     /// What is known of a descriptor.
-    pub(crate) fn get(&self, id: TableId, fd: i32) -> Option<Entry> {
+    pub(crate) fn get(&self, id: TableId, fd: i32) -> Option<Descriptor> {
         self.tables.get(&id)?.entries.get(&fd).copied()
     }
 
     /// Puts `entry` at a descriptor; gives the file that this closed.
-    pub(crate) fn set(&mut self, id: TableId, fd: i32, entry: Entry) -> Option<Handle> {
+    pub(crate) fn set(&mut self, id: TableId, fd: i32, entry: Descriptor) -> Option<Handle> {
         self.retain(entry);
         let former = self.tables.get_mut(&id).and_then(|table| table.entries.insert(fd, entry));
         former.and_then(|former| self.release(former))
@@ -153,7 +153,7 @@ impl Files {
         let handle = Handle(self.next_handle);
         self.next_handle += 1;
         self.files.insert(handle, OpenFile { descriptors: 0, path, flags });
-        let closed = self.set(id, fd, Entry::File(handle));
+        let closed = self.set(id, fd, Descriptor::File(handle));
         (handle, closed)
     }
 
@@ -191,22 +191,22 @@ impl Files {
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = (TableId, i32, Handle)> {
         self.tables.iter().flat_map(|(id, table)| {
             table.entries.iter().filter_map(|(fd, entry)| match entry {
-                Entry::File(handle) => Some((*id, *fd, *handle)),
+                Descriptor::File(handle) => Some((*id, *fd, *handle)),
                 _ => None,
             })
         })
     }
 
-    fn retain(&mut self, entry: Entry) {
-        if let Entry::File(handle) = entry
+    fn retain(&mut self, entry: Descriptor) {
+        if let Descriptor::File(handle) = entry
             && let Some(file) = self.files.get_mut(&handle)
         {
             file.descriptors += 1;
         }
     }
 
-    fn release(&mut self, entry: Entry) -> Option<Handle> {
-        let Entry::File(handle) = entry else { return None };
+    fn release(&mut self, entry: Descriptor) -> Option<Handle> {
+        let Descriptor::File(handle) = entry else { return None };
         let file = self.files.get_mut(&handle)?;
         file.descriptors -= 1;
         if file.descriptors > 0 {
@@ -227,7 +227,7 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Debug)]
-    enum Step {
+    enum TableStep {
         Open { process: usize, fd: i32 },
         Dup { process: usize, from: i32, to: i32 },
         Close { process: usize, fd: i32 },
@@ -237,16 +237,16 @@ mod tests {
         Exit { process: usize },
     }
 
-    fn step() -> impl Strategy<Value = Step> {
+    fn step() -> impl Strategy<Value = TableStep> {
         let (process, fd) = (0..6usize, 0..5i32);
         prop_oneof![
-            4 => (process.clone(), fd.clone()).prop_map(|(process, fd)| Step::Open { process, fd }),
-            4 => (process.clone(), fd.clone(), fd.clone()).prop_map(|(process, from, to)| Step::Dup { process, from, to }),
-            3 => (process.clone(), fd).prop_map(|(process, fd)| Step::Close { process, fd }),
-            2 => process.clone().prop_map(|process| Step::Fork { process }),
-            2 => process.clone().prop_map(|process| Step::Thread { process }),
-            1 => process.clone().prop_map(|process| Step::Unshare { process }),
-            2 => process.prop_map(|process| Step::Exit { process }),
+            4 => (process.clone(), fd.clone()).prop_map(|(process, fd)| TableStep::Open { process, fd }),
+            4 => (process.clone(), fd.clone(), fd.clone()).prop_map(|(process, from, to)| TableStep::Dup { process, from, to }),
+            3 => (process.clone(), fd).prop_map(|(process, fd)| TableStep::Close { process, fd }),
+            2 => process.clone().prop_map(|process| TableStep::Fork { process }),
+            2 => process.clone().prop_map(|process| TableStep::Thread { process }),
+            1 => process.clone().prop_map(|process| TableStep::Unshare { process }),
+            2 => process.prop_map(|process| TableStep::Exit { process }),
         ]
     }
 
@@ -274,7 +274,7 @@ mod tests {
                 let before = alive(&models(&threads));
                 let mut closed: Vec<Handle> = Vec::new();
                 match step {
-                    Step::Open { process, fd } => {
+                    TableStep::Open { process, fd } => {
                         let (id, model) = &threads[pick(process)];
                         let (handle, former) = files.open(*id, fd, RelPath::root(), 0);
                         closed.extend(former);
@@ -282,34 +282,34 @@ mod tests {
                         model.borrow_mut().insert(fd, Rc::new(opened));
                         opened += 1;
                     }
-                    Step::Dup { process, from, to } => {
+                    TableStep::Dup { process, from, to } => {
                         let (id, model) = &threads[pick(process)];
                         let Some(entry) = files.get(*id, from) else { continue };
                         closed.extend(files.set(*id, to, entry));
                         let file = model.borrow()[&from].clone();
                         model.borrow_mut().insert(to, file);
                     }
-                    Step::Close { process, fd } => {
+                    TableStep::Close { process, fd } => {
                         let (id, model) = &threads[pick(process)];
                         closed.extend(files.remove(*id, fd));
                         model.borrow_mut().remove(&fd);
                     }
-                    Step::Fork { process } => {
+                    TableStep::Fork { process } => {
                         let (id, model) = threads[pick(process)].clone();
                         let copy = model.borrow().clone();
                         threads.push((files.copy(id), Rc::new(copy.into())));
                     }
-                    Step::Thread { process } => {
+                    TableStep::Thread { process } => {
                         let (id, model) = threads[pick(process)].clone();
                         threads.push((files.share(id), model));
                     }
-                    Step::Unshare { process } => {
+                    TableStep::Unshare { process } => {
                         let at = pick(process);
                         let (id, model) = threads[at].clone();
                         let copy = model.borrow().clone();
                         threads[at] = (files.unshare(id), Rc::new(copy.into()));
                     }
-                    Step::Exit { process } => {
+                    TableStep::Exit { process } => {
                         let (id, model) = threads.swap_remove(pick(process));
                         drop(model);
                         closed.extend(files.leave(id));
@@ -325,7 +325,7 @@ mod tests {
                 prop_assert_eq!(gone, expected);
                 for (id, model) in &threads {
                     for (fd, file) in model.borrow().iter() {
-                        prop_assert_eq!(files.get(*id, *fd), Some(Entry::File(Handle(**file))));
+                        prop_assert_eq!(files.get(*id, *fd), Some(Descriptor::File(Handle(**file))));
                     }
                 }
             }

@@ -4,20 +4,17 @@
 //! directory, in one exact order, with its data; what left the program meanwhile; and the directory before and after.
 //! What could not be followed is in [`program::Trace::limits`].
 //!
-//! A seccomp filter lets all other calls run at full speed. Each call of interest stops twice: at its entry names and
-//! descriptors are resolved (`plan`), at its exit the op is written down (`finish`).
+//! A seccomp filter lets all other calls run at full speed. Each call of interest, as the table in `syscalls` has them,
+//! stops twice: at its entry names and descriptors are resolved, at its exit the op is written down.
 
-mod calls;
 mod files;
-mod finish;
 mod launch;
-mod limits;
-mod names;
+mod lookup;
 mod normalise;
 mod peers;
-mod plan;
 mod recorder;
 mod remote;
+mod resolve;
 mod said;
 mod seccomp;
 mod session;
@@ -25,9 +22,14 @@ mod snapshot;
 mod spec;
 mod stop;
 mod supervise;
+mod syscalls;
+mod temporary_names;
+mod threads;
+mod turns;
+mod unmodelled;
 
-pub use names::numbered;
 pub use said::said;
 pub use session::{ended, exit_status, record};
 pub use snapshot::{SnapshotError, restore, snapshot};
-pub use spec::{RecordError, RecordSpec, Stdin};
+pub use spec::{IoUring, RecordError, RecordSpec, Stdin};
+pub use temporary_names::numbered;

@@ -17,7 +17,6 @@ use nix::sys::socket::{
     AddressFamily, SockType, SockaddrLike, SockaddrStorage, UnixAddr, getpeername, getsockopt, sockopt,
 };
 
-use crate::finish::inode;
 use crate::recorder::Recorder;
 use crate::remote::{self, Span};
 
@@ -65,7 +64,7 @@ impl Recorder<'_> {
     /// `struct sockaddr` in its memory says where it goes.
     pub(crate) fn stays_within(&mut self, tid: pid_t, fd: i32, name: Option<Span>) -> bool {
         let Ok(path) = remote::fd_name(tid, fd) else { return false };
-        let Some(own) = path.to_str().and_then(|name| inode("socket", name)) else { return false };
+        let Some(own) = path.to_str().and_then(|name| remote::inode("socket", name)) else { return false };
         if let Some(within) = self.peers.known.get(&own) {
             return *within;
         }

@@ -7,16 +7,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::sys::stat::fstat;
-use program::{Call, Channel, Ended, Op, Trace, unexplained};
+use program::{Call, Channel, Ended, Op, RefusedCall, Trace, unexplained};
 
 use crate::launch::{self, Output};
-use crate::names;
 use crate::normalise::normalise;
 use crate::recorder::{self, Cut, Recorded, Scene};
 use crate::said::said;
 use crate::snapshot::{holes, snapshot};
 use crate::supervise::{Printed, Shared, supervise};
-use crate::{RecordError, RecordSpec, stop};
+use crate::{RecordError, RecordSpec, stop, temporary_names};
 
 /// Runs the command of `spec` and writes down what it, and all that it starts, does to the files below the directory.
 ///
@@ -57,12 +56,17 @@ pub fn record(spec: &RecordSpec) -> Result<Trace, RecordError> {
         after,
         limits: Vec::new(),
         outside: recorded.outside.into_iter().collect(),
+        refused: recorded
+            .refused
+            .into_iter()
+            .map(|(call, count)| RefusedCall { call: call.to_owned(), count })
+            .collect(),
     };
-    names::number(&mut trace);
-    for limit in unexplained(&trace) {
-        recorded.limits.merge(limit);
+    temporary_names::number(&mut trace);
+    for unmodelled in unexplained(&trace) {
+        recorded.unmodelled.merge(unmodelled);
     }
-    trace.limits = recorded.limits.into_vec();
+    trace.limits = recorded.unmodelled.into_vec();
     Ok(trace)
 }
 
@@ -84,7 +88,12 @@ fn run(spec: &RecordSpec, root: &Path, device: u64) -> Result<(Recorded, Printed
     let inode = |pipe: &OwnedFd| -> Result<u64, RecordError> {
         Ok(fstat(pipe).map_err(|error| RecordError::system("look at a pipe")(error.into()))?.st_ino)
     };
-    let scene = Scene { root: root.to_path_buf(), device, pipes: [inode(&stdout.reader)?, inode(&stderr.reader)?] };
+    let scene = Scene {
+        root: root.to_path_buf(),
+        device,
+        pipes: [inode(&stdout.reader)?, inode(&stderr.reader)?],
+        io_uring: spec.io_uring,
+    };
     let done = Output::new()?;
     let shared = Shared::default();
     let writers = (stdout.writer, stderr.writer, done.writer);
@@ -134,7 +143,7 @@ fn account(recorded: &mut Recorded, printed: &Printed) {
     for ((name, stream), acked) in streams.into_iter().zip(recorded.acked) {
         if stream.len() as u64 != acked {
             let detail = format!("{} bytes came out of the {name}, recorded calls wrote {acked}", stream.len());
-            recorded.limits.add("ack", detail);
+            recorded.unmodelled.add("ack", detail);
         }
     }
 }

@@ -19,6 +19,17 @@ pub enum Stdin {
     File(PathBuf),
 }
 
+/// What becomes of `io_uring_setup` and `io_setup`, with which asynchronous I/O begins: it cannot be followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IoUring {
+    /// They fail with ENOSYS, as under a kernel without them or in a container that refuses them: programs fall back to calls
+    /// that are recorded. [`program::Trace::refused`] says so.
+    #[default]
+    Refuse,
+    /// They are made; what is done to files through them is an unmodelled call.
+    Allow,
+}
+
 /// One run to record.
 #[derive(Clone, Debug)]
 pub struct RecordSpec {
@@ -37,10 +48,12 @@ pub struct RecordSpec {
     pub cancel: Option<Arc<AtomicBool>>,
     /// Whether what the program prints is copied to the standard error of this process.
     pub echo: bool,
+    /// What becomes of asynchronous I/O.
+    pub io_uring: IoUring,
 }
 
 impl RecordSpec {
-    /// A run of `command` in `directory`: no input, no echo, one minute.
+    /// A run of `command` in `directory`: no input, no echo, one minute, no asynchronous I/O.
     pub fn new<S: Into<OsString>>(command: impl IntoIterator<Item = S>, directory: impl Into<PathBuf>) -> Self {
         Self {
             command: command.into_iter().map(Into::into).collect(),
@@ -50,6 +63,7 @@ impl RecordSpec {
             time_limit: Duration::from_secs(60),
             cancel: None,
             echo: false,
+            io_uring: IoUring::default(),
         }
     }
 }

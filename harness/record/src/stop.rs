@@ -4,7 +4,7 @@
 //! waiting. Rules quoted from ptrace(2).
 
 use std::io;
-use std::mem::{MaybeUninit, size_of};
+use std::mem::{MaybeUninit, offset_of, size_of};
 use std::ptr;
 
 use libc::{c_int, c_uint, pid_t};
@@ -35,6 +35,12 @@ impl Stopped {
         // SAFETY: these requests take numbers only.
         unsafe { libc::ptrace(request, self.0, 0, signal) >= 0 }
     }
+
+    /// Sets the word of `struct user` (`<sys/user.h>`) at `offset`. Gives whether the thread is still there.
+    fn poke(&self, offset: usize, value: i64) -> bool {
+        // SAFETY: PTRACE_POKEUSER takes numbers only.
+        unsafe { libc::ptrace(libc::PTRACE_POKEUSER, self.0, offset, value) >= 0 }
+    }
 }
 
 /// A thread about to enter a system call of interest.
@@ -49,6 +55,19 @@ impl EntryStop {
     /// Lets the call run without a second stop. Gives whether it does: not if the thread was killed meanwhile.
     pub(crate) fn pass(self) -> bool {
         self.stopped.resume(libc::PTRACE_CONT, 0)
+    }
+
+    /// Has the call not made, and fail with ENOSYS. Gives whether the thread goes on: not if it was killed meanwhile.
+    ///
+    /// "The tracer can skip the system call by changing the system call number to -1. … the system call will appear to return
+    /// the value that the tracer puts in the return value register" (seccomp(2), `SECCOMP_RET_TRACE`).
+    pub(crate) fn refuse(self) -> bool {
+        let registers = offset_of!(libc::user, regs);
+        let number = registers + offset_of!(libc::user_regs_struct, orig_rax);
+        let result = registers + offset_of!(libc::user_regs_struct, rax);
+        self.stopped.poke(number, -1)
+            && self.stopped.poke(result, -i64::from(libc::ENOSYS))
+            && self.stopped.resume(libc::PTRACE_CONT, 0)
     }
 
     /// Lets the call run up to its [`ExitStop`]. Gives whether it does: not if the thread was killed meanwhile.
@@ -157,7 +176,7 @@ impl TrapStop {
 /// What a thread under trace did.
 #[must_use]
 #[derive(Debug)]
-pub(crate) enum Event {
+pub(crate) enum TraceeEvent {
     Entry(EntryStop),
     Exit(ExitStop),
     Signal(SignalStop),
@@ -173,7 +192,7 @@ pub(crate) enum Event {
     },
 }
 
-impl Event {
+impl TraceeEvent {
     /// Whom it is about.
     pub(crate) fn tid(&self) -> pid_t {
         match self {
@@ -192,7 +211,7 @@ impl Event {
 /// Waits for the next event among the threads that *this thread* traces.
 ///
 /// `__WNOTHREAD` leaves other children of the harness (QEMU, say) alone. Errors: `ECHILD` if no thread is left.
-pub(crate) fn next() -> io::Result<Event> {
+pub(crate) fn next() -> io::Result<TraceeEvent> {
     loop {
         let mut status = 0;
         // SAFETY: waitpid writes one int.
@@ -204,10 +223,10 @@ pub(crate) fn next() -> io::Result<Event> {
             }
         }
         if libc::WIFEXITED(status) {
-            return Ok(Event::Ended { tid, status: libc::WEXITSTATUS(status), signalled: false });
+            return Ok(TraceeEvent::Ended { tid, status: libc::WEXITSTATUS(status), signalled: false });
         }
         if libc::WIFSIGNALED(status) {
-            return Ok(Event::Ended { tid, status: 128 + libc::WTERMSIG(status), signalled: true });
+            return Ok(TraceeEvent::Ended { tid, status: 128 + libc::WTERMSIG(status), signalled: true });
         }
         if !libc::WIFSTOPPED(status) {
             continue;
@@ -221,37 +240,37 @@ pub(crate) fn next() -> io::Result<Event> {
     }
 }
 
-fn stopped(stopped: Stopped, signal: c_int, event: c_int) -> io::Result<Event> {
+fn stopped(stopped: Stopped, signal: c_int, event: c_int) -> io::Result<TraceeEvent> {
     let tid = stopped.0;
     Ok(match event {
         0 if signal == SYSCALL_STOP => {
             let info = syscall_info(tid)?;
             if info.op != libc::PTRACE_SYSCALL_INFO_EXIT {
-                return Ok(Event::Trap(TrapStop { stopped, tid }));
+                return Ok(TraceeEvent::Trap(TrapStop { stopped, tid }));
             }
             // SAFETY: `op` says that `exit` is the part of the union that the kernel filled.
             let result = unsafe { info.u.exit.sval };
-            Event::Exit(ExitStop { stopped, tid, result })
+            TraceeEvent::Exit(ExitStop { stopped, tid, result })
         }
-        0 => Event::Signal(SignalStop { stopped, tid, signal }),
+        0 => TraceeEvent::Signal(SignalStop { stopped, tid, signal }),
         libc::PTRACE_EVENT_SECCOMP => {
             let info = syscall_info(tid)?;
             // SAFETY: at this stop the kernel fills `seccomp` (PTRACE_SYSCALL_INFO_SECCOMP).
             let (number, args) = unsafe { (info.u.seccomp.nr, info.u.seccomp.args) };
             let native = info.arch == ARCH_X86_64 && number < u64::from(X32_BIT);
             let asked = Asked { tid, number: native.then_some(number as i64), args };
-            Event::Entry(EntryStop { stopped, asked })
+            TraceeEvent::Entry(EntryStop { stopped, asked })
         }
         libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => {
             let child = message(tid)? as pid_t;
-            Event::Fork(ForkStop { stopped, tid, child })
+            TraceeEvent::Fork(ForkStop { stopped, tid, child })
         }
         libc::PTRACE_EVENT_EXEC => {
             let former = message(tid)? as pid_t;
-            Event::Exec(ExecStop { stopped, tid, former })
+            TraceeEvent::Exec(ExecStop { stopped, tid, former })
         }
-        EVENT_STOP if signal != libc::SIGTRAP => Event::Group(GroupStop { stopped, tid }),
-        _ => Event::Trap(TrapStop { stopped, tid }),
+        EVENT_STOP if signal != libc::SIGTRAP => TraceeEvent::Group(GroupStop { stopped, tid }),
+        _ => TraceeEvent::Trap(TrapStop { stopped, tid }),
     })
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use common::{Run, elsewhere_is_named, face, spec};
 use program::{Call, Channel};
-use record::{RecordError, exit_status, record};
+use record::{IoUring, RecordError, exit_status, record};
 use testkit::Need;
 
 const FIXTURE: &str = env!("CARGO_BIN_EXE_record-fixture");
@@ -175,6 +175,36 @@ fn what_cannot_be_followed_is_told() {
         assert!(told("linkat", "outside the recorded directory"), "{}", run.text());
     }
     assert_eq!(run.trace.outside.len(), usize::from(elsewhere_is_named()), "{}", run.text());
+}
+
+#[test]
+fn times_of_open_files_are_recorded() {
+    let run = face(&["times"]);
+    insta::assert_snapshot!(run.expect_complete().lines("utim").join("\n"));
+}
+
+/// As under a kernel without it, or in a container that refuses it: programs fall back.
+#[test]
+fn asynchronous_io_is_refused_unless_it_is_allowed() {
+    let run = face(&["asynchronous"]);
+    run.expect_complete();
+    assert_eq!(run.after("there"), b"[false, false, false]");
+    let refused: Vec<String> = run.trace.refused.iter().map(ToString::to_string).collect();
+    assert_eq!(refused, ["io_setup was refused (ENOSYS, 2 times)", "io_uring_setup was refused (ENOSYS)"]);
+
+    let directory = tempfile::tempdir().unwrap();
+    let spec = record::RecordSpec { io_uring: IoUring::Allow, ..spec([FIXTURE, "asynchronous"], directory.path()) };
+    let run = Run { trace: record(&spec).unwrap(), directory };
+    assert_eq!(exit_status(&run.trace), Some(0), "{}", run.text());
+    assert_eq!(run.trace.refused, []);
+    // Not everywhere there is any.
+    let native = std::process::Command::new(FIXTURE).arg("asynchronous").current_dir(run.directory.path()).status();
+    assert!(native.unwrap().success());
+    assert_eq!(run.after("there"), std::fs::read(run.directory.path().join("there")).unwrap());
+    if run.after("there").starts_with(b"[true") {
+        let unmodelled: Vec<&str> = run.trace.limits.iter().map(|limit| limit.call.as_str()).collect();
+        assert!(unmodelled.iter().all(|call| *call == "io_uring_setup"), "{unmodelled:?}");
+    }
 }
 
 #[test]

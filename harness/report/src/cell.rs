@@ -97,15 +97,15 @@ pub struct CellId {
     pub fs: String,
     /// Mount options as mount(8) takes them; empty for the defaults.
     pub mount_options: String,
+    /// Arguments for its mkfs beside the usual ones, separated by blanks; empty and left out if there are none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mkfs_options: String,
 }
 
 impl CellId {
     /// File system and options as `--fs` takes them: `ext4:noauto_da_alloc`.
     pub fn file_system(&self) -> String {
-        match self.mount_options.as_str() {
-            "" => self.fs.clone(),
-            options => format!("{}:{options}", self.fs),
-        }
+        filesystems::shown(&self.fs, &self.mount_options, &self.mkfs_options)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What else there is to know of a cell.
 
 use checker::ChangedMetadata;
-use program::OpId;
+use program::{OpId, RefusedCall};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,12 @@ pub enum Note {
     NumberedNames {
         /// As they stand in the trace.
         names: Vec<String>,
+    },
+    /// The recorder refused a call, as a kernel without it would: what the program did instead is tested.
+    Refused {
+        /// Which call, and how often.
+        #[serde(flatten)]
+        refused: RefusedCall,
     },
     /// Something was written outside the workload's directory: that is not tested.
     WrittenOutside {

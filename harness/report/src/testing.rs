@@ -16,7 +16,12 @@ use crate::{
 /// A cell's name, with its file system as `--fs` takes it.
 pub fn id(fs: &str) -> CellId {
     let (fs, mount_options) = fs.split_once(':').unwrap_or((fs, ""));
-    CellId { workload: "naive_config".into(), fs: fs.into(), mount_options: mount_options.into() }
+    CellId {
+        workload: "naive_config".into(),
+        fs: fs.into(),
+        mount_options: mount_options.into(),
+        mkfs_options: String::new(),
+    }
 }
 
 /// A cell in which everything holds.

@@ -130,6 +130,10 @@ impl StateSpace for Fates {
     fn count(&self) -> BigUint {
         Self::count(self)
     }
+
+    fn count_by_losses(&self) -> explore::ByLosses {
+        Self::count_by_losses(self)
+    }
 }
 
 impl Fates {

@@ -1,9 +1,9 @@
 //! A program that is really killed leaves what one of the points of its whole run says.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
-use engine::process::{Crash, points};
+use engine::spec::Crash;
+use engine::targets::process::points;
 use program::{Kind, RelPath, Trace, Tree};
 use report::Verdict;
 
@@ -51,12 +51,7 @@ fn contents(tree: &Tree) -> BTreeMap<RelPath, Kind> {
 fn each_real_kill_is_one_of_the_points_in_order() {
     let whole = record(1000);
     assert_eq!(record::exit_status(&whole), Some(0));
-    let mut all = Vec::new();
-    points(&whole, |_, tree| {
-        all.push(contents(&tree));
-        ControlFlow::Continue(())
-    })
-    .unwrap();
+    let all: Vec<_> = points(&whole).map(|point| contents(&point.unwrap().1)).collect();
     let mut at = 0;
     for steps in 0..12 {
         let killed = record(steps);

@@ -137,7 +137,7 @@ async fn each_sync_is_needed_or_spared(kind: &str) {
     let mut wrong = Vec::new();
     for workload in workloads(names) {
         let stop = Arc::new(AtomicBool::new(false));
-        let recorded = Subject::record(&workload, Bounds::default(), &stop).unwrap();
+        let recorded = Subject::record(&workload, Bounds::default(), Default::default(), &stop).unwrap();
         for Mutant { op, sync, trace } in mutants(&recorded.trace) {
             let text = format!("{} on {kind} without op {op} ({sync})", workload.name);
             let (fault, mounts) = fault(&workload, trace, kind).await;

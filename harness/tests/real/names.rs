@@ -12,7 +12,11 @@ use crate::support::{options, run, uml, workloads};
 #[test]
 fn two_recordings_are_the_same() {
     for workload in workloads(&["tempfile_no_sync", "fsync_replace_py"]) {
-        let record = || Subject::record(&workload, Bounds::default(), &Arc::new(AtomicBool::new(false))).unwrap().trace;
+        let record = || {
+            Subject::record(&workload, Bounds::default(), Default::default(), &Arc::new(AtomicBool::new(false)))
+                .unwrap()
+                .trace
+        };
         let (first, second) = (record(), record());
         assert_eq!(record::numbered(&first).len(), 1, "{}", workload.name);
         assert_eq!(program::listing(&first), program::listing(&second));

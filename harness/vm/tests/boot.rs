@@ -37,7 +37,7 @@ async fn a_fresh_file_system_mounts(kind: &str) {
     let booted = Guest::boot(&machine, &initramfs, image.sectors(), Limits::default()).await;
     let mut guest = booted.expect("a guest");
     guest.insert(Box::new(DirectDisk { image }));
-    let filesystem = Filesystem::named(kind, "").expect("a known name").recipe();
+    let filesystem = Filesystem::named(kind, "", "").expect("a known name").recipe();
     let populate = Command::Populate { filesystem: filesystem.clone(), tree: Tree::default(), holes: Holes::new() };
     assert_eq!(guest.call(&populate).await.expect("an answer"), Reply::Done);
     for _ in 0..3 {
@@ -112,7 +112,7 @@ async fn guest_with_ext4() -> Option<Guest> {
 }
 
 fn populate(options: &str, tree: &Tree) -> Command {
-    let filesystem = Filesystem { kind: &EXT4, options: options.into() }.recipe();
+    let filesystem = Filesystem { kind: &EXT4, options: options.into(), mkfs: String::new() }.recipe();
     Command::Populate { filesystem, tree: tree.clone(), holes: Holes::new() }
 }
 

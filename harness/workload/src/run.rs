@@ -1,5 +1,6 @@
 //! Running a program to its end, or to the end of our patience.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use load::Meter;
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
@@ -134,10 +135,34 @@ fn wait(child: &mut Child, limit: Option<Limit>, stop: &AtomicBool) -> io::Resul
             }
         }
     };
+    if early.is_some() {
+        kill_tree(leader);
+    }
     // ESRCH: nothing was left to kill.
     killpg(leader, Signal::SIGKILL).ok();
     let status = child.wait()?;
     Ok(early.unwrap_or(End::Exited(status)))
+}
+
+/// Kills a process and all that descends from it, also what has left its process group, as timeout(1) and setsid(1) do.
+///
+/// All of them are stopped first: a child whose parent is gone is nobody's any more, and one that runs can start another.
+fn kill_tree(root: Pid) {
+    let mut stopped = HashSet::new();
+    loop {
+        let more: Vec<u32> = load::tree(root.as_raw().cast_unsigned()).difference(&stopped).copied().collect();
+        if more.is_empty() {
+            break;
+        }
+        for id in more {
+            // ESRCH: it has ended meanwhile.
+            kill(Pid::from_raw(id.cast_signed()), Signal::SIGSTOP).ok();
+            stopped.insert(id);
+        }
+    }
+    for id in stopped {
+        kill(Pid::from_raw(id.cast_signed()), Signal::SIGKILL).ok();
+    }
 }
 
 impl Keep {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use common::{Place, write};
 use workload::{End, Error, ErrorKind, Limit, PATIENCE, Workload};
@@ -262,8 +262,16 @@ fn a_program_is_not_blamed_for_a_host_that_lets_it_wait() {
     assert_eq!(ends(waits, Limit::Clock(second)), End::TimedOut);
     assert!(matches!(ends(waits, Limit::Own(second)), End::Exited(status) if status.success()));
     // Its own are what it works, and what it sleeps.
-    for works in ["while :; do :; done", "sleep 1000", "timeout 1000 sh -c 'while :; do :; done'"] {
+    for works in ["while :; do :; done", "sleep 1000", "timeout 1000 sh -c 'echo $$ > pid; while :; do :; done'"] {
         assert_eq!(ends(works, Limit::Own(second)), End::TimedOut, "{works}");
+    }
+    // timeout(1) leads a process group of its own. What runs in it ends all the same.
+    let left = fs::read_to_string(place.path().join("pid")).expect("it has begun");
+    let gone = || fs::read_to_string(format!("/proc/{}/stat", left.trim())).map_or(true, |stat| stat.contains(") Z "));
+    let begun = Instant::now();
+    while !gone() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it goes on");
+        thread::sleep(Duration::from_millis(10));
     }
     let short = Duration::from_millis(20);
     let starved = ends("kill -STOP $$", Limit::Own(short));

@@ -18,6 +18,8 @@ pub enum Commit {
     Fsync { file: File, odd: bool },
     /// See [`CommitBy::StartAndWaitSync`]: through the root directory.
     Ioctls(File),
+    /// See [`CommitBy::WriteCheckpoint`]: through the root directory.
+    Checkpoint(File),
 }
 
 impl Commit {
@@ -27,6 +29,7 @@ impl Commit {
             |path| File::open(path).map_err(|error| format!("failed to open {path} to force commits through: {error}"));
         Ok(match filesystem.handling.commit {
             CommitBy::StartAndWaitSync => Self::Ioctls(open(MOUNT)?),
+            CommitBy::WriteCheckpoint => Self::Checkpoint(open(MOUNT)?),
             CommitBy::FsyncOfUnrelatedFile => Self::Fsync { file: open(COMMIT_FILE)?, odd: false },
         })
     }
@@ -42,6 +45,7 @@ impl Commit {
                 file.sync_all().map_err(failed)?;
                 Ok(0)
             }
+            Self::Checkpoint(root) => calls::write_checkpoint(root.as_fd()),
             Self::Ioctls(root) => calls::btrfs_commit(root.as_fd()),
         }
     }

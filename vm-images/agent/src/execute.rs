@@ -15,7 +15,7 @@ use crate::calls::Handles;
 use crate::commit::Commit;
 use crate::mailbox::Mailbox;
 use crate::watch::Watch;
-use crate::{MOUNT, WORK, calls, observe, ordered, rest};
+use crate::{MOUNT, WORK, calls, observe, ordered, rest, settings};
 
 /// What is replayed.
 #[derive(Default)]
@@ -50,6 +50,7 @@ fn run(
     trace: &Recorded,
     mailbox: &mut Mailbox,
 ) -> Result<Reply, String> {
+    settings::once_mounted(filesystem, disk)?;
     let mut commit = Commit::open(filesystem)?;
     std::env::set_current_dir(WORK).map_err(|error| format!("failed to enter {WORK}: {error}"))?;
     let root = File::open(MOUNT).map_err(|error| format!("failed to open {MOUNT}: {error}"))?;

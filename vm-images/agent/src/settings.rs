@@ -1,7 +1,8 @@
-//! What is set in the guest's kernel before a file system is mounted.
+//! What is set in the guest's kernel before a file system is mounted, and once it is.
 
 use std::fs;
 use std::io::ErrorKind;
+use std::path::Path;
 
 use protocol::Recipe;
 
@@ -12,6 +13,15 @@ use protocol::Recipe;
 /// fault of the harness or of the guest, and never a finding about a disk.
 pub fn prepare(filesystem: &Recipe) -> Result<(), String> {
     filesystem.settings.iter().try_for_each(|(file, value)| set(file, value))
+}
+
+/// Makes those settings of a recipe that are there once it is mounted from `disk`.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn once_mounted(filesystem: &Recipe, disk: &Path) -> Result<(), String> {
+    let device = disk.file_name().unwrap_or_default().to_string_lossy();
+    filesystem.mounted.iter().try_for_each(|(file, value)| set(&file.replace("{device}", &device), value))
 }
 
 fn set(file: &str, value: &str) -> Result<(), String> {
@@ -38,7 +48,8 @@ mod tests {
             after_unmount: AfterUnmount::Nothing,
         };
         let [name, options, execution, observation] = ["fs", "", "", ""].map(String::from);
-        Recipe { name, options, execution, observation, settings: vec![(file.into(), "720000".into())], handling }
+        let settings = vec![(file.into(), "720000".into())];
+        Recipe { name, options, execution, observation, settings, mounted: vec![], handling }
     }
 
     #[test]

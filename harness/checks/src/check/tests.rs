@@ -52,6 +52,7 @@ fn recorded() -> Trace {
         after: tree("new"),
         limits: vec![],
         outside: vec![],
+        refused: vec![],
     }
 }
 

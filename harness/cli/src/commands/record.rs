@@ -36,6 +36,9 @@ pub fn record(arguments: cli::Record) -> Result<ExitStatus, Failure> {
     for limit in &trace.limits {
         say(&tame(&format!("not followed: {limit}")));
     }
+    for refused in &trace.refused {
+        say(&tame(&format!("{refused}: what the program did without it is recorded")));
+    }
     for path in &trace.outside {
         say(&tame(&format!("written outside this directory, and not recorded: {path}")));
     }

@@ -319,11 +319,10 @@ async fn look(rebuilt: Rebuilt, wishes: &[Wish], whole: bool) -> Result<Looked, 
 
 fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> String {
     let subject = &rebuilt.subject;
-    let options = &rebuilt.cell.mount_options;
-    let options = if options.is_empty() { String::new() } else { format!(":{options}") };
+    let KeptCell { fs, mount_options, mkfs_options, .. } = &rebuilt.cell;
     let schedule = scheduled::schedule(&subject.schedules[rebuilt.token.schedule], false);
     let mut lines = vec![
-        format!("{} on {}{options}", subject.name, rebuilt.cell.fs),
+        format!("{} on {}", subject.name, filesystems::shown(fs, mount_options, mkfs_options)),
         format!("schedule: {}", sentences::schedule(&ScheduleReport::Known(schedule))),
     ];
     let earliest = rebuilt.window.begun_earliest.checked_sub(1);

@@ -1,8 +1,10 @@
+use explore::ExplorationUnit;
 use program::{Call, Handle, Op, Trace, Tree};
 use storage::{BlockLog, Queueing, WriteEntry};
 
 use super::*;
 use crate::execute::Execution;
+use crate::judging;
 use crate::subject::Bounds;
 use plan::Plan;
 
@@ -16,8 +18,16 @@ fn prepared_with(recovery_crashes: bool, budget: Budget) -> Cell {
     let open = Call::Open { handle: Handle(0), path: "f".into(), flags: 0o101, mode: 0o644 };
     let ops = vec![Op { call: open, syscall: "open".into(), result: 0, thread: 0 }];
     let (before, after) = (Tree::default(), Tree::default());
-    let trace =
-        Trace { command: vec![], before, holes: Default::default(), ops, after, limits: vec![], outside: vec![] };
+    let trace = Trace {
+        command: vec![],
+        before,
+        holes: Default::default(),
+        ops,
+        after,
+        limits: vec![],
+        outside: vec![],
+        refused: vec![],
+    };
     let mut subject = Subject::of("w".into(), vec![], trace, Bounds { injections: 0, seed: 0 }).unwrap();
     subject.schedules.truncate(1);
     subject.all_schedules = 1;
@@ -56,14 +66,14 @@ fn what_recoveries_wrote_is_held_once() {
             Ask::Job(Job::Enter(entries)) => {
                 let entered = entries.into_iter().map(|entry| {
                     let unit = &entry.unit;
-                    let first = Arc::new(unit.executed.layers(unit.epoch, cell.model));
-                    let class = unit.layers(&first).fates();
+                    let class = unit.space();
                     let states = class.count();
-                    let recovery = unit.again.is_none().then(|| Recovery { class, log: log(1) });
-                    if let Some(again) = &unit.again {
-                        held.extend(again.log.writes.iter().map(|write| write.data.clone()));
+                    let recovery = unit.recovery_crash.is_none().then(|| Recovery { class, log: log(1) });
+                    if let Some(crash) = &unit.recovery_crash {
+                        held.extend(crash.log.writes.iter().map(|write| write.data.clone()));
                     }
-                    Entered { rest: vec![], violates: false, states, recovery, entry }
+                    let answer = Answer { rest: vec![], violates: false, states, to_visit: entry };
+                    Entered { answer, recovery }
                 });
                 let entered = entered.collect();
                 cell.entered(entered, Tally::default());
@@ -96,7 +106,7 @@ fn what_is_whole_is_counted_by_losses() {
                     let mut entered = Vec::new();
                     for entry in entries {
                         let unit = &entry.unit;
-                        let mut fates = unit.executed.layers(unit.epoch, cell.model).fates();
+                        let mut fates = unit.space();
                         assert!(fates.settle_these(&entry.branch.prefix()));
                         // Recovery that reads all of them.
                         for write in 0..4 {
@@ -104,13 +114,8 @@ fn what_is_whole_is_counted_by_losses() {
                                 fates.settle(storage::Decision { write, unit: 0, survived: true });
                             }
                         }
-                        let (schedule, epoch) = (unit.executed.schedule, unit.epoch);
-                        let place =
-                            crate::tally::Place { unit: unit.key, again: false, injections: 0, schedule, epoch };
-                        let window = checker::CrashWindow { begun_earliest: 0, ended_latest: 1 };
-                        tally.class(&fates, vec![], place, window);
-                        let (rest, states) = (entry.branch.rest(fates.decisions(), 0), fates.count());
-                        entered.push(Entered { rest, violates: false, states, recovery: None, entry });
+                        let answer = judging::fold(&cell.subject, entry, (&fates, 0), &[], &mut tally);
+                        entered.push(Entered { answer, recovery: None });
                     }
                     cell.entered(entered, tally);
                 }

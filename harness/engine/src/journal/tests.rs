@@ -17,7 +17,7 @@ fn entry() -> ToVisit {
     let execution = Execution { start: Image::zeroed(1), log: BlockLog::default() };
     let executed = Arc::new(Executed::new(0, Plan::default(), execution, &DiskModel::default()));
     let mut front = Frontier::new(0);
-    front.begin(Arc::new(Unit { index: 0, executed, epoch: 0, key: [0; 16], again: None }));
+    front.begin(Arc::new(Unit { index: 0, executed, epoch: 0, key: [0; 16], recovery_crash: None }));
     front.take(1).remove(0)
 }
 

@@ -236,7 +236,7 @@ proptest::proptest! {
             ops: vec![],
             after: Default::default(),
             limits: vec![],
-            outside: vec!["/elsewhere".into()],
+            outside: vec!["/elsewhere".into()], refused: vec![],
         };
         let mut bytes = trace.to_bytes();
         flip(&mut bytes);
@@ -277,7 +277,12 @@ fn what_is_kept_is_sealed() {
 fn what_the_version_before_kept_is_read() {
     let runs = Runs::new();
     let store = runs.begin(10);
-    let cell = |fs: &str| KeptCell { workload: 0, fs: fs.into(), mount_options: "noatime".into() };
+    let cell = |fs: &str| KeptCell {
+        workload: 0,
+        fs: fs.into(),
+        mount_options: "noatime".into(),
+        mkfs_options: String::new(),
+    };
     let cells = ["xfs", "ext4", "xfs"].map(cell).to_vec();
     let mut value = serde_json::to_value(Kept { version: BEFORE, cells: cells.clone(), ..kept() }).unwrap();
     let object = value.as_object_mut().unwrap();
@@ -304,7 +309,12 @@ fn what_the_version_before_kept_is_read() {
 fn an_unknown_file_system_is_no_other_one() {
     let runs = Runs::new();
     let store = runs.begin(10);
-    let cell = |fs: &str| KeptCell { workload: 0, fs: fs.into(), mount_options: "noatime".into() };
+    let cell = |fs: &str| KeptCell {
+        workload: 0,
+        fs: fs.into(),
+        mount_options: "noatime".into(),
+        mkfs_options: String::new(),
+    };
     let known: Vec<KeptCell> = filesystems::ALL.iter().map(|known| cell(known.name)).collect();
     store.keep(RUN, &Kept { cells: known.clone(), ..kept() }).unwrap();
     assert_eq!(store.kept().unwrap().cells, known);

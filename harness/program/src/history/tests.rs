@@ -14,6 +14,7 @@ fn trace(before: Tree, calls: Vec<Call>) -> Trace {
         after: Tree::default(),
         limits: vec![],
         outside: vec![],
+        refused: vec![],
     }
 }
 

@@ -402,7 +402,7 @@ proptest! {
                 ops: ops.clone(),
                 after: read_tree(&directory),
                 limits: vec![],
-                outside: vec![],
+                outside: vec![], refused: vec![],
             };
             prop_assert_eq!(crate::unexplained(&trace), vec![]);
         }

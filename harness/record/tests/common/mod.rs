@@ -1,7 +1,7 @@
 //! What the tests of the recorder share.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
-pub mod replay;
+pub mod execute;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -36,7 +36,7 @@ pub fn face(arguments: &[&str]) -> Run {
 }
 
 impl Run {
-    /// The run ended well, nothing is missing from its trace, and replaying the trace by real calls gives what it left.
+    /// The run ended well, nothing is missing from its trace, and executing the trace by real calls gives what it left.
     #[track_caller]
     pub fn expect_complete(&self) -> &Self {
         assert_eq!(exit_status(&self.trace), Some(0), "{}", self.text());
@@ -47,8 +47,8 @@ impl Run {
     #[track_caller]
     pub fn expect_explained(&self) -> &Self {
         assert_eq!(self.trace.limits, [], "{}", self.text());
-        let replayed = replay::replay(&self.trace);
-        replay::assert_same(&replayed, &self.trace.after, &self.text());
+        let executed = execute::execute(&self.trace);
+        execute::assert_same(&executed, &self.trace.after, &self.text());
         self
     }
 

@@ -5,10 +5,15 @@
 //! program could look for later unless it has written it down somewhere: then the name stays, or a check that reads it
 //! there would look for a file that no crash state has.
 
+mod generators;
+mod told;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use program::{Call, Kind, Op, RelPath, Target, Trace, Tree};
+use generators::{is_drawn, is_number, made};
+use program::{Call, Kind, RelPath, Target, Trace, Tree};
+use told::told;
 
 /// Old name and new name, both of one path component.
 type Renamed = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -58,87 +63,6 @@ pub(crate) fn number(trace: &mut Trace) {
     }
 }
 
-/// Those of the random `parts` that are told somewhere in `trace` besides the one name that each was drawn for: in data,
-/// in the command, or in another one of `names`, which are all that the trace has.
-///
-/// The part, and not only the whole name: who knows that much can put the name together.
-fn told<'a>(trace: &Trace, names: &BTreeSet<Vec<u8>>, parts: BTreeSet<&'a [u8]>) -> BTreeSet<&'a [u8]> {
-    let search = Search::new(parts);
-    let mut told = BTreeSet::new();
-    each_text(trace, &mut |text| told.extend(search.found(text)));
-    let mut named = BTreeSet::new();
-    for name in names {
-        let found: BTreeSet<&[u8]> = search.found(name).collect();
-        // The first time it is the name that it was drawn for.
-        told.extend(found.into_iter().filter(|part| !named.insert(*part)));
-    }
-    told
-}
-
-/// Shows `see` every text of a trace that is no name of the directory: where a program can tell a name, and read it again.
-fn each_text(trace: &Trace, see: &mut impl FnMut(&[u8])) {
-    trace.command.iter().for_each(|argument| see(argument.as_bytes()));
-    for node in trace.before.0.values() {
-        if let Kind::File(content) = &node.kind {
-            see(content);
-        }
-        node.xattrs.iter().flat_map(|(name, value)| [name, value]).for_each(|text| see(text));
-    }
-    // A name can be written or printed in pieces: what the last ones to the same file or channel ended with.
-    let mut ends: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    for op in &trace.ops {
-        let (stream, data) = match &op.call {
-            Call::Write { handle, data, .. } => (handle.to_string(), data.as_slice()),
-            Call::Ack { channel, data } => (channel.to_string(), data.as_slice()),
-            Call::SetXattr { name, value, .. } => {
-                see(name);
-                see(value);
-                continue;
-            }
-            Call::Symlink { target, .. } => {
-                see(target);
-                continue;
-            }
-            _ => continue,
-        };
-        let text = ends.entry(stream).or_default();
-        text.extend_from_slice(data);
-        see(text);
-        *text = text.split_off(text.len().saturating_sub(LONGEST - 1));
-    }
-}
-
-/// Finds random parts in texts: as fast for many parts as for one.
-struct Search<'a> {
-    parts: BTreeSet<&'a [u8]>,
-    lengths: BTreeSet<usize>,
-    /// Which two bytes a part begins with: nearly every place in a text is passed over by them.
-    starts: Vec<bool>,
-}
-
-impl<'a> Search<'a> {
-    fn new(parts: BTreeSet<&'a [u8]>) -> Self {
-        let mut starts = vec![false; 1 << 16];
-        for part in &parts {
-            starts[Self::start(part)] = true;
-        }
-        Self { lengths: parts.iter().map(|part| part.len()).collect(), parts, starts }
-    }
-
-    /// Of a text with two bytes or more.
-    fn start(text: &[u8]) -> usize {
-        usize::from(text[0]) << 8 | usize::from(text[1])
-    }
-
-    /// The parts in `text`, each as often as it is there.
-    fn found(&self, text: &[u8]) -> impl Iterator<Item = &'a [u8]> {
-        self.lengths.iter().flat_map(move |length| {
-            let places = text.windows(*length).filter(|place| self.starts[Self::start(place)]);
-            places.filter_map(|place| self.parts.get(place).copied())
-        })
-    }
-}
-
 /// The names in `trace` that stand for random ones: for people, who will not find them anywhere.
 pub fn numbered(trace: &Trace) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
@@ -152,100 +76,6 @@ pub fn numbered(trace: &Trace) -> Vec<String> {
         }
     }
     names
-}
-
-/// The name that an op makes as generators of temporary names do, and which part of it such a generator draws.
-///
-/// Files: new, to be read and written by their owner alone, as mkstemp(3) and Python's and Rust's `tempfile` open them.
-/// Directories: for their owner alone, as mkdtemp(3) makes them.
-fn made(op: &Op) -> Option<(&[u8], Range<usize>)> {
-    const EXCLUSIVE: u32 = (libc::O_RDWR | libc::O_CREAT | libc::O_EXCL) as u32;
-    let path = match &op.call {
-        Call::Open { path, flags, mode, .. } if flags & EXCLUSIVE == EXCLUSIVE && mode & !0o600 == 0 => path,
-        Call::Mkdir { path, mode } if mode & !0o700 == 0 => path,
-        _ => return None,
-    };
-    let name = path.name();
-    Some((name, random_part(name)?)).filter(|_| op.result >= 0)
-}
-
-/// Which part of a name one of the generators would have drawn.
-fn random_part(name: &[u8]) -> Option<Range<usize>> {
-    let is_alphanumeric = |part: &[u8]| part.iter().all(u8::is_ascii_alphanumeric);
-    if is_python(name) {
-        return Some(PYTHON);
-    }
-    // mktemp(1): `tmp.` and 10 of [A-Za-z0-9].
-    if name.strip_prefix(b"tmp.").is_some_and(|part| part.len() == 10 && is_alphanumeric(part)) {
-        return Some(4..14);
-    }
-    // mkstemp(3), mkdtemp(3): anything, and 6 of [A-Za-z0-9]; Rust's: `.tmp`, and the same.
-    let start = name.len().checked_sub(6)?;
-    is_alphanumeric(&name[start..]).then_some(start..name.len())
-}
-
-/// How long a random part is at most: the 10 of mktemp(1).
-const LONGEST: usize = 10;
-
-/// What Python draws of a name.
-const PYTHON: Range<usize> = 3..11;
-
-/// Python's `tempfile`: `tmp` and 8 of [a-z0-9_], and maybe a suffix.
-fn is_python(name: &[u8]) -> bool {
-    let is_drawn = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'_';
-    name.starts_with(b"tmp")
-        && name.get(PYTHON).is_some_and(|part| part.iter().all(is_drawn))
-        && matches!(name.get(PYTHON.end), None | Some(b'.'))
-}
-
-/// Whether this is what [`number`] puts in the place of the random part.
-fn is_number(part: &[u8]) -> bool {
-    part[0] == b'0' && part.iter().all(u8::is_ascii_digit)
-}
-
-/// Whether the part of a name was drawn indeed, and is nothing that a person would have written, or that follows from
-/// something else.
-///
-/// A name without a mark of one of the libraries can only be judged by its looks. Some that were drawn are taken for
-/// written ones then, and stay: that costs a reader two traces that differ, and no verdict.
-fn is_drawn(op: &Op, name: &[u8], random: &Range<usize>) -> bool {
-    let part = &name[random.clone()];
-    if is_number(part) {
-        return false;
-    }
-    let is_file = matches!(op.call, Call::Open { .. });
-    // Who makes a file in this way, with the default prefix of these two libraries, does not choose names.
-    if is_file && (is_python(name) || name.len() == 10 && name.starts_with(b".tmp")) {
-        return true;
-    }
-    let has = |kind: fn(&u8) -> bool| part.iter().any(kind);
-    let kinds = [u8::is_ascii_uppercase, u8::is_ascii_lowercase, u8::is_ascii_digit];
-    if kinds.into_iter().filter(|kind| has(*kind)).count() < 2 {
-        return false;
-    }
-    let before = &name[..random.start];
-    let stem = before.len() - before.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric()).count();
-    let stem = if before.ends_with(b"tmp") { random.start } else { stem };
-    // Right behind a word, as in `sedXXXXXX`: the end of a digest (hexadecimal, of one case) looks no different, unless
-    // the word is one and the part has what a digest has not.
-    let is_apart = stem == random.start;
-    let is_behind_word = name[stem..random.start].iter().all(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase);
-    (is_apart || is_behind_word) && !is_written(&name[stem..random.end])
-}
-
-/// Whether letters and digits look like `journal2`, `undoLog`, `Backup`, `WAL001` or `01page`: words of two letters or more,
-/// each with a capital at most at its start or all in capitals, and digits at the ends only.
-fn is_written(word: &[u8]) -> bool {
-    let is_letter = |byte: &u8| !byte.is_ascii_digit();
-    let start = word.iter().position(is_letter).unwrap_or(word.len());
-    let end = word.iter().rposition(is_letter).map_or(start, |last| last + 1);
-    let mut words = word[start..end].chunk_by(|one, next| !(one.is_ascii_lowercase() && next.is_ascii_uppercase()));
-    words.all(|word| {
-        let all = |kind: fn(&u8) -> bool, letters: &[u8]| letters.iter().all(kind);
-        let is_one = all(u8::is_ascii_uppercase, word)
-            || word[0].is_ascii_alphabetic() && all(u8::is_ascii_lowercase, &word[1..]);
-        word.len() > 1 && is_one
-    })
 }
 
 /// Every name in a tree, and every name in the target of a symbolic link.
@@ -306,7 +136,7 @@ fn of_target(target: &mut Target) -> Option<&mut RelPath> {
 
 #[cfg(test)]
 mod tests {
-    use program::{Handle, Node};
+    use program::{Handle, Node, Op};
 
     use super::*;
 
@@ -335,6 +165,7 @@ mod tests {
             after,
             limits: vec![],
             outside: vec![],
+            refused: vec![],
         }
     }
 

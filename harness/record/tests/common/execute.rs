@@ -1,4 +1,4 @@
-//! Replays a trace by real calls in a fresh directory: an independent check of what was written down.
+//! Executes a trace by real calls in a fresh directory: an independent check of what was written down.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CString, OsStr};
@@ -12,18 +12,18 @@ use std::path::{Path, PathBuf};
 use program::{Call, Handle, Kind, RelPath, Target, Trace, Tree};
 use record::{restore, snapshot};
 
-struct Replay {
+struct Execution {
     root: PathBuf,
     files: HashMap<Handle, File>,
 }
 
 /// The tree that the ops of `trace` make of what was there before.
-pub fn replay(trace: &Trace) -> Tree {
+pub fn execute(trace: &Trace) -> Tree {
     let directory = tempfile::tempdir().unwrap();
     restore(&trace.before, directory.path()).unwrap();
-    let mut replay = Replay { root: directory.path().to_path_buf(), files: HashMap::new() };
+    let mut execution = Execution { root: directory.path().to_path_buf(), files: HashMap::new() };
     for (index, op) in trace.ops.iter().enumerate().filter(|(_, op)| op.result >= 0) {
-        replay.apply(&op.call).unwrap_or_else(|error| panic!("op {index} ({op}): {error}"));
+        execution.apply(&op.call).unwrap_or_else(|error| panic!("op {index} ({op}): {error}"));
     }
     snapshot(directory.path()).unwrap()
 }
@@ -64,7 +64,7 @@ fn c(bytes: &[u8]) -> CString {
     CString::new(bytes).unwrap()
 }
 
-impl Replay {
+impl Execution {
     fn at(&self, path: &RelPath) -> PathBuf {
         path.under(&self.root)
     }

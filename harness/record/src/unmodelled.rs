@@ -2,11 +2,11 @@
 
 use program::Limit;
 
-/// The limits met so far, in the order of their first appearance.
+/// The unmodelled calls met so far, in the order of their first appearance.
 #[derive(Debug, Default)]
-pub(crate) struct Limits(Vec<Limit>);
+pub(crate) struct UnmodelledCalls(Vec<Limit>);
 
-impl Limits {
+impl UnmodelledCalls {
     /// Counts one more of `call` with `detail`.
     pub(crate) fn add(&mut self, call: impl Into<String>, detail: impl Into<String>) {
         self.merge(Limit { call: call.into(), detail: detail.into(), count: 1 });

@@ -1,51 +1,15 @@
-use crate::subject::Bounds;
-use checker::Wanted;
-use program::{Channel, Handle, Op, Target};
-use proptest::prelude::*;
+use checker::{Kind, Wanted};
+use program::{Call, Handle, Target, Trace};
 use report::Verdict;
 
 use super::*;
-
-const CREATE: u32 = 0o101;
-const TRUNCATE: u32 = 0o1101;
-
-fn open(handle: u32, path: &str, flags: u32) -> Call {
-    Call::Open { handle: Handle(handle), path: path.into(), flags, mode: 0o644 }
-}
-
-fn write(handle: u32, offset: u64, data: &[u8]) -> Call {
-    Call::Write { handle: Handle(handle), offset, data: Arc::new(data.to_vec()), flags: 0 }
-}
-
-fn rename(from: &str, to: &str) -> Call {
-    Call::Rename { from: from.into(), to: to.into(), flags: 0 }
-}
-
-fn saved() -> Call {
-    Call::Ack { channel: Channel::Stdout, data: b"saved".to_vec() }
-}
-
-/// A trace that starts with `config`, which holds "old".
-fn trace_of(calls: Vec<Call>) -> Trace {
-    let node = |kind, inode| Node { kind, mode: 0o644, uid: 0, gid: 0, inode, xattrs: BTreeMap::new() };
-    let mut before = Tree::default();
-    before.0.insert(RelPath::root(), node(program::Kind::Directory, 1));
-    before.0.insert("config".into(), node(program::Kind::File(Arc::new(b"old".to_vec())), 2));
-    let op = |call| Op { call, syscall: "test".into(), result: 0, thread: 0 };
-    let ops = calls.into_iter().map(op).collect();
-    Trace {
-        command: vec![],
-        before,
-        holes: Default::default(),
-        ops,
-        after: Tree::default(),
-        limits: vec![],
-        outside: vec![],
-    }
-}
+use crate::subject::Bounds;
+use crate::targets::process::tests::{CREATE, TRUNCATE, open, rename, saved, trace_of, write};
 
 fn judge_unless(stop: bool, trace: Trace, wanted: Vec<Wanted>) -> Option<ProcessReport> {
-    process_crash(&Subject::of("test".into(), wanted, trace, Bounds::default()).unwrap(), false, &AtomicBool::new(stop))
+    let subject = Subject::of("test".into(), wanted, trace, Bounds::default()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(process_crash(&subject, false, &AtomicBool::new(stop)))
 }
 
 fn judge(trace: Trace) -> ProcessReport {
@@ -132,54 +96,4 @@ fn set_id_bits_that_the_kernel_clears_are_no_pass() {
     assert_eq!((preserved.verdict(), preserved.limits.len()), (Verdict::Invalid, 1));
     let other = judge(Wanted::PrefixOfHistory { path: "config".into() });
     assert_eq!((other.verdict(), other.limits.len(), other.notes.len()), (Verdict::Pass, 0, 1));
-}
-
-#[test]
-fn a_copy_is_cut_like_a_write() {
-    let source: Vec<u8> = (0..9_100u32).map(|byte| (byte % 251) as u8).collect();
-    let copy = Call::CopyRange { from: Handle(0), from_offset: 100, to: Handle(1), to_offset: 0, length: 9_000 };
-    let calls = vec![open(0, "staged", CREATE), write(0, 0, &source), open(1, "config", 1), copy];
-    let mut states = Vec::new();
-    points(&trace_of(calls), |point, tree| {
-        if point.begun() == 4 {
-            states.push((point.written, tree.file(&"config".into()).unwrap().to_vec()));
-        }
-        ControlFlow::Continue(())
-    })
-    .unwrap();
-    let copied = |bytes: usize| source[100..100 + bytes].to_vec();
-    let expected = [(Some(4096), copied(4096)), (Some(8192), copied(8192)), (None, copied(9000))];
-    assert_eq!(states, expected);
-}
-
-proptest! {
-    /// Cuts lie inside the write, at ends of pages of the file, and none is left out.
-    #[test]
-    fn writes_are_cut_at_pages(offset in 0u64..20_000, length in 0u64..20_000) {
-        let expected: Vec<u64> = (1..length).filter(|written| (offset + written) % PAGE == 0).collect();
-        prop_assert_eq!(cuts(offset, length).collect::<Vec<_>>(), expected);
-    }
-
-    /// A write that is cut leaves its beginning over what was there.
-    #[test]
-    fn a_cut_write_is_the_write_of_its_beginning(old in 0usize..12_000, offset in 0usize..9_000, length in 1usize..12_000) {
-        let data = vec![b'n'; length];
-        let calls = vec![open(0, "f", CREATE), write(0, 0, &vec![b'o'; old]), write(0, offset as u64, &data)];
-        let mut found = Vec::new();
-        points(&trace_of(calls), |point, tree| {
-            if point.ended == 2 {
-                found.push((point.written.unwrap_or(0) as usize, tree.file(&"f".into()).unwrap().to_vec()));
-            }
-            ControlFlow::Continue(())
-        }).unwrap();
-        prop_assert_eq!(found.len(), 1 + cuts(offset as u64, length as u64).count());
-        for (written, content) in found {
-            let mut expected = vec![b'o'; old];
-            if written > 0 {
-                expected.resize(old.max(offset + written), 0);
-                expected[offset..offset + written].fill(b'n');
-            }
-            prop_assert_eq!(content, expected);
-        }
-    }
 }

@@ -1,0 +1,211 @@
+//! At the exit of a call: what it did, written down as ops.
+
+use std::path::PathBuf;
+
+use libc::pid_t;
+use program::{Call, Channel, Handle};
+
+use super::Syscall;
+use super::data::{FileOffset, OpenAt, Writing};
+use crate::files::Descriptor;
+use crate::recorder::Recorder;
+use crate::remote::Span;
+
+/// Results that only the kernel and a tracer see: the call is begun again (`ERESTARTSYS` to `ERESTART_RESTARTBLOCK`).
+const RESTART: std::ops::RangeInclusive<i64> = -516..=-512;
+
+/// What is done once a call has returned. Names and descriptors were resolved at its entry.
+#[derive(Debug)]
+pub(crate) enum ExitAction {
+    /// Write it down: if it succeeded, or in any case.
+    Record {
+        call: Call,
+        even_if_failed: bool,
+    },
+    /// It gave a descriptor for a file that may be written.
+    Open {
+        flags: u32,
+        mode: u32,
+    },
+    Close {
+        fd: i32,
+    },
+    CloseRange {
+        first: u32,
+        last: u32,
+        unshare: bool,
+    },
+    /// It gave (another) descriptor for a recorded file.
+    Dup {
+        handle: Handle,
+    },
+    /// It gave a descriptor in the place of another.
+    Replace {
+        fd: i32,
+    },
+    Unshare,
+    /// `F_SETFL` of a recorded file.
+    SetFlags {
+        handle: Handle,
+        flags: u32,
+    },
+    /// It wrote from memory to a recorded file.
+    Write(Writing),
+    /// It moved bytes into a recorded file without passing them through memory.
+    Transfer {
+        file: OpenAt,
+        position: FileOffset,
+    },
+    /// As above, from another recorded file.
+    CopyRange {
+        from: (OpenAt, FileOffset),
+        to: (OpenAt, FileOffset),
+    },
+    /// Bytes left the program from memory.
+    Ack {
+        channel: Channel,
+        spans: Vec<Span>,
+    },
+    /// Bytes left the program in several messages (`struct mmsghdr` array).
+    Acks {
+        channel: Channel,
+        address: u64,
+    },
+    /// Bytes left the program by `splice` and its kin.
+    UnseenAck {
+        channel: Channel,
+    },
+    /// It made two sockets that are connected with each other, and put their descriptors at this address.
+    SocketPair {
+        address: u64,
+    },
+    /// It gave a descriptor in an unusual way.
+    Look,
+    /// It changed what has these canonical paths, outside the directory.
+    Outside {
+        paths: Vec<PathBuf>,
+    },
+    /// If it succeeded it went beyond what the recorder can follow.
+    Unmodelled {
+        detail: String,
+    },
+}
+
+impl ExitAction {
+    /// Whether it is not known what the files are if the call, which had its turn, never returns.
+    pub(crate) fn changes_files(&self) -> bool {
+        !matches!(self, Self::Close { .. } | Self::Dup { .. } | Self::Replace { .. } | Self::Unmodelled { .. })
+    }
+
+    /// Whether the call waits for the disk alone, however long that takes: nobody who waits for its turn can be what it
+    /// waits for.
+    pub(crate) fn waits_for_nobody(&self) -> bool {
+        match self {
+            // Waits for a lease to be given back (fcntl(2), `F_SETLEASE`).
+            Self::Record { call: Call::Truncate { .. }, .. } => false,
+            // An unmodelled call that has its turn is one with a path that leads nowhere.
+            Self::Record { .. } | Self::Unmodelled { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether it is to be done for a call that returned `result`.
+    fn applies(&self, result: i64) -> bool {
+        match self {
+            Self::Record { even_if_failed: true, .. } => !RESTART.contains(&result),
+            // "Linux … always releases the descriptor early" (close(2)), whatever the result.
+            Self::Close { .. } => result != -i64::from(libc::EBADF),
+            _ => result >= 0,
+        }
+    }
+}
+
+impl Recorder<'_> {
+    /// Does what was decided at the entry of a call that now returned `result`.
+    pub(crate) fn finish(&mut self, tid: pid_t, syscall: &Syscall, action: ExitAction, result: i64) {
+        if !action.applies(result) {
+            return;
+        }
+        let name = syscall.name;
+        let (fd, length) = (result as i32, result as u64);
+        let looked = match action {
+            ExitAction::Record { call, .. } => {
+                self.push(tid, name, call, result);
+                Ok(())
+            }
+            ExitAction::Open { flags, mode } => self.opened(tid, name, fd, flags, mode),
+            ExitAction::Close { fd } => {
+                self.closed(tid, name, fd);
+                Ok(())
+            }
+            ExitAction::CloseRange { first, last, unshare } => {
+                self.closed_range(tid, name, (first, last), unshare);
+                Ok(())
+            }
+            ExitAction::Dup { handle } => {
+                self.set_descriptor(tid, name, fd, Descriptor::File(handle));
+                Ok(())
+            }
+            ExitAction::Replace { fd: from } => {
+                self.replaced(tid, name, from, fd);
+                Ok(())
+            }
+            ExitAction::Unshare => {
+                self.unshare_table(tid);
+                Ok(())
+            }
+            ExitAction::SetFlags { handle, flags } => {
+                self.flags_set(name, handle, flags);
+                Ok(())
+            }
+            ExitAction::Write(write) => self.written(tid, name, &write, length),
+            ExitAction::Transfer { file, position } => self.transferred(tid, name, file, position, length),
+            ExitAction::CopyRange { from, to } => self.copied(tid, name, from, to, length),
+            ExitAction::Ack { channel, spans } => self.acked(tid, name, channel, &spans, length),
+            ExitAction::Acks { channel, address } => self.acked_many(tid, name, channel, address, length),
+            ExitAction::UnseenAck { channel } => {
+                self.acked_unseen(tid, name, channel, length);
+                Ok(())
+            }
+            ExitAction::SocketPair { address } => self.paired(tid, address),
+            ExitAction::Look => {
+                self.descriptor(tid, fd);
+                Ok(())
+            }
+            ExitAction::Outside { paths } => {
+                paths.iter().for_each(|path| self.name_outside(path));
+                Ok(())
+            }
+            ExitAction::Unmodelled { detail } => {
+                self.unmodelled(name, detail);
+                Ok(())
+            }
+        };
+        if let Err(error) = looked {
+            self.unmodelled(name, format!("cannot see what it did ({error})"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use program::Target;
+
+    use super::*;
+
+    #[test]
+    fn a_slow_disk_is_no_deadlock() {
+        let waits_for_nobody = |call: Call| ExitAction::Record { call, even_if_failed: true }.waits_for_nobody();
+        let handle = Handle(0);
+        let syncs = [
+            Call::Fsync { handle },
+            Call::Fdatasync { handle },
+            Call::SyncRange { handle, offset: 0, length: 0, flags: 0 },
+            Call::SyncFs { handle },
+            Call::SyncAll,
+        ];
+        assert!(syncs.into_iter().all(waits_for_nobody));
+        assert!(waits_for_nobody(Call::Unlink { path: "f".into() }));
+        assert!(!waits_for_nobody(Call::Truncate { target: Target::Handle(handle), length: 0 }));
+    }
+}
