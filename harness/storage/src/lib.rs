@@ -20,10 +20,11 @@ mod log;
 mod model;
 mod overlay;
 mod shape;
+mod state_disk;
 
 pub use backing::{Backing, DirectDisk, LoggingDisk, Parked, Refused};
 pub use contents::Contents;
-pub use crash::{CrashDisk, Recovery, StateDisk};
+pub use crash::{CrashDisk, Recovery};
 pub use epoch::{Epoch, epochs};
 pub use explore::Decision;
 pub use fates::{Fates, State, Tear};
@@ -32,6 +33,7 @@ pub use layers::Layers;
 pub use log::{BlockLog, Entry, Mark, Queueing, WriteEntry};
 pub use model::{CacheKind, DiskModel, TearKind};
 pub use shape::LogShape;
+pub use state_disk::StateDisk;
 
 /// Bytes in a sector: the unit of every address here, whatever the device's own atomic unit is.
 pub const SECTOR: usize = 512;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use engine::execute::{Execution, execute, give, populate};
+use engine::mkfs::mkfs;
 use engine::run::{Finished, Options};
 use engine::spec::{Budget, RunSpec};
 use engine::subject::Subject;
@@ -13,6 +14,7 @@ use filesystems::Filesystem;
 use program::Trace;
 use protocol::Command;
 use report::Event;
+use storage::{BlockLog, DiskModel, Entry, Image, Layers, Queueing, WriteEntry, epochs};
 use testkit::Need;
 use vm::{Choice, Guest, GuestError, Limits, Machine, Paths, Uml};
 use workload::Workload;
@@ -103,12 +105,26 @@ pub async fn execute_on(
     subject: &Subject,
     schedule: usize,
 ) -> Execution {
-    let fresh = engine::mkfs::mkfs(filesystem, SECTORS * storage::SECTOR as u64).unwrap();
+    let fresh = mkfs(filesystem, SECTORS * storage::SECTOR as u64).unwrap();
     let guest = guests.guest().await.unwrap();
     let base = populate(guest, filesystem, fresh, &subject.trace).await.unwrap();
     let plan = subject.schedules[schedule].plan(&subject.trace, &subject.history);
     give(guest, &subject.trace, &subject.live).await.unwrap();
     execute(guest, filesystem, &base, &plan, &subject.trace, &subject.live).await.unwrap()
+}
+
+/// A fresh ext4.
+pub fn healthy() -> Image {
+    mkfs(&filesystem("ext4"), SECTORS * storage::SECTOR as u64).unwrap()
+}
+
+/// The crash states of one write, over a file system on which all is well.
+pub async fn one_write(guests: &mut OneGuest, garbage: WriteEntry, model: DiskModel) -> Arc<Layers> {
+    let guest = guests.guest().await.unwrap();
+    let base = populate(guest, &filesystem("ext4"), healthy(), &durable_trace()).await.unwrap();
+    let log = BlockLog { writes: vec![garbage], queueing: vec![Queueing::default()], entries: vec![Entry::Write(0)] };
+    let epoch = epochs(&log, &model).remove(0);
+    Arc::new(Layers::new(base, &log, &epoch, model))
 }
 
 /// The workspace's workloads.
@@ -147,4 +163,19 @@ pub async fn run_and_listen(workloads: &[Workload], options: &Options, directory
         told.push(event);
     }
     (finished, told)
+}
+
+/// The guests that this process has started: each leads a group.
+pub fn own_guests() -> Vec<i32> {
+    let own = std::process::id().to_string();
+    let stats = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+        Some((pid, std::fs::read_to_string(entry.path().join("stat")).ok()?))
+    });
+    // State, parent, group.
+    let leads = |(pid, stat): (i32, String)| {
+        let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+        (fields[1] == own && fields[2] == pid.to_string() && fields[0] != "Z").then_some(pid)
+    };
+    stats.filter_map(leads).collect()
 }

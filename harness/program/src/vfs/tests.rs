@@ -1,16 +1,23 @@
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, OFlag, RenameFlags};
 use nix::sys::stat::{Mode, SFlag};
 use proptest::prelude::*;
 
+use super::data::fl;
+use super::handles::o;
+use super::inodes::S_IFMT;
+use super::names::rn;
 use super::*;
 use crate::testing::tree;
+use crate::{Kind, Node, Tree};
 
 const H: Handle = Handle(1);
 

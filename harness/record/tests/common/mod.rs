@@ -10,6 +10,9 @@ use program::Trace;
 use record::{RecordSpec, exit_status, record};
 use tempfile::TempDir;
 
+/// The program whose faces are recorded.
+pub const FIXTURE: &str = env!("CARGO_BIN_EXE_record-fixture");
+
 /// A trace and the directory where it was made.
 pub struct Run {
     /// What was recorded.
@@ -32,7 +35,7 @@ pub fn run<S: Into<OsString>>(command: impl IntoIterator<Item = S>) -> Run {
 
 /// Records one face of the fixture program.
 pub fn face(arguments: &[&str]) -> Run {
-    run(std::iter::once(env!("CARGO_BIN_EXE_record-fixture")).chain(arguments.iter().copied()))
+    run(std::iter::once(FIXTURE).chain(arguments.iter().copied()))
 }
 
 impl Run {

@@ -1,0 +1,65 @@
+//! Each family of calls: what is written down of it.
+
+use testkit::Need;
+
+use crate::common::face;
+
+#[test]
+fn writes_land_where_they_did() {
+    insta::assert_snapshot!(face(&["writes"]).expect_complete().text());
+}
+
+#[test]
+fn bytes_moved_by_the_kernel_are_recorded_too() {
+    insta::assert_snapshot!(face(&["transfers"]).expect_complete().text());
+}
+
+#[test]
+fn names_are_resolved() {
+    insta::assert_snapshot!(face(&["names"]).expect_complete().text());
+}
+
+#[test]
+fn metadata_changes_are_recorded() {
+    let run = face(&["metadata"]);
+    run.expect_complete();
+    // SAFETY: getuid and getgid take nothing and cannot fail.
+    let (user, group) = unsafe { (libc::getuid(), libc::getgid()) };
+    let text = run.text().replace(&format!(", {user}, {group})"), ", USER, GROUP)");
+    let text =
+        text.replace(&format!(", {user}, -1)"), ", USER, -1)").replace(&format!(", -1, {group})"), ", -1, GROUP)");
+    // Not on every file system.
+    let lines: Vec<&str> = text.lines().filter(|line| !line.contains("xattr")).collect();
+    insta::assert_snapshot!(lines.join("\n"));
+    let probe = run.directory.path().join("file");
+    if xattr::set(probe, "user.probe", b"").is_ok() {
+        insta::assert_snapshot!("xattrs", run.lines("xattr").join("\n"));
+    } else {
+        testkit::skip(Need::Xattrs, &"the file system of the directory for temporary files has no extended attributes");
+    }
+}
+
+#[test]
+fn syncs_are_recorded_and_directories_opened_for_them() {
+    insta::assert_snapshot!(face(&["syncs"]).expect_complete().text());
+}
+
+#[test]
+fn files_close_with_their_last_descriptor() {
+    insta::assert_snapshot!(face(&["descriptors"]).expect_complete().text());
+}
+
+#[test]
+fn nameless_files_are_linked_by_their_handle() {
+    let run = face(&["tmpfile"]);
+    run.expect_complete();
+    // Not every kernel lets everyone link by AT_EMPTY_PATH.
+    let lines: Vec<String> = run.text().lines().filter(|line| !line.contains("second")).map(str::to_owned).collect();
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn times_of_open_files_are_recorded() {
+    let run = face(&["times"]);
+    insta::assert_snapshot!(run.expect_complete().lines("utim").join("\n"));
+}

@@ -1,0 +1,75 @@
+//! `harness record` and `harness show`: traces, and files that are none.
+
+use std::fs;
+
+use crate::support::{Place, assert_tells, long};
+
+#[test]
+fn recorded_and_shown() {
+    let place = Place::new();
+    let script = "echo x > 'f g'; echo saved";
+    place.write("notes", "kept");
+    let record: &[&str] = &["record", "-o", "trace", "--", "sh", "-c", script];
+    let first = place.tell(&[record, &["show", "trace"]]);
+    fs::remove_file(place.path("f g")).unwrap();
+    // The older trace is no part of what the second run starts from.
+    assert_eq!(place.tell(&[record, &["show", "trace"]]), first);
+    let trace = program::Trace::from_bytes(&fs::read(place.path("trace")).unwrap()).unwrap();
+    let names = |tree: &program::Tree| tree.0.keys().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        (names(&trace.before), names(&trace.after)),
+        (vec![".".into(), "notes".into()], vec![".".into(), "f g".into(), "notes".into()])
+    );
+    let failing = place.tell(&[
+        &["record", "-o", "kept", "--", "false"],
+        &["show", "kept"],
+        &["record", "-o", "kept", "--", "sh", "-c", "kill -KILL $$"],
+        &["show", "kept"],
+        &["record", "-o", "none", "--", "/nowhere/program"],
+        &["record", "-o", "none", "--", "./notes"],
+        &["record", "-o", "none", "--time-limit", "1", "--", "sleep", &long(2)],
+    ]);
+    assert!(!place.path("none").exists());
+    assert_tells!(place, first + &failing);
+}
+
+/// Names, and whatever stands in a trace, give the terminal no orders, and are no lines of their own.
+#[test]
+fn names_that_a_terminal_would_obey() {
+    let place = Place::new();
+    let outside = place.temporary.path().join("\x1b[2J\nexit 0").display().to_string();
+    let recorded = place.run(&["record", "-o", "trace", "--", "sh", "-c", "echo x > \"$0\"", &outside]);
+    let failed = place.run(&["record", "-o", "none", "--", "/nowhere/\x1b[2J"]);
+    let mut trace = program::Trace::from_bytes(&fs::read(place.path("trace")).unwrap()).unwrap();
+    trace.limits.push(program::Limit {
+        call: "mmap".into(),
+        detail: "mapping of \x1b]0;x\x07\nexit 0".into(),
+        count: 1,
+    });
+    place.write("trace", trace.to_bytes());
+    let shown = place.run(&["show", "trace"]);
+    assert_tells!(place, [recorded.stderr, failed.stderr, shown.stdout].concat());
+}
+
+#[test]
+fn files_that_are_no_traces() {
+    let place = Place::new();
+    assert_eq!(place.run(&["record", "-o", "trace", "--", "true"]).status, 0);
+    let good = fs::read(place.path("trace")).unwrap();
+    let changed = |at: usize| {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    place.write("empty", "");
+    place.write("foreign", "#!/bin/sh\necho no trace\n");
+    place.write("cut", &good[..good.len() - 1]);
+    place.write("header", &good[..15]);
+    place.write("longer", [&good[..], b"x"].concat());
+    place.write("other-version", changed(8));
+    place.write("flipped", changed(good.len() - 1));
+    let names = ["empty", "foreign", "cut", "header", "longer", "other-version", "flipped", ".", "nowhere"];
+    let commands = names.map(|name| ["show", name]);
+    let commands: Vec<&[&str]> = commands.iter().map(|command| &command[..]).collect();
+    assert_tells!(place, place.tell(&commands));
+}
