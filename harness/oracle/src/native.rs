@@ -1,4 +1,6 @@
-//! Runs a program on a native mount, and looks at what a crash would have left. Here: where that is done, and what it takes.
+//! Runs a program on a native mount, and looks at what a crash would have left.
+//!
+//! In this file: what that takes of the machine, and the place where it is done.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -2,9 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-#[cfg(doc)]
-use crate::TearKind;
-
 /// How the one torn write of a state is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Tear {
@@ -29,9 +26,9 @@ impl Tear {
 pub struct State {
     /// Writes that did not reach the disk at all, ascending.
     pub lost: Vec<u32>,
-    /// For [`TearKind::One`]: the torn write, if there is one.
+    /// For [`TearKind::One`](crate::TearKind::One): the torn write, if there is one.
     pub torn: Vec<(u32, Tear)>,
-    /// For [`TearKind::Any`]: single units that did not reach the disk, of writes that are not in `lost`.
+    /// For [`TearKind::Any`](crate::TearKind::Any): single units that did not reach the disk, of writes that are not in `lost`.
     pub lost_units: Vec<(u32, u32)>,
 }
 
