@@ -1,6 +1,8 @@
 //! Command lines and workloads: what is refused, and with which words.
 
-use crate::support::{Ended, Place, assert_tells};
+use std::fs;
+
+use crate::support::{Place, assert_tells};
 
 #[test]
 fn help() {

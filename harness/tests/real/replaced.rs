@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use engine::execute::{execute, populate};
 use engine::guests::{Boot, Slot};
+use engine::visit::Guests;
 use filesystems::{EXT4, FileSystem};
 use testkit::Need;
 use vm::Machine;
