@@ -115,7 +115,7 @@ pub struct Subject {
     /// What it did.
     pub trace: Trace,
     /// What cannot be judged.
-    limits: Vec<Limit>,
+    unmodelled_calls: Vec<Limit>,
     /// What its files went through.
     pub history: History,
     /// What must hold.
@@ -185,10 +185,10 @@ impl Subject {
         if checker.is_some() {
             rules.read_all_up_to(LARGEST_FILE);
         }
-        let mut limits = trace.limits.clone();
+        let mut unmodelled_calls = trace.limits.clone();
         for wanted in &wanted {
             if let Wanted::MetadataPreserved { path } = wanted {
-                limits.extend(cleared_set_ids(&trace, path));
+                unmodelled_calls.extend(cleared_set_ids(&trace, path));
             }
         }
         let read_plan = Arc::new(rules.read_plan().clone());
@@ -203,7 +203,7 @@ impl Subject {
             overwrites: Overwrites::new(&trace, &history),
             labels: Labels::new(&history),
             trace,
-            limits,
+            unmodelled_calls,
             history,
             rules,
             checker,
@@ -247,12 +247,12 @@ impl Subject {
 
     /// Whether there is any use in exploring it: not where it is known that it cannot be judged, unless that is asked for.
     pub fn is_explored(&self, explore_invalid: bool) -> bool {
-        explore_invalid || self.limits.is_empty()
+        explore_invalid || self.unmodelled_calls.is_empty()
     }
 
     /// What the recorder could not follow, and what no guest can show of what is wanted.
-    pub fn limits(&self) -> &[Limit] {
-        &self.limits
+    pub fn unmodelled_calls(&self) -> &[Limit] {
+        &self.unmodelled_calls
     }
 }
 
@@ -361,7 +361,7 @@ mod tests {
         let limit = || vec![Limit { call: "mmap".into(), detail: "shared mapping of f".into(), count: 1 }];
         let known = subject(limit(), &[]).unwrap();
         assert!(!known.is_explored(false) && known.is_explored(true));
-        assert_eq!(known.limits(), limit());
+        assert_eq!(known.unmodelled_calls(), limit());
         let atomic = |path: &str| [Wanted::AtomicReplace { path: path.into() }];
         assert!(subject(limit(), &atomic("f")).is_ok());
         let error = |made: Result<Subject, SubjectError>| made.err().unwrap().to_string();

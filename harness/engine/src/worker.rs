@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc};
 use vm::{Death, GuestError};
 
 use crate::cell::{Ask, Cell, Job, Seen};
+use crate::cell_report::violation_report;
 use crate::execute::{ExecutionError, execute, populate};
 use crate::guests::{Boot, Slot};
 use crate::journal::Journal;
@@ -22,7 +23,6 @@ use crate::tally::{Tally, Violation, ViolationKey};
 use crate::targets::power::Bench;
 use crate::unit::{Executed, ToVisit, Unit};
 use crate::visit::Guests;
-use crate::words::violation_report;
 
 /// What the workers of a run share.
 pub struct Shared {

@@ -200,7 +200,7 @@ pub struct CellReport {
     /// What an invariant that was asked for only warns of (`no-leftovers`): fails nothing.
     pub warnings: Vec<ViolationReport>,
     /// What the recorder could not follow: with any of these there is no pass.
-    pub limits: Vec<Limit>,
+    pub unmodelled_calls: Vec<Limit>,
     /// Why the harness could not judge or finish the cell by its own fault, if so.
     pub failure: Option<String>,
     /// Anything else that a reader should know.
@@ -210,7 +210,7 @@ pub struct CellReport {
 impl CellReport {
     /// What the cell came to.
     pub fn verdict(&self) -> Verdict {
-        let judged = self.limits.is_empty() && self.failure.is_none();
+        let judged = self.unmodelled_calls.is_empty() && self.failure.is_none();
         verdict(self.violations.len(), judged, &self.schedules, &self.crash_states)
     }
 
@@ -253,8 +253,8 @@ struct Stored {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<ViolationReport>,
     #[serde(default)]
-    #[schemars(with = "Vec<crate::schema::Limit>")]
-    limits: Vec<Limit>,
+    #[schemars(with = "Vec<crate::schema::UnmodelledCall>")]
+    unmodelled_calls: Vec<Limit>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
     #[serde(default)]
@@ -277,7 +277,7 @@ impl From<CellReport> for Stored {
             not_durable: cell.not_durable,
             weaknesses: cell.weaknesses,
             warnings: cell.warnings,
-            limits: cell.limits,
+            unmodelled_calls: cell.unmodelled_calls,
             failure: cell.failure,
             notes: cell.notes,
         }
@@ -300,7 +300,7 @@ impl TryFrom<Stored> for CellReport {
             not_durable: stored.not_durable,
             weaknesses: stored.weaknesses,
             warnings: stored.warnings,
-            limits: stored.limits,
+            unmodelled_calls: stored.unmodelled_calls,
             failure: stored.failure,
             notes: stored.notes,
         };

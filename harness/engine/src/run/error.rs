@@ -1,0 +1,114 @@
+//! Why a run comes to nothing.
+
+use std::path::PathBuf;
+
+use vm::KernelError;
+
+use crate::permit::ADVICE;
+use crate::store::StoreError;
+use crate::subject::SubjectError;
+use crate::worker::WorkError;
+
+/// Why a run came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A workload.
+    #[error(transparent)]
+    Subject(#[from] SubjectError),
+    /// The machine.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The work itself.
+    #[error(transparent)]
+    Work(#[from] WorkError),
+    /// The results directory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The report.
+    #[error(transparent)]
+    Report(#[from] report::FileError),
+    /// Another machine.
+    #[error(
+        "the run was begun on {was}, and this host can only go on with {is}: counts would be of two kinds; go on with it \
+         on a host that has {was}, or begin it again"
+    )]
+    OtherMachine {
+        /// What it was begun on.
+        was: String,
+        /// What there is.
+        is: String,
+    },
+    /// Another kernel.
+    #[error(
+        "the run in {} was begun on Linux {was}, and guests here have Linux {is}: what it has found is of other crash \
+         states; go on with it where guests have the first kernel, or begin it again",
+        directory.display()
+    )]
+    OtherKernel {
+        /// The run.
+        directory: PathBuf,
+        /// The release of the kernel that it was begun on.
+        was: String,
+        /// Of the one that there is.
+        is: String,
+    },
+    /// Something else is not as it was.
+    #[error(
+        "the run in {} was begun with another {what} ({was}; here: {is}): what it has found may not be what would be \
+         found now; begin it again",
+        directory.display()
+    )]
+    Changed {
+        /// The run.
+        directory: PathBuf,
+        /// What.
+        what: String,
+        /// As it was.
+        was: String,
+        /// As it is.
+        is: String,
+    },
+    /// A check that nobody has permitted.
+    #[error(
+        "the run in {} has a check of its own for {name}, and what stands in a results directory is not run unasked:\n  \
+         {check}\n{ADVICE}",
+        directory.display()
+    )]
+    NotPermitted {
+        /// The run.
+        directory: PathBuf,
+        /// The workload.
+        name: String,
+        /// What would be run.
+        check: String,
+    },
+    /// A workload that the run to be judged does not have.
+    #[error("the run in {} has no workload named {name}; it has {has}", directory.display())]
+    NotOfRun {
+        /// The run.
+        directory: PathBuf,
+        /// The workload's name.
+        name: String,
+        /// The names that there are.
+        has: String,
+    },
+    /// A run would be overwritten by itself.
+    #[error("{} holds the run that is to be judged: name another directory for the results", directory.display())]
+    SamePlace {
+        /// The run.
+        directory: PathBuf,
+    },
+    /// Perhaps another kernel.
+    #[error(
+        "the run in {} does not say which kernel its guests had, so that what it has found may be of other crash states \
+         than guests have here: begin it again",
+        directory.display()
+    )]
+    UnknownKernel {
+        /// The run.
+        directory: PathBuf,
+    },
+    /// Ctrl-C, before there was anything to report.
+    #[error("interrupted")]
+    Interrupted,
+}
