@@ -398,7 +398,7 @@ impl Progress {
     }
 }
 
-/// What the confirming look at a shown state has to say beyond what its class showed.
+/// What the confirming look at a shown state has to say beyond what its equivalence class showed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// What the file holds, read whole: in place of what its class showed.

@@ -119,7 +119,7 @@ impl<'a> Slot<'a> {
         }
     }
 
-    /// The guest, with what it needs to replay `subject`.
+    /// The guest, with what it needs to execute `subject`.
     pub async fn player(&mut self, subject: &Arc<Subject>) -> Result<&mut Guest, GuestError> {
         self.ready(Some(subject)).await
     }

@@ -103,8 +103,8 @@ impl Journal {
         self.known.find(cell, entry)
     }
 
-    /// Keeps what was seen when a branch was entered: what was settled, what all states of the class look like under the
-    /// read plan of this hash, and what recovery wrote.
+    /// Keeps what was seen when a branch was entered: what was settled, what all states of its equivalence class look
+    /// like under the read plan of this hash, and what recovery wrote.
     ///
     /// # Errors
     /// It cannot be kept: the first time, and then nothing more is. A run can do without, but not go on where it was.

@@ -19,13 +19,13 @@ pub trait JudgedUnit: ExplorationUnit {
     /// What is kept of an equivalence class that shows a violation.
     type Example: Ranked;
 
-    /// When the states of a class can occur.
+    /// When the states of an equivalence class can occur.
     fn window(&self, class: &Self::Space) -> CrashWindow;
 
-    /// Whether a write is torn in all states of a class.
+    /// Whether a write is torn in all states of an equivalence class.
     fn is_torn(&self, class: &Self::Space) -> bool;
 
-    /// The class as an example of what was found in it.
+    /// The equivalence class as an example of what was found in it.
     fn example(&self, subject: &Subject, class: &Self::Space, finding: &Finding) -> Self::Example;
 }
 
@@ -78,11 +78,11 @@ pub async fn judge_class<U: JudgedUnit>(
     judge(subject, unit.is_torn(class), observation, &unit.window(class)).await
 }
 
-/// A visit, judged.
+/// What a visit saw, and what is wrong with that.
 pub struct Looked<T: Target> {
-    /// What it came to.
+    /// The equivalence class that was visited, and its observation.
     pub visit: Visit<SpaceOf<T>, T::Observation>,
-    /// What is wrong with the class; or why it cannot be judged, as [`judge`] says.
+    /// What is wrong with the equivalence class; or why it cannot be judged, as [`judge`] says.
     pub findings: Result<Vec<Finding>, ExecutionError>,
 }
 
@@ -148,7 +148,7 @@ pub enum Confirmed {
     No(String),
 }
 
-/// Whether a shown state, built as a whole, shows what the class did that it was taken from.
+/// Whether a shown state, built as a whole, shows what the equivalence class did that it was taken from.
 ///
 /// # Errors
 /// As [`judge`].

@@ -33,21 +33,21 @@ pub const RESULTS: &str = "results";
 /// What a run is asked to do.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What it explores.
+    /// What the run explores, and how far.
     pub spec: RunSpec,
-    /// The machine.
+    /// The kind of machine that guests run on.
     pub vm: Choice,
-    /// Guests at once.
+    /// How many guests run at once, at most.
     pub workers: usize,
-    /// Time limits of guests.
+    /// How long guests may take to boot, to execute and to answer.
     pub limits: Limits,
 }
 
 /// What a run leaves.
 pub struct Finished {
-    /// The report.
+    /// What the run came to.
     pub report: Report,
-    /// Where it is.
+    /// The results directory.
     pub store: Store,
     /// What ended it early, or kept its report from being written.
     pub cut: Option<RunError>,

@@ -83,14 +83,14 @@ const LARGEST: u64 = 160 << 20;
 /// Files up to this size, bytes, are read whole where a report shows what they hold.
 const WHOLE: u64 = 4 << 20;
 
-/// All schedules of a run are held in memory, and each takes a replay: more than this would take hours. Where there are
-/// more, so many of them are chosen.
+/// All schedules of a run are held in memory, and each takes an execution: more than this would take hours.
+/// Where there are more, so many of them are chosen.
 const MOST_SCHEDULES: usize = 20_000;
 
-/// Which schedules are replayed.
+/// Which schedules are executed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bounds {
-    /// The bound on injections.
+    /// The most injections that a schedule has.
     pub injections: u32,
     /// What the choice depends on, where there are too many.
     pub seed: u64,
@@ -112,27 +112,27 @@ pub struct Subject {
     pub name: String,
     /// What the author wants to hold.
     pub wanted: Vec<Wanted>,
-    /// What it did.
+    /// What the recorder saw of the program.
     pub trace: Trace,
-    /// What cannot be judged.
+    /// See [`Subject::unmodelled_calls`].
     unmodelled_calls: Vec<Limit>,
     /// What its files went through.
     pub history: History,
-    /// What must hold.
+    /// The invariants, compiled for this program.
     pub rules: Rules,
     /// How far the guest reads.
     pub read_plan: Arc<ReadPlan>,
-    /// The hash of that.
+    /// The hash of the read plan.
     pub plan: Id,
     /// How the guest looks at the live tree.
     pub live: Arc<ReadPlan>,
-    /// What to replay.
+    /// What to execute.
     pub schedules: Vec<Schedule>,
-    /// How many schedules there are: more than are replayed, if these are a choice. `u64::MAX` if more than that.
+    /// How many schedules there are: more than are executed, if these are a choice. `u64::MAX` if more than that.
     pub all_schedules: u64,
     /// Which of them show nothing of their own on a file system that overwrites in place.
     overwrites: Overwrites,
-    /// What block writes hold.
+    /// Which file the data of a block write belong to.
     pub labels: Labels,
     /// The workload's own check.
     pub checker: Option<Checker>,

@@ -11,10 +11,10 @@ use vm::{Death, Guest, GuestError};
 
 use explore::Branch;
 
-/// What one mount found: the class of states that it stands for, and what all of them look like.
+/// What one mount found: the equivalence class of states that it stands for, and what all of them look like.
 #[derive(Debug)]
 pub struct Class {
-    /// The class.
+    /// The states of the equivalence class.
     pub fates: Fates,
     /// What the guest saw.
     pub observation: Observation,
@@ -62,8 +62,8 @@ pub trait Guests {
 /// Walks the epoch of `layers` until every branch has been seen, or `go_on` says no; whether it was seen whole. A run
 /// hands the branches to several guests instead; this is for tests and measurements.
 ///
-/// `class` takes each class as it is found. The classes of a whole walk are disjoint and their counts add up to all
-/// states of the epoch.
+/// `class` takes each equivalence class as it is found. The classes of a whole walk are disjoint and their counts
+/// add up to all states of the epoch.
 pub async fn explore(
     guests: &mut impl Guests,
     filesystem: &Filesystem,
@@ -91,7 +91,7 @@ pub async fn explore(
 ///
 /// A guest that dies on a state is asked again, on a fresh guest, with all that had been decided when it died: only
 /// what happens twice is the state's own doing, and only a panic or an oops of its kernel, or a hang. What the host or the
-/// harness does to a guest is no class of states: it is tried again as if it had not been, and is then an error.
+/// harness does to a guest is no equivalence class: it is tried again as if it had not been, and is then an error.
 pub async fn enter(
     guests: &mut impl Guests,
     filesystem: &Filesystem,

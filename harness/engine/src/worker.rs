@@ -34,7 +34,7 @@ pub struct Shared {
     pub cells: Vec<Arc<Cell>>,
     /// What has been found, kept as it is found.
     pub journal: Journal,
-    /// Set to end early.
+    /// Set when the run is to end early.
     pub stop: Arc<AtomicBool>,
     /// Told when there may be new work.
     pub news: Notify,
@@ -329,9 +329,9 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Builds each state that is to be shown as a whole, without any late decision, and looks whether it shows what the
-    /// class did that it was taken from. Then files that the class was not read to the end of are read whole, so that
-    /// the report says all that is there.
+    /// Builds each state that is to be shown as a whole, without any lazy decision, and looks whether it shows what the
+    /// equivalence class did that it was taken from. Then files that the class was not read to the end of are read
+    /// whole, so that the report says all that is there.
     ///
     /// Two looks, for what is read further on may fail to be read, and that would be another finding than the class's.
     async fn confirm(

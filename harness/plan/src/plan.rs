@@ -18,11 +18,11 @@ pub enum Origin {
 /// A schedule applied to a trace: what the guest does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// What to do, in order.
+    /// The steps of the guest, in order.
     pub steps: Vec<Step>,
-    /// Where each step comes from.
+    /// The origin of each step.
     pub origins: Vec<Origin>,
-    /// What holds all the while.
+    /// The conditions that hold for the whole execution.
     pub conditions: Conditions,
 }
 
@@ -67,7 +67,7 @@ impl Plan {
     }
 
     /// How many ops (not steps) had begun once the first `steps` steps had: counted as indices into the trace, so
-    /// that ops which failed and were not replayed count as done when a later one is.
+    /// that ops which failed and were not executed count as done when a later one is.
     pub fn ops_begun(&self, steps: usize) -> usize {
         let op = |origin: &Origin| match origin {
             Origin::Op(index) => Some(index + 1),
@@ -77,7 +77,7 @@ impl Plan {
     }
 
     /// How many ops at most had ended once the first `steps` steps had, counted likewise: all before the next one that is
-    /// replayed, which may be under way.
+    /// executed, which may be under way.
     pub fn ops_ended(&self, steps: usize) -> usize {
         let op = |origin: &Origin| match origin {
             Origin::Op(index) => Some(*index),

@@ -16,7 +16,7 @@ pub enum Event {
 /// An event at an op.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Injection {
-    /// The op.
+    /// Index of the op in the trace.
     pub op: usize,
     /// What happens during it, or after it.
     pub event: Event,
@@ -33,12 +33,12 @@ pub enum Ending {
     WritebackFirst,
 }
 
-/// One schedule.
+/// What the kernel does of its own accord while a trace is executed, and afterwards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    /// What is injected, in order.
+    /// The injections, in the order of their ops.
     pub injections: Vec<Injection>,
-    /// What happens at the end.
+    /// What the kernel does after the last op.
     pub ending: Ending,
     /// What holds for the whole execution.
     pub conditions: Conditions,

@@ -10,7 +10,7 @@ pub enum Work {
     Commit,
     /// Dirty data of one file go to the disk.
     Writeback {
-        /// The file.
+        /// The file that is written back.
         target: Target,
         /// Which of its dirty data: the kernel writes a file back in parts if it likes.
         part: Part,

@@ -120,7 +120,7 @@ impl fmt::Display for CellId {
 pub struct Schedules {
     /// How many were explored to their end.
     pub explored: u64,
-    /// How many of those that were replayed show crash states which no schedule before them had shown; only these are
+    /// How many of those that were executed show crash states which no schedule before them had shown; only these are
     /// explored and counted.
     pub new: u64,
     /// How many there are for the bound that was asked.
@@ -143,11 +143,10 @@ pub struct CrashStates {
 }
 
 /// How far a cell got that is not covered whole. States are looked at by how many writes lost something, as a whole or
-/// in part: fewer first, in all schedules that were replayed.
+/// in part: fewer first, in all schedules that were executed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reach {
-    /// How many schedules were replayed. States of others are not known, and not counted.
-    #[serde(rename = "replayed")]
+    /// How many schedules were executed. States of others are not known, and not counted.
     pub executed: u64,
     /// Exact counts: of the states in which no write lost anything, those in which one did, and so on. What more writes
     /// lose is not told apart.
@@ -157,7 +156,7 @@ pub struct Reach {
 /// The states in which so many writes lost something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Losses {
-    /// How many writes.
+    /// How many writes lost something, as a whole or in part.
     pub writes: u32,
     /// How many such states there are.
     #[serde(with = "decimal")]

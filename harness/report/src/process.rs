@@ -64,7 +64,7 @@ pub struct ProcessViolation {
     pub kind: checker::Kind,
     /// The file, relative to the workload's directory.
     pub path: String,
-    /// At how many points.
+    /// The number of points at which a kill shows it.
     pub states: u64,
     /// When the program was killed.
     pub killed: Killed,

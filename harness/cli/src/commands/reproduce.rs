@@ -43,7 +43,7 @@ struct Rebuilt {
     cell: KeptCell,
     layers: Layers,
     token: Token,
-    /// When the class can occur that the state stands for.
+    /// When the states of the equivalence class can occur that the state stands for.
     window: CrashWindow,
     /// How many ops had begun at the latest point.
     begun_latest: usize,

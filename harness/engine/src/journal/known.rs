@@ -17,19 +17,19 @@ use crate::unit::ToVisit;
 /// How many entries of each cell are looked at again when a run goes on: their mounts are all that it costs.
 pub(super) const LOOKED_AT_AGAIN: usize = 8;
 
-/// What the states of a class look like, and the hash of the read plan under which that was seen.
+/// What the states of an equivalence class look like, and the hash of the read plan under which that was seen.
 #[derive(Clone, Debug)]
 pub struct Observed {
-    /// The hash of the plan.
+    /// The hash of the read plan under which it was made ([`checker::ReadPlan`]).
     pub plan: Id,
-    /// What was seen.
+    /// The observation of the mounted file system.
     pub observation: Arc<Observation>,
 }
 
 /// What an observation is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Of {
-    /// The states of a class.
+    /// The states of an equivalence class.
     Visit,
     /// One state that a report shows, built as a whole.
     Look,
@@ -40,13 +40,13 @@ pub enum Of {
 pub struct Record {
     /// All that was settled, the branch's prefix first.
     pub decisions: Vec<Decision>,
-    /// What all states of the class look like; none if that was not kept.
+    /// What all states of the equivalence class look like; none if that was not kept.
     pub observed: Option<Observed>,
     /// What recovery wrote, if it was to be explored.
     pub recovery: Option<KeptRecovery>,
 }
 
-/// Cell, exploration unit, branch.
+/// Where a visit was: the index of the cell, the keys of the exploration unit and of the branch.
 pub(super) type Place = (usize, explore::Key, explore::Key);
 
 /// What has been seen before.

@@ -12,19 +12,19 @@ use crate::worker::WorkError;
 /// Why a run came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// A workload.
+    /// A workload could not be built, recorded or judged.
     #[error(transparent)]
     Subject(#[from] SubjectError),
-    /// The machine.
+    /// No machine can run the guests.
     #[error(transparent)]
     Kernel(#[from] KernelError),
-    /// The work itself.
+    /// Cells could not be explored.
     #[error(transparent)]
     Work(#[from] WorkError),
-    /// The results directory.
+    /// The results directory could not be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The report.
+    /// The report could not be written.
     #[error(transparent)]
     Report(#[from] report::FileError),
     /// Another machine.
@@ -33,9 +33,9 @@ pub enum RunError {
          on a host that has {was}, or begin it again"
     )]
     OtherMachine {
-        /// What it was begun on.
+        /// What the run was begun with.
         was: String,
-        /// What there is.
+        /// What this host has.
         is: String,
     },
     /// Another kernel.
@@ -45,11 +45,11 @@ pub enum RunError {
         directory.display()
     )]
     OtherKernel {
-        /// The run.
+        /// The run's results directory.
         directory: PathBuf,
-        /// The release of the kernel that it was begun on.
+        /// What the run was begun with.
         was: String,
-        /// Of the one that there is.
+        /// What this host has.
         is: String,
     },
     /// Something else is not as it was.
@@ -59,13 +59,13 @@ pub enum RunError {
         directory.display()
     )]
     Changed {
-        /// The run.
+        /// The run's results directory.
         directory: PathBuf,
-        /// What.
+        /// What differs: a tool, or a check.
         what: String,
-        /// As it was.
+        /// What the run was begun with.
         was: String,
-        /// As it is.
+        /// What this host has.
         is: String,
     },
     /// A check that nobody has permitted.
@@ -75,27 +75,27 @@ pub enum RunError {
         directory.display()
     )]
     NotPermitted {
-        /// The run.
+        /// The run's results directory.
         directory: PathBuf,
-        /// The workload.
+        /// The name of the workload.
         name: String,
-        /// What would be run.
+        /// The command that would be run.
         check: String,
     },
     /// A workload that the run to be judged does not have.
     #[error("the run in {} has no workload named {name}; it has {has}", directory.display())]
     NotOfRun {
-        /// The run.
+        /// The run's results directory.
         directory: PathBuf,
-        /// The workload's name.
+        /// The name of the workload.
         name: String,
-        /// The names that there are.
+        /// The names of the workloads that the run has.
         has: String,
     },
     /// A run would be overwritten by itself.
     #[error("{} holds the run that is to be judged: name another directory for the results", directory.display())]
     SamePlace {
-        /// The run.
+        /// The run's results directory.
         directory: PathBuf,
     },
     /// Perhaps another kernel.
@@ -105,7 +105,7 @@ pub enum RunError {
         directory.display()
     )]
     UnknownKernel {
-        /// The run.
+        /// The run's results directory.
         directory: PathBuf,
     },
     /// Ctrl-C, before there was anything to report.

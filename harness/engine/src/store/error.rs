@@ -9,27 +9,27 @@ pub enum StoreError {
     /// The file system refused.
     #[error("failed to {doing} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// What was tried, as a verb: `read`, `write` …
         doing: &'static str,
-        /// On what.
+        /// The file or directory.
         path: PathBuf,
-        /// Why.
+        /// The error of the system call.
         source: io::Error,
     },
     /// A file does not hold what it should.
     #[error("{} is damaged or from another version: {problem}", path.display())]
     Damaged {
-        /// The file.
+        /// The file or directory.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong with its contents.
         problem: String,
     },
     /// No such run.
     #[error("found no run {run} in {}: tokens need the results of the run that printed them (--results DIR)", root.display())]
     NoRun {
-        /// The run's hash.
+        /// The hash that names the run.
         run: String,
-        /// Where.
+        /// The directory that was searched.
         root: PathBuf,
     },
     /// Of all runs of that name, none came to its end.
@@ -40,7 +40,7 @@ pub enum StoreError {
         directory.display()
     )]
     CutShort {
-        /// The run's hash.
+        /// The hash that names the run.
         run: String,
         /// The newest of them.
         directory: PathBuf,
@@ -73,13 +73,13 @@ pub enum StoreError {
     Foreign {
         /// Where.
         directory: PathBuf,
-        /// What is there.
+        /// The name of a file that is there.
         name: String,
     },
     /// The token names something that the run does not have.
     #[error("the run in {} has no {what}", directory.display())]
     NoSuch {
-        /// What.
+        /// What the token names.
         what: String,
         /// The run.
         directory: PathBuf,

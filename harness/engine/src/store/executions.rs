@@ -15,9 +15,9 @@ use crate::token::Token;
 /// What is kept of one execution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptExecution {
-    /// The durable start state.
+    /// The disk before the first step, all of it durable.
     pub start: Image,
-    /// What the disk saw.
+    /// The writes, flushes and ends of steps that the disk saw.
     pub log: BlockLog,
     /// The states of it that the report shows.
     pub shown: Vec<Shown>,
@@ -26,9 +26,9 @@ pub struct KeptExecution {
 /// A state that the report shows: it stands for an equivalence class, of which a token does not tell all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shown {
-    /// Index of the epoch.
+    /// Index of the epoch in which the machine crashed.
     pub epoch: usize,
-    /// The state.
+    /// The fate of every volatile write.
     pub state: State,
     /// When the states of its class can occur.
     pub window: CrashWindow,
@@ -47,13 +47,13 @@ impl Shown {
 /// A recovery crash: a second one, while the file system recovered from the first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptRecoveryCrash {
-    /// The short name of the unit.
+    /// The short name of its exploration unit, as tokens have it.
     pub name: String,
-    /// What was settled of the first crash.
+    /// The decisions of the first crash that recovery settled.
     pub settled: Vec<Decision>,
-    /// What recovery wrote.
+    /// The writes, flushes and ends of steps that the disk saw.
     pub log: BlockLog,
-    /// Index of the epoch of that log.
+    /// Index of the epoch of that log in which the machine crashed again.
     pub index: usize,
 }
 

@@ -20,16 +20,16 @@ use crate::sum::{is_sealed, seal};
 pub struct Kept {
     /// [`VERSION`].
     pub version: u32,
-    /// The name of the machine.
+    /// The name of the machine that guests ran on: `uml`, `qemu-kvm` …
     pub machine: String,
     /// What the run explores.
     #[serde(flatten)]
     pub spec: RunSpec,
     /// For each cell of the report: which trace, which file system.
     pub cells: Vec<KeptCell>,
-    /// The workloads.
+    /// The workloads, in the order of their traces.
     pub workloads: Vec<KeptWorkload>,
-    /// What else findings depend on, by its name, and which it was.
+    /// The versions of the tools that findings depend on (each mkfs, this build of the harness), by their names.
     #[serde(default)]
     pub tools: BTreeMap<String, String>,
 }
@@ -40,14 +40,14 @@ pub const VERSION: u32 = 7;
 /// The version before: what differs is translated when it is read.
 pub(super) const BEFORE: u32 = 6;
 
-/// One cell.
+/// A workload on a file system.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KeptCell {
     /// Index into the workloads.
     pub workload: usize,
-    /// As mount(2) takes it.
+    /// The name of the file system, as mount(2) takes it.
     pub fs: String,
-    /// As mount(8) takes them.
+    /// The mount options, as mount(8) takes them.
     pub mount_options: String,
     /// Arguments for its mkfs, beside the usual ones.
     #[serde(default, skip_serializing_if = "String::is_empty")]

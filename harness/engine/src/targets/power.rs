@@ -28,7 +28,7 @@ use crate::window::window;
 /// What a mount showed.
 #[derive(Debug)]
 pub struct Mounted {
-    /// What all states of the class look like.
+    /// What all states of the equivalence class look like.
     pub observation: Arc<Observation>,
     /// What recovery wrote, if recovery crashes are to be explored.
     pub recovery: Option<Recovery>,
@@ -44,7 +44,7 @@ impl Borrow<Observation> for Mounted {
 
 /// One guest, and who looks at crash states on it.
 pub struct Bench<'a> {
-    /// The guest.
+    /// The worker's guest, which is booted when it is needed.
     pub slot: Slot<'a>,
     journal: &'a Journal,
     events: &'a mpsc::UnboundedSender<Event>,
@@ -162,7 +162,7 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Whether a state of a class, looked at by itself, shows these findings and no others.
+    /// Whether a state of an equivalence class, looked at by itself, shows these findings and no others.
     ///
     /// # Errors
     /// As [`judge`], and what a guest may fail by.
