@@ -34,7 +34,7 @@ pub enum ExecutionError {
 /// How often an execution in which the clock is to stand still is repeated because it went on.
 const STILL: u32 = 20;
 
-/// What an execution leaves.
+/// The disk before an execution, and what it saw.
 #[derive(Debug)]
 pub struct Execution {
     /// The durable start state: file system, old files, and what mounting wrote.

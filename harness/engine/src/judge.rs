@@ -42,9 +42,9 @@ pub struct Judging<'a> {
     pub permit: &'a Permit,
     /// Guests at once, where something must be looked at again.
     pub workers: usize,
-    /// Time limits of guests.
+    /// How long guests may take to boot, to execute and to answer.
     pub limits: Limits,
-    /// Where guests are found.
+    /// The directories of guest kernels and of what is cached.
     pub paths: &'a Paths,
 }
 
@@ -250,7 +250,8 @@ async fn fold(cell: &Cell, known: &Known, machine: &Machine) -> Result<Folded, E
                         Some(visit) => {
                             let (subject, unit) = (&cell.subject, &*entry.unit);
                             let observation = &visit.observation.observation;
-                            let findings = judging::judge_class(subject, unit, &visit.class, observation).await?;
+                            let findings =
+                                judging::judge_equivalence_class(subject, unit, &visit.class, observation).await?;
                             entered.push(judging::entered(cell, entry, visit, &findings, &mut tally));
                         }
                     }

@@ -69,7 +69,7 @@ pub fn judge_by_rules(
 ///
 /// # Errors
 /// As [`judge`].
-pub async fn judge_class<U: JudgedUnit>(
+pub async fn judge_equivalence_class<U: JudgedUnit>(
     subject: &Subject,
     unit: &U,
     class: &U::Space,
@@ -97,7 +97,7 @@ where
     UnitOf<T>: JudgedUnit,
 {
     let visit = target.visit(to_visit).await?;
-    let findings = judge_class(subject, &*to_visit.unit, &visit.class, visit.observation.borrow()).await;
+    let findings = judge_equivalence_class(subject, &*to_visit.unit, &visit.class, visit.observation.borrow()).await;
     Ok(Looked { visit, findings })
 }
 
@@ -112,7 +112,7 @@ pub fn fold<U: JudgedUnit>(
 ) -> Answer<U> {
     let unit = &to_visit.unit;
     let example = |finding| (ViolationKey::of(finding), unit.example(subject, class, finding));
-    tally.add_class(class, findings.iter().map(example));
+    tally.add_equivalence_class(class, findings.iter().map(example));
     let violates = findings.iter().any(|finding| finding.fails);
     let (rest, states) = (to_visit.branch.rest(class.decisions(), mounted), class.count());
     Answer { to_visit, rest, violates, states }

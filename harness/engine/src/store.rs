@@ -132,12 +132,12 @@ impl Store {
         best.cloned().ok_or_else(|| StoreError::CutShort { run: token.run.clone(), directory: last.directory().into() })
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// The same, open.
+    /// The open directory, through which its files are read and written.
     pub fn files(&self) -> &Directory {
         &self.directory
     }
@@ -161,7 +161,10 @@ impl Store {
         StoreError::Damaged { path: self.path(name), problem: problem.to_string() }
     }
 
-    /// The run's hash.
+    /// The run's hash, by which tokens name it.
+    ///
+    /// # Errors
+    /// It cannot be read.
     pub fn id(&self) -> Result<String, StoreError> {
         Ok(String::from_utf8_lossy(&self.read("run-id", LARGEST_WORD)?).trim().to_owned())
     }
@@ -204,12 +207,18 @@ impl Store {
         fs::symlink_metadata(self.path(journal::NAME)).is_ok_and(|journal| journal.len() > 0)
     }
 
-    /// Keeps a workload's trace.
+    /// Keeps the trace of the workload with this index.
+    ///
+    /// # Errors
+    /// It cannot be written.
     pub fn keep_trace(&self, workload: usize, trace: &Trace) -> Result<(), StoreError> {
         self.write(&trace_name(workload), &trace.to_bytes())
     }
 
-    /// Reads a workload's trace.
+    /// Reads the trace of the workload with this index.
+    ///
+    /// # Errors
+    /// It cannot be read, or is damaged.
     pub fn trace(&self, workload: usize) -> Result<Trace, StoreError> {
         let name = trace_name(workload);
         Trace::from_bytes(&self.read(&name, LARGEST_TRACE)?).map_err(|error| self.damaged(&name, error))

@@ -16,9 +16,9 @@ pub struct Token {
     pub run: String,
     /// Index of the cell in the report.
     pub cell: usize,
-    /// Index of the schedule.
+    /// Index into the workload's schedules.
     pub schedule: usize,
-    /// Index of the epoch.
+    /// Index into the epochs of the execution.
     pub epoch: usize,
     /// For a recovery crash: which, by the short name of its exploration unit.
     pub recovery_crash: Option<String>,

@@ -13,10 +13,10 @@ use explore::Branch;
 
 /// What one mount found: the equivalence class of states that it stands for, and what all of them look like.
 #[derive(Debug)]
-pub struct Class {
+pub struct EquivalenceClass {
     /// The states of the equivalence class.
     pub fates: Fates,
-    /// What the guest saw.
+    /// What all these states look like.
     pub observation: Observation,
     /// What it wrote while it recovered, if that was to be recorded.
     pub recovery: Option<Recovery>,
@@ -69,7 +69,7 @@ pub async fn explore(
     filesystem: &Filesystem,
     layers: &Arc<Layers>,
     mut go_on: impl FnMut() -> bool,
-    mut class: impl FnMut(Class),
+    mut class: impl FnMut(EquivalenceClass),
 ) -> Result<bool, GuestError> {
     let mut branches = vec![Branch::root()];
     while let Some(branch) = branches.pop() {
@@ -98,7 +98,7 @@ pub async fn enter(
     layers: &Arc<Layers>,
     prefix: &[Decision],
     record: bool,
-) -> Result<Class, GuestError> {
+) -> Result<EquivalenceClass, GuestError> {
     let mut decisions = prefix.to_vec();
     let mut tries = Tries::default();
     let mut refusing = true;
@@ -117,10 +117,10 @@ pub async fn enter(
         let (fates, recovery) = disk.into_parts();
         match outcome {
             Outcome::Seen(observation) if refused && observation.has_errors() => refusing = false,
-            Outcome::Seen(observation) => return Ok(Class { fates, observation, recovery }),
+            Outcome::Seen(observation) => return Ok(EquivalenceClass { fates, observation, recovery }),
             Outcome::State(death) => {
                 if let Some(observation) = tries.died(guests, death).await? {
-                    return Ok(Class { fates, observation, recovery });
+                    return Ok(EquivalenceClass { fates, observation, recovery });
                 }
                 refusing = false;
                 decisions = fates.decisions().to_vec();

@@ -65,14 +65,14 @@ pub enum WorkError {
     /// The guest's kernel does not take what it is to mount.
     #[error("{cell}: the guest agent {reason}")]
     Start {
-        /// Which cell.
+        /// The cell, as reports name it.
         cell: String,
         /// Why.
         reason: String,
     },
 }
 
-/// One worker.
+/// A worker: it has a guest of its own, and does what cells ask for.
 struct Worker<'a> {
     shared: &'a Shared,
     bench: Bench<'a>,

@@ -87,7 +87,7 @@ impl<K: Distinct, E: Ranked> Tally<K, E> {
     }
 
     /// Adds one equivalence class, and what it shows.
-    pub fn add_class(&mut self, class: &impl StateSpace, shown: impl IntoIterator<Item = (K, E)>) {
+    pub fn add_equivalence_class(&mut self, class: &impl StateSpace, shown: impl IntoIterator<Item = (K, E)>) {
         let count = class.count();
         for (key, example) in shown {
             self.add_violation(key, Violation { states: count.clone(), example });

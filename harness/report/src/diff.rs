@@ -78,7 +78,7 @@ pub struct Diff {
     pub fixed: Vec<Key>,
     /// Violations that the later run did not find, and might not have found: why.
     pub not_seen: Vec<(Key, Unseen)>,
-    /// Violations of both.
+    /// Violations that both runs have.
     pub unchanged: Vec<Key>,
     /// What only the earlier run has; its violations there are in no other list.
     pub only_before: Vec<Subject>,

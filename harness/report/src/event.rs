@@ -39,7 +39,7 @@ pub enum Event {
     Warning { cell: Option<CellId>, text: String },
     /// A violation of a new kind, and the ops that it refers to. Its count of states may still grow.
     ViolationFound { cell: CellId, violation: Box<ViolationReport>, ops: Ops },
-    /// A cell is done.
+    /// A cell has been explored as far as it will be.
     CellFinished(Box<CellReport>),
     /// The last event.
     RunFinished(Report),

@@ -11,7 +11,7 @@ use engine::execute::{execute, populate};
 use engine::guests::{Boot, Slot};
 use engine::mkfs::mkfs;
 use engine::run::Options;
-use engine::visit::{Class, Guests, enter, explore, observe_image};
+use engine::visit::{EquivalenceClass, Guests, enter, explore, observe_image};
 use filesystems::{EXT4, FileSystem};
 use protocol::{Command, Reply};
 use report::Verdict;
@@ -107,7 +107,7 @@ async fn a_state_that_panics_its_guests_is_a_finding_and_the_other_is_still_expl
     let epoch = epochs(&log, &model).remove(0);
     let layers = Arc::new(Layers::new(base, &log, &epoch, model));
     let mut found = Vec::new();
-    let class = |class: Class| {
+    let class = |class: EquivalenceClass| {
         let window = CrashWindow { begun_earliest: 0, ended_latest: 0 };
         let mut findings = subject.rules.judge(&class.observation, &window);
         findings.retain(|finding| finding.fails);

@@ -154,7 +154,7 @@ pub struct Visit {
     /// What all states of the equivalence class look like; none if that was too large to keep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observation: Option<Id>,
-    /// What recovery wrote, where a second crash is explored.
+    /// What recovery wrote, where recovery crashes are explored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<KeptRecovery>,
 }

@@ -43,7 +43,7 @@ pub(super) const BEFORE: u32 = 6;
 /// A workload on a file system.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KeptCell {
-    /// Index into the workloads.
+    /// Index into the manifest's workloads.
     pub workload: usize,
     /// The name of the file system, as mount(2) takes it.
     pub fs: String,
@@ -64,14 +64,14 @@ impl KeptCell {
     }
 }
 
-/// One workload.
+/// A workload: its name, its invariants and its own check.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KeptWorkload {
-    /// Its name.
+    /// The workload's name, or the bare command.
     pub name: String,
-    /// Its invariants, as TOML.
+    /// The invariants that were asked for, as in `workload.toml`.
     pub invariants: String,
-    /// Its own check.
+    /// The workload's own check, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<KeptCheck>,
 }

@@ -22,7 +22,7 @@ use crate::judging::{JudgedUnit, judge, same};
 use crate::subject::Subject;
 use crate::tally::{Example, FoundAt};
 use crate::unit::{Executed, ToVisit, Unit};
-use crate::visit::{Class, Guests, enter, observe_image};
+use crate::visit::{EquivalenceClass, Guests, enter, observe_image};
 use crate::window::window;
 
 /// What a mount showed.
@@ -144,7 +144,7 @@ impl<'a> Bench<'a> {
         let layers = self.at(cell, &to_visit.unit).layers.clone();
         self.slot.set_read_plan(&cell.subject.read_plan);
         let found = enter(&mut self.slot, &cell.filesystem, &layers, &to_visit.branch.prefix(), record).await?;
-        let Class { fates, observation, recovery } = found;
+        let EquivalenceClass { fates, observation, recovery } = found;
         let seen = (fates.decisions(), &observation, recovery.as_ref());
         self.kept(self.journal.add(cell.index, to_visit, cell.subject.plan, seen));
         let observation = Mounted { observation: Arc::new(observation), recovery, from_journal: false };
