@@ -1,7 +1,7 @@
 //! One run: workloads, each on each file system, explored and reported.
 //!
-//! [`begin`] records the workloads, or [`go_on`] reads what a run has kept; [`explore`] has workers explore the cells;
-//! [`finish`] reports.
+//! `begin.rs` records the workloads, or `go_on.rs` reads what a run has kept; `explore.rs` has workers explore the cells;
+//! `finish.rs` reports.
 
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,6 @@
 //! A results directory: the report, and what `harness reproduce` needs to rebuild the states that the report shows.
 //!
-//! This file makes, finds and locks the directory. What it holds: [`manifest`], [`executions`], traces, the kernel's
+//! This file makes, finds and locks the directory. What it holds: the manifest, executions, traces, the kernel's
 //! release, and the [`crate::journal`].
 
 use std::fs::{self, File, TryLockError};

@@ -27,7 +27,7 @@ pub enum RunError {
     /// The report could not be written.
     #[error(transparent)]
     Report(#[from] report::FileError),
-    /// Another machine.
+    /// The run was begun on a kind of machine that this host does not have.
     #[error(
         "the run was begun on {was}, and this host can only go on with {is}: counts would be of two kinds; go on with it \
          on a host that has {was}, or begin it again"
@@ -38,7 +38,7 @@ pub enum RunError {
         /// What this host has.
         is: String,
     },
-    /// Another kernel.
+    /// Guests here have another kernel than those that the run was begun with.
     #[error(
         "the run in {} was begun on Linux {was}, and guests here have Linux {is}: what it has found is of other crash \
          states; go on with it where guests have the first kernel, or begin it again",
@@ -52,7 +52,7 @@ pub enum RunError {
         /// What this host has.
         is: String,
     },
-    /// Something else is not as it was.
+    /// A tool, this harness or a check is another than when the run was begun.
     #[error(
         "the run in {} was begun with another {what} ({was}; here: {is}): what it has found may not be what would be \
          found now; begin it again",
@@ -68,7 +68,7 @@ pub enum RunError {
         /// What this host has.
         is: String,
     },
-    /// A check that nobody has permitted.
+    /// The run has a check that stands in its results directory, and the user has not permitted to run it.
     #[error(
         "the run in {} has a check of its own for {name}, and what stands in a results directory is not run unasked:\n  \
          {check}\n{ADVICE}",
@@ -82,7 +82,7 @@ pub enum RunError {
         /// The command that would be run.
         check: String,
     },
-    /// A workload that the run to be judged does not have.
+    /// The run that is to be judged has no workload of that name.
     #[error("the run in {} has no workload named {name}; it has {has}", directory.display())]
     NotOfRun {
         /// The run's results directory.
@@ -92,13 +92,13 @@ pub enum RunError {
         /// The names of the workloads that the run has.
         has: String,
     },
-    /// A run would be overwritten by itself.
+    /// The results of judging a run would overwrite it.
     #[error("{} holds the run that is to be judged: name another directory for the results", directory.display())]
     SamePlace {
         /// The run's results directory.
         directory: PathBuf,
     },
-    /// Perhaps another kernel.
+    /// It is not known which kernel the guests of the run had.
     #[error(
         "the run in {} does not say which kernel its guests had, so that what it has found may be of other crash states \
          than guests have here: begin it again",
@@ -108,7 +108,7 @@ pub enum RunError {
         /// The run's results directory.
         directory: PathBuf,
     },
-    /// Ctrl-C, before there was anything to report.
+    /// The user stopped the run before there was anything to report.
     #[error("interrupted")]
     Interrupted,
 }

@@ -22,7 +22,7 @@ use crate::subject::{Judges, SubjectError};
 /// would have written. Its checks are run if `permit` says so.
 ///
 /// # Errors
-/// The run cannot be gone on with, or see [`run`].
+/// The run cannot be gone on with, or see [`super::run`].
 pub async fn resume(
     store: Store,
     permit: &Permit,
@@ -55,7 +55,7 @@ pub async fn resume(
 /// Goes on with a run some of whose cells may be done: explores the others, on guests of the kind that it had.
 ///
 /// # Errors
-/// There are no such guests, or see [`run`].
+/// There are no such guests, or see [`super::run`].
 pub(crate) async fn go_on(
     begun: Begun,
     workers: usize,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// What went wrong with a results directory.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The file system refused.
+    /// A file or directory could not be read or written.
     #[error("failed to {doing} {}: {source}", path.display())]
     Io {
         /// What was tried, as a verb: `read`, `write` …
@@ -24,7 +24,7 @@ pub enum StoreError {
         /// What is wrong with its contents.
         problem: String,
     },
-    /// No such run.
+    /// No run of that name was found.
     #[error("found no run {run} in {}: tokens need the results of the run that printed them (--results DIR)", root.display())]
     NoRun {
         /// The hash that names the run.
@@ -45,33 +45,33 @@ pub enum StoreError {
         /// The newest of them.
         directory: PathBuf,
     },
-    /// A run that cannot be gone on with.
+    /// The directory holds no run that can be gone on with.
     #[error(
         "there is no run to go on with in {}: it is no results directory, or the run ended before its programs were \
          recorded; begin it again",
         directory.display()
     )]
     Nothing {
-        /// Where.
+        /// The directory.
         directory: PathBuf,
     },
-    /// Another run works there.
+    /// Another run is at work in the directory.
     #[error(
         "another run is at work in {}: wait until it has ended, or name another directory",
         directory.display()
     )]
     Busy {
-        /// Where.
+        /// The directory.
         directory: PathBuf,
     },
-    /// There are files of somebody else.
+    /// The directory has files that no run has left there.
     #[error(
         "cannot put results into {}: there is {name} in it, and nothing says that a run of the harness has left that \
          there; name another directory, a new or an empty one",
         directory.display()
     )]
     Foreign {
-        /// Where.
+        /// The directory.
         directory: PathBuf,
         /// The name of a file that is there.
         name: String,
