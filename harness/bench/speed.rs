@@ -10,7 +10,7 @@ use engine::execute::{execute, give, populate};
 use engine::mkfs::mkfs;
 use engine::subject::{Bounds, Subject};
 use engine::tally::{Example, FoundAt, Tally, ViolationKey};
-use engine::visit::{Class, Guests, explore};
+use engine::visit::{EquivalenceClass, Guests, explore};
 use engine::window::window;
 use filesystems::{FileSystem, Filesystem};
 use protocol::Command;
@@ -227,7 +227,7 @@ async fn prepare(guest: &mut Guest, subject: &Subject, kind: &'static FileSystem
 async fn states(stand: &mut Stand, course: &Course) -> Outcome<Vec<(usize, State)>> {
     let mut states = Vec::new();
     for (index, epoch) in course.epochs.iter().enumerate() {
-        let keep = |class: Class| states.push((index, class.fates.fewest_lost()));
+        let keep = |class: EquivalenceClass| states.push((index, class.fates.fewest_lost()));
         explore(stand, &course.filesystem, &epoch.layers, || true, keep).await?;
     }
     Ok(states)
@@ -252,7 +252,7 @@ async fn pass(stand: &mut Stand, subject: &Subject, course: &Course, seconds: f6
                         FoundAt { unit: [0; 16], recovery_crash: false, injections: 0, schedule: 0, epoch: index };
                     let example = |finding| Example::of(finding, &class.fates, place, epoch.window);
                     let shown = findings.iter().map(|finding| (ViolationKey::of(finding), example(finding)));
-                    tally.add_class(&class.fates, shown);
+                    tally.add_equivalence_class(&class.fates, shown);
                 },
             )
             .await?;

@@ -25,17 +25,17 @@ const HELD: usize = 1 << 30;
 /// How many executions may be done before their turn, so that workers need not wait for the slowest.
 const AHEAD: usize = 8;
 
-/// One cell.
+/// A workload on a file system, and how far it has been explored.
 pub struct Cell {
     /// Its place in the report.
     pub index: usize,
-    /// Its name.
+    /// The workload's name, the file system and its options, as reports name the cell.
     pub id: CellId,
-    /// The workload.
+    /// The recorded workload.
     pub subject: Arc<Subject>,
-    /// The file system.
+    /// The file system, and how it is made and mounted.
     pub filesystem: Filesystem,
-    /// The disk model.
+    /// The disk model under that file system.
     pub model: DiskModel,
     /// Bytes that are not torn because the file system relies on it, if that is more than was asked for.
     pub assumed_atomic: Option<u32>,
@@ -51,7 +51,7 @@ struct Progress {
     base: Option<Arc<Image>>,
     exploration: Exploration<Unit, ViolationKey, Example>,
     executions: Executions,
-    /// What recoveries wrote.
+    /// The contents of what recoveries wrote, each once.
     contents: Contents,
     /// What was seen when the shown states were looked at once more.
     seen: BTreeMap<ViolationKey, Seen>,
@@ -92,11 +92,11 @@ pub enum Job {
 /// What a worker learns when it asks a cell for work.
 #[derive(Debug)]
 pub enum Ask {
-    /// Do this.
+    /// There is work: this.
     Job(Job),
     /// Nothing now; there may be something when another worker is done.
     Later,
-    /// Never again.
+    /// There is no more work, and never will be.
     Nothing,
 }
 
@@ -235,7 +235,7 @@ impl Cell {
         state.machine = Some((machine.into(), kernel.into()));
     }
 
-    /// A schedule was executed.
+    /// Takes in an execution.
     pub fn executed(&self, executed: Executed) {
         let mut state = self.state();
         let state = &mut *state;
@@ -319,7 +319,7 @@ impl Cell {
         true
     }
 
-    /// How far it is.
+    /// How many schedules, crash states and mounts are done.
     pub fn progress(&self) -> ProgressReport {
         let state = self.state();
         let tally = &state.exploration.tally;
@@ -402,7 +402,7 @@ impl Progress {
     }
 }
 
-/// What the confirming look at a shown state has to say beyond what its class showed.
+/// What the confirming look at a shown state has to say beyond what its equivalence class showed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// What the file holds, read whole: in place of what its class showed.
@@ -422,7 +422,7 @@ pub struct CellResult {
     pub executed: u64,
     /// Schedules that showed anything which those before them had not.
     pub new: u64,
-    /// All that was found.
+    /// The counts of states, and the violations.
     pub tally: Tally,
     /// What was seen when the shown states were looked at once more.
     pub seen: BTreeMap<ViolationKey, Seen>,

@@ -12,7 +12,7 @@ use vm::{Guest, GuestError};
 
 use plan::{Origin, Plan};
 
-/// Why a replay gives nothing to explore.
+/// Why an execution gives nothing to explore.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecutionError {
     /// The guest.
@@ -34,7 +34,7 @@ pub enum ExecutionError {
 /// How often an execution in which the clock is to stand still is repeated because it went on.
 const STILL: u32 = 20;
 
-/// What a replay leaves.
+/// The disk before an execution, and what it saw.
 #[derive(Debug)]
 pub struct Execution {
     /// The durable start state: file system, old files, and what mounting wrote.
@@ -59,13 +59,13 @@ pub async fn populate(
     Ok(recover::<DirectDisk>(disk).image)
 }
 
-/// Gives the guest what [`execute`] replays, for good.
+/// Gives the guest the trace that [`execute`] needs, for good.
 pub async fn give(guest: &mut Guest, trace: &Trace, live: &Arc<ReadPlan>) -> Result<(), GuestError> {
     let calls = trace.ops.iter().map(|op| op.call.clone()).collect();
     guest.call(&Command::Trace { calls, live: live.clone() }).await.map(drop)
 }
 
-/// Replays `plan` on a copy of `base`. The guest must have been given the trace.
+/// Executes `plan` on a copy of `base`. The guest must have been given the trace.
 pub async fn execute(
     guest: &mut Guest,
     filesystem: &Filesystem,
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_does_something_else_in_the_guest_is_no_replay() {
+    fn a_call_that_does_something_else_in_the_guest_is_no_execution() {
         assert_eq!(checked(Some(3)), Ok(()));
         let wrong = [None, Some(2), Some(-28)].map(|result| checked(result).unwrap_err());
         insta::assert_snapshot!(wrong.join("\n"), @r#"
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_that_ends_with_another_tree_is_no_replay() {
+    fn a_guest_that_ends_with_another_tree_is_no_execution() {
         let node = |kind| Node { kind, mode: 0o644, uid: 0, gid: 0, inode: 1, xattrs: Default::default() };
         let after = Tree([(RelPath::from("f"), node(Kind::File(Arc::new(b"new".to_vec()))))].into());
         let read_plan = live_read_plan(&after);

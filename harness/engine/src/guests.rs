@@ -20,11 +20,11 @@ use crate::visit::Guests;
 pub struct Boot {
     /// The machine that guests run on.
     pub machine: Box<dyn Machine>,
-    /// What they boot from.
+    /// The initramfs that guests boot from.
     pub initramfs: PathBuf,
     /// Size of their data disk, 512-byte sectors.
     pub sectors: u64,
-    /// Time limits.
+    /// How long guests may take to boot, to execute and to answer.
     pub limits: Limits,
     /// The run that they are for, if what they find is kept: its guests all have the same kernel.
     pub store: Option<Store>,
@@ -46,7 +46,7 @@ impl Boot {
         Self { machine, initramfs, sectors, limits, store, events: None, told: AtomicBool::new(false) }
     }
 
-    /// With warnings to `events`.
+    /// Has warnings sent to `events`.
     pub fn telling(self, events: UnboundedSender<Event>) -> Self {
         Self { events: Some(events), ..self }
     }
@@ -106,7 +106,7 @@ pub struct Slot<'a> {
 }
 
 impl<'a> Slot<'a> {
-    /// No guest yet.
+    /// A slot without a guest.
     pub fn new(boot: &'a Boot) -> Self {
         Self { boot, guest: None, read_plan: None, told: false, given: None, moves: true }
     }
@@ -119,7 +119,7 @@ impl<'a> Slot<'a> {
         }
     }
 
-    /// The guest, with what it needs to replay `subject`.
+    /// The guest, with what it needs to execute `subject`.
     pub async fn player(&mut self, subject: &Arc<Subject>) -> Result<&mut Guest, GuestError> {
         self.ready(Some(subject)).await
     }

@@ -20,6 +20,7 @@ use vm::{Limits, Paths};
 use workload::Workload;
 
 use crate::cell::{Ask, Cell, Job, Seen};
+use crate::cell_report::cell_report;
 use crate::execute::{Execution, ExecutionError};
 use crate::journal::line::Id;
 use crate::journal::{Journal, Known, Observed, Of, Record, decided};
@@ -31,7 +32,6 @@ use crate::subject::{Subject, SubjectError};
 use crate::tally::{Tally, Violation, ViolationKey};
 use crate::targets::power::Mounted;
 use crate::unit::{self, Executed, RecoveryCrash, ToVisit, Unit};
-use crate::words::cell_report;
 
 /// What is to judge, and what may be done for it.
 pub struct Judging<'a> {
@@ -42,9 +42,9 @@ pub struct Judging<'a> {
     pub permit: &'a Permit,
     /// Guests at once, where something must be looked at again.
     pub workers: usize,
-    /// Time limits of guests.
+    /// How long guests may take to boot, to execute and to answer.
     pub limits: Limits,
-    /// Where guests are found.
+    /// The directories of guest kernels and of what is cached.
     pub paths: &'a Paths,
 }
 
@@ -116,7 +116,7 @@ pub async fn judge(
         if !subject.is_explored(kept.spec.explore_invalid) {
             continue;
         }
-        let filesystem = cell.filesystem().map_err(|unknown| first.damaged("replay.json", unknown))?;
+        let filesystem = cell.filesystem().map_err(|unknown| first.damaged_manifest(unknown))?;
         let until = executed(&known, index, &subject, (&filesystem, &kept.spec.model(filesystem.kind)));
         let cell = Cell::new(index, subject, filesystem, &kept.spec).up_to(until);
         let folded = fold(&cell, &known, &vm).await.map_err(|error| match error {
@@ -164,7 +164,7 @@ fn subjects(
         let judges = run::judges(check, &trace, stop)?;
         let wanted = match given {
             Some(given) => given.invariants.clone(),
-            None => workload.wanted().map_err(|problem| first.damaged("replay.json", problem))?,
+            None => workload.wanted().map_err(|problem| first.damaged_manifest(problem))?,
         };
         let name = workload.name.clone();
         subjects.push(Arc::new(Subject::new(name, wanted, trace, kept.spec.bounds(), judges)?));
@@ -178,7 +178,7 @@ struct Plans([(Id, ReadPlan); 2]);
 impl Plans {
     /// `was` is what the run kept of it, and `subject` the same program with what is to judge now.
     fn of(was: &KeptWorkload, subject: &Subject, first: &Store) -> Result<Self, RunError> {
-        let wanted = was.wanted().map_err(|problem| first.damaged("replay.json", problem))?;
+        let wanted = was.wanted().map_err(|problem| first.damaged_manifest(problem))?;
         let plan = subject.read_plan_under(&wanted, was.check.is_some())?;
         let whole = Subject::whole_of(&plan);
         Ok(Self([plan, whole].map(|plan| (Id::of_value(&plan), plan))))
@@ -250,7 +250,8 @@ async fn fold(cell: &Cell, known: &Known, machine: &Machine) -> Result<Folded, E
                         Some(visit) => {
                             let (subject, unit) = (&cell.subject, &*entry.unit);
                             let observation = &visit.observation.observation;
-                            let findings = judging::judge_class(subject, unit, &visit.class, observation).await?;
+                            let findings =
+                                judging::judge_equivalence_class(subject, unit, &visit.class, observation).await?;
                             entered.push(judging::entered(cell, entry, visit, &findings, &mut tally));
                         }
                     }
@@ -352,7 +353,8 @@ fn with_data(unit: &Unit, executed: &Arc<Executed>, shown: &[Shown]) -> Option<U
         None => None,
         Some(RecoveryCrash { class, index, epoch, .. }) => {
             let name = unit::short(&unit.key);
-            let kept = shown.iter().filter_map(|shown| shown.again.as_ref()).find(|again| again.name == name)?;
+            let kept =
+                shown.iter().filter_map(|shown| shown.recovery_crash.as_ref()).find(|crash| crash.name == name)?;
             let (class, log) = (class.clone(), Arc::new(kept.log.clone()));
             Some(RecoveryCrash { class, log, index: *index, epoch: epoch.clone() })
         }

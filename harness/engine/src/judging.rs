@@ -19,13 +19,13 @@ pub trait JudgedUnit: ExplorationUnit {
     /// What is kept of an equivalence class that shows a violation.
     type Example: Ranked;
 
-    /// When the states of a class can occur.
+    /// When the states of an equivalence class can occur.
     fn window(&self, class: &Self::Space) -> CrashWindow;
 
-    /// Whether a write is torn in all states of a class.
+    /// Whether a write is torn in all states of an equivalence class.
     fn is_torn(&self, class: &Self::Space) -> bool;
 
-    /// The class as an example of what was found in it.
+    /// The equivalence class as an example of what was found in it.
     fn example(&self, subject: &Subject, class: &Self::Space, finding: &Finding) -> Self::Example;
 }
 
@@ -69,7 +69,7 @@ pub fn judge_by_rules(
 ///
 /// # Errors
 /// As [`judge`].
-pub async fn judge_class<U: JudgedUnit>(
+pub async fn judge_equivalence_class<U: JudgedUnit>(
     subject: &Subject,
     unit: &U,
     class: &U::Space,
@@ -78,11 +78,11 @@ pub async fn judge_class<U: JudgedUnit>(
     judge(subject, unit.is_torn(class), observation, &unit.window(class)).await
 }
 
-/// A visit, judged.
+/// What a visit saw, and what is wrong with that.
 pub struct Looked<T: Target> {
-    /// What it came to.
+    /// The equivalence class that was visited, and its observation.
     pub visit: Visit<SpaceOf<T>, T::Observation>,
-    /// What is wrong with the class; or why it cannot be judged, as [`judge`] says.
+    /// What is wrong with the equivalence class; or why it cannot be judged, as [`judge`] says.
     pub findings: Result<Vec<Finding>, ExecutionError>,
 }
 
@@ -97,7 +97,7 @@ where
     UnitOf<T>: JudgedUnit,
 {
     let visit = target.visit(to_visit).await?;
-    let findings = judge_class(subject, &*to_visit.unit, &visit.class, visit.observation.borrow()).await;
+    let findings = judge_equivalence_class(subject, &*to_visit.unit, &visit.class, visit.observation.borrow()).await;
     Ok(Looked { visit, findings })
 }
 
@@ -112,7 +112,7 @@ pub fn fold<U: JudgedUnit>(
 ) -> Answer<U> {
     let unit = &to_visit.unit;
     let example = |finding| (ViolationKey::of(finding), unit.example(subject, class, finding));
-    tally.add_class(class, findings.iter().map(example));
+    tally.add_equivalence_class(class, findings.iter().map(example));
     let violates = findings.iter().any(|finding| finding.fails);
     let (rest, states) = (to_visit.branch.rest(class.decisions(), mounted), class.count());
     Answer { to_visit, rest, violates, states }
@@ -148,7 +148,7 @@ pub enum Confirmed {
     No(String),
 }
 
-/// Whether a shown state, built as a whole, shows what the class did that it was taken from.
+/// Whether a shown state, built as a whole, shows what the equivalence class did that it was taken from.
 ///
 /// # Errors
 /// As [`judge`].

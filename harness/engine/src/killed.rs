@@ -9,12 +9,12 @@ use explore::{Budget, Exploration};
 use program::OpId;
 use report::{Killed, ProcessReport, ProcessViolation};
 
+use crate::cell_report::notes_on;
 use crate::judging::{self, JudgedUnit, Looked};
 use crate::promises::promises;
 use crate::subject::Subject;
 use crate::tally::ViolationKey;
 use crate::targets::process::{self, KillPoint, KillPoints, KilledExample};
-use crate::words::notes_on;
 
 /// Judges every point at which a recorded program can be killed; `None` once `stop` is set. What cannot be judged is
 /// looked at only if `explore_invalid` says so.
@@ -23,7 +23,7 @@ pub async fn process_crash(subject: &Subject, explore_invalid: bool, stop: &Atom
         workload: subject.name.clone(),
         states: 0,
         violations: vec![],
-        limits: subject.limits().to_vec(),
+        unmodelled_calls: subject.unmodelled_calls().to_vec(),
         failure: None,
         notes: notes_on(subject),
     };

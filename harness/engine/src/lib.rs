@@ -2,12 +2,13 @@
 //!
 //! Data flows one way. [`subject`] records a workload; [`plan`] says what to execute; [`execute`] yields block logs;
 //! [`explore`] walks the crash states of their epochs, and adds up what the checker finds in them ([`judging`], [`tally`]);
-//! [`words`] puts it into a report. [`targets`] says what can crash: the machine, or the program alone ([`killed`]), which
+//! [`cell_report`] puts it into a report. [`targets`] says what can crash: the machine, or the program alone ([`killed`]), which
 //! needs no guest. [`run`] ties these together for [`cell`]s and [`worker`]s.
 
 pub mod brute;
 pub mod cause;
 pub mod cell;
+pub mod cell_report;
 pub mod execute;
 pub mod fua;
 pub mod guests;
@@ -31,6 +32,5 @@ pub mod token;
 pub mod unit;
 pub mod visit;
 pub mod window;
-pub mod words;
 pub mod worker;
 pub mod writes;

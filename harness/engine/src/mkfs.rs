@@ -14,9 +14,9 @@ pub enum MkfsError {
     NoTool {
         /// `mkfs.ext4` …
         tool: &'static str,
-        /// The Debian package.
+        /// The Debian package that has it.
         package: &'static str,
-        /// Why.
+        /// Why it could not be started.
         reason: std::io::Error,
     },
     /// The tool refused.
@@ -24,7 +24,7 @@ pub enum MkfsError {
     Failed {
         /// `mkfs.ext4` …
         tool: &'static str,
-        /// What it said.
+        /// Its output.
         output: String,
     },
     /// The image could not be written or read.
@@ -35,7 +35,7 @@ pub enum MkfsError {
     File {
         /// The file system.
         kind: &'static str,
-        /// Where.
+        /// The directory in which the image was to be made.
         directory: String,
         /// Why.
         source: std::io::Error,

@@ -10,7 +10,7 @@ pub struct Promises {
     pub acks: Vec<AckRef>,
     /// How many in the middle are not in it.
     pub left_out: usize,
-    /// The one that matters.
+    /// The promise that the invariant waits for, or else the last one given by then.
     pub promised: Option<Promised>,
 }
 

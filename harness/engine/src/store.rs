@@ -1,268 +1,30 @@
 //! A results directory: the report, and what `harness reproduce` needs to rebuild the states that the report shows.
+//!
+//! This file makes, finds and locks the directory. What it holds: the manifest, executions, traces, the kernel's
+//! release, and the [`crate::journal`].
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, BufReader, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use checker::{CrashWindow, Wanted};
 use files::Directory;
-use filesystems::{ChoiceError, Filesystem};
 use program::Trace;
-use serde::{Deserialize, Serialize};
-use storage::{BlockLog, Decision, Image, State};
 
+use self::names::{KERNEL, LARGEST_WORD, LEFT, LOCK, MANIFEST, OLD_MANIFEST, SIGNS, is_kept, trace_name};
 use crate::journal;
-use crate::spec::RunSpec;
-use crate::subject::{Bounds, Judges, Subject, SubjectError};
-use crate::sum::{Summing, is_sealed, seal, sum};
 use crate::token::Token;
-use checks::KeptCheck;
 
-/// What is kept of a run beside its report, for tokens: `replay.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Kept {
-    /// [`VERSION`].
-    pub version: u32,
-    /// The name of the machine.
-    pub machine: String,
-    /// What the run explores.
-    #[serde(flatten)]
-    pub spec: RunSpec,
-    /// For each cell of the report: which trace, which file system.
-    pub cells: Vec<KeptCell>,
-    /// The workloads.
-    pub workloads: Vec<KeptWorkload>,
-    /// What else findings depend on, by its name, and which it was.
-    #[serde(default)]
-    pub tools: BTreeMap<String, String>,
-}
+mod error;
+mod executions;
+mod manifest;
+mod names;
+mod translate;
 
-/// Raised with every change of what is kept that would be misread, by this version or by those before it.
-pub const VERSION: u32 = 7;
-
-/// The version before: what differs is translated when it is read.
-const BEFORE: u32 = 6;
-
-/// One cell.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct KeptCell {
-    /// Index into the workloads.
-    pub workload: usize,
-    /// As mount(2) takes it.
-    pub fs: String,
-    /// As mount(8) takes them.
-    pub mount_options: String,
-    /// Arguments for its mkfs, beside the usual ones.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub mkfs_options: String,
-}
-
-impl KeptCell {
-    /// The file system and how it is mounted.
-    ///
-    /// # Errors
-    /// This harness knows none of that name, or the arguments for mkfs name a file.
-    pub fn filesystem(&self) -> Result<Filesystem, ChoiceError> {
-        Filesystem::named(&self.fs, self.mount_options.as_str(), &self.mkfs_options)
-    }
-}
-
-/// One workload.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct KeptWorkload {
-    /// Its name.
-    pub name: String,
-    /// Its invariants, as TOML.
-    pub invariants: String,
-    /// Its own check.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub check: Option<KeptCheck>,
-}
-
-/// What is kept of one replay.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeptExecution {
-    /// The durable start state.
-    pub start: Image,
-    /// What the disk saw.
-    pub log: BlockLog,
-    /// The states of it that the report shows.
-    pub shown: Vec<Shown>,
-}
-
-/// A state that the report shows: it stands for a class, of which a token does not tell all.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shown {
-    /// Index of the epoch.
-    pub epoch: usize,
-    /// The state.
-    pub state: State,
-    /// When its class can occur.
-    pub window: CrashWindow,
-    /// If the machine crashed again while it recovered: how.
-    pub again: Option<KeptAgain>,
-}
-
-impl Shown {
-    /// Whether it is the state that a token of its replay names.
-    pub fn is(&self, token: &Token) -> bool {
-        let again = self.again.as_ref().map(|again| &again.name);
-        (self.epoch, &self.state, again) == (token.epoch, &token.state, token.again.as_ref())
-    }
-}
-
-/// A second crash, during recovery from the first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptAgain {
-    /// The short name of the unit.
-    pub name: String,
-    /// What was settled of the first crash.
-    pub settled: Vec<Decision>,
-    /// What recovery wrote.
-    pub log: BlockLog,
-    /// Index of the epoch of that log.
-    pub index: usize,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Invariants {
-    #[serde(default)]
-    invariant: Vec<Wanted>,
-}
-
-impl KeptWorkload {
-    /// Keeps a workload's invariants and its check.
-    pub fn new(name: &str, wanted: &[Wanted], check: Option<KeptCheck>) -> Self {
-        let invariants = toml::to_string(&Invariants { invariant: wanted.to_vec() }).unwrap_or_default();
-        Self { name: name.into(), invariants, check }
-    }
-
-    /// The workload as it was when it was recorded, from its `trace`; its own check is what `judges` says. The outer error
-    /// says that what is kept is damaged.
-    pub fn subject(
-        &self,
-        trace: Trace,
-        bounds: Bounds,
-        judges: Judges,
-    ) -> Result<Result<Subject, SubjectError>, String> {
-        let wanted = self.wanted()?;
-        Ok(Subject::new(self.name.clone(), wanted, trace, bounds, judges))
-    }
-
-    /// The invariants.
-    pub fn wanted(&self) -> Result<Vec<Wanted>, String> {
-        toml::from_str::<Invariants>(&self.invariants).map(|kept| kept.invariant).map_err(|error| error.to_string())
-    }
-}
-
-/// What went wrong with a results directory.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The file system refused.
-    #[error("failed to {doing} {}: {source}", path.display())]
-    Io {
-        /// What was tried.
-        doing: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A file does not hold what it should.
-    #[error("{} is damaged or from another version: {problem}", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
-    /// No such run.
-    #[error("found no run {run} in {}: tokens need the results of the run that printed them (--results DIR)", root.display())]
-    NoRun {
-        /// The run's hash.
-        run: String,
-        /// Where.
-        root: PathBuf,
-    },
-    /// Of all runs of that name, none came to its end.
-    #[error(
-        "the run {run} in {} was cut short before it had kept the state of this token: go on with it (harness run \
-         --resume {}), or begin it again",
-        directory.display(),
-        directory.display()
-    )]
-    CutShort {
-        /// The run's hash.
-        run: String,
-        /// The newest of them.
-        directory: PathBuf,
-    },
-    /// A run that cannot be gone on with.
-    #[error(
-        "there is no run to go on with in {}: it is no results directory, or the run ended before its programs were \
-         recorded; begin it again",
-        directory.display()
-    )]
-    Nothing {
-        /// Where.
-        directory: PathBuf,
-    },
-    /// Another run works there.
-    #[error(
-        "another run is at work in {}: wait until it has ended, or name another directory",
-        directory.display()
-    )]
-    Busy {
-        /// Where.
-        directory: PathBuf,
-    },
-    /// There are files of somebody else.
-    #[error(
-        "cannot put results into {}: there is {name} in it, and nothing says that a run of the harness has left that \
-         there; name another directory, a new or an empty one",
-        directory.display()
-    )]
-    Foreign {
-        /// Where.
-        directory: PathBuf,
-        /// What is there.
-        name: String,
-    },
-    /// The token names something that the run does not have.
-    #[error("the run in {} has no {what}", directory.display())]
-    NoSuch {
-        /// What.
-        what: String,
-        /// The run.
-        directory: PathBuf,
-    },
-}
-
-/// The file that holds the release of the guest's kernel.
-const KERNEL: &str = "kernel";
-
-/// The file that holds what tokens need.
-const KEPT: &str = "replay.json";
-
-/// No file of a kind has more bytes: run-id and kernel, replay.json, a trace, what a disk saw, an image.
-const LARGEST_WORD: u64 = 4 << 10;
-const LARGEST_KEPT: u64 = 64 << 20;
-/// The largest file of a trace that is read, bytes.
-pub const LARGEST_TRACE: u64 = 1 << 30;
-const LARGEST_LOG: u64 = 2 << 30;
-const LARGEST_IMAGE: u64 = 4 << 30;
-
-/// Held while a run is at work.
-const LOCK: &str = "lock";
-
-/// What a new run removes beside traces and replays: first what says that there is a run. The report goes, too: it would
-/// tell that the new run is over.
-const LEFT: [&str; 6] = ["run-id", "replay.json", journal::NAME, KERNEL, "report.json", "matrix.md"];
-
-/// Names that tell a directory that a run has been at work in from any other.
-const SIGNS: [&str; 3] = [LOCK, "run-id", "replay.json"];
+pub use error::StoreError;
+pub use executions::{KeptExecution, KeptRecoveryCrash, Shown};
+pub use manifest::{Kept, KeptCell, KeptWorkload, VERSION};
+pub use names::LARGEST_TRACE;
 
 /// A results directory that a run works in: no other does as long as this lives. Two would cut each other's lines.
 pub struct Lock {
@@ -339,7 +101,7 @@ impl Store {
     /// The directory of the run that a token is from: `root` itself, or one below it.
     ///
     /// There can be several runs of that name. The newest that shows the state answers; if none does, the newest that
-    /// kept the replay of it; if none did, the newest that is over, which has no such state.
+    /// kept the execution of it; if none did, the newest that is over, which has no such state.
     ///
     /// # Errors
     /// There is none, or each was cut short before it had kept anything that would do.
@@ -370,12 +132,12 @@ impl Store {
         best.cloned().ok_or_else(|| StoreError::CutShort { run: token.run.clone(), directory: last.directory().into() })
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// The same, open.
+    /// The open directory, through which its files are read and written.
     pub fn files(&self) -> &Directory {
         &self.directory
     }
@@ -399,18 +161,10 @@ impl Store {
         StoreError::Damaged { path: self.path(name), problem: problem.to_string() }
     }
 
-    /// Keeps the run's hash and what tokens need.
-    pub fn keep(&self, id: &str, kept: &Kept) -> Result<(), StoreError> {
-        self.write("run-id", format!("{id}\n").as_bytes())?;
-        let damaged = |error| self.damaged(KEPT, error);
-        let mut value = serde_json::to_value(kept).map_err(damaged)?;
-        seal(&mut value);
-        let text = serde_json::to_string_pretty(&value).map_err(damaged)?;
-        // A run that is killed can be gone on with once this file is there: never half of it.
-        self.write(KEPT, text.as_bytes())
-    }
-
-    /// The run's hash.
+    /// The run's hash, by which tokens name it.
+    ///
+    /// # Errors
+    /// It cannot be read.
     pub fn id(&self) -> Result<String, StoreError> {
         Ok(String::from_utf8_lossy(&self.read("run-id", LARGEST_WORD)?).trim().to_owned())
     }
@@ -418,31 +172,9 @@ impl Store {
     /// The run in `directory`, to go on with it.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
         match Directory::open(directory) {
-            Ok(open) if open.has(KEPT) => Ok(Self { directory: Arc::new(open) }),
+            Ok(open) if open.has(MANIFEST) || open.has(OLD_MANIFEST) => Ok(Self { directory: Arc::new(open) }),
             _ => Err(StoreError::Nothing { directory: directory.into() }),
         }
-    }
-
-    /// Reads what was kept.
-    pub fn kept(&self) -> Result<Kept, StoreError> {
-        let damaged = |error| self.damaged(KEPT, error);
-        let mut value: serde_json::Value = serde_json::from_slice(&self.read(KEPT, LARGEST_KEPT)?).map_err(damaged)?;
-        let version = value["version"].clone();
-        if version != VERSION && version != BEFORE {
-            let problem = format!("it has version {version}, this harness reads {BEFORE} and {VERSION}");
-            return Err(self.damaged(KEPT, problem));
-        }
-        if !is_sealed(&value) {
-            return Err(self.damaged(KEPT, "it does not hold what its checksum was made of"));
-        }
-        if version == BEFORE {
-            translate(&mut value);
-        }
-        let kept: Kept = serde_json::from_value(value).map_err(damaged)?;
-        for cell in &kept.cells {
-            cell.filesystem().map_err(|error| self.damaged(KEPT, error))?;
-        }
-        Ok(kept)
     }
 
     /// Keeps the release of the kernel that the first guest of the run has, as `uname -r` shows it there, and gives the
@@ -475,130 +207,22 @@ impl Store {
         fs::symlink_metadata(self.path(journal::NAME)).is_ok_and(|journal| journal.len() > 0)
     }
 
-    /// Keeps a workload's trace.
+    /// Keeps the trace of the workload with this index.
+    ///
+    /// # Errors
+    /// It cannot be written.
     pub fn keep_trace(&self, workload: usize, trace: &Trace) -> Result<(), StoreError> {
         self.write(&trace_name(workload), &trace.to_bytes())
     }
 
-    /// Reads a workload's trace.
+    /// Reads the trace of the workload with this index.
+    ///
+    /// # Errors
+    /// It cannot be read, or is damaged.
     pub fn trace(&self, workload: usize) -> Result<Trace, StoreError> {
         let name = trace_name(workload);
         Trace::from_bytes(&self.read(&name, LARGEST_TRACE)?).map_err(|error| self.damaged(&name, error))
     }
-
-    /// Keeps what one replay left, and which of its states the report shows.
-    pub fn keep_execution(
-        &self,
-        cell: usize,
-        schedule: usize,
-        (start, log): (&Image, &BlockLog),
-        shown: &[Shown],
-    ) -> Result<(), StoreError> {
-        let name = execution_name(cell, schedule);
-        let (image, log_name) = (format!("{name}.image"), format!("{name}.log"));
-        let mut bytes = postcard::to_stdvec(&(log, shown)).map_err(|error| self.damaged(&name, error))?;
-        bytes.extend(sum(&[&bytes]));
-        let save = |file: &mut File| {
-            let mut summing = Summing::new(file);
-            start.save(&mut summing)?;
-            let (sum, file) = summing.end();
-            file.write_all(&sum)
-        };
-        let fail = |source| StoreError::Io { doing: "write", path: self.path(&image), source };
-        let kept = self.directory.replace_with(&image, save).map_err(fail);
-        kept.and_then(|_| self.write(&log_name, &bytes)).inspect_err(|_| {
-            // Half of it is of no use, and on a full disk it takes the room that the report needs.
-            let _ = self.directory.remove(&image);
-            let _ = self.directory.remove(&log_name);
-        })
-    }
-
-    /// Reads what one replay left.
-    pub fn execution(&self, cell: usize, schedule: usize) -> Result<KeptExecution, StoreError> {
-        let (log, shown) = self.log(cell, schedule)?;
-        let name = execution_name(cell, schedule);
-        let start = self.image(&format!("{name}.image"))?;
-        let again = shown.iter().filter_map(|shown| shown.again.as_ref()).map(|again| &again.log);
-        if !again.chain([&log]).all(|log| log.fits(start.sectors())) {
-            return Err(self.damaged(&format!("{name}.log"), "it holds writes that no such disk can have seen"));
-        }
-        Ok(KeptExecution { start, log, shown })
-    }
-
-    fn image(&self, name: &str) -> Result<Image, StoreError> {
-        let fail = |source: io::Error| match source.kind() {
-            ErrorKind::UnexpectedEof => self.damaged(name, "it is cut short"),
-            ErrorKind::InvalidData => self.damaged(name, source),
-            _ => StoreError::Io { doing: "read", path: self.path(name), source },
-        };
-        let file = self.directory.file(name, LARGEST_IMAGE).map_err(fail)?;
-        let mut summing = Summing::new(BufReader::new(file));
-        let image = Image::load(&mut summing).map_err(fail)?;
-        let (sum, mut file) = summing.end();
-        let mut expected = Vec::new();
-        file.read_to_end(&mut expected).map_err(fail)?;
-        if expected == sum { Ok(image) } else { Err(self.damaged(name, "its checksum does not match")) }
-    }
-
-    /// What the disk saw in a replay, and which of its states are shown.
-    fn log(&self, cell: usize, schedule: usize) -> Result<(BlockLog, Vec<Shown>), StoreError> {
-        let name = format!("{}.log", execution_name(cell, schedule));
-        if !self.directory.has(&name) {
-            let what = format!("kept execution of schedule {schedule} in cell {cell}");
-            return Err(StoreError::NoSuch { what, directory: self.directory().into() });
-        }
-        let bytes = self.read(&name, LARGEST_LOG)?;
-        match bytes.split_last_chunk() {
-            Some((body, expected)) if sum(&[body]) == *expected => {
-                postcard::from_bytes(body).map_err(|error| self.damaged(&name, error))
-            }
-            _ => Err(self.damaged(&name, "its checksum does not match")),
-        }
-    }
-}
-
-/// Makes what the version [`BEFORE`] wrote what this one writes: its disk model was an object, as the crate `disk` has it.
-fn translate(kept: &mut serde_json::Value) {
-    let model = kept["model"].take();
-    let word = |key: &str| serde_json::Value::from(model[key].as_str().unwrap_or_default().to_lowercase());
-    (kept["disk"], kept["tear"]) = (word("cache"), word("tear"));
-    kept["sector"] = (model["unit"].as_u64().unwrap_or_default().saturating_mul(storage::SECTOR as u64)).into();
-    kept["fua"] = model["fua"].clone();
-    // The file systems stood with the cells alone.
-    let mut filesystems: Vec<serde_json::Value> = Vec::new();
-    for cell in kept["cells"].as_array().into_iter().flatten() {
-        let filesystem = serde_json::json!({ "kind": cell["fs"], "options": cell["mount_options"] });
-        if !filesystems.contains(&filesystem) {
-            filesystems.push(filesystem);
-        }
-    }
-    kept["filesystems"] = filesystems.into();
-    kept["version"] = VERSION.into();
-}
-
-fn trace_name(workload: usize) -> String {
-    format!("workload-{workload}.trace")
-}
-
-fn execution_name(cell: usize, schedule: usize) -> String {
-    format!("cell-{cell}-schedule-{schedule}")
-}
-
-/// Whether this is a file that [`Store::keep_execution`] or [`Store::keep_trace`] makes, or what is left of any of ours if
-/// its writer is killed.
-fn is_kept(name: &str) -> bool {
-    let of_replay = |name: &str| {
-        let (stem, "image" | "log") = name.rsplit_once('.')? else { return None };
-        let (cell, schedule) = stem.strip_prefix("cell-")?.split_once("-schedule-")?;
-        Some(execution_name(cell.parse().ok()?, schedule.parse().ok()?) == stem)
-    };
-    let of_trace = |name: &str| {
-        let workload = name.strip_prefix("workload-")?.strip_suffix(".trace")?;
-        Some(trace_name(workload.parse().ok()?) == name)
-    };
-    let unfinished = name.strip_prefix('.').and_then(|rest| rest.rsplitn(3, '.').nth(2));
-    let is_ours = |whole: &str| files::is_temporary_of(name, whole) && (LEFT.contains(&whole) || is_kept(whole));
-    unfinished.is_some_and(is_ours) || of_replay(name).or_else(|| of_trace(name)).unwrap_or(false)
 }
 
 #[cfg(test)]

@@ -83,14 +83,14 @@ const LARGEST: u64 = 160 << 20;
 /// Files up to this size, bytes, are read whole where a report shows what they hold.
 const WHOLE: u64 = 4 << 20;
 
-/// All schedules of a run are held in memory, and each takes a replay: more than this would take hours. Where there are
-/// more, so many of them are chosen.
+/// All schedules of a run are held in memory, and each takes an execution: more than this would take hours.
+/// Where there are more, so many of them are chosen.
 const MOST_SCHEDULES: usize = 20_000;
 
-/// Which schedules are replayed.
+/// Which schedules are executed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bounds {
-    /// The bound on injections.
+    /// The most injections that a schedule has.
     pub injections: u32,
     /// What the choice depends on, where there are too many.
     pub seed: u64,
@@ -112,27 +112,27 @@ pub struct Subject {
     pub name: String,
     /// What the author wants to hold.
     pub wanted: Vec<Wanted>,
-    /// What it did.
+    /// What the recorder saw of the program.
     pub trace: Trace,
-    /// What cannot be judged.
-    limits: Vec<Limit>,
+    /// See [`Subject::unmodelled_calls`].
+    unmodelled_calls: Vec<Limit>,
     /// What its files went through.
     pub history: History,
-    /// What must hold.
+    /// The invariants, compiled for this program.
     pub rules: Rules,
     /// How far the guest reads.
     pub read_plan: Arc<ReadPlan>,
-    /// The hash of that.
+    /// The hash of the read plan.
     pub plan: Id,
     /// How the guest looks at the live tree.
     pub live: Arc<ReadPlan>,
-    /// What to replay.
+    /// What to execute.
     pub schedules: Vec<Schedule>,
-    /// How many schedules there are: more than are replayed, if these are a choice. `u64::MAX` if more than that.
+    /// How many schedules there are: more than are executed, if these are a choice. `u64::MAX` if more than that.
     pub all_schedules: u64,
     /// Which of them show nothing of their own on a file system that overwrites in place.
     overwrites: Overwrites,
-    /// What block writes hold.
+    /// Which file the data of a block write belong to.
     pub labels: Labels,
     /// The workload's own check.
     pub checker: Option<Checker>,
@@ -185,10 +185,10 @@ impl Subject {
         if checker.is_some() {
             rules.read_all_up_to(LARGEST_FILE);
         }
-        let mut limits = trace.limits.clone();
+        let mut unmodelled_calls = trace.limits.clone();
         for wanted in &wanted {
             if let Wanted::MetadataPreserved { path } = wanted {
-                limits.extend(cleared_set_ids(&trace, path));
+                unmodelled_calls.extend(cleared_set_ids(&trace, path));
             }
         }
         let read_plan = Arc::new(rules.read_plan().clone());
@@ -203,7 +203,7 @@ impl Subject {
             overwrites: Overwrites::new(&trace, &history),
             labels: Labels::new(&history),
             trace,
-            limits,
+            unmodelled_calls,
             history,
             rules,
             checker,
@@ -247,12 +247,12 @@ impl Subject {
 
     /// Whether there is any use in exploring it: not where it is known that it cannot be judged, unless that is asked for.
     pub fn is_explored(&self, explore_invalid: bool) -> bool {
-        explore_invalid || self.limits.is_empty()
+        explore_invalid || self.unmodelled_calls.is_empty()
     }
 
     /// What the recorder could not follow, and what no guest can show of what is wanted.
-    pub fn limits(&self) -> &[Limit] {
-        &self.limits
+    pub fn unmodelled_calls(&self) -> &[Limit] {
+        &self.unmodelled_calls
     }
 }
 
@@ -361,7 +361,7 @@ mod tests {
         let limit = || vec![Limit { call: "mmap".into(), detail: "shared mapping of f".into(), count: 1 }];
         let known = subject(limit(), &[]).unwrap();
         assert!(!known.is_explored(false) && known.is_explored(true));
-        assert_eq!(known.limits(), limit());
+        assert_eq!(known.unmodelled_calls(), limit());
         let atomic = |path: &str| [Wanted::AtomicReplace { path: path.into() }];
         assert!(subject(limit(), &atomic("f")).is_ok());
         let error = |made: Result<Subject, SubjectError>| made.err().unwrap().to_string();

@@ -18,9 +18,9 @@ pub type Tally = explore::Tally<ViolationKey, Example>;
 pub struct ViolationKey {
     /// Whether it fails the run: first, so that what does comes first.
     pub informational: bool,
-    /// The file.
+    /// The file that is not as it should be.
     pub path: RelPath,
-    /// The invariant.
+    /// The invariant that is broken.
     pub invariant: Invariant,
     /// How it is broken.
     pub kind: Kind,
@@ -58,13 +58,13 @@ impl Distinct for ViolationKey {
 /// Where an equivalence class was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FoundAt {
-    /// The unit.
+    /// The key of the exploration unit.
     pub unit: explore::Key,
     /// Whether the machine crashed again while it recovered.
     pub recovery_crash: bool,
     /// How many injections the schedule counts as.
     pub injections: u32,
-    /// Index of the schedule.
+    /// Index into the subject's schedules.
     pub schedule: usize,
     /// Index of the epoch in that schedule's log.
     pub epoch: usize,
@@ -73,11 +73,11 @@ pub struct FoundAt {
 /// An equivalence class that shows a violation: the one that is shown of many.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
-    /// Where.
+    /// The epoch in which it was found.
     pub place: FoundAt,
-    /// The state, of the class, that lost the fewest writes.
+    /// The state, of the equivalence class, that lost the fewest writes.
     pub state: State,
-    /// When the class can occur.
+    /// When the states of that class can occur.
     pub window: CrashWindow,
     /// What was seen.
     pub observed: Observed,
@@ -86,7 +86,7 @@ pub struct Example {
 }
 
 impl Example {
-    /// The class as an example of what was found in it, at `place`.
+    /// The equivalence class as an example of what was found in it, at `place`.
     pub fn of(finding: &Finding, class: &Fates, place: FoundAt, window: CrashWindow) -> Self {
         let output = finding.check.as_ref().map(|check| check.output.clone());
         Self { place, state: class.fewest_lost(), window, observed: finding.observed.clone(), output }

@@ -16,12 +16,12 @@ pub struct Token {
     pub run: String,
     /// Index of the cell in the report.
     pub cell: usize,
-    /// Index of the schedule.
+    /// Index into the workload's schedules.
     pub schedule: usize,
-    /// Index of the epoch.
+    /// Index into the epochs of the execution.
     pub epoch: usize,
-    /// For a second crash, during recovery from the first: which, by the short name of its unit.
-    pub again: Option<String>,
+    /// For a recovery crash: which, by the short name of its exploration unit.
+    pub recovery_crash: Option<String>,
     /// The fate of every volatile write.
     pub state: State,
 }
@@ -37,8 +37,8 @@ pub struct TokenError {
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.c{}.s{}.e{}", self.run, self.cell, self.schedule, self.epoch)?;
-        if let Some(again) = &self.again {
-            write!(f, ".r{again}")?;
+        if let Some(name) = &self.recovery_crash {
+            write!(f, ".r{name}")?;
         }
         if !self.state.lost.is_empty() {
             write!(f, ".l{}", ranges(&self.state.lost))?;
@@ -105,13 +105,13 @@ impl FromStr for Token {
                 .ok_or_else(|| fail(&format!("a part {letter}NUMBER is missing")))
         };
         let (cell, schedule, epoch) = (index('c')?, index('s')?, index('e')?);
-        let (mut state, mut again) = (State::default(), None);
+        let (mut state, mut recovery_crash) = (State::default(), None);
         for part in parts {
             let unknown = || fail(&format!("the part {part:?} means nothing"));
             let (letter, rest) = part.split_at_checked(1).ok_or_else(unknown)?;
             match letter {
                 "r" if rest.len() == 8 && rest.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
-                    again = Some(rest.into())
+                    recovery_crash = Some(rest.into())
                 }
                 "l" => state.lost = numbers(rest).ok_or_else(unknown)?,
                 "t" => {
@@ -132,7 +132,7 @@ impl FromStr for Token {
         }
         state.torn.sort_unstable();
         state.lost_units.sort_unstable();
-        Ok(Self { run: run.into(), cell, schedule, epoch, again, state })
+        Ok(Self { run: run.into(), cell, schedule, epoch, recovery_crash, state })
     }
 }
 
@@ -148,12 +148,12 @@ mod tests {
             lost in prop::collection::btree_set(0u32..40, 0..20),
             torn in prop::collection::btree_map(0u32..40, (any::<bool>(), 1u32..8), 0..3),
             units in prop::collection::btree_set((0u32..5, 0u32..8), 0..10),
-            again in prop::option::of("[0-9a-f]{8}"),
+            recovery_crash in prop::option::of("[0-9a-f]{8}"),
         ) {
             let tear = |(head, at)| if head { Tear::Head(at) } else { Tear::Tail(at) };
             let torn = torn.into_iter().map(|(write, cut)| (write, tear(cut))).collect();
             let state = State { lost: lost.into_iter().collect(), torn, lost_units: units.into_iter().collect() };
-            let token = Token { run: "4f2a91".into(), cell: 1, schedule: 40, epoch: 2, again, state };
+            let token = Token { run: "4f2a91".into(), cell: 1, schedule: 40, epoch: 2, recovery_crash, state };
             prop_assert_eq!(token.to_string().parse::<Token>(), Ok(token));
         }
 

@@ -9,20 +9,20 @@ use storage::{BlockLog, Decision, DiskModel, Entry, Epoch, Fates, Image, Layers,
 use crate::execute::Execution;
 use plan::{Origin, Plan};
 
-/// One schedule, executed.
+/// An execution: what came of one schedule, cut into epochs.
 #[derive(Debug)]
 pub struct Executed {
-    /// Index of the schedule.
+    /// Index into the subject's schedules.
     pub schedule: usize,
-    /// What the guest did.
+    /// The steps that the guest executed.
     pub plan: Plan,
-    /// What the disk promises.
+    /// The disk model that the epochs follow from.
     pub model: DiskModel,
-    /// The durable start state.
+    /// The disk before the first step, all of it durable.
     pub start: Image,
-    /// What the disk saw.
+    /// The writes, flushes and ends of steps that the disk saw.
     pub log: BlockLog,
-    /// The log's epochs.
+    /// The epochs of the log: what is durable and what is volatile between two flushes.
     pub epochs: Vec<Epoch>,
     /// Whether the start state and the data of the log are those of the execution, not zeros in their place
     /// ([`Executed::without_data`]).
@@ -35,9 +35,9 @@ pub struct Unit {
     /// Its place among the units of its cell: in the order of schedules and epochs, then, for recovery crashes, that in which
     /// recoveries were found.
     pub index: usize,
-    /// The execution.
+    /// The execution that the epoch is of.
     pub executed: Arc<Executed>,
-    /// Index of the epoch.
+    /// Index into the execution's epochs.
     pub epoch: usize,
     /// Names it, whatever run it is found in: the same for two epochs whose crash states are the same ([`Executed::keys`]).
     pub key: Key,
@@ -50,11 +50,11 @@ pub struct Unit {
 pub struct RecoveryCrash {
     /// The states that were recovered.
     pub class: Fates,
-    /// What recovery wrote.
+    /// The writes and flushes of the recovery that was interrupted.
     pub log: Arc<BlockLog>,
     /// Index of the epoch of that log.
     pub index: usize,
-    /// That epoch.
+    /// The epoch of that log in which the machine crashed again.
     pub epoch: Epoch,
 }
 

@@ -11,12 +11,12 @@ use vm::{Death, Guest, GuestError};
 
 use explore::Branch;
 
-/// What one mount found: the class of states that it stands for, and what all of them look like.
+/// What one mount found: the equivalence class of states that it stands for, and what all of them look like.
 #[derive(Debug)]
-pub struct Class {
-    /// The class.
+pub struct EquivalenceClass {
+    /// The states of the equivalence class.
     pub fates: Fates,
-    /// What the guest saw.
+    /// What all these states look like.
     pub observation: Observation,
     /// What it wrote while it recovered, if that was to be recorded.
     pub recovery: Option<Recovery>,
@@ -62,14 +62,14 @@ pub trait Guests {
 /// Walks the epoch of `layers` until every branch has been seen, or `go_on` says no; whether it was seen whole. A run
 /// hands the branches to several guests instead; this is for tests and measurements.
 ///
-/// `class` takes each class as it is found. The classes of a whole walk are disjoint and their counts add up to all
-/// states of the epoch.
+/// `class` takes each equivalence class as it is found. The classes of a whole walk are disjoint and their counts
+/// add up to all states of the epoch.
 pub async fn explore(
     guests: &mut impl Guests,
     filesystem: &Filesystem,
     layers: &Arc<Layers>,
     mut go_on: impl FnMut() -> bool,
-    mut class: impl FnMut(Class),
+    mut class: impl FnMut(EquivalenceClass),
 ) -> Result<bool, GuestError> {
     let mut branches = vec![Branch::root()];
     while let Some(branch) = branches.pop() {
@@ -91,14 +91,14 @@ pub async fn explore(
 ///
 /// A guest that dies on a state is asked again, on a fresh guest, with all that had been decided when it died: only
 /// what happens twice is the state's own doing, and only a panic or an oops of its kernel, or a hang. What the host or the
-/// harness does to a guest is no class of states: it is tried again as if it had not been, and is then an error.
+/// harness does to a guest is no equivalence class: it is tried again as if it had not been, and is then an error.
 pub async fn enter(
     guests: &mut impl Guests,
     filesystem: &Filesystem,
     layers: &Arc<Layers>,
     prefix: &[Decision],
     record: bool,
-) -> Result<Class, GuestError> {
+) -> Result<EquivalenceClass, GuestError> {
     let mut decisions = prefix.to_vec();
     let mut tries = Tries::default();
     let mut refusing = true;
@@ -117,10 +117,10 @@ pub async fn enter(
         let (fates, recovery) = disk.into_parts();
         match outcome {
             Outcome::Seen(observation) if refused && observation.has_errors() => refusing = false,
-            Outcome::Seen(observation) => return Ok(Class { fates, observation, recovery }),
+            Outcome::Seen(observation) => return Ok(EquivalenceClass { fates, observation, recovery }),
             Outcome::State(death) => {
                 if let Some(observation) = tries.died(guests, death).await? {
-                    return Ok(Class { fates, observation, recovery });
+                    return Ok(EquivalenceClass { fates, observation, recovery });
                 }
                 refusing = false;
                 decisions = fates.decisions().to_vec();

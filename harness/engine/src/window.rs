@@ -39,7 +39,7 @@ mod tests {
     use super::*;
     use plan::{Origin, Work};
 
-    /// Op 0, op 2 (op 1 failed and is not replayed), a commit, op 3.
+    /// Op 0, op 2 (op 1 failed and is not executed), a commit, op 3.
     fn plan() -> Plan {
         let origins = [Origin::Op(0), Origin::Op(2), Origin::Work(Work::Commit), Origin::Op(3)];
         Plan { origins: origins.to_vec(), ..Plan::default() }

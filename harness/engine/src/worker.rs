@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc};
 use vm::{Death, GuestError};
 
 use crate::cell::{Ask, Cell, Job, Seen};
+use crate::cell_report::violation_report;
 use crate::execute::{ExecutionError, execute, populate};
 use crate::guests::{Boot, Slot};
 use crate::journal::Journal;
@@ -22,7 +23,6 @@ use crate::tally::{Tally, Violation, ViolationKey};
 use crate::targets::power::Bench;
 use crate::unit::{Executed, ToVisit, Unit};
 use crate::visit::Guests;
-use crate::words::violation_report;
 
 /// What the workers of a run share.
 pub struct Shared {
@@ -34,7 +34,7 @@ pub struct Shared {
     pub cells: Vec<Arc<Cell>>,
     /// What has been found, kept as it is found.
     pub journal: Journal,
-    /// Set to end early.
+    /// Set when the run is to end early.
     pub stop: Arc<AtomicBool>,
     /// Told when there may be new work.
     pub news: Notify,
@@ -65,14 +65,14 @@ pub enum WorkError {
     /// The guest's kernel does not take what it is to mount.
     #[error("{cell}: the guest agent {reason}")]
     Start {
-        /// Which cell.
+        /// The cell, as reports name it.
         cell: String,
         /// Why.
         reason: String,
     },
 }
 
-/// One worker.
+/// A worker: it has a guest of its own, and does what cells ask for.
 struct Worker<'a> {
     shared: &'a Shared,
     bench: Bench<'a>,
@@ -329,9 +329,9 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Builds each state that is to be shown as a whole, without any late decision, and looks whether it shows what the
-    /// class did that it was taken from. Then files that the class was not read to the end of are read whole, so that
-    /// the report says all that is there.
+    /// Builds each state that is to be shown as a whole, without any lazy decision, and looks whether it shows what the
+    /// equivalence class did that it was taken from. Then files that the class was not read to the end of are read
+    /// whole, so that the report says all that is there.
     ///
     /// Two looks, for what is read further on may fail to be read, and that would be another finding than the class's.
     async fn confirm(

@@ -1,10 +1,10 @@
-//! The tree of decisions that recovery and the checker really make, and the parts of it that no run has entered yet:
+//! The tree of decisions that recovery and the checker really make, and the parts of it that no visit has entered yet:
 //! pure.
 //!
-//! A run starts with a prefix of decisions and answers with all that it settled, prefix first. At each decision of its
-//! own it could have gone the other way: the states in which it does are a [`Branch`], to be entered by another run.
-//! So each question is settled both ways, once each, and the classes of all runs are a partition of the states,
-//! whatever the order in which branches are taken. Which branch is is entered before another is said by [`Priority`].
+//! A visit starts with a prefix of decisions and answers with all that it settled, prefix first. At each decision of its
+//! own it could have gone the other way: the states in which it does are a [`Branch`], to be entered by another visit.
+//! So each question is settled both ways, once each, and the equivalence classes of all visits are a partition of the
+//! states, whatever the order in which branches are taken. [`Priority`] says which branch is entered before which.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::{Decision, Key, key};
 
 /// What is tried first: the fewer losses, the more a state looks like what happens in the field, and the easier it is to
-/// understand. The first run of an epoch loses nothing; then come all single losses, all single tears, all pairs.
+/// understand. The first visit of an epoch loses nothing; then come all single losses, all single tears, all pairs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Priority {
     /// Writes of which something is known to be lost.
@@ -23,18 +23,18 @@ pub struct Priority {
     pub torn: bool,
 }
 
-/// A part of the tree that no run has entered: the states that agree with its prefix.
+/// A part of the tree that no visit has entered: the states that agree with its prefix.
 #[derive(Clone, Debug)]
 pub struct Branch {
-    /// What the run settled that this one branches off from.
-    run: Arc<[Decision]>,
-    /// How many of these decisions it shares; the next one is turned round. The root shares none, and has no run.
+    /// What the visit settled that this one branches off from.
+    visit: Arc<[Decision]>,
+    /// How many of these decisions it shares; the next one is turned round. The root shares none, and has no visit.
     shared: usize,
     /// How soon it should be entered.
     pub priority: Priority,
     /// Names it within its epoch, in every run: a hash of its prefix.
     pub key: Key,
-    /// Whether a run that enters it mounts differently from the run that it branches off from; if not, only what is
+    /// Whether a visit that enters it mounts differently from the visit that it branches off from; if not, only what is
     /// seen after the mount differs.
     pub mounts_anew: bool,
 }
@@ -42,39 +42,39 @@ pub struct Branch {
 impl Branch {
     /// All states of an epoch.
     pub fn root() -> Self {
-        Self { run: Arc::new([]), shared: 0, priority: Priority::default(), key: [0; 16], mounts_anew: true }
+        Self { visit: Arc::new([]), shared: 0, priority: Priority::default(), key: [0; 16], mounts_anew: true }
     }
 
-    /// How many decisions a run that enters starts with.
+    /// How many decisions a visit that enters starts with.
     pub fn depth(&self) -> usize {
-        (self.shared + 1).min(self.run.len())
+        (self.shared + 1).min(self.visit.len())
     }
 
-    /// What a run that enters starts with.
+    /// What a visit that enters starts with.
     pub fn prefix(&self) -> Vec<Decision> {
-        let mut prefix = self.run[..self.depth()].to_vec();
+        let mut prefix = self.visit[..self.depth()].to_vec();
         if let Some(last) = prefix.last_mut() {
             last.survived = !last.survived;
         }
         prefix
     }
 
-    /// What is left of this branch when a run entered it and made these `decisions`, prefix first; so many of them,
+    /// What is left of this branch when a visit entered it and made these `decisions`, prefix first; so many of them,
     /// `mounted`, had been made when the mount was over.
     pub fn rest(&self, decisions: &[Decision], mounted: usize) -> Vec<Branch> {
         let mut rest = Vec::new();
         if decisions.len() == self.depth() {
             return rest;
         }
-        let run: Arc<[Decision]> = decisions.into();
+        let visit: Arc<[Decision]> = decisions.into();
         let mut known = Losses::default();
         let mut hasher = Sha256::new();
-        for (shared, &decision) in run.iter().enumerate() {
+        for (shared, &decision) in visit.iter().enumerate() {
             if shared >= self.depth() {
                 let turned = Decision { survived: !decision.survived, ..decision };
                 let key = key(hasher.clone().chain_update(bytes(turned)));
                 let (priority, mounts_anew) = (known.with(turned), shared < mounted);
-                rest.push(Branch { run: run.clone(), shared, priority, key, mounts_anew });
+                rest.push(Branch { visit: visit.clone(), shared, priority, key, mounts_anew });
             }
             known.add(decision);
             hasher.update(bytes(decision));

@@ -23,7 +23,7 @@ use crate::{
 pub struct Exploration<U, K, E> {
     /// What is taken of the budget.
     pub spending: Spending,
-    /// All that was found.
+    /// The sums over all visits so far.
     pub tally: Tally<K, E>,
     /// The units that violations are shown from.
     pub shown: BTreeMap<Key, Arc<U>>,
@@ -50,7 +50,7 @@ struct Coverage {
 /// What the visit of one branch came to.
 #[derive(Debug)]
 pub struct Answer<U> {
-    /// What was given.
+    /// The branch that was visited.
     pub to_visit: ToVisit<U>,
     /// What is left of the branch.
     pub rest: Vec<Branch>,
@@ -63,11 +63,11 @@ pub struct Answer<U> {
 /// The equivalence classes of a unit are not its states: their partition is broken, and no number is to be believed.
 #[derive(Debug)]
 pub struct BrokenPartition<U> {
-    /// The unit.
+    /// The exploration unit whose books do not add up.
     pub unit: Arc<U>,
     /// How many states the classes hold.
     pub covered: BigUint,
-    /// How many there are.
+    /// How many states the unit has.
     pub allowed: BigUint,
 }
 

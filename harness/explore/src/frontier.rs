@@ -10,9 +10,9 @@ use crate::{Branch, ExplorationUnit, Priority};
 /// A branch that is to be visited.
 #[derive(Debug)]
 pub struct ToVisit<U> {
-    /// The exploration unit.
+    /// The exploration unit that the branch is of.
     pub unit: Arc<U>,
-    /// The branch.
+    /// The states that the visit may find.
     pub branch: Branch,
     /// Its number within its unit's cell, in the order of rounds.
     number: u64,

@@ -15,7 +15,7 @@ pub struct Decision {
     pub write: u32,
     /// The atomic unit within the write, from 0.
     pub unit: u32,
-    /// Whether the unit survived.
+    /// Whether the unit is on the disk after the crash.
     pub survived: bool,
 }
 

@@ -39,9 +39,9 @@ pub trait Ranked {
 /// All crash states that break one invariant in one way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation<E> {
-    /// How many.
+    /// How many states show it.
     pub states: BigUint,
-    /// One of them.
+    /// The lowest-ranked of the examples that were shown.
     pub example: E,
 }
 
@@ -60,7 +60,7 @@ pub struct Tally<K, E> {
     pub allowed_by_losses: ByLosses,
     /// Of `covered`, likewise.
     pub covered_by_losses: ByLosses,
-    /// Visits.
+    /// How many visits there were.
     pub visits: u64,
     /// What is wrong, by what.
     pub violations: BTreeMap<K, Violation<E>>,
@@ -87,7 +87,7 @@ impl<K: Distinct, E: Ranked> Tally<K, E> {
     }
 
     /// Adds one equivalence class, and what it shows.
-    pub fn add_class(&mut self, class: &impl StateSpace, shown: impl IntoIterator<Item = (K, E)>) {
+    pub fn add_equivalence_class(&mut self, class: &impl StateSpace, shown: impl IntoIterator<Item = (K, E)>) {
         let count = class.count();
         for (key, example) in shown {
             self.add_violation(key, Violation { states: count.clone(), example });

@@ -34,7 +34,7 @@ pub type SpaceOf<T> = <UnitOf<T> as ExplorationUnit>::Space;
 pub struct Visit<S, O> {
     /// The equivalence class: of the states that it was to visit, those that look so.
     pub class: S,
-    /// What they look like.
+    /// What all these states look like.
     pub observation: O,
 }
 

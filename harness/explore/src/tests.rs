@@ -230,7 +230,7 @@ fn explored(executions: &[Vec<Toy>], turns: &[u32], budget: Option<u64>, workers
             let example = ToyExample(to_visit.unit.key, class.states.iter().copied().min().unwrap_or_default());
             let text = seen.iter().map(|survived| if *survived { 's' } else { 'l' }).collect();
             let shown = (lost > 0).then_some((ToyKind(lost, Some(text)), example));
-            tally.add_class(&class, shown);
+            tally.add_equivalence_class(&class, shown);
             let (rest, states) = (to_visit.branch.rest(class.decisions(), 0), class.count());
             answers.push(Answer { to_visit, rest, violates: lost > 0, states });
         }

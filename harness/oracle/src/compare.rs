@@ -7,7 +7,7 @@ use checker::{CrashWindow, EntryKind, Mount, Observation, ReadPlan, Seen};
 use engine::execute::{ExecutionError, execute, give, live_read_plan, populate};
 use engine::label::Labels;
 use engine::unit::Executed;
-use engine::visit::{Class, Guests, explore};
+use engine::visit::{EquivalenceClass, Guests, explore};
 use engine::window::window;
 use explore::Evidence as _;
 use explore::Key;
@@ -207,7 +207,7 @@ impl OneEpoch<'_> {
         let epoch = &self.executed.epochs[self.number];
         let volatile: Vec<_> = epoch.volatile_writes(&self.executed.log).cloned().collect();
         let layers = Arc::new(self.executed.layers(self.number, model));
-        let class = |class: Class| {
+        let class = |class: EquivalenceClass| {
             found.mounts += 1;
             let survived = class.fates.decisions().iter().filter(|decision| decision.survived);
             let when = window(&self.executed.plan, epoch, &self.executed.log, survived.map(|decision| decision.write));

@@ -6,7 +6,8 @@ use program::{History, Trace};
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
 
-use super::{Pool, Schedule, base, schedule_count, schedules};
+use crate::pool::{Pool, base, schedule_count, schedules};
+use crate::schedule::Schedule;
 
 /// `count` of the [`schedules`] with up to `bound` injections, in their order, none twice; all if there are no more.
 ///

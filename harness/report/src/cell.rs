@@ -120,7 +120,7 @@ impl fmt::Display for CellId {
 pub struct Schedules {
     /// How many were explored to their end.
     pub explored: u64,
-    /// How many of those that were replayed show crash states which no schedule before them had shown; only these are
+    /// How many of those that were executed show crash states which no schedule before them had shown; only these are
     /// explored and counted.
     pub new: u64,
     /// How many there are for the bound that was asked.
@@ -143,11 +143,10 @@ pub struct CrashStates {
 }
 
 /// How far a cell got that is not covered whole. States are looked at by how many writes lost something, as a whole or
-/// in part: fewer first, in all schedules that were replayed.
+/// in part: fewer first, in all schedules that were executed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reach {
-    /// How many schedules were replayed. States of others are not known, and not counted.
-    #[serde(rename = "replayed")]
+    /// How many schedules were executed. States of others are not known, and not counted.
     pub executed: u64,
     /// Exact counts: of the states in which no write lost anything, those in which one did, and so on. What more writes
     /// lose is not told apart.
@@ -157,7 +156,7 @@ pub struct Reach {
 /// The states in which so many writes lost something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Losses {
-    /// How many writes.
+    /// How many writes lost something, as a whole or in part.
     pub writes: u32,
     /// How many such states there are.
     #[serde(with = "decimal")]
@@ -200,7 +199,7 @@ pub struct CellReport {
     /// What an invariant that was asked for only warns of (`no-leftovers`): fails nothing.
     pub warnings: Vec<ViolationReport>,
     /// What the recorder could not follow: with any of these there is no pass.
-    pub limits: Vec<Limit>,
+    pub unmodelled_calls: Vec<Limit>,
     /// Why the harness could not judge or finish the cell by its own fault, if so.
     pub failure: Option<String>,
     /// Anything else that a reader should know.
@@ -210,7 +209,7 @@ pub struct CellReport {
 impl CellReport {
     /// What the cell came to.
     pub fn verdict(&self) -> Verdict {
-        let judged = self.limits.is_empty() && self.failure.is_none();
+        let judged = self.unmodelled_calls.is_empty() && self.failure.is_none();
         verdict(self.violations.len(), judged, &self.schedules, &self.crash_states)
     }
 
@@ -253,8 +252,8 @@ struct Stored {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<ViolationReport>,
     #[serde(default)]
-    #[schemars(with = "Vec<crate::schema::Limit>")]
-    limits: Vec<Limit>,
+    #[schemars(with = "Vec<crate::schema::UnmodelledCall>")]
+    unmodelled_calls: Vec<Limit>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
     #[serde(default)]
@@ -277,7 +276,7 @@ impl From<CellReport> for Stored {
             not_durable: cell.not_durable,
             weaknesses: cell.weaknesses,
             warnings: cell.warnings,
-            limits: cell.limits,
+            unmodelled_calls: cell.unmodelled_calls,
             failure: cell.failure,
             notes: cell.notes,
         }
@@ -300,7 +299,7 @@ impl TryFrom<Stored> for CellReport {
             not_durable: stored.not_durable,
             weaknesses: stored.weaknesses,
             warnings: stored.warnings,
-            limits: stored.limits,
+            unmodelled_calls: stored.unmodelled_calls,
             failure: stored.failure,
             notes: stored.notes,
         };

@@ -32,13 +32,13 @@ impl Subject {
 /// What makes a violation the same in two runs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
-    /// Where it was found.
+    /// The workload, and the file system or the process crash.
     pub subject: Subject,
-    /// The rule.
+    /// The invariant, as [`checker::Invariant`] shows it.
     pub invariant: String,
     /// How it is broken, as the report names it.
     pub kind: String,
-    /// The file.
+    /// The file, relative to the run's directory.
     pub path: String,
     /// Which failure of the workload's own check it is; missing in reports of older versions.
     pub cause: Option<String>,
@@ -78,7 +78,7 @@ pub struct Diff {
     pub fixed: Vec<Key>,
     /// Violations that the later run did not find, and might not have found: why.
     pub not_seen: Vec<(Key, Unseen)>,
-    /// Violations of both.
+    /// Violations that both runs have.
     pub unchanged: Vec<Key>,
     /// What only the earlier run has; its violations there are in no other list.
     pub only_before: Vec<Subject>,

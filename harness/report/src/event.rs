@@ -11,13 +11,13 @@ use crate::{CellId, CellReport, Ops, Report, ViolationReport};
 pub struct ProgressReport {
     /// Schedules explored to their end.
     pub schedules_done: u64,
-    /// Schedules in all.
+    /// How many schedules there are for the bound that was asked.
     pub schedules_total: u64,
-    /// States covered so far.
+    /// How many crash states some mount has decided so far.
     pub states_covered: BigUint,
     /// States allowed, of the schedules begun so far.
     pub states_allowed: BigUint,
-    /// Mounts so far.
+    /// How many mounts there have been so far.
     pub mounts: u64,
     /// Kinds of violations so far.
     pub violations: usize,
@@ -39,7 +39,7 @@ pub enum Event {
     Warning { cell: Option<CellId>, text: String },
     /// A violation of a new kind, and the ops that it refers to. Its count of states may still grow.
     ViolationFound { cell: CellId, violation: Box<ViolationReport>, ops: Ops },
-    /// A cell is done.
+    /// A cell has been explored as far as it will be.
     CellFinished(Box<CellReport>),
     /// The last event.
     RunFinished(Report),

@@ -19,7 +19,7 @@ const LARGEST: u64 = 256 << 20;
 pub struct FileError {
     what: &'static str,
     path: PathBuf,
-    /// What is the matter.
+    /// What is wrong with it.
     pub kind: FileErrorKind,
 }
 

@@ -13,7 +13,7 @@ pub enum Note {
     BudgetSpent,
     /// Not all schedules were chosen; those with more than one injection by chance.
     SchedulesChosen {
-        /// How many were.
+        /// How many were chosen.
         chosen: u64,
         /// How many there are.
         of: u64,

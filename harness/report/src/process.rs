@@ -23,7 +23,7 @@ pub struct ProcessReport {
     /// What breaks an invariant, each kind of it once.
     pub violations: Vec<ProcessViolation>,
     /// What the recorder could not follow: with any of these there is no pass.
-    pub limits: Vec<Limit>,
+    pub unmodelled_calls: Vec<Limit>,
     /// Why the harness could not judge by its own fault, if so.
     pub failure: Option<String>,
     /// What else there is to know.
@@ -42,7 +42,7 @@ impl ProcessReport {
 
     /// What it came to; never [`Verdict::Incomplete`], since there is no budget.
     pub fn verdict(&self) -> Verdict {
-        if !self.limits.is_empty() || self.failure.is_some() || self.states == 0 {
+        if !self.unmodelled_calls.is_empty() || self.failure.is_some() || self.states == 0 {
             Verdict::Invalid
         } else if !self.violations.is_empty() {
             Verdict::Violation
@@ -64,7 +64,7 @@ pub struct ProcessViolation {
     pub kind: checker::Kind,
     /// The file, relative to the workload's directory.
     pub path: String,
-    /// At how many points.
+    /// The number of points at which a kill shows it.
     pub states: u64,
     /// When the program was killed.
     pub killed: Killed,
@@ -111,8 +111,8 @@ struct Stored {
     states: u64,
     violations: Vec<ProcessViolation>,
     #[serde(default)]
-    #[schemars(with = "Vec<crate::schema::Limit>")]
-    limits: Vec<Limit>,
+    #[schemars(with = "Vec<crate::schema::UnmodelledCall>")]
+    unmodelled_calls: Vec<Limit>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -122,8 +122,8 @@ struct Stored {
 impl From<ProcessReport> for Stored {
     fn from(report: ProcessReport) -> Self {
         let verdict = report.verdict();
-        let ProcessReport { workload, states, violations, limits, failure, notes } = report;
-        Self { workload, verdict, states, violations, limits, failure, notes }
+        let ProcessReport { workload, states, violations, unmodelled_calls, failure, notes } = report;
+        Self { workload, verdict, states, violations, unmodelled_calls, failure, notes }
     }
 }
 
@@ -131,8 +131,8 @@ impl TryFrom<Stored> for ProcessReport {
     type Error = String;
 
     fn try_from(stored: Stored) -> Result<Self, String> {
-        let Stored { workload, verdict, states, violations, limits, failure, notes } = stored;
-        let report = Self { workload, states, violations, limits, failure, notes };
+        let Stored { workload, verdict, states, violations, unmodelled_calls, failure, notes } = stored;
+        let report = Self { workload, states, violations, unmodelled_calls, failure, notes };
         if report.verdict() != verdict {
             let (name, right) = (&report.workload, report.verdict());
             return Err(format!(
@@ -154,11 +154,11 @@ mod tests {
         assert_eq!(holds.verdict(), Verdict::Pass);
         let violated = testing::killed_and_violated("a");
         assert_eq!(violated.verdict(), Verdict::Violation);
-        let limits = testing::invalid("ext4").limits;
+        let calls = testing::invalid("ext4").unmodelled_calls;
         let failure = Some("op 3 cannot be followed".to_owned());
         for report in [holds, violated] {
             assert_eq!(ProcessReport { states: 0, ..report.clone() }.verdict(), Verdict::Invalid);
-            assert_eq!(ProcessReport { limits: limits.clone(), ..report.clone() }.verdict(), Verdict::Invalid);
+            assert_eq!(ProcessReport { unmodelled_calls: calls.clone(), ..report.clone() }.verdict(), Verdict::Invalid);
             assert_eq!(ProcessReport { failure: failure.clone(), ..report }.verdict(), Verdict::Invalid);
         }
     }

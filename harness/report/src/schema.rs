@@ -11,7 +11,7 @@ use crate::Report;
     dead_code,
     reason = "it stands for a type of a crate that the guest's agent is built from, which needs no schemas"
 )]
-pub(crate) struct Limit {
+pub(crate) struct UnmodelledCall {
     /// The system call, or what happened.
     call: String,
     /// On what, and why it could not be followed.

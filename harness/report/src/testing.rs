@@ -38,7 +38,7 @@ pub fn cell(fs: &str) -> CellReport {
         not_durable: vec![],
         weaknesses: vec![],
         warnings: vec![],
-        limits: vec![],
+        unmodelled_calls: vec![],
         failure: None,
         notes: vec![],
     }
@@ -196,7 +196,7 @@ pub fn incomplete(fs: &str) -> CellReport {
 /// A cell that the recorder could not follow.
 pub fn invalid(fs: &str) -> CellReport {
     let limit = Limit { call: "mmap".into(), detail: "shared mapping of data.db".into(), count: 2 };
-    CellReport { limits: vec![limit], durable_after_exit: Durable::Unknown, ..cell(fs) }
+    CellReport { unmodelled_calls: vec![limit], durable_after_exit: Durable::Unknown, ..cell(fs) }
 }
 
 /// A cell that the harness could not judge by its own fault.
@@ -216,7 +216,7 @@ pub fn killed(workload: &str) -> ProcessReport {
         workload: workload.into(),
         states: 2048,
         violations: vec![],
-        limits: vec![],
+        unmodelled_calls: vec![],
         failure: None,
         notes: vec![],
     }

@@ -22,11 +22,16 @@ pub fn translate(mut report: Value) -> Value {
         for told in ["violations", "not_durable", "weaknesses", "warnings"] {
             list(cell, told).for_each(|violation| power(violation, calls));
         }
+        rename(cell, "limits", "unmodelled_calls");
+        if let Some(reach) = cell.get_mut("reach") {
+            rename(reach, "replayed", "executed");
+        }
         list(cell, "notes").for_each(|note| *note = json!({ "note": "text", "text": note.take() }));
     }
     for killed in list(&mut report, "process_crashes") {
         let calls = calls(&mut all, killed);
         list(killed, "violations").for_each(|violation| process(violation, calls));
+        rename(killed, "limits", "unmodelled_calls");
         list(killed, "notes").for_each(|note| *note = json!({ "note": "text", "text": note.take() }));
     }
     let shown = |calls: Calls| calls.into_iter().map(|(id, call)| json!({ "id": id, "call": call })).collect::<Value>();
@@ -37,6 +42,15 @@ pub fn translate(mut report: Value) -> Value {
         report.insert("schema".into(), SCHEMA.into());
     }
     report
+}
+
+/// Gives a field that is there another name.
+fn rename(of: &mut Value, was: &str, is: &str) {
+    if let Some(fields) = of.as_object_mut()
+        && let Some(value) = fields.remove(was)
+    {
+        fields.insert(is.into(), value);
+    }
 }
 
 fn list<'a>(of: &'a mut Value, name: &str) -> impl Iterator<Item = &'a mut Value> {
@@ -128,6 +142,22 @@ mod tests {
         let killed = &report.process_crashes[0].violations[0];
         assert_eq!(killed.killed.op, Some(OpId(2)));
         assert!(matches!(killed.acks.as_slice(), [AckRef::Text(text)] if text.starts_with("stdout: saved")));
+    }
+
+    #[test]
+    fn some_fields_had_other_names() {
+        let mut sample: Value = serde_json::from_str(SAMPLE).unwrap();
+        let limits = json!([{ "call": "mmap", "detail": "shared mapping of data.db", "count": 2 }]);
+        for of in ["cells", "process_crashes"] {
+            sample[of][0]["limits"] = limits.clone();
+            sample[of][0]["verdict"] = "invalid".into();
+            sample[of][0]["violations"] = json!([]);
+        }
+        sample["cells"][0]["reach"] = json!({ "replayed": 12, "by_losses": [] });
+        let report: Report = serde_json::from_value(translate(sample)).unwrap();
+        assert_eq!(report.cells[0].reach.as_ref().map(|reach| reach.executed), Some(12));
+        assert_eq!(serde_json::to_value(&report.cells[0].unmodelled_calls).unwrap(), limits);
+        assert_eq!(serde_json::to_value(&report.process_crashes[0].unmodelled_calls).unwrap(), limits);
     }
 
     /// Not made to look right.

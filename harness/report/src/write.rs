@@ -26,7 +26,7 @@ pub enum WriteReport {
 pub struct BlockWrite {
     /// The first sector, of 512 bytes.
     pub sector: u64,
-    /// How much, bytes.
+    /// The length, bytes.
     pub bytes: u64,
     /// What it holds, where its bytes are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -96,11 +96,11 @@ pub fn matrix(report: &Report, results: Option<&Path>) -> String {
     lines.push(row(header.map(str::to_owned)));
     lines.push(row(std::iter::repeat_n("---".to_owned(), header.len())));
     for cell in &report.cells {
-        let limits = cell.limits.iter().map(|limit| format!("not followed: {limit}"));
+        let calls = cell.unmodelled_calls.iter().map(|call| format!("not followed: {call}"));
         let reach = cell.reach.iter().map(|reach| format!("of {}: {}", executed(cell, reach), reached(reach)));
         let ops = report.ops_of(&cell.id.workload);
         let notes = cell.notes.iter().map(|note| sentences::note(note, ops));
-        let remarks: Vec<String> = cell.failure.iter().cloned().chain(reach).chain(limits).chain(notes).collect();
+        let remarks: Vec<String> = cell.failure.iter().cloned().chain(reach).chain(calls).chain(notes).collect();
         let states = &cell.crash_states;
         let covered = match cell.untouched() {
             true => "none".to_owned(),
@@ -117,8 +117,8 @@ pub fn matrix(report: &Report, results: Option<&Path>) -> String {
         ]));
     }
     for killed in &report.process_crashes {
-        let limits = killed.limits.iter().map(|limit| format!("not followed: {limit}"));
-        let remarks = killed.failure.iter().cloned().chain(limits);
+        let calls = killed.unmodelled_calls.iter().map(|call| format!("not followed: {call}"));
+        let remarks = killed.failure.iter().cloned().chain(calls);
         let ops = report.ops_of(&killed.workload);
         let remarks = remarks.chain(killed.notes.iter().map(|note| sentences::note(note, ops)));
         let remarks: Vec<String> = remarks.collect();

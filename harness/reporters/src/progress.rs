@@ -111,7 +111,7 @@ impl<W: Write> Progress<W> {
 const TENTHS: u64 = 20;
 
 /// How far a cell is: tenths of its schedules, and then of their states, since how many states there are is known only
-/// when each schedule has been replayed, and exploring them may be what takes long.
+/// when each schedule has been executed, and exploring them may be what takes long.
 fn tenths(progress: &ProgressReport) -> u64 {
     let of_schedules = 10 * progress.schedules_done / progress.schedules_total.max(1);
     if of_schedules < 10 || progress.states_allowed == BigUint::ZERO {
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_go_on_while_the_states_of_replayed_schedules_are_explored() {
+    fn lines_go_on_while_the_states_of_executed_schedules_are_explored() {
         let cell = testing::id("xfs");
         let mut lines = Vec::new();
         let mut progress = Progress::lines(&mut lines);

@@ -117,7 +117,7 @@ fn results_are_not_read_through_links_and_fifos() {
         let replay = ["reproduce", "--results", "foreign", "0a1b2c3d.c0.s0.e0"];
         swap("report.json");
         refuses(&["diff", "foreign", "foreign"]);
-        for name in ["cell-0-schedule-0.image", "cell-0-schedule-0.log", "workload-0.trace", "replay.json", "run-id"] {
+        for name in ["cell-0-schedule-0.image", "cell-0-schedule-0.log", "workload-0.trace", "run.json", "run-id"] {
             swap(name);
             refuses(&replay);
         }

@@ -21,7 +21,7 @@ fn a_killed_run_goes_on() {
     for (delay, name) in
         [50, 400, 700, 900, 1000, 1100, 1200, 1300, 1400, 1500].into_iter().zip(["KILL", "INT"].iter().cycle())
     {
-        let begun = place.path("killed/replay.json").exists();
+        let begun = place.path("killed/run.json").exists();
         let arguments = if begun { vec!["run", "--resume", "killed"] } else { begin("killed").to_vec() };
         let mut child = place.command(&arguments).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(delay));
@@ -100,16 +100,16 @@ fn a_run_goes_on_with_its_own_checks_and_tools_only() {
     place.write("w/check", "exit 0 # mended");
     refuses("check of w");
     place.write("w/check", "exit 0");
-    let kept = fs::read_to_string(place.path("begun/replay.json")).unwrap();
+    let kept = fs::read_to_string(place.path("begun/run.json")).unwrap();
     for tool in ["build of the harness", "mkfs.ext4"] {
         let mut other: serde_json::Value = serde_json::from_str(&kept).unwrap();
         assert!(other["tools"][tool].is_string(), "{kept}");
         other["tools"][tool] = "another".into();
         engine::sum::seal(&mut other);
-        place.write("begun/replay.json", other.to_string());
+        place.write("begun/run.json", other.to_string());
         refuses(tool);
     }
-    place.write("begun/replay.json", kept);
+    place.write("begun/run.json", kept);
     let ended = place.run(&["run", "--resume", "begun", "--workload", "w"]);
     assert_eq!(ended.status, begun.status, "{}", ended.stderr);
 }

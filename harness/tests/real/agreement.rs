@@ -9,7 +9,7 @@ use checker::ReadPlan;
 use engine::brute::{Outcomes, brute_force, count};
 use engine::execute::Execution;
 use engine::subject::{Bounds, Subject};
-use engine::visit::{Class, enter, explore};
+use engine::visit::{EquivalenceClass, enter, explore};
 use explore::Branch;
 use filesystems::Filesystem;
 use num_bigint::BigUint;
@@ -115,7 +115,7 @@ async fn explore_wrongly(
     filesystem: &Filesystem,
     layers: &Arc<Layers>,
     turn: usize,
-    mut class: impl FnMut(Class),
+    mut class: impl FnMut(EquivalenceClass),
 ) -> Result<bool, GuestError> {
     let mut branches = vec![Branch::root()];
     for run in 0.. {
@@ -127,7 +127,7 @@ async fn explore_wrongly(
         {
             let mut fates = layers.fates();
             unseen.prefix().into_iter().for_each(|decision| fates.settle(decision));
-            class(Class { fates, observation: found.observation.clone(), recovery: None });
+            class(EquivalenceClass { fates, observation: found.observation.clone(), recovery: None });
         }
         class(found);
     }
@@ -164,7 +164,7 @@ async fn compare(
             continue;
         }
         let mut late = Outcomes::new();
-        let class = |class: Class| {
+        let class = |class: EquivalenceClass| {
             compared.mounts += 1;
             count(&mut late, &class.observation, class.fates.count());
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use checker::{CrashWindow, Kind, Mount};
 use engine::execute::populate;
-use engine::visit::{Class, Guests, enter, explore};
+use engine::visit::{EquivalenceClass, Guests, enter, explore};
 use protocol::{Command, Reply};
 use storage::{Backing, BlockLog, DiskModel, Entry, Image, Layers, Queueing, Refused, TearKind, WriteEntry, epochs};
 use vm::{Death, GuestError};
@@ -94,7 +94,7 @@ async fn a_state_that_panics_its_guests_is_a_finding_and_the_other_is_still_expl
     let epoch = epochs(&log, &model).remove(0);
     let layers = Arc::new(Layers::new(base, &log, &epoch, model));
     let mut found = Vec::new();
-    let class = |class: Class| {
+    let class = |class: EquivalenceClass| {
         let window = CrashWindow { begun_earliest: 0, ended_latest: 0 };
         let mut findings = subject.rules.judge(&class.observation, &window);
         findings.retain(|finding| finding.fails);

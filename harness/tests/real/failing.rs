@@ -6,7 +6,7 @@ use std::sync::Arc;
 use checker::CrashWindow;
 use engine::spec::{Disk, Tear};
 use engine::subject::Subject;
-use engine::visit::{Class, explore, is_weakness};
+use engine::visit::{EquivalenceClass, explore, is_weakness};
 use program::{Call, Trace};
 use report::{Durable, Verdict};
 use storage::{DiskModel, Layers, epochs};
@@ -62,7 +62,7 @@ async fn violated(uml: vm::Uml, trace: Trace, kind: &str) -> bool {
             epoch.advance(&mut durable, &execution.log, from);
             from = epoch.durable;
             let layers = Arc::new(Layers::new(durable.clone(), &execution.log, &epoch, model));
-            let class = |class: Class| {
+            let class = |class: EquivalenceClass| {
                 let window = CrashWindow { begun_earliest: 0, ended_latest: 0 };
                 let findings = subject.rules.judge(&class.observation, &window);
                 violated |= findings.iter().any(|finding| finding.fails)

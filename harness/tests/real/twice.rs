@@ -9,7 +9,7 @@ use std::sync::Arc;
 use checker::{Observation, ReadPlan};
 use engine::brute::{Outcomes, count};
 use engine::subject::{Bounds, Subject};
-use engine::visit::{Class, Guests, enter};
+use engine::visit::{EquivalenceClass, Guests, enter};
 use explore::Branch;
 use filesystems::Filesystem;
 use num_bigint::BigUint;
@@ -60,7 +60,7 @@ async fn walk(guests: &mut OneGuest, filesystem: &Filesystem, layers: &Arc<Layer
     let mut outcomes = Outcomes::new();
     let mut branches = vec![Branch::root()];
     while let Some(branch) = branches.pop() {
-        let Class { fates, observation, recovery } =
+        let EquivalenceClass { fates, observation, recovery } =
             enter(guests, filesystem, layers, &branch.prefix(), true).await.unwrap();
         branches.extend(branch.rest(fates.decisions(), 0));
         add(&mut outcomes, &recovery.unwrap().log, &observation, fates.count());
@@ -102,7 +102,7 @@ async fn compare(guests: &mut OneGuest, filesystem: &Filesystem, subject: &Subje
         while let Some(branch) = branches.pop() {
             let record = branch.mounts_anew;
             let found = enter(guests, filesystem, &first, &branch.prefix(), record).await.unwrap();
-            let Class { fates, recovery, .. } = found;
+            let EquivalenceClass { fates, recovery, .. } = found;
             let mounted = recovery.as_ref().map_or(0, |recovery| recovery.class.decisions().len());
             branches.extend(branch.rest(fates.decisions(), mounted));
             let Some(Recovery { class, log }) = recovery else { continue };

@@ -19,6 +19,7 @@ use super::{Failure, show::print};
 use crate::cli;
 use checks::{Checker, LARGEST_FILE};
 use checks::{can_be_made, make_empty, unpack};
+use engine::cell_report::broken_from;
 use engine::execute::{Execution, ExecutionError};
 use engine::guests::{Boot, Slot};
 use engine::judging::judge;
@@ -32,7 +33,6 @@ use engine::unit::Executed;
 use engine::visit::Guests;
 use engine::visit::observe_image;
 use engine::window::{begun_latest, torn, window};
-use engine::words::broken_from;
 
 /// Files up to this size, bytes, are read whole and shown.
 const SHOWN: u64 = 1 << 20;
@@ -43,7 +43,7 @@ struct Rebuilt {
     cell: KeptCell,
     layers: Layers,
     token: Token,
-    /// When the class can occur that the state stands for.
+    /// When the states of the equivalence class can occur that the state stands for.
     window: CrashWindow,
     /// How many ops had begun at the latest point.
     begun_latest: usize,
@@ -210,7 +210,7 @@ fn rebuild(store: &Store, token: Token, permit: &Permit) -> Result<Rebuilt, Fail
     let cell = kept.cells.get(token.cell).cloned().ok_or_else(|| none(format!("cell {}", token.cell)))?;
     let workload = kept.workloads.get(cell.workload).ok_or_else(|| none(format!("workload {}", cell.workload)))?;
     let trace = store.trace(cell.workload)?;
-    let damaged = |problem| Failure::from(store.damaged("replay.json", problem));
+    let damaged = |problem| Failure::from(store.damaged_manifest(problem));
     // Whether there is such a state is found out before anything is run.
     let judges = if workload.check.is_some() { Judges::CheckMissing } else { Judges::Rules };
     let mut subject = workload.subject(trace, kept.spec.bounds(), judges).map_err(damaged)??;
@@ -219,7 +219,7 @@ fn rebuild(store: &Store, token: Token, permit: &Permit) -> Result<Rebuilt, Fail
     }
     let schedule = &subject.schedules[token.schedule];
     let plan = schedule.plan(&subject.trace, &subject.history);
-    let model = kept.spec.model(cell.filesystem().map_err(|error| store.damaged("replay.json", error))?.kind);
+    let model = kept.spec.model(cell.filesystem().map_err(|error| store.damaged_manifest(error))?.kind);
     let KeptExecution { start, log, shown } = store.execution(token.cell, token.schedule)?;
     let executed = Executed::new(token.schedule, plan, Execution { start, log }, &model);
     let missing = || none(format!("crash state {token}: its epoch or its writes do not exist"));
@@ -271,10 +271,11 @@ fn layers(executed: &Executed, shown: &[Shown], model: DiskModel, token: &Token)
     let first = executed.layers(token.epoch, model);
     let recovered =
         |decision: &storage::Decision| token.state.survived(decision.write, decision.unit) == decision.survived;
-    let layers = match &token.again {
+    let layers = match &token.recovery_crash {
         None => first,
         Some(name) => {
-            let kept = shown.iter().filter_map(|shown| shown.again.as_ref()).find(|again| again.name == *name)?;
+            let kept =
+                shown.iter().filter_map(|shown| shown.recovery_crash.as_ref()).find(|crash| crash.name == *name)?;
             let epoch = storage::epochs(&kept.log, &model).into_iter().nth(kept.index)?;
             let mut class = first.fates();
             // Of another class recovery would have written something else.

@@ -123,7 +123,7 @@ fn what_is_whole_is_counted_by_losses() {
                 other => panic!("{other:?}"),
             }
         }
-        let report = crate::words::cell_report(&cell, &cell.result(), "run");
+        let report = crate::cell_report::cell_report(&cell, &cell.result(), "run");
         let numbers = |reach: report::Reach| {
             assert_eq!(reach.executed, 1);
             let both = |losses: &report::Losses| (losses.covered.clone(), losses.allowed.clone());

@@ -145,16 +145,16 @@ pub enum Line {
 pub struct Visit {
     /// The cell, by its index in the report.
     pub cell: usize,
-    /// The exploration unit.
+    /// The key of the exploration unit.
     pub unit: Id,
-    /// The branch.
+    /// The key of the branch.
     pub branch: Id,
     /// What the visit settled beyond the branch's prefix.
     pub settled: Vec<Settled>,
-    /// What all states of the class look like; none if that was too large to keep.
+    /// What all states of the equivalence class look like; none if that was too large to keep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observation: Option<Id>,
-    /// What recovery wrote, where a second crash is explored.
+    /// What recovery wrote, where recovery crashes are explored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<KeptRecovery>,
 }

@@ -1,6 +1,11 @@
+use std::sync::Arc;
+
 use checker::Mount;
 use storage::{DiskModel, Image};
 
+use super::file::read;
+use super::known::LOOKED_AT_AGAIN;
+use super::names::LARGEST_CONTENT;
 use super::*;
 use crate::execute::Execution;
 use crate::unit::{Executed, ToVisit, Unit};
@@ -57,7 +62,7 @@ fn some_entries_of_each_cell_are_looked_at_again() {
     let text: String = (0..100).map(|branch| line("run", 0, branch)).chain([line("run", 1, 0)]).collect();
     let (known, _) = read(text.as_bytes(), "run").unwrap().unwrap();
     let again = chosen(&known, 1);
-    assert_eq!(again.iter().filter(|(cell, ..)| *cell == 0).count(), AGAIN);
+    assert_eq!(again.iter().filter(|(cell, ..)| *cell == 0).count(), LOOKED_AT_AGAIN);
     assert!(again.contains(&place(1, 0)));
     assert_eq!(again, chosen(&known, 1));
     assert_ne!(again, chosen(&known, 2));

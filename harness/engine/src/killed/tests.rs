@@ -93,7 +93,7 @@ fn set_id_bits_that_the_kernel_clears_are_no_pass() {
     trace.after.0.get_mut(&"config".into()).unwrap().mode = 0o755;
     let judge = |wanted| judge_unless(false, trace.clone(), vec![wanted]).unwrap();
     let preserved = judge(Wanted::MetadataPreserved { path: "config".into() });
-    assert_eq!((preserved.verdict(), preserved.limits.len()), (Verdict::Invalid, 1));
+    assert_eq!((preserved.verdict(), preserved.unmodelled_calls.len()), (Verdict::Invalid, 1));
     let other = judge(Wanted::PrefixOfHistory { path: "config".into() });
-    assert_eq!((other.verdict(), other.limits.len(), other.notes.len()), (Verdict::Pass, 0, 1));
+    assert_eq!((other.verdict(), other.unmodelled_calls.len(), other.notes.len()), (Verdict::Pass, 0, 1));
 }

@@ -1,7 +1,12 @@
-use storage::{Queueing, WriteEntry};
+use std::collections::BTreeMap;
 
+use checker::CrashWindow;
+use storage::{BlockLog, Image, Queueing, State, WriteEntry};
+
+use super::manifest::BEFORE;
 use super::*;
-use crate::spec::{Disk, Fua, Sector, Tear};
+use crate::spec::{Disk, Fua, RunSpec, Sector, Tear};
+use crate::sum::seal;
 
 const RUN: &str = "0a1b2c3d";
 
@@ -49,10 +54,10 @@ fn token(rest: &str) -> Token {
     format!("{RUN}.{rest}").parse().unwrap()
 }
 
-/// Keeps a replay that shows one state of its first epoch.
+/// Keeps an execution that shows one state of its first epoch.
 fn show(store: &Store, schedule: usize, state: State) {
     let window = CrashWindow { begun_earliest: 0, ended_latest: 0 };
-    let shown = Shown { epoch: 0, state, window, again: None };
+    let shown = Shown { epoch: 0, state, window, recovery_crash: None };
     store.keep_execution(0, schedule, (&Image::zeroed(4096), &BlockLog::default()), &[shown]).unwrap();
 }
 
@@ -74,7 +79,7 @@ fn the_newest_run_that_can_answer_is_found() {
     assert_eq!(runs.find("c0.s0.e0").unwrap(), "20", "the newest was cut short");
     // What it has not, no other has.
     assert_eq!(runs.find("c0.s7.e0").unwrap(), "20", "an older one was cut short, too");
-    // A cell that was finished before the run was cut short has its replays.
+    // A cell that was finished before the run was cut short has its executions.
     show(&cut, 1, State::default());
     assert_eq!(runs.find("c0.s1.e0").unwrap(), "10");
     let newest = runs.begin(40);
@@ -136,7 +141,7 @@ fn a_new_run_forgets_what_an_older_one_left_in_its_directory() {
     let left = fs::read_dir(store.directory()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut left: Vec<String> = left.collect();
     left.sort();
-    let mut expected = [&own[..], &["lock", "replay.json", "run-id"]].concat();
+    let mut expected = [&own[..], &["lock", "run-id", "run.json"]].concat();
     expected.sort();
     assert_eq!(left, expected);
 }
@@ -162,7 +167,7 @@ fn what_no_run_has_left_is_not_removed() {
 
 /// A damaged log is no reason to write where no disk is.
 #[test]
-fn what_no_disk_can_have_seen_is_not_replayed() {
+fn what_no_disk_can_have_seen_is_not_read() {
     let runs = Runs::new();
     let store = runs.begin(10);
     let kept = |sector| {
@@ -199,7 +204,7 @@ fn a_directory_in_which_a_run_is_at_work_is_left_alone() {
     assert_eq!(store.id().unwrap(), RUN);
 }
 
-/// Each kept replay, and what is said of it once one of its files was changed so.
+/// Each kept execution, and what is said of it once one of its files was changed so.
 fn changed(name: &str, change: impl FnOnce(&mut Vec<u8>)) -> Result<KeptExecution, StoreError> {
     let runs = Runs::new();
     let store = runs.begin(10);
@@ -260,7 +265,7 @@ fn what_is_kept_is_sealed() {
     let runs = Runs::new();
     let store = runs.begin(10);
     assert_eq!(store.kept().unwrap(), kept());
-    let path = store.directory().join(KEPT);
+    let path = store.directory().join(MANIFEST);
     let text = fs::read_to_string(&path).unwrap();
     for (was, is) in [("\"seed\": 0", "\"seed\": 1"), ("\"checksum\"", "\"sum\""), ("uml", "umm")] {
         assert!(text.contains(was), "{text}");
@@ -292,7 +297,7 @@ fn what_the_version_before_kept_is_read() {
     let model = serde_json::json!({ "cache": "Lying", "tear": "Any", "unit": 8, "fua": false });
     object.insert("model".into(), model);
     seal(&mut value);
-    fs::write(store.directory().join(KEPT), value.to_string()).unwrap();
+    fs::write(store.directory().join(MANIFEST), value.to_string()).unwrap();
     let expected = RunSpec {
         disk: Disk::Lying,
         tear: Tear::Any,
@@ -302,6 +307,32 @@ fn what_the_version_before_kept_is_read() {
         ..RunSpec::default()
     };
     assert_eq!(store.kept().unwrap(), Kept { spec: expected, cells, ..kept() });
+}
+
+/// The manifest of an older build has another name.
+#[test]
+fn a_manifest_of_the_old_name_is_read() {
+    let runs = Runs::new();
+    let store = runs.begin(10);
+    show(&store, 0, State::default());
+    fs::rename(store.directory().join(MANIFEST), store.directory().join(OLD_MANIFEST)).unwrap();
+    assert_eq!(Store::open(store.directory()).unwrap().kept().unwrap(), kept());
+    assert_eq!(runs.find("c0.s0.e0").unwrap(), "10");
+    assert!(store.damaged_manifest("").to_string().contains("/replay.json is damaged"));
+    // A new run takes its place, whose manifest is the only one.
+    let new = Kept { machine: "qemu-kvm".into(), ..kept() };
+    Store::create(store.directory()).unwrap().0.keep(RUN, &new).unwrap();
+    assert!(!store.files().has(OLD_MANIFEST));
+    assert_eq!(store.kept().unwrap(), new);
+}
+
+#[test]
+fn an_old_manifest_is_a_sign_of_a_run() {
+    let place = tempfile::tempdir().unwrap();
+    fs::write(place.path().join("notes"), "").unwrap();
+    assert!(Store::check(place.path()).is_err());
+    fs::write(place.path().join(OLD_MANIFEST), "").unwrap();
+    Store::check(place.path()).unwrap();
 }
 
 /// Its seal is right, and still there is none of its cells that could be explored as another file system.
@@ -321,8 +352,11 @@ fn an_unknown_file_system_is_no_other_one() {
     for name in ["zfs", "", "EXT4"] {
         store.keep(RUN, &Kept { cells: [&known[..], &[cell(name)]].concat(), ..kept() }).unwrap();
         let error = store.kept().unwrap_err().to_string();
-        assert!(error.starts_with(&store.directory().join(KEPT).display().to_string()), "{error}");
-        assert!(error.ends_with(&format!("unknown file system {name:?}: supported: ext4, xfs, btrfs")), "{error}");
+        assert!(error.starts_with(&store.directory().join(MANIFEST).display().to_string()), "{error}");
+        assert!(
+            error.ends_with(&format!("unknown file system {name:?}: supported: ext4, xfs, btrfs, f2fs")),
+            "{error}"
+        );
     }
 }
 
@@ -348,7 +382,7 @@ fn nothing_is_read_or_written_through_what_is_no_file() {
             replace(&path, &victim);
         };
         let names =
-            ["run-id", KEPT, KERNEL, "workload-0.trace", "cell-0-schedule-0.log", "cell-0-schedule-0.image", LOCK];
+            ["run-id", MANIFEST, KERNEL, "workload-0.trace", "cell-0-schedule-0.log", "cell-0-schedule-0.image", LOCK];
         names.iter().for_each(|name| swap(name));
         swap(journal::NAME);
         assert!(store.id().is_err());
@@ -372,7 +406,11 @@ fn nothing_is_read_or_written_through_what_is_no_file() {
 fn what_a_killed_writer_left_is_removed() {
     let runs = Runs::new();
     let store = runs.begin(10);
-    let left = [".replay.json.0123456789abcdef.tmp", ".cell-0-schedule-1.image.0123456789abcdef.tmp"];
+    let left = [
+        ".run.json.0123456789abcdef.tmp",
+        ".replay.json.0123456789abcdef.tmp",
+        ".cell-0-schedule-1.image.0123456789abcdef.tmp",
+    ];
     let own = [".notes.0123456789abcdef.tmp", ".replay.json.tmp"];
     left.iter().chain(&own).for_each(|name| fs::write(store.directory().join(name), "").unwrap());
     runs.begin(10);

@@ -22,13 +22,13 @@ use crate::judging::{JudgedUnit, judge, same};
 use crate::subject::Subject;
 use crate::tally::{Example, FoundAt};
 use crate::unit::{Executed, ToVisit, Unit};
-use crate::visit::{Class, Guests, enter, observe_image};
+use crate::visit::{EquivalenceClass, Guests, enter, observe_image};
 use crate::window::window;
 
 /// What a mount showed.
 #[derive(Debug)]
 pub struct Mounted {
-    /// What all states of the class look like.
+    /// What all states of the equivalence class look like.
     pub observation: Arc<Observation>,
     /// What recovery wrote, if recovery crashes are to be explored.
     pub recovery: Option<Recovery>,
@@ -44,7 +44,7 @@ impl Borrow<Observation> for Mounted {
 
 /// One guest, and who looks at crash states on it.
 pub struct Bench<'a> {
-    /// The guest.
+    /// The worker's guest, which is booted when it is needed.
     pub slot: Slot<'a>,
     journal: &'a Journal,
     events: &'a mpsc::UnboundedSender<Event>,
@@ -144,7 +144,7 @@ impl<'a> Bench<'a> {
         let layers = self.at(cell, &to_visit.unit).layers.clone();
         self.slot.set_read_plan(&cell.subject.read_plan);
         let found = enter(&mut self.slot, &cell.filesystem, &layers, &to_visit.branch.prefix(), record).await?;
-        let Class { fates, observation, recovery } = found;
+        let EquivalenceClass { fates, observation, recovery } = found;
         let seen = (fates.decisions(), &observation, recovery.as_ref());
         self.kept(self.journal.add(cell.index, to_visit, cell.subject.plan, seen));
         let observation = Mounted { observation: Arc::new(observation), recovery, from_journal: false };
@@ -162,7 +162,7 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Whether a state of a class, looked at by itself, shows these findings and no others.
+    /// Whether a state of an equivalence class, looked at by itself, shows these findings and no others.
     ///
     /// # Errors
     /// As [`judge`], and what a guest may fail by.

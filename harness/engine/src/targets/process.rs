@@ -107,7 +107,7 @@ impl ExplorationUnit for KillPoint {
 #[derive(Clone, Debug)]
 pub struct KilledExample {
     unit: Key,
-    /// The point.
+    /// The point at which the program is killed.
     pub point: Point,
     /// What was seen, in words.
     pub observed: Observed,
@@ -160,9 +160,9 @@ impl<'a> Killed<'a> {
 #[derive(Debug, thiserror::Error)]
 #[error("op {op} cannot be followed: {why}")]
 pub struct NotFollowed {
-    /// The op.
+    /// Index of the op that the model could not follow.
     pub op: usize,
-    /// Why.
+    /// How the model and the recording differ.
     pub why: Divergence,
 }
 

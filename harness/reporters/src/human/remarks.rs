@@ -17,8 +17,8 @@ pub(super) fn of_cell(cell: &CellReport, ops: &Ops, results: Option<&Path>) -> V
     if let Some(failure) = &cell.failure {
         lines.push(format!("could not be judged: {failure}"));
     }
-    lines.extend(cell.limits.iter().map(|limit| format!("not followed: {limit}")));
-    if cell.untouched() && !cell.limits.is_empty() {
+    lines.extend(cell.unmodelled_calls.iter().map(|call| format!("not followed: {call}")));
+    if cell.untouched() && !cell.unmodelled_calls.is_empty() {
         lines.push(
             "nothing was explored, since what is missing may matter (--explore-invalid does all the same)".into(),
         );
@@ -69,10 +69,10 @@ pub(super) fn of_cell(cell: &CellReport, ops: &Ops, results: Option<&Path>) -> V
 
 /// The same of a program that was killed.
 pub(super) fn of_killed(killed: &ProcessReport, ops: &Ops) -> Vec<String> {
-    let limits = killed.limits.iter().map(|limit| format!("not followed: {limit}"));
+    let calls = killed.unmodelled_calls.iter().map(|call| format!("not followed: {call}"));
     let failure = killed.failure.iter().map(|failure| format!("could not be judged: {failure}"));
     let notes = killed.notes.iter().map(|note| format!("note: {}", sentences::note(note, ops)));
-    let all = failure.chain(limits).chain(notes);
+    let all = failure.chain(calls).chain(notes);
     all.map(|line| tame(&format!("{}, process crash: {line}", killed.workload))).collect()
 }
 

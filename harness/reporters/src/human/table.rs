@@ -96,7 +96,7 @@ pub(crate) fn in_table(cell: &CellReport) -> String {
         Verdict::Incomplete if cell.untouched() => "not begun".to_owned(),
         Verdict::Incomplete => format!("{} covered", percent(&states.covered, &states.allowed)),
         Verdict::Invalid if cell.failure.is_some() => "failed".to_owned(),
-        Verdict::Invalid => many(cell.limits.len(), "limit"),
+        Verdict::Invalid => many(cell.unmodelled_calls.len(), "limit"),
     };
     let partial = if cell.verdict() == Verdict::Violation && !cell.exhaustive() { ", not all covered" } else { "" };
     let volatile = if cell.durable_after_exit == Durable::No { ", not durable" } else { "" };
@@ -110,7 +110,7 @@ pub(crate) const PROCESS_CRASH: &str = "process crash";
 pub(crate) fn killed_in_table(killed: &ProcessReport) -> String {
     let rest = match killed.verdict() {
         Verdict::Violation => many(killed.violations.len(), "kind"),
-        Verdict::Invalid if killed.failure.is_none() => many(killed.limits.len(), "limit"),
+        Verdict::Invalid if killed.failure.is_none() => many(killed.unmodelled_calls.len(), "limit"),
         Verdict::Invalid => "failed".to_owned(),
         Verdict::Pass | Verdict::Incomplete => format!("{} states", thousands(killed.states)),
     };

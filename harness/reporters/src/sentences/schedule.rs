@@ -16,8 +16,8 @@ pub fn schedule(schedule: &ScheduleReport) -> String {
         EndingReport::CommitFirst => "commit, then writeback at the end",
         EndingReport::WritebackFirst => "writeback, then commit at the end",
     };
-    let again = recovery_crash.then(|| "and a second crash, during recovery".to_owned());
-    let all = conditions.chain(injections.iter().map(injection)).chain([ending.to_owned()]).chain(again);
+    let recovery_crash = recovery_crash.then(|| "and a second crash, during recovery".to_owned());
+    let all = conditions.chain(injections.iter().map(injection)).chain([ending.to_owned()]).chain(recovery_crash);
     all.collect::<Vec<_>>().join("; ")
 }
 

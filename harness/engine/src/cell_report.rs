@@ -1,4 +1,4 @@
-//! Puts what a cell came to into a report: names, numbers, ops, tokens. Sentences are made of it by reporters.
+//! Makes the report of a cell: names, numbers, ops, tokens. Reporters make sentences of it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
         Invariant::Mountable => !key.informational,
         _ => false,
     };
-    let judged = result.failure.is_none() && subject.limits().is_empty();
+    let judged = result.failure.is_none() && subject.unmodelled_calls().is_empty();
     let complete = judged && result.explored == total;
     let lost = judged && result.tally.violations.keys().any(exit);
     let mut report = CellReport {
@@ -55,7 +55,7 @@ pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
         not_durable: Vec::new(),
         weaknesses: Vec::new(),
         warnings: Vec::new(),
-        limits: subject.limits().to_vec(),
+        unmodelled_calls: subject.unmodelled_calls().to_vec(),
         failure: result.failure.clone(),
         notes: notes(cell, result),
     };
@@ -132,9 +132,15 @@ pub fn violation_report(
     let subject = &cell.subject;
     let example = &violation.example;
     let trace = &subject.trace;
-    let FoundAt { unit: name, recovery_crash: again, schedule, epoch, .. } = example.place;
-    let (run, cell_index, again_name) = (run.into(), cell.index, again.then(|| short(&name)));
-    let token = Token { run, cell: cell_index, schedule, epoch, again: again_name, state: example.state.clone() };
+    let FoundAt { unit: name, recovery_crash, schedule, epoch, .. } = example.place;
+    let token = Token {
+        run: run.into(),
+        cell: cell.index,
+        schedule,
+        epoch,
+        recovery_crash: recovery_crash.then(|| short(&name)),
+        state: example.state.clone(),
+    };
     let writes = unit.map(|unit| writes(cell, unit, path, example)).unwrap_or_default();
     // The root stands for the whole file system.
     let versions = if path.is_root() { &[] } else { subject.history.versions(path) };
@@ -154,7 +160,7 @@ pub fn violation_report(
         kept: writes.kept,
         unwritten: writes.unwritten,
         observed,
-        schedule: ScheduleReport::Known(scheduled::schedule(&subject.schedules[schedule], again)),
+        schedule: ScheduleReport::Known(scheduled::schedule(&subject.schedules[schedule], recovery_crash)),
         hint,
         acks: promises.acks,
         acks_left_out: promises.left_out,
