@@ -115,7 +115,7 @@ pub async fn measure(places: &Places, effort: Effort) -> Outcome<()> {
     for machine in machines(&paths).await {
         let mut stand = boot(machine, &paths, &subject).await?;
         let mut courses = Vec::new();
-        for &kind in filesystems::ALL {
+        for &kind in filesystems::DEFAULTS {
             courses.push(prepare(&mut stand.guest, &subject, kind).await?);
         }
         stands.push((stand, courses));
@@ -154,7 +154,7 @@ pub async fn measure(places: &Places, effort: Effort) -> Outcome<()> {
 }
 
 async fn boot(machine: Box<dyn Machine>, paths: &Paths, subject: &Subject) -> Outcome<Stand> {
-    let initramfs = machine.initramfs(&paths.cache, filesystems::ALL)?;
+    let initramfs = machine.initramfs(&paths.cache, filesystems::DEFAULTS)?;
     let others = processes::groups();
     let start = Instant::now();
     let sectors = subject.disk_size() / storage::SECTOR as u64;

@@ -37,6 +37,8 @@ pub struct Cell {
     pub filesystem: Filesystem,
     /// The disk model.
     pub model: DiskModel,
+    /// Bytes that are not torn because the file system relies on it, if that is more than was asked for.
+    pub assumed_atomic: Option<u32>,
     /// Whether the machine may crash again while it recovers.
     pub recovery_crashes: bool,
     /// How many of the schedules, from the first, are executed at all: the others count as not explored.
@@ -119,8 +121,10 @@ impl Cell {
         let RunSpec { budget, recovery_crashes, seed, .. } = *spec;
         let state = Mutex::new(Progress::new(Exploration::new(seed, budget)));
         let until = subject.schedules.len();
-        let model = spec.model();
-        Self { index, id, subject, filesystem, model, recovery_crashes, until, state }
+        let model = spec.model(filesystem.kind);
+        let atomic = filesystem.kind.atomic;
+        let assumed_atomic = (atomic > u32::from(spec.sector)).then_some(atomic);
+        Self { index, id, subject, filesystem, model, assumed_atomic, recovery_crashes, until, state }
     }
 
     /// The same without any budget, and with no schedules but those before `until`.

@@ -117,7 +117,7 @@ pub async fn judge(
             continue;
         }
         let filesystem = cell.filesystem().map_err(|unknown| first.damaged("replay.json", unknown))?;
-        let until = executed(&known, index, &subject, (&filesystem, &kept.spec.model()));
+        let until = executed(&known, index, &subject, (&filesystem, &kept.spec.model(filesystem.kind)));
         let cell = Cell::new(index, subject, filesystem, &kept.spec).up_to(until);
         let folded = fold(&cell, &known, &vm).await.map_err(|error| match error {
             _ if stop.load(Ordering::Relaxed) => RunError::Interrupted,

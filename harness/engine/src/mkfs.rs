@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use filesystems::{Filesystem, Mkfs};
+use filesystems::{FileSystem, Filesystem, Mkfs};
 use storage::{Image, ImageError};
 
 /// Why there is no fresh file system.
@@ -57,10 +57,10 @@ pub fn version(tool: &str) -> String {
     String::from_utf8_lossy(&said).lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ")
 }
 
-/// The Debian packages whose tools are missing on this host.
-pub fn missing_packages() -> Vec<&'static str> {
+/// The Debian packages whose tools are missing on this host, for some of these file systems.
+pub fn missing_packages(filesystems: &[&'static FileSystem]) -> Vec<&'static str> {
     let there = |tool: &str| vm::program(&[tool]).is_some();
-    let all = filesystems::ALL.iter().map(|filesystem| &filesystem.mkfs);
+    let all = filesystems.iter().map(|filesystem| &filesystem.mkfs);
     all.filter(|mkfs| !there(mkfs.tool)).map(|mkfs| mkfs.package).collect()
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 pub use explore::Budget;
-use filesystems::Filesystem;
+use filesystems::{FileSystem, Filesystem};
 use report::Explored;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -105,8 +105,8 @@ impl RunSpec {
         self
     }
 
-    /// The disk model.
-    pub fn model(&self) -> DiskModel {
+    /// The model of the disk under a file system: it tears nothing that the file system takes for granted to be whole.
+    pub fn model(&self, filesystem: &FileSystem) -> DiskModel {
         let cache = match self.disk {
             Disk::Writeback => CacheKind::Writeback,
             Disk::Writethrough => CacheKind::Writethrough,
@@ -117,7 +117,8 @@ impl RunSpec {
             Tear::One => TearKind::One,
             Tear::Any => TearKind::Any,
         };
-        DiskModel { cache, tear, unit: u32::from(self.sector) / storage::SECTOR as u32, fua: self.fua.into() }
+        let bytes = u32::from(self.sector).max(filesystem.atomic);
+        DiskModel { cache, tear, unit: bytes / storage::SECTOR as u32, fua: self.fua.into() }
     }
 
     /// Which schedules are executed.
@@ -339,7 +340,13 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_the_models() {
         let spec = RunSpec::default();
-        assert_eq!(spec.model(), DiskModel::default());
+        assert_eq!(spec.model(&filesystems::EXT4), DiskModel::default());
+        let unit = |kind| spec.model(kind).unit;
+        assert_eq!(
+            [unit(&filesystems::BTRFS), unit(&filesystems::F2FS)],
+            [1, 8],
+            "f2fs has no checksums in its blocks"
+        );
         let kinds: Vec<&str> = spec.filesystems.iter().map(|it| it.kind.name).collect();
         assert_eq!(kinds, filesystems::DEFAULTS.iter().map(|known| known.name).collect::<Vec<_>>());
     }

@@ -91,7 +91,8 @@ fn notes(cell: &Cell, result: &CellResult) -> Vec<Note> {
     let (chosen, of) = (schedules.len() as u64, *all_schedules);
     let spent = result.spent.then_some(Note::BudgetSpent);
     let some = (chosen < of).then_some(Note::SchedulesChosen { chosen, of });
-    spent.into_iter().chain(some).chain(shifts(trace)).chain(notes_on(&cell.subject)).collect()
+    let assumed = cell.assumed_atomic.map(|bytes| Note::AssumedAtomic { bytes });
+    spent.into_iter().chain(some).chain(assumed).chain(shifts(trace)).chain(notes_on(&cell.subject)).collect()
 }
 
 /// FALLOC_FL_COLLAPSE_RANGE and FALLOC_FL_INSERT_RANGE (include/uapi/linux/falloc.h).

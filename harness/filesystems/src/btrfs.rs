@@ -42,6 +42,7 @@ pub static BTRFS: FileSystem = FileSystem {
     overwrites: Overwrites::Elsewhere,
     // It counts failed reads as failures of the disk.
     read_ahead: ReadAhead::MustSucceed,
+    atomic: 512,
     journal: None,
     label,
 };

@@ -48,6 +48,7 @@ pub static EXT4: FileSystem = FileSystem {
     // Before, recovery did not read such a block once more ("jbd2: replace ll_rw_block()"), and with checksums of the oldest
     // kind took it, without a word, for the end of the journal (fs/jbd2/recovery.c, `calc_chksums`).
     read_ahead: ReadAhead::MayFail { since: (6, 1) },
+    atomic: 512,
     journal: Some(&JBD2),
     label,
 };

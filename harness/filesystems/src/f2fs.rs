@@ -50,6 +50,9 @@ pub static F2FS: FileSystem = FileSystem {
     overwrites: Overwrites::Elsewhere,
     // Nothing is known of what a read ahead of nodes that fails comes to.
     read_ahead: ReadAhead::MustSucceed,
+    // Its nodes and directory blocks, of 4,096 bytes, have no checksum (but for inodes, with the feature `inode_checksum`):
+    // half of one would be taken for a whole one.
+    atomic: 4096,
     journal: None,
     label,
 };

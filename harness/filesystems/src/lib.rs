@@ -51,6 +51,9 @@ pub struct FileSystem {
     pub overwrites: Overwrites,
     /// Whether a read ahead may fail.
     pub read_ahead: ReadAhead,
+    /// Bytes that it takes for granted that a disk writes whole or not at all, where its own structures lie: cells are
+    /// explored on no disk that tears them.
+    pub atomic: u32,
     /// The journal, if recovery is known to read it ahead.
     pub journal: Option<&'static Journal>,
     /// What a block write holds of the file system's own structures, by their magic numbers: from the first sector of the

@@ -31,6 +31,7 @@ pub static XFS: FileSystem = FileSystem {
     overwrites: Overwrites::InPlace { unless: &[] },
     // Nothing is known of older kernels.
     read_ahead: ReadAhead::MayFail { since: (6, 1) },
+    atomic: 512,
     journal: None,
     label,
 };

@@ -51,8 +51,9 @@ pub struct OneGuest {
 impl OneGuest {
     /// On this machine, with files kept in the cache directory.
     pub fn new(machine: Box<dyn Machine>, cache: &std::path::Path) -> Result<Self, CompareError> {
-        let initramfs =
-            machine.initramfs(cache, filesystems::ALL).map_err(|error| CompareError::Initramfs(error.to_string()))?;
+        let initramfs = machine
+            .initramfs(cache, filesystems::DEFAULTS)
+            .map_err(|error| CompareError::Initramfs(error.to_string()))?;
         Ok(Self { machine, initramfs, guest: None })
     }
 }

@@ -123,7 +123,12 @@ impl Trace {
             WITHOUT_REFUSED => Cow::Owned([body, &[0]].concat()),
             _ => Cow::Borrowed(body),
         };
-        postcard::from_bytes(&body).map_err(|error| ReadError::Damaged(error.to_string()))
+        // No checksum covers the version: a file of one version that claims another has too little or too much.
+        match postcard::take_from_bytes(&body) {
+            Ok((trace, [])) => Ok(trace),
+            Ok((_, rest)) => Err(ReadError::Damaged(format!("{} bytes follow its end", rest.len()))),
+            Err(error) => Err(ReadError::Damaged(error.to_string())),
+        }
     }
 }
 
@@ -155,6 +160,10 @@ mod tests {
         assert_eq!(Trace::from_bytes(&old), Ok(trace.clone()));
         let trace = Trace { refused: vec![refused], ..trace };
         assert_eq!(Trace::from_bytes(&trace.to_bytes()), Ok(trace.clone()));
+        for mut claims in [old, Trace { refused: vec![], ..trace.clone() }.to_bytes(), trace.to_bytes()] {
+            claims[MAGIC.len()] ^= (VERSION ^ WITHOUT_REFUSED) as u8;
+            assert!(matches!(Trace::from_bytes(&claims), Err(ReadError::Damaged(_))), "the other version");
+        }
         assert_eq!(trace.refused[0].to_string(), "io_uring_setup was refused (ENOSYS, 2 times)");
     }
 }

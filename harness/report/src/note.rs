@@ -18,6 +18,11 @@ pub enum Note {
         /// How many there are.
         of: u64,
     },
+    /// Nothing within so many bytes was torn, more than was asked for: the file system has nothing to tell it by.
+    AssumedAtomic {
+        /// How many.
+        bytes: u32,
+    },
     /// An op moves extents one by one: a commit between two of them is not explored.
     MovesExtents {
         /// The op.

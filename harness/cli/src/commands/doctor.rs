@@ -15,7 +15,7 @@ pub fn doctor() -> Result<ExitStatus, Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::machine)?;
     let machines = runtime.block_on(vm::survey(&paths));
     let mut text = String::new();
-    let mut packages = mkfs::missing_packages();
+    let mut packages = mkfs::missing_packages(filesystems::ALL);
     for finding in &machines {
         let standing = match &finding.standing {
             Standing::Boots => "works: a guest boots".to_owned(),
@@ -42,5 +42,9 @@ pub fn doctor() -> Result<ExitStatus, Failure> {
     }
     print(&text)?;
     let machine = machines.iter().any(|finding| !matches!(finding.standing, Standing::Unusable(_)));
-    Ok(if machine && mkfs::missing_packages().is_empty() { ExitStatus::Holds } else { ExitStatus::Machine })
+    Ok(if machine && mkfs::missing_packages(filesystems::DEFAULTS).is_empty() {
+        ExitStatus::Holds
+    } else {
+        ExitStatus::Machine
+    })
 }

@@ -219,11 +219,12 @@ fn rebuild(store: &Store, token: Token, permit: &Permit) -> Result<Rebuilt, Fail
     }
     let schedule = &subject.schedules[token.schedule];
     let plan = schedule.plan(&subject.trace, &subject.history);
+    let model = kept.spec.model(cell.filesystem().map_err(|error| store.damaged("replay.json", error))?.kind);
     let KeptExecution { start, log, shown } = store.execution(token.cell, token.schedule)?;
-    let executed = Executed::new(token.schedule, plan, Execution { start, log }, &kept.spec.model());
+    let executed = Executed::new(token.schedule, plan, Execution { start, log }, &model);
     let missing = || none(format!("crash state {token}: its epoch or its writes do not exist"));
     let epoch = executed.epochs.get(token.epoch).cloned().ok_or_else(missing)?;
-    let layers = layers(&executed, &shown, kept.spec.model(), &token).ok_or_else(missing)?;
+    let layers = layers(&executed, &shown, model, &token).ok_or_else(missing)?;
     let shown = shown.iter().find(|shown| shown.is(&token));
     let window =
         shown.map_or_else(|| window(&executed.plan, &epoch, &executed.log, torn(&token.state)), |shown| shown.window);

@@ -27,6 +27,10 @@ pub fn note(note: &Note, ops: &Ops) -> String {
             let changes = mode.into_iter().chain(owners).collect::<Vec<_>>().join(", and ");
             format!("the command itself leaves {path} with {changes} (no crash needed)")
         }
+        Note::AssumedAtomic { bytes } => format!(
+            "the file system relies on blocks of {} bytes being written whole or not at all: none was torn (--sector)",
+            thousands(u64::from(*bytes))
+        ),
         Note::Refused { refused } => format!("{refused}: what the program did without it is tested"),
         Note::NumberedNames { names } => format!("random names, numbered by the recorder: {}", names.join(", ")),
         Note::WrittenOutside { path } => format!("{path} was written outside the workload's directory: not tested"),
@@ -61,6 +65,7 @@ mod tests {
             Note::MovesExtents { op: OpId(3) },
             Note::ChangedMetadata { changed },
             Note::NumberedNames { names: vec!["tmp1".into(), "tmp2".into()] },
+            Note::AssumedAtomic { bytes: 4096 },
             Note::Refused { refused: RefusedCall { call: "io_uring_setup".into(), count: 2 } },
             Note::WrittenOutside { path: "/etc/odd".into() },
             Note::CutShort { error: "interrupted".into() },
@@ -73,6 +78,7 @@ mod tests {
         op 3 (sync_file_range) moves extents one by one: a commit between two of them is not explored
         the command itself leaves f with mode 0600 where it had 0644, and owner and group 0:0 where it had 1000:0 (no crash needed)
         random names, numbered by the recorder: tmp1, tmp2
+        the file system relies on blocks of 4,096 bytes being written whole or not at all: none was torn (--sector)
         io_uring_setup was refused (ENOSYS, 2 times): what the program did without it is tested
         /etc/odd was written outside the workload's directory: not tested
         the run was cut short: interrupted
