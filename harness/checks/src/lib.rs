@@ -9,4 +9,4 @@ mod message;
 mod unpack;
 
 pub use check::{CheckError, Checker, KeptCheck, LARGEST_FILE};
-pub use unpack::{UnpackError, Unpacked, Workplace, can_be_made, make_empty, open_up, unpack};
+pub use unpack::{UnpackError, Unpacked, Workplace, can_be_made, make_empty, unpack};

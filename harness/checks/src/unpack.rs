@@ -1,17 +1,16 @@
 //! Puts a tree that a guest saw into a fresh directory of the host.
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::fs::{self, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use checker::{Entry, EntryKind, Seen};
-use nix::sys::stat::{Mode, SFlag, mknod};
-use program::RelPath;
+use nix::sys::stat::SFlag;
+use program::{Content, Kind, Node, RelPath, Tree};
 use tempfile::TempDir;
+use treeio::{Root, WriteOptions};
 
 /// Why a tree cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -66,19 +65,8 @@ impl Workplace {
 
 impl Drop for Workplace {
     fn drop(&mut self) {
-        open_up(self.path());
-    }
-}
-
-/// Lets directories be emptied: one that must not be written to, listed or searched could not be.
-pub fn open_up(directory: &Path) {
-    // One that is not ours may be empty, and is no reason to leave the others.
-    let _ = fs::set_permissions(directory, Permissions::from_mode(0o700));
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        // Not of what a symbolic link leads to: that stays.
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            open_up(&entry.path());
-        }
+        // What cannot be removed stays, as with any temporary directory; the empty one goes with its `TempDir`.
+        let _ = Root::open(self.path()).map(|root| treeio::remove(&root, &RelPath::root()));
     }
 }
 
@@ -137,8 +125,18 @@ pub fn make_empty(directory: &Path) -> io::Result<()> {
 /// FIFOs and sockets are as the guest saw them. Owners, times and extended attributes are not.
 ///
 /// # Errors
-/// A name or a kind that cannot be made here; what was made before stays.
+/// A name or a kind that no tree can have: nothing is made then. Or what cannot be made here: what was made before stays.
 pub fn unpack(tree: &Path, entries: &BTreeMap<RelPath, Entry>) -> Result<(), UnpackError> {
+    let nodes = nodes(entries)?;
+    let root = Root::open(tree).map_err(|source| UnpackError::Io { path: RelPath::root(), source })?;
+    let failed = |treeio::Error { path, source, .. }| UnpackError::Io { path, source };
+    treeio::write(&root, &nodes, &WriteOptions::UNTRUSTED).map_err(failed)
+}
+
+/// The tree that `entries` tell of, if there can be one.
+fn nodes(entries: &BTreeMap<RelPath, Entry>) -> Result<Tree, UnpackError> {
+    let mut tree = Tree::default();
+    let mut inodes: HashMap<&RelPath, u64> = HashMap::new();
     // A directory comes before what is in it.
     for (path, entry) in entries {
         let plain = RelPath::new(path.as_path()).as_ref() == Some(path);
@@ -151,28 +149,34 @@ pub fn unpack(tree: &Path, entries: &BTreeMap<RelPath, Entry>) -> Result<(), Unp
         if matches!(entry.kind, EntryKind::Special { mode } if !can_be_made(mode)) {
             return Err(UnpackError::Device { path: path.clone() });
         }
+        let mut inode = inodes.len() as u64;
         if let Some(first) = &entry.same_as {
             // Else a link could stand where a directory should, and lead what is in that elsewhere.
             let is_same = |other: &Entry| std::mem::discriminant(&other.kind) == std::mem::discriminant(&entry.kind);
             let can_be = !matches!(entry.kind, EntryKind::Directory { .. } | EntryKind::Unreadable { .. });
-            // In this order, so it has been made, and its name has been looked at.
-            if !can_be || first >= path || !entries.get(first).is_some_and(is_same) {
-                return Err(UnpackError::SameAs { path: path.clone(), first: first.clone() });
-            }
+            // In this order, so it is known, and its name has been looked at.
+            let known = inodes.get(first).filter(|_| can_be && entries.get(first).is_some_and(is_same));
+            inode = *known.ok_or_else(|| UnpackError::SameAs { path: path.clone(), first: first.clone() })?;
         }
-        make(tree, path, entry).map_err(|source| UnpackError::Io { path: path.clone(), source })?;
+        inodes.insert(path, inode);
+        tree.0.insert(path.clone(), node(path, entry, inode)?);
     }
-    // Last, since a directory that must not be written to could not be filled; what is within, first.
-    for (path, entry) in entries.iter().rev().filter(|(_, entry)| matches!(entry.kind, EntryKind::Directory { .. })) {
-        let failed = |source| UnpackError::Io { path: path.clone(), source };
-        fs::set_permissions(path.under(tree), permissions(entry)).map_err(failed)?;
-    }
-    Ok(())
+    Ok(tree)
 }
 
-/// Those of an entry, without the bits that let others act as the owner.
-fn permissions(entry: &Entry) -> Permissions {
-    Permissions::from_mode(entry.mode & 0o777)
+fn node(path: &RelPath, entry: &Entry, inode: u64) -> Result<Node, UnpackError> {
+    let kind = match &entry.kind {
+        EntryKind::Directory { .. } => Kind::Directory,
+        EntryKind::Symlink { target } => Kind::Symlink(target.clone()),
+        EntryKind::Special { mode } => Kind::Special { mode: *mode, device: 0 },
+        EntryKind::File { seen: Seen::Bytes(content), .. } => Kind::File(content.clone()),
+        EntryKind::File { .. } => Kind::File(Content::default()),
+        EntryKind::Unreadable { errno } => {
+            return Err(UnpackError::Io { path: path.clone(), source: io::Error::from_raw_os_error(*errno) });
+        }
+    };
+    let Entry { mode, uid, gid, .. } = *entry;
+    Ok(Node { kind, mode, uid, gid, inode, xattrs: BTreeMap::new() })
 }
 
 /// The type bits of `mode`, if anyone may make such a thing.
@@ -181,38 +185,15 @@ pub fn can_be_made(mode: u32) -> bool {
     kind == SFlag::S_IFIFO || kind == SFlag::S_IFSOCK
 }
 
-fn make(tree: &Path, path: &RelPath, entry: &Entry) -> io::Result<()> {
-    let place = path.under(tree);
-    if let Some(first) = &entry.same_as {
-        return fs::hard_link(first.under(tree), place);
-    }
-    match &entry.kind {
-        EntryKind::Directory { .. } if path.is_root() => Ok(()),
-        EntryKind::Directory { .. } => fs::create_dir(place),
-        EntryKind::Symlink { target } => symlink(OsStr::from_bytes(target), place),
-        EntryKind::Special { mode } => {
-            let kind = SFlag::from_bits_truncate(*mode) & SFlag::S_IFMT;
-            mknod(&place, kind, Mode::S_IRUSR | Mode::S_IWUSR, 0)?;
-            fs::set_permissions(place, permissions(entry))
-        }
-        EntryKind::File { seen, .. } => {
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(place)?;
-            if let Seen::Bytes(content) = seen {
-                file.write_all(content)?;
-            }
-            file.set_permissions(permissions(entry))
-        }
-        EntryKind::Unreadable { errno } => Err(io::Error::from_raw_os_error(*errno)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
-    /// Modes keep nobody out who is root, so they are looked at; the command line is tried as somebody else, too.
     #[test]
-    fn directories_can_be_emptied_and_what_links_lead_to_stays() {
+    fn a_workplace_goes_whatever_modes_are_in_it_and_what_links_lead_to_stays() {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
         let close = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
         let elsewhere = tempfile::tempdir().unwrap();
@@ -225,12 +206,11 @@ mod tests {
         symlink(elsewhere.path(), outer.join("link")).unwrap();
         close(&inner, 0o500);
         close(&outer, 0o000);
-        open_up(place.path());
-        assert_eq!((mode(&outer), mode(&inner)), (0o700, 0o700));
-        assert_eq!(mode(elsewhere.path()), 0o500);
+        close(place.path(), 0o000);
         let path = place.path().to_path_buf();
         drop(place);
         assert!(!path.exists());
+        assert_eq!(mode(elsewhere.path()), 0o500);
     }
 
     fn entry(kind: EntryKind, same_as: Option<&str>) -> Entry {

@@ -10,8 +10,8 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
-
-use checks::open_up;
+use program::RelPath;
+use treeio::Root;
 
 /// The file that is locked.
 const LOCK: &str = "lock";
@@ -31,11 +31,14 @@ pub fn lock(directory: &Path) -> io::Result<File> {
 /// Removes the directories in `place` whose names begin with `prefix`, that are ours, and that nobody uses. What cannot
 /// be removed stays: nothing depends on it.
 pub fn remove(place: &Path, prefix: &str) {
+    let Ok(root) = Root::open(place) else { return };
     for entry in fs::read_dir(place).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if entry.file_name().to_string_lossy().starts_with(prefix) && is_stale(&path) {
-            open_up(&path);
-            let _ = fs::remove_dir_all(&path);
+        let name = entry.file_name();
+        if name.to_string_lossy().starts_with(prefix)
+            && is_stale(&entry.path())
+            && let Some(name) = RelPath::new(&name)
+        {
+            let _ = treeio::remove(&root, &name);
         }
     }
 }

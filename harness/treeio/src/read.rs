@@ -1,0 +1,172 @@
+//! From a directory to a tree in memory.
+
+use std::collections::HashMap;
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::ops::Range;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::sys::stat::SFlag;
+use nix::unistd::{Whence, lseek};
+use program::{Content, Holes, Kind, Node, RelPath, Tree};
+
+use crate::path_fd::PathFd;
+use crate::resolver::Resolver;
+use crate::walk::{Walk, WalkEntry, WalkEvent};
+use crate::{Action, Error, Root};
+
+/// How much is read.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadOptions {
+    /// The longest file, bytes; a longer one is an error.
+    pub largest_file: u64,
+    /// How many names there may be beneath the root; more are an error.
+    pub most_names: usize,
+}
+
+impl Default for ReadOptions {
+    /// No bounds.
+    fn default() -> Self {
+        Self { largest_file: u64::MAX, most_names: usize::MAX }
+    }
+}
+
+/// Reads everything beneath a directory, and the directory itself as the root entry: contents, permissions, owners,
+/// hard links, and extended attributes of the namespaces `user` and (for the privileged) `trusted`.
+///
+/// Inodes are numbered from 0 in the order of their first names: a copy of a tree is the same tree.
+///
+/// Who changes the tree meanwhile gets a tree that never was, or an error, and nothing that is outside.
+///
+/// # Errors
+/// What cannot be read (this user may not, or it is beyond the bounds), by its path.
+pub fn read(root: &Root, options: &ReadOptions) -> Result<Tree, Error> {
+    let mut tree = Tree::default();
+    let mut inodes = Inodes::default();
+    for event in Walk::new(root, RelPath::root(), options.most_names) {
+        let (WalkEvent::Enter(entry) | WalkEvent::Leaf(entry)) = event? else { continue };
+        let node = inodes.node(&entry, options)?;
+        tree.0.insert(entry.path, node);
+    }
+    let mut numbers = HashMap::new();
+    for node in tree.0.values_mut() {
+        let next = numbers.len() as u64;
+        node.inode = *numbers.entry(node.inode).or_insert(next);
+    }
+    Ok(tree)
+}
+
+/// What is known of inodes that were met, by device and number. Their own number here is that of the meeting.
+#[derive(Default)]
+struct Inodes {
+    numbers: HashMap<(u64, u64), u64>,
+    /// Of files with several names.
+    contents: HashMap<u64, Content>,
+}
+
+impl Inodes {
+    fn node(&mut self, entry: &WalkEntry, options: &ReadOptions) -> Result<Node, Error> {
+        let WalkEntry { path, inode, metadata } = entry;
+        let next = self.numbers.len() as u64;
+        let number = *self.numbers.entry((metadata.dev(), metadata.ino())).or_insert(next);
+        Ok(Node {
+            kind: self.kind(entry, number, options)?,
+            mode: metadata.mode() & 0o7777,
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+            inode: number,
+            xattrs: inode.xattrs().map_err(Error::of(Action::ReadXattrs, path))?,
+        })
+    }
+
+    fn kind(&mut self, entry: &WalkEntry, number: u64, options: &ReadOptions) -> Result<Kind, Error> {
+        let WalkEntry { path, inode, metadata } = entry;
+        let kind = metadata.file_type();
+        if kind.is_dir() {
+            return Ok(Kind::Directory);
+        }
+        if kind.is_symlink() {
+            return Ok(Kind::Symlink(inode.target().map_err(Error::of(Action::ReadLink, path))?));
+        }
+        if !kind.is_file() {
+            let device = if kind.is_char_device() || kind.is_block_device() { metadata.rdev() } else { 0 };
+            return Ok(Kind::Special { mode: type_bits(metadata), device });
+        }
+        if let Some(known) = self.contents.get(&number) {
+            return Ok(Kind::File(known.clone()));
+        }
+        let content = content(inode, metadata.len(), options.largest_file);
+        let content = Arc::new(content.map_err(Error::of(Action::ReadFile, path))?);
+        if metadata.nlink() > 1 {
+            self.contents.insert(number, content.clone());
+        }
+        Ok(Kind::File(content))
+    }
+}
+
+/// The type bits of `st_mode` (inode(7)).
+pub(crate) fn type_bits(metadata: &Metadata) -> u32 {
+    metadata.mode() & SFlag::S_IFMT.bits()
+}
+
+/// The content of a regular file of at most `limit` bytes, though it grows while it is read.
+fn content(inode: &PathFd, size: u64, limit: u64) -> io::Result<Vec<u8>> {
+    let bounded = |size: u64| match size > limit {
+        true => Err(io::Error::other(format!("it has {size} bytes, more than {limit}"))),
+        false => Ok(()),
+    };
+    bounded(size)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+    inode.open_file()?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    bounded(bytes.len() as u64)?;
+    Ok(bytes)
+}
+
+/// Where the regular files of `tree`, which was read from there, hold no data. A file system that cannot tell has no holes.
+///
+/// # Errors
+/// A file that can no longer be read.
+pub fn holes(root: &Root, tree: &Tree) -> Result<Holes, Error> {
+    let mut resolver = Resolver::new(root);
+    let mut found = Holes::new();
+    for (path, node) in &tree.0 {
+        let Kind::File(content) = &node.kind else { continue };
+        let file = open_regular(&mut resolver, path).map_err(Error::of(Action::ReadFile, path))?;
+        let holes = holes_of(&file, content.len() as u64);
+        if !holes.is_empty() {
+            found.insert(path.clone(), holes);
+        }
+    }
+    Ok(found)
+}
+
+fn open_regular(resolver: &mut Resolver<'_>, path: &RelPath) -> io::Result<File> {
+    let inode = resolver.inode(path)?;
+    if inode.metadata()?.is_file() {
+        inode.open_file()
+    } else {
+        Err(io::Error::other("it is no regular file any more"))
+    }
+}
+
+fn holes_of(file: &File, length: u64) -> Vec<Range<u64>> {
+    let seek = |from: u64, whence| lseek(file, from as i64, whence).map(|at| (at as u64).min(length));
+    let mut holes = Vec::new();
+    let mut from = 0;
+    while from < length {
+        let Ok(start) = seek(from, Whence::SeekHole) else { break };
+        from = match seek(start, Whence::SeekData) {
+            Ok(data) => data,
+            // No data beyond it.
+            Err(Errno::ENXIO) => length,
+            Err(_) => break,
+        };
+        if from <= start {
+            break;
+        }
+        holes.push(start..from);
+    }
+    holes
+}
