@@ -87,7 +87,10 @@ fn interrupted_at_work() {
     // While they explore: what was found is kept and printed.
     let child = long_run(&place);
     // What it says is read at the end.
-    let found = |run: fs::DirEntry| fs::metadata(run.path().join("journal.jsonl")).is_ok_and(|file| file.len() > 0);
+    // What is found are visits: executions stand in the journal before them.
+    let found = |run: fs::DirEntry| {
+        fs::read_to_string(run.path().join("journal.jsonl")).is_ok_and(|journal| journal.contains(r#""line":"visit""#))
+    };
     let runs = || fs::read_dir(place.path("results/runs")).into_iter().flatten().flatten();
     wait("something to be found", || runs().any(found));
     signal(&child, "INT");

@@ -10,7 +10,7 @@ use crate::support::{Ended, Place};
 #[test]
 fn scripts_in_a_strange_environment() {
     let place = Place::new();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let root = fs::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).unwrap();
     let bash = |directory: &Path, arguments: &[&str]| {
         let mut command = Command::new("bash");
         command.args(arguments).current_dir(directory).env("CDPATH", place.path("elsewhere"));

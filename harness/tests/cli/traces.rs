@@ -56,9 +56,9 @@ fn files_that_are_no_traces() {
     let place = Place::new();
     assert_eq!(place.run(&["record", "-o", "trace", "--", "true"]).status, 0);
     let good = fs::read(place.path("trace")).unwrap();
-    let changed = |at: usize| {
+    let changed = |at: usize, bits: u8| {
         let mut bytes = good.clone();
-        bytes[at] ^= 1;
+        bytes[at] ^= bits;
         bytes
     };
     place.write("empty", "");
@@ -66,9 +66,21 @@ fn files_that_are_no_traces() {
     place.write("cut", &good[..good.len() - 1]);
     place.write("header", &good[..15]);
     place.write("longer", [&good[..], b"x"].concat());
-    place.write("other-version", changed(8));
-    place.write("flipped", changed(good.len() - 1));
-    let names = ["empty", "foreign", "cut", "header", "longer", "other-version", "flipped", ".", "nowhere"];
+    place.write("other-version", changed(8, 4));
+    place.write("claims-the-version-before", changed(8, 1));
+    place.write("flipped", changed(good.len() - 1, 1));
+    let names = [
+        "empty",
+        "foreign",
+        "cut",
+        "header",
+        "longer",
+        "other-version",
+        "claims-the-version-before",
+        "flipped",
+        ".",
+        "nowhere",
+    ];
     let commands = names.map(|name| ["show", name]);
     let commands: Vec<&[&str]> = commands.iter().map(|command| &command[..]).collect();
     assert_tells!(place, place.tell(&commands));
