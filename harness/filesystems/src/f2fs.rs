@@ -5,7 +5,7 @@ use crate::{
     WarmUp, at, uuid,
 };
 
-/// f2fs, on a single device.
+/// f2fs, on a single device. Why it is not offered yet, says [`ALL`](crate::ALL).
 pub static F2FS: FileSystem = FileSystem {
     name: "f2fs",
     mkfs: Mkfs {

@@ -23,7 +23,11 @@ pub use recipe::{AfterUnmount, BeforeSync, CommitBy, Handling, Recipe, Setting, 
 pub use xfs::XFS;
 
 /// All that are supported, in the order in which they are listed.
-pub static ALL: &[&FileSystem] = &[&EXT4, &XFS, &BTRFS, &F2FS];
+///
+/// [`F2FS`] is not among them. Everything works, but a program that appends and calls fsync is found at fault there (Linux
+/// 6.1, all values of `fsync_mode`): the disk is given the flush before the node that fsync has written has completed. As
+/// long as no other kernel or machine has shown that, it may be a false alarm.
+pub static ALL: &[&FileSystem] = &[&EXT4, &XFS, &BTRFS];
 
 /// Those that a run is about unless it names others, in the order in which they are run.
 pub static DEFAULTS: &[&FileSystem] = &[&EXT4, &XFS, &BTRFS];
@@ -175,7 +179,7 @@ mod tests {
         }
         for name in ["zfs", "", "EXT4", "ext4 ", "ext"] {
             let error = by_name(name).unwrap_err().to_string();
-            assert_eq!(error, format!("unknown file system {name:?}: supported: ext4, xfs, btrfs, f2fs"));
+            assert_eq!(error, format!("unknown file system {name:?}: supported: ext4, xfs, btrfs"));
         }
     }
 
