@@ -24,9 +24,10 @@ pub use xfs::XFS;
 
 /// All that are supported, in the order in which they are listed.
 ///
-/// [`F2FS`] is not among them. Everything works, but a program that appends and calls fsync is found at fault there (Linux
-/// 6.1, all values of `fsync_mode`): the disk is given the flush before the node that fsync has written has completed. As
-/// long as no other kernel or machine has shown that, it may be a false alarm.
+/// [`F2FS`] is not among them, though everything works: the first fsync after a mount or a checkpoint does not wait there
+/// until the node that it writes has reached the disk, and sends its flush before (fs/f2fs/node.c: `fsync_seg_id` begins at 0,
+/// and `f2fs_wait_on_node_pages_writeback` takes 0 for nothing to wait for). So programs that do all that they can are
+/// found at fault, and no report can say yet that it is the file system's fault.
 pub static ALL: &[&FileSystem] = &[&EXT4, &XFS, &BTRFS];
 
 /// Those that a run is about unless it names others, in the order in which they are run.
