@@ -1,5 +1,6 @@
 //! Fresh file systems, made on the host by the distribution's own tools, always the same.
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -26,6 +27,24 @@ pub enum MkfsError {
         tool: &'static str,
         /// Its output.
         output: String,
+    },
+    /// The tool refused the user's arguments.
+    #[error("{tool} {arguments} failed: {output}")]
+    Refused {
+        /// `mkfs.ext4` …
+        tool: &'static str,
+        /// The user's arguments.
+        arguments: String,
+        /// What it said.
+        output: String,
+    },
+    /// The user's arguments have made what cannot be explored.
+    #[error("{filesystem} cannot be explored: {why}")]
+    Unexplored {
+        /// The file system and its arguments.
+        filesystem: String,
+        /// Why.
+        why: &'static str,
     },
     /// The image could not be written or read.
     #[error(transparent)]
@@ -65,8 +84,12 @@ pub fn missing_packages(filesystems: &[&'static FileSystem]) -> Vec<&'static str
 }
 
 /// A fresh file system on a disk of `size` bytes.
+///
+/// # Errors
+/// There is no tool or no room for it; or the user's arguments are refused, by the tool, or because a file system like that
+/// cannot be explored.
 pub fn mkfs(filesystem: &Filesystem, size: u64) -> Result<Image, MkfsError> {
-    let Mkfs { tool, arguments, package, .. } = filesystem.kind.mkfs;
+    let Mkfs { tool, arguments, package, unexplored, .. } = filesystem.kind.mkfs;
     let directory = || std::env::temp_dir().display().to_string();
     let file = |source| MkfsError::File { kind: filesystem.kind.name, directory: directory(), source };
     let image = tempfile::NamedTempFile::new().map_err(file)?;
@@ -90,7 +113,52 @@ pub fn mkfs(filesystem: &Filesystem, size: u64) -> Result<Image, MkfsError> {
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let said = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("it gave no reason").to_owned();
-        return Err(MkfsError::Failed { tool, output: said });
+        let arguments = filesystem.mkfs.clone();
+        return Err(match arguments.as_str() {
+            "" => MkfsError::Failed { tool, output: said },
+            _ => MkfsError::Refused { tool, arguments, output: said },
+        });
+    }
+    let mut head = [0; filesystems::HEAD];
+    image.as_file().read_exact_at(&mut head, 0).map_err(file)?;
+    if let Some(why) = unexplored(&head) {
+        return Err(MkfsError::Unexplored { filesystem: filesystem.to_string(), why });
     }
     Ok(Image::read_raw(Path::new(image.path()))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use testkit::Need;
+
+    use super::*;
+
+    fn made(text: &str) -> Result<Image, MkfsError> {
+        mkfs(&text.parse().unwrap(), 512 << 20)
+    }
+
+    /// The superblock of ext4 lies at byte 1,024; `s_log_block_size` is 0x18 bytes into it, the block size as a power of two,
+    /// counted from 1,024.
+    fn block_size(image: &Image) -> u32 {
+        let sector = image.sector(2);
+        1024 << u32::from_le_bytes(std::array::from_fn(|index| sector[0x18 + index]))
+    }
+
+    #[test]
+    fn arguments_reach_mkfs_and_what_cannot_be_explored_is_refused() {
+        let there = vm::program(&["mkfs.ext4"]).ok_or("there is no mkfs.ext4".to_owned());
+        if testkit::given(Need::Mkfs, there).is_none() {
+            return;
+        }
+        assert_eq!(block_size(&made("ext4").unwrap()), 4096);
+        assert_eq!(block_size(&made("ext4;mkfs=-b 1024").unwrap()), 1024);
+        let refused = |text: &str| made(text).unwrap_err().to_string();
+        let text = refused("ext4;mkfs=-O fast_commit");
+        assert!(text.starts_with("ext4;mkfs=-O fast_commit cannot be explored: it has fast_commit"), "{text}");
+        for without in ["ext4;mkfs=-O ^has_journal", "ext4;mkfs=-t ext2"] {
+            assert!(refused(without).contains("it has no journal"), "{without}");
+        }
+        let text = refused("ext4;mkfs=-O no_such_feature");
+        assert!(text.starts_with("mkfs.ext4 -O no_such_feature failed: "), "{text}");
+    }
 }

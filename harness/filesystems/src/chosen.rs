@@ -112,9 +112,11 @@ impl Filesystem {
         Ok(Self { kind: by_name(name)?, options: options.into(), mkfs: arguments.join(" ") })
     }
 
-    /// Whether data that replace others go to the same blocks, directly: neither copied on write nor journaled.
+    /// Whether data that replace others are known to go to the same blocks, directly: neither copied on write nor journaled.
+    /// Nothing is known of what the user's arguments for mkfs have made.
     pub fn overwrites_in_place(&self) -> bool {
         match self.kind.overwrites {
+            _ if !self.mkfs.is_empty() => false,
             Overwrites::Elsewhere => false,
             Overwrites::InPlace { unless } => !self.options.split(',').any(|option| unless.contains(&option)),
         }
@@ -192,7 +194,7 @@ mod tests {
         for text in ["ext4", "ext4:data=ordered", "ext4:noauto_da_alloc,data=writeback", "xfs", "xfs:noatime"] {
             assert!(chosen(text).overwrites_in_place(), "{text}");
         }
-        for text in ["ext4:data=journal", "ext4:noatime,data=journal", "btrfs", "btrfs:noatime"] {
+        for text in ["ext4:data=journal", "ext4:noatime,data=journal", "btrfs", "btrfs:noatime", "ext4;mkfs=-b 1024"] {
             assert!(!chosen(text).overwrites_in_place(), "{text}");
         }
     }

@@ -25,6 +25,7 @@ pub static EXT4: FileSystem = FileSystem {
         package: "e2fsprogs",
         // Below, its defaults are others (mke2fs.conf(5), `small`).
         smallest: 512 << 20,
+        unexplored,
     },
     // Checksums come from a module that is asked for by a `softdep` of ext4 itself, and is not among what modules need.
     modules: &["crc32c_generic", "ext4"],
@@ -57,6 +58,18 @@ pub static EXT4: FileSystem = FileSystem {
 /// and no setting turns that off (fs/jbd2/recovery.c, `do_readahead`).
 static JBD2: Journal =
     Journal { superblock: &[0xc0, 0x3b, 0x39, 0x98, 0, 0, 0, 4], block_size: 12, blocks: 16, ahead: 128 << 10 };
+
+/// A commit is forced by fsync of another file, which commits nothing else where there is no journal, and with
+/// `fast_commit` no transaction (fs/ext4/fast_commit.c). `s_feature_compat`, 0x5c bytes into the superblock, says what there
+/// is: `EXT4_FEATURE_COMPAT_HAS_JOURNAL` and `EXT4_FEATURE_COMPAT_FAST_COMMIT` (fs/ext4/ext4.h).
+fn unexplored(head: &[u8]) -> Option<&'static str> {
+    let features = head.get(1024 + 0x5c..1024 + 0x60)?;
+    let has = |bits: u32| features.iter().zip(bits.to_le_bytes()).any(|(byte, bits)| byte & bits != 0);
+    if !has(0x4) {
+        return Some("it has no journal, so that no commit can be forced");
+    }
+    has(0x400).then_some("it has fast_commit, so that only commits of one of two kinds could be forced")
+}
 
 /// fs/ext4/ext4.h, include/linux/jbd2.h.
 fn label(sector: u64, data: &[u8]) -> Option<&'static str> {

@@ -15,6 +15,7 @@ pub static F2FS: FileSystem = FileSystem {
         package: "f2fs-tools",
         // It takes no less than 39,845,888 bytes (mkfs.f2fs 1.15): 38 MiB.
         smallest: 38 << 20,
+        unexplored: |_| None,
     },
     // Checksums come from a module that is asked for by a `softdep` of libcrc32c, and is not among what modules need.
     modules: &["crc32_generic", "f2fs"],

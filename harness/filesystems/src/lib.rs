@@ -77,7 +77,13 @@ pub struct Mkfs {
     pub package: &'static str,
     /// Bytes of the smallest disk on which it makes what it makes on larger ones.
     pub smallest: u64,
+    /// Why what the user's arguments have made cannot be explored, going by the first [`HEAD`] bytes of the disk; `None` if
+    /// nothing is against it. A pass over commits that were not forced would be none.
+    pub unexplored: fn(head: &[u8]) -> Option<&'static str>,
 }
+
+/// How much of a fresh disk [`Mkfs::unexplored`] looks at, bytes.
+pub const HEAD: usize = 4096;
 
 /// A mount option that the harness adds to the user's.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ pub static XFS: FileSystem = FileSystem {
         package: "xfsprogs",
         // It takes no less (mkfs.xfs 5.19).
         smallest: 300 << 20,
+        unexplored: |_| None,
     },
     // Checksums come from a module that is asked for by a `softdep` of libcrc32c, which xfs needs, and is not among what modules need.
     modules: &["crc32c_generic", "xfs"],

@@ -10,7 +10,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// Where the sources of the product are. The native oracle is left out: it is a second opinion, and knows by itself how to
 /// make and mount each file system. So is the benchmark, which knows how fast each should be.
-const PRODUCT: [&str; 17] = [
+const PRODUCT: [&str; 19] = [
     "checker/src",
     "harness/storage/src",
     "harness/explore/src",
@@ -19,6 +19,8 @@ const PRODUCT: [&str; 17] = [
     "harness/load/src",
     "harness/record/src",
     "harness/report/src",
+    "harness/reporters/src",
+    "harness/treeio/src",
     "harness/checks/src",
     "harness/cli/src",
     "harness/engine/src",

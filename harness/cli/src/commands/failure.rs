@@ -163,6 +163,7 @@ impl From<WorkError> for Failure {
             WorkError::Start { .. } | WorkError::Journal { .. } => Self::usage(error),
             WorkError::Guest(error) => error.into(),
             WorkError::Mkfs(error @ MkfsError::NoTool { .. }) => Self::lacking(error),
+            WorkError::Mkfs(error @ (MkfsError::Refused { .. } | MkfsError::Unexplored { .. })) => Self::usage(error),
             WorkError::Mkfs(error) => Self::machine(error),
         }
     }
