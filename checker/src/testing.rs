@@ -19,16 +19,7 @@ pub fn trace(files: &[(&str, &[u8])], calls: Vec<Call>) -> Trace {
     }
     let op = |call| Op { call, syscall: "test".to_owned(), result: 0, thread: 0 };
     let ops = calls.into_iter().map(op).collect();
-    Trace {
-        command: vec![],
-        before,
-        holes: Default::default(),
-        ops,
-        after: Tree::default(),
-        limits: vec![],
-        outside: vec![],
-        refused: vec![],
-    }
+    Trace { before, ops, ..Trace::default() }
 }
 
 pub const CREATE: u32 = 0o101;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use checker::{Ack, CrashWindow, Invariant, describe, reason};
+use checker::{Ack, CrashWindow, Invariant, reason};
 use num_bigint::BigUint;
 use program::{Call, OpId, Trace};
 use report::{
@@ -142,8 +142,7 @@ pub fn violation_report(
         state: example.state.clone(),
     };
     let writes = unit.map(|unit| writes(cell, unit, path, example)).unwrap_or_default();
-    // The root stands for the whole file system.
-    let versions = if path.is_root() { &[] } else { subject.history.versions(path) };
+    let [old, new] = subject.old_and_new(path);
     let observed = seen.and_then(|seen| seen.observed.clone()).unwrap_or_else(|| example.observed.clone());
     let known = reason(trace, invariant, *kind, path, &example.window);
     let hint = known.or_else(|| seen.and_then(|seen| seen.hint.clone()));
@@ -167,8 +166,8 @@ pub fn violation_report(
         promised: promises.promised,
         cause: cause.text(),
         output: example.output.clone(),
-        old: versions.first().map(|version| describe(&version.state)),
-        new: versions.last().map(|version| describe(&version.state)),
+        old,
+        new,
     }
 }
 
@@ -206,17 +205,7 @@ mod tests {
         let allocate = |mode| Call::Allocate { handle: Handle(0), mode, offset: 0, length: 4096 };
         let ops = [allocate(0), allocate(0x08), allocate(0x20)];
         let ops = ops.map(|call| Op { call, syscall: "fallocate".into(), result: 0, thread: 0 }).to_vec();
-        let (before, after) = (Tree::default(), Tree::default());
-        let trace = Trace {
-            command: vec![],
-            before,
-            ops,
-            after,
-            limits: vec![],
-            outside: vec![],
-            refused: vec![],
-            holes: Default::default(),
-        };
+        let trace = Trace { ops, ..Trace::default() };
         assert_eq!(shifts(&trace), [1, 2].map(|op| Note::MovesExtents { op: OpId(op) }));
     }
 
@@ -227,14 +216,11 @@ mod tests {
         let kind = program::Kind::File(Default::default());
         let node = program::Node { kind, mode: 0o644, uid: 0, gid: 0, inode: 1, xattrs: Default::default() };
         let trace = Trace {
-            command: vec![],
-            before: Tree::default(),
             ops,
             after: Tree([("f".into(), node)].into()),
-            limits: vec![],
-            outside: vec![],
+
             refused: vec![program::RefusedCall { call: "io_uring_setup".into(), count: 1 }],
-            holes: Default::default(),
+            ..Trace::default()
         };
         let subject = Subject::of("save".into(), vec![], trace, Bounds::default()).unwrap();
         let refused = program::RefusedCall { call: "io_uring_setup".into(), count: 1 };
@@ -247,17 +233,7 @@ mod tests {
         let open = Call::Open { handle: Handle(0), path: "f".into(), flags: 0o101, mode: 0o644 };
         let ops = [open, Call::Exit { status: 0 }];
         let ops = ops.map(|call| Op { call, syscall: "test".into(), result: 0, thread: 0 }).to_vec();
-        let (before, after) = (Tree::default(), Tree::default());
-        let trace = Trace {
-            command: vec![],
-            before,
-            ops,
-            after,
-            limits: vec![],
-            outside: vec![],
-            refused: vec![],
-            holes: Default::default(),
-        };
+        let trace = Trace { ops, ..Trace::default() };
         let window = |begun_earliest, ended_latest| CrashWindow { begun_earliest, ended_latest };
         let exit = Invariant::DurableAfter(Ack::Exit);
         assert_eq!(broken_from(&trace, &exit, &window(0, 2)), Some(1));
@@ -273,17 +249,7 @@ mod tests {
             // O_WRONLY | O_CREAT: rules want something to change.
             let open = Call::Open { handle: Handle(0), path: "f".into(), flags: 0o101, mode: 0o644 };
             let ops = vec![Op { call: open, syscall: "open".into(), result: 0, thread: 0 }];
-            let (before, after) = (Tree::default(), Tree::default());
-            let trace = Trace {
-                command: vec![],
-                before,
-                ops,
-                after,
-                limits,
-                outside: vec![],
-                refused: vec![],
-                holes: Default::default(),
-            };
+            let trace = Trace { ops, limits, ..Trace::default() };
             let subject = Subject::of("w".into(), vec![], trace, Bounds { injections: 0, seed: 0 }).unwrap();
             let filesystem = Filesystem::from(&filesystems::EXT4);
             let cell = Cell::new(0, Arc::new(subject), filesystem, &RunSpec::default());

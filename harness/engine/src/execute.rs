@@ -195,16 +195,7 @@ mod tests {
     fn checked(result: Option<i64>) -> Result<(), String> {
         let call = Call::Write { handle: Handle(0), offset: 0, data: Arc::new(b"new".to_vec()), flags: 0 };
         let op = Op { call, syscall: "write".into(), result: 3, thread: 0 };
-        let trace = Trace {
-            command: Vec::new(),
-            before: Tree::default(),
-            holes: Default::default(),
-            ops: vec![op],
-            after: Tree::default(),
-            limits: Vec::new(),
-            outside: Vec::new(),
-            refused: vec![],
-        };
+        let trace = Trace { ops: vec![op], ..Trace::default() };
         let plan =
             Plan { steps: vec![protocol::Step::Call(0)], origins: vec![Origin::Op(0)], conditions: Default::default() };
         let mut log = BlockLog::default();

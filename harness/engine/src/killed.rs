@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use checker::describe;
 use explore::{Budget, Exploration};
 use program::OpId;
 use report::{Killed, ProcessReport, ProcessViolation};
@@ -84,13 +83,12 @@ pub async fn process_crash(subject: &Subject, explore_invalid: bool, stop: &Atom
 
 /// One way in which an invariant is broken, for the report.
 fn violation(subject: &Subject, key: &ViolationKey, found: &explore::Violation<KilledExample>) -> ProcessViolation {
-    let Subject { trace, history, .. } = subject;
+    let trace = &subject.trace;
     let ViolationKey { path, invariant, kind, cause, .. } = key;
     let KilledExample { point, observed, output, .. } = &found.example;
     let promises = promises(trace, invariant, point.ended);
     let op = point.begun().checked_sub(1).map(OpId);
-    // The root stands for all files.
-    let versions = if path.is_root() { &[] } else { history.versions(path) };
+    let [old, new] = subject.old_and_new(path);
     ProcessViolation {
         invariant: invariant.to_string(),
         kind: *kind,
@@ -104,8 +102,8 @@ fn violation(subject: &Subject, key: &ViolationKey, found: &explore::Violation<K
         promised: promises.promised,
         cause: cause.text(),
         output: output.clone(),
-        old: versions.first().map(|version| describe(&version.state)),
-        new: versions.last().map(|version| describe(&version.state)),
+        old,
+        new,
     }
 }
 

@@ -98,16 +98,7 @@ mod tests {
         };
         let before = Tree(files.iter().enumerate().map(tree).collect());
         let after = before.clone();
-        let trace = Trace {
-            command: vec![],
-            before,
-            holes: Default::default(),
-            ops: vec![],
-            after,
-            limits: vec![],
-            outside: vec![],
-            refused: vec![],
-        };
+        let trace = Trace { before, after, ..Trace::default() };
         Labels::new(&History::new(&trace))
     }
 

@@ -39,7 +39,7 @@ pub fn promises(trace: &Trace, invariant: &Invariant, ended: usize) -> Promises 
 #[cfg(test)]
 mod tests {
     use checker::Ack;
-    use program::{Op, Tree};
+    use program::Op;
 
     use super::*;
 
@@ -50,16 +50,7 @@ mod tests {
         let print = |text: String| op(Call::Ack { channel: program::Channel::Stdout, data: text.into_bytes() });
         let mut ops: Vec<Op> = (0..8000).map(|line| print(format!("line {line}"))).collect();
         ops.extend([op(Call::SyncAll), print("\n".into()), op(Call::Exit { status: 0 })]);
-        let trace = Trace {
-            command: vec![],
-            before: Tree::default(),
-            ops,
-            after: Tree::default(),
-            limits: vec![],
-            outside: vec![],
-            refused: vec![],
-            holes: Default::default(),
-        };
+        let trace = Trace { ops, ..Trace::default() };
         let told = |invariant: &Invariant, ended| {
             let Promises { acks, left_out, promised } = promises(&trace, invariant, ended);
             let text = |ack: AckRef| match ack {

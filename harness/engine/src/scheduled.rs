@@ -49,7 +49,7 @@ pub fn work(work: &Work) -> WorkReport {
 
 #[cfg(test)]
 mod tests {
-    use program::{Call, Handle, History, Op, Trace, Tree};
+    use program::{Call, Handle, History, Op, Trace};
     use report::ScheduleReport;
 
     use super::*;
@@ -63,17 +63,7 @@ mod tests {
         let write = |handle| Call::Write { handle, offset: 0, data: std::sync::Arc::new(vec![1; 5000]), flags: 0 };
         let calls = [open(one, "f"), write(one), open(other, "g"), write(other), Call::Fsync { handle: one }];
         let ops = calls.map(|call| Op { call, syscall: String::new(), result: 0, thread: 0 }).to_vec();
-        let (before, after) = (Tree::default(), Tree::default());
-        let trace = Trace {
-            command: vec![],
-            before,
-            ops,
-            after,
-            limits: vec![],
-            outside: vec![],
-            refused: vec![],
-            holes: Default::default(),
-        };
+        let trace = Trace { ops, ..Trace::default() };
         let all = schedules(&trace, &History::new(&trace), 2);
         assert!(all.len() > 100, "{}", all.len());
         for known in all {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use checker::{ReadPlan, RuleError, Rules, Wanted};
+use checker::{Description, ReadPlan, RuleError, Rules, Wanted, describe};
 use filesystems::Filesystem;
-use program::{Ended, History, Limit, Trace, cleared_set_ids};
+use program::{Ended, History, Limit, RelPath, Trace, cleared_set_ids};
 use record::{IoUring, RecordError, RecordSpec};
 use storage::DiskModel;
 use workload::Workload;
@@ -250,6 +250,12 @@ impl Subject {
         explore_invalid || self.unmodelled_calls.is_empty()
     }
 
+    /// What a file was before and after the run. None of the root, which stands for the whole file system.
+    pub fn old_and_new(&self, path: &RelPath) -> [Option<Description>; 2] {
+        let versions = if path.is_root() { &[] } else { self.history.versions(path) };
+        [versions.first(), versions.last()].map(|version| version.map(|version| describe(&version.state)))
+    }
+
     /// What the recorder could not follow, and what no guest can show of what is wanted.
     pub fn unmodelled_calls(&self) -> &[Limit] {
         &self.unmodelled_calls
@@ -350,8 +356,7 @@ mod tests {
         after.0.insert("f".into(), node);
         let close = Op { call: Call::Close { handle: Handle(0) }, syscall: "close".into(), result: 0, thread: 0 };
         let (before, holes) = (Tree::default(), Default::default());
-        let trace =
-            Trace { command: vec![], before, holes, ops: vec![close], after, limits, outside: vec![], refused: vec![] };
+        let trace = Trace { before, holes, ops: vec![close], after, limits, ..Trace::default() };
         Subject::of("w".into(), wanted.to_vec(), trace, Bounds::default())
     }
 

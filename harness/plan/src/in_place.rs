@@ -190,8 +190,7 @@ mod tests {
         let op = |call| Op { call, syscall: String::new(), result: 0, thread: 0 };
         let ops = std::iter::once(open).chain(calls).map(op).collect();
         let (holes, after) = (Default::default(), Tree::default());
-        let trace =
-            Trace { command: vec![], before, holes, ops, after, limits: vec![], outside: vec![], refused: vec![] };
+        let trace = Trace { before, holes, ops, after, ..Trace::default() };
         let history = History::new(&trace);
         let overwrites = Overwrites::new(&trace, &history);
         let all = schedules(&trace, &history, 1).into_iter();

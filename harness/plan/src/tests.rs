@@ -18,16 +18,7 @@ fn trace_of(calls: Vec<Call>) -> Trace {
     let op = |call| program::Op { call, syscall: String::new(), result: 0, thread: 0 };
     let (before, after) = (program::Tree::default(), program::Tree::default());
     let ops = calls.into_iter().map(op).collect();
-    Trace {
-        command: vec![],
-        before,
-        holes: Default::default(),
-        ops,
-        after,
-        limits: vec![],
-        outside: vec![],
-        refused: vec![],
-    }
+    Trace { before, ops, after, ..Trace::default() }
 }
 
 /// What the schedules without injections are called, for a program that makes these calls.

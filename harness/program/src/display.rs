@@ -346,16 +346,7 @@ mod tests {
             op("kill", 0, Call::Exit { status: 137 }),
         ];
         let plain: Vec<String> = ops.iter().map(Op::to_string).collect();
-        let trace = Trace {
-            command: vec![],
-            before: Default::default(),
-            holes: Default::default(),
-            ops,
-            after: Default::default(),
-            limits: vec![],
-            outside: vec![],
-            refused: vec![],
-        };
+        let trace = Trace { ops, ..Trace::default() };
         insta::assert_snapshot!("plain", plain.join("\n"));
         insta::assert_snapshot!("listing", listing(&trace).join("\n"));
     }

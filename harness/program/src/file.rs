@@ -44,8 +44,8 @@ impl fmt::Display for RefusedCall {
     }
 }
 
-/// One run of one program.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One run of one program. By default, of one that does nothing in an empty directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trace {
     /// The program and its arguments.
     pub command: Vec<String>,

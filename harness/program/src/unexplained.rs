@@ -119,16 +119,7 @@ mod tests {
             op(Call::Close { handle: Handle(1) }),
         ];
         let after = tree(&[("f", b"new"), ("g", b"kept")]);
-        Trace {
-            command: vec![],
-            before: tree(&[("f", b"old"), ("g", b"kept")]),
-            holes: Default::default(),
-            ops,
-            after,
-            limits: vec![],
-            outside: vec![],
-            refused: vec![],
-        }
+        Trace { before: tree(&[("f", b"old"), ("g", b"kept")]), ops, after, ..Trace::default() }
     }
 
     fn details(trace: &Trace) -> Vec<String> {

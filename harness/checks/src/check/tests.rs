@@ -44,16 +44,7 @@ fn recorded() -> Trace {
     let op = |call| Op { call, syscall: "test".into(), result: 0, thread: 0 };
     let print = |text: &str| op(Call::Ack { channel: Channel::Stdout, data: text.into() });
     let ops = vec![op(Call::SyncAll), print("one\n"), op(Call::SyncAll), print("two\n"), op(Call::Exit { status: 0 })];
-    Trace {
-        command: vec![],
-        before: tree("old"),
-        holes: Default::default(),
-        ops,
-        after: tree("new"),
-        limits: vec![],
-        outside: vec![],
-        refused: vec![],
-    }
+    Trace { before: tree("old"), ops, after: tree("new"), ..Trace::default() }
 }
 
 fn checker(workload: &Workload) -> Result<Checker, CheckError> {

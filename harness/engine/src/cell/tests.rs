@@ -1,5 +1,5 @@
 use explore::ExplorationUnit;
-use program::{Call, Handle, Op, Trace, Tree};
+use program::{Call, Handle, Op, Trace};
 use storage::{BlockLog, Queueing, WriteEntry};
 
 use super::*;
@@ -17,17 +17,7 @@ fn prepared_with(recovery_crashes: bool, budget: Budget) -> Cell {
     // O_WRONLY | O_CREAT: rules want something to change.
     let open = Call::Open { handle: Handle(0), path: "f".into(), flags: 0o101, mode: 0o644 };
     let ops = vec![Op { call: open, syscall: "open".into(), result: 0, thread: 0 }];
-    let (before, after) = (Tree::default(), Tree::default());
-    let trace = Trace {
-        command: vec![],
-        before,
-        holes: Default::default(),
-        ops,
-        after,
-        limits: vec![],
-        outside: vec![],
-        refused: vec![],
-    };
+    let trace = Trace { ops, ..Trace::default() };
     let mut subject = Subject::of("w".into(), vec![], trace, Bounds { injections: 0, seed: 0 }).unwrap();
     subject.schedules.truncate(1);
     subject.all_schedules = 1;

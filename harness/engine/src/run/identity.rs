@@ -50,7 +50,7 @@ pub(crate) fn hash(subjects: &[Arc<Subject>], spec: &RunSpec, machine: &str) -> 
 #[cfg(test)]
 mod tests {
     use filesystems::Filesystem;
-    use program::{Call, Handle, Op, Tree};
+    use program::{Call, Handle, Op};
 
     use super::*;
     use crate::spec::{Budget, Disk};
@@ -62,20 +62,10 @@ mod tests {
 
     fn called(name: &str, command: &[&str]) -> Arc<Subject> {
         let command = command.iter().map(ToString::to_string).collect();
-        let (before, after) = (Tree::default(), Tree::default());
         // O_WRONLY | O_CREAT: rules want something to change.
         let open = Call::Open { handle: Handle(0), path: "f".into(), flags: 0o101, mode: 0o644 };
         let ops = vec![Op { call: open, syscall: "open".into(), result: 0, thread: 0 }];
-        let trace = Trace {
-            command,
-            before,
-            holes: Default::default(),
-            ops,
-            after,
-            limits: vec![],
-            outside: vec![],
-            refused: vec![],
-        };
+        let trace = Trace { command, ops, ..Trace::default() };
         Arc::new(Subject::of(name.into(), vec![], trace, Bounds::default()).unwrap())
     }
 

@@ -22,6 +22,10 @@ fn kept() -> Kept {
     }
 }
 
+fn cell(fs: &str) -> KeptCell {
+    KeptCell { workload: 0, fs: fs.into(), mount_options: "noatime".into(), mkfs_options: String::new() }
+}
+
 /// Directories of one run, each named by when it began.
 struct Runs(tempfile::TempDir);
 
@@ -236,12 +240,8 @@ proptest::proptest! {
         }
         let trace = Trace {
             command: vec!["save".into()],
-            before: Default::default(),
-            holes: Default::default(),
-            ops: vec![],
-            after: Default::default(),
-            limits: vec![],
-            outside: vec!["/elsewhere".into()], refused: vec![],
+            outside: vec!["/elsewhere".into()],
+            ..Trace::default()
         };
         let mut bytes = trace.to_bytes();
         flip(&mut bytes);
@@ -282,12 +282,6 @@ fn what_is_kept_is_sealed() {
 fn what_the_version_before_kept_is_read() {
     let runs = Runs::new();
     let store = runs.begin(10);
-    let cell = |fs: &str| KeptCell {
-        workload: 0,
-        fs: fs.into(),
-        mount_options: "noatime".into(),
-        mkfs_options: String::new(),
-    };
     let cells = ["xfs", "ext4", "xfs"].map(cell).to_vec();
     let mut value = serde_json::to_value(Kept { version: BEFORE, cells: cells.clone(), ..kept() }).unwrap();
     let object = value.as_object_mut().unwrap();
@@ -340,12 +334,6 @@ fn an_old_manifest_is_a_sign_of_a_run() {
 fn an_unknown_file_system_is_no_other_one() {
     let runs = Runs::new();
     let store = runs.begin(10);
-    let cell = |fs: &str| KeptCell {
-        workload: 0,
-        fs: fs.into(),
-        mount_options: "noatime".into(),
-        mkfs_options: String::new(),
-    };
     let known: Vec<KeptCell> = filesystems::ALL.iter().map(|known| cell(known.name)).collect();
     store.keep(RUN, &Kept { cells: known.clone(), ..kept() }).unwrap();
     assert_eq!(store.kept().unwrap().cells, known);

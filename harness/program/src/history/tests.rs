@@ -6,16 +6,7 @@ use crate::{Call, Handle, Tree};
 
 fn trace(before: Tree, calls: Vec<Call>) -> Trace {
     let ops = calls.into_iter().map(op).collect();
-    Trace {
-        command: vec![],
-        before,
-        holes: Default::default(),
-        ops,
-        after: Tree::default(),
-        limits: vec![],
-        outside: vec![],
-        refused: vec![],
-    }
+    Trace { before, ops, ..Trace::default() }
 }
 
 fn open(handle: u32, path: &str, flags: u32) -> Call {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anstyle::Style;
-use checker::Observed;
+use checker::{Description, Observed};
 use program::thousands;
 use report::{
     AckRef, CellReport, OTHER_FAILURES, Ops, ProcessReport, ProcessViolation, Promised, Verdict, ViolationReport,
@@ -39,16 +39,7 @@ pub(super) fn power(
     let mut line = |name: &str, value: &str| {
         let _ = write!(text, "\n  {name:<9} {}", tame(value));
     };
-    line("found", &sentences::observed(&violation.observed));
-    for printed in printed(violation.output.as_ref()) {
-        line("printed", &printed);
-    }
-    if let Some(old) = &violation.old {
-        line("old", &sentences::description(old));
-    }
-    if let Some(new) = &violation.new {
-        line("new", &sentences::description(new));
-    }
+    seen(&mut line, &violation.observed, violation.output.as_ref(), [&violation.old, &violation.new]);
     line("earliest", &after(violation.after_op, ops));
     if let Some(op) = violation.after_op_latest {
         line("latest", &after(Some(op), ops));
@@ -84,16 +75,7 @@ pub(super) fn killed(killed: &ProcessReport, violation: &ProcessViolation, ops: 
     let mut line = |name: &str, value: &str| {
         let _ = write!(text, "\n  {name:<9} {}", tame(value));
     };
-    line("found", &sentences::observed(&violation.observed));
-    for printed in printed(violation.output.as_ref()) {
-        line("printed", &printed);
-    }
-    if let Some(old) = &violation.old {
-        line("old", &sentences::description(old));
-    }
-    if let Some(new) = &violation.new {
-        line("new", &sentences::description(new));
-    }
+    seen(&mut line, &violation.observed, violation.output.as_ref(), [&violation.old, &violation.new]);
     line("killed", &sentences::killed(&violation.killed, ops));
     if let Some(promised) = promised(violation.promised.as_ref(), &violation.acks, ops) {
         line("promised", &promised);
@@ -101,6 +83,24 @@ pub(super) fn killed(killed: &ProcessReport, violation: &ProcessViolation, ops: 
     let (states, all) = (thousands(violation.states), thousands(killed.states));
     line("states", &format!("{states} of {all}, one for each point at which the program can be killed"));
     text
+}
+
+/// Tells what was found, and what the file was before and after the run.
+fn seen(
+    line: &mut impl FnMut(&str, &str),
+    observed: &Observed,
+    output: Option<&checker::Output>,
+    [old, new]: [&Option<Description>; 2],
+) {
+    line("found", &sentences::observed(observed));
+    for printed in printed(output) {
+        line("printed", &printed);
+    }
+    for (name, file) in [("old", old), ("new", new)] {
+        if let Some(file) = file {
+            line(name, &sentences::description(file));
+        }
+    }
 }
 
 /// The headline of a violation.

@@ -32,16 +32,7 @@ pub(crate) fn trace_of(calls: Vec<Call>) -> Trace {
     before.0.insert("config".into(), node(program::Kind::File(Arc::new(b"old".to_vec())), 2));
     let op = |call| Op { call, syscall: "test".into(), result: 0, thread: 0 };
     let ops = calls.into_iter().map(op).collect();
-    Trace {
-        command: vec![],
-        before,
-        holes: Default::default(),
-        ops,
-        after: Tree::default(),
-        limits: vec![],
-        outside: vec![],
-        refused: vec![],
-    }
+    Trace { before, ops, ..Trace::default() }
 }
 
 /// What a file holds at each point, if it is there.
