@@ -21,11 +21,7 @@ pub(crate) struct Spill {
 
 impl Default for Spill {
     fn default() -> Self {
-        Self {
-            file: BufWriter::with_capacity(BUFFER, SpooledTempFile::new(IN_MEMORY)),
-            length: 0,
-            failure: None,
-        }
+        Self { file: BufWriter::with_capacity(BUFFER, SpooledTempFile::new(IN_MEMORY)), length: 0, failure: None }
     }
 }
 

@@ -156,10 +156,7 @@ impl Recorder<'_> {
                 Err(_) => break,
             }
         }
-        match reason {
-            Stop::Cancelled => Cut::Cancelled,
-            Stop::TimeOut if main_runs => Cut::TimeOut("the command"),
-            Stop::TimeOut => Cut::TimeOut("a process that the command left behind"),
-        }
+        let who = if main_runs { "the command" } else { "a process that the command left behind" };
+        Cut { stop: reason, who }
     }
 }

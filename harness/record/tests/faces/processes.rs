@@ -1,5 +1,6 @@
 //! Processes and threads: how they begin and end, what they share, and in which order their calls come.
 
+use program::{Call, Handle};
 use record::{exit_status, record};
 
 use crate::common::{FIXTURE, Run, face, spec};
@@ -78,6 +79,22 @@ fn racing_threads_leave_an_exact_order() {
     let run = face(&["race", "60"]);
     run.expect_complete();
     assert!(run.trace.ops.iter().any(|op| op.thread == 4));
+}
+
+/// Memory shows only later what it held while the kernel read it.
+#[test]
+fn what_is_written_is_what_the_file_got() {
+    let run = face(&["flip"]);
+    run.expect_complete();
+    let took = run.after("took");
+    let written = run.trace.ops.iter().filter_map(|op| match &op.call {
+        Call::Write { handle: Handle(0), data, .. } => Some(data.as_slice()),
+        _ => None,
+    });
+    let written: Vec<&[u8]> = written.collect();
+    assert_eq!(written.len(), 201, "{}", run.text());
+    let other = written.iter().zip(took.chunks(4096)).filter(|(written, took)| *written != took);
+    assert_eq!(other.count(), 0);
 }
 
 #[test]
