@@ -8,15 +8,20 @@ use crate::recorder::{Cut, Recorder, Thread};
 use crate::remote;
 use crate::stop::{self, ExecStop, ForkStop, TraceeEvent};
 use crate::supervise::Stop;
+use crate::syscalls::OTHER_MOUNTS;
 
 impl Recorder<'_> {
     pub(crate) fn forked(&mut self, stop: ForkStop) {
         let (tid, child) = (stop.tid, stop.child);
-        if self.ended_early.remove(&child) {
+        let flags = self.threads.get_mut(&tid).map_or(0, |parent| std::mem::take(&mut parent.clone_flags));
+        if flags & libc::CLONE_NEWNS as u64 != 0 {
+            self.unmodelled("clone", OTHER_MOUNTS);
+        }
+        // If the thread that ended is another one, whose parent never told of it, its number was given away again.
+        if self.ended_early.remove(&child) && !stop::is_traced(child) {
             return stop.resume();
         }
-        if let Some(parent) = self.threads.get_mut(&tid) {
-            let flags = std::mem::take(&mut parent.clone_flags);
+        if let Some(parent) = self.threads.get(&tid) {
             let (table, process) = (parent.table, parent.process);
             let process = if flags & libc::CLONE_THREAD as u64 != 0 { process } else { child };
             let table = if flags & libc::CLONE_FILES as u64 != 0 {

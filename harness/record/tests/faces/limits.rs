@@ -46,6 +46,15 @@ fn asynchronous_io_is_refused_unless_it_is_allowed() {
     }
 }
 
+#[test]
+fn a_mount_namespace_is_told_however_it_was_entered() {
+    let run = face(&["mount-namespace"]);
+    assert_eq!(exit_status(&run.trace), Some(0), "{}", run.text());
+    let told = run.trace.limits.iter().any(|limit| limit.call == "clone" && limit.detail.contains("mount namespace"));
+    // Where it is not permitted, nothing has happened.
+    assert_eq!(told, !run.trace.after.0.contains_key(&"none".into()), "{}", run.text());
+}
+
 /// A sync that the recorder cannot see would be one that is missing.
 #[test]
 fn a_program_that_hides_is_told() {

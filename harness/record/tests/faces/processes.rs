@@ -1,5 +1,7 @@
 //! Processes and threads: how they begin and end, what they share, and in which order their calls come.
 
+use std::time::{Duration, Instant};
+
 use program::{Call, Handle};
 use record::{exit_status, record};
 
@@ -102,6 +104,27 @@ fn waiting_at_a_fifo_keeps_nobody_waiting() {
     let run = face(&["fifo"]);
     run.expect_complete();
     assert_eq!(run.after("got"), b"through");
+}
+
+/// Else a busy disk would make every program with threads one whose order is not known.
+#[test]
+fn a_slow_write_keeps_its_turn() {
+    let run = face(&["slow-write"]);
+    run.expect_complete();
+    if !run.trace.after.0.contains_key(&"none".into()) {
+        run.expect_in_order(&["[1] write(h0 \"file\", \"ppp", "[2] write(h1 \"beside\", \"x\""]);
+    }
+}
+
+#[test]
+fn who_waits_for_a_lease_keeps_nobody_waiting() {
+    let start = Instant::now();
+    let run = face(&["lease"]);
+    assert_eq!(exit_status(&run.trace), Some(0), "{}", run.text());
+    // After 45 s the kernel takes a lease away (`/proc/sys/fs/lease-break-time`).
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    let told = run.trace.limits.iter().any(|limit| limit.detail.contains("order is not known"));
+    assert_eq!(told, !run.trace.after.0.contains_key(&"none".into()), "{}", run.text());
 }
 
 #[test]
