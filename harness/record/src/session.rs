@@ -14,7 +14,7 @@ use crate::launch::{self, Output};
 use crate::normalise::normalise;
 use crate::recorder::{self, Cut, Recorded, Scene};
 use crate::said::{self, said};
-use crate::snapshot::{holes, snapshot};
+use crate::snapshot::{holes, snapshot, snapshot_after};
 use crate::supervise::{Printed, Shared, Stop, supervise};
 use crate::{RecordError, RecordSpec, stop, temporary_names};
 
@@ -42,7 +42,7 @@ pub fn record(spec: &RecordSpec) -> Result<Trace, RecordError> {
         return Err(cut_short(spec, recorded, printed, cut));
     }
     account(&mut recorded, printed).map_err(not_kept)?;
-    let after = snapshot(&root)?;
+    let after = snapshot_after(&root, &before)?;
     let mut trace = Trace {
         command: spec.command.iter().map(|part| part.to_string_lossy().into_owned()).collect(),
         before,
