@@ -19,6 +19,7 @@ mod resolve;
 mod said;
 mod seccomp;
 mod session;
+mod set_id;
 mod snapshot;
 mod spec;
 mod spill;

@@ -6,6 +6,7 @@ use program::Call;
 use crate::files::TableId;
 use crate::recorder::{Cut, Recorder, Thread};
 use crate::remote;
+use crate::set_id;
 use crate::stop::{self, ExecStop, ForkStop, TraceeEvent};
 use crate::supervise::Stop;
 use crate::syscalls::OTHER_MOUNTS;
@@ -80,6 +81,12 @@ impl Recorder<'_> {
             let table = thread.table;
             self.threads.insert(tid, thread);
             self.drop_missing(tid, table, tid, "execve");
+        }
+        if let Some(rights) = set_id::lost(tid) {
+            let detail = format!(
+                "{rights}, which it does not get while it is recorded: what it would do with them is not known"
+            );
+            self.unmodelled("execve", detail);
         }
         self.started |= tid == self.main;
         stop.resume();
