@@ -196,7 +196,7 @@ impl fmt::Display for Size {
             bytes if bytes < 1 << 10 => write!(f, "{bytes} bytes"),
             bytes if bytes < 1 << 20 => write!(f, "{} KiB", bytes >> 10),
             // Rounded down: what was held back by a limit shall not look like less than that limit.
-            bytes => write!(f, "{}.{} MiB", thousands(bytes >> 20), (bytes & 0xf_ffff) * 10 >> 20),
+            bytes => write!(f, "{}.{} MiB", thousands(bytes >> 20), ((bytes & 0xf_ffff) * 10) >> 20),
         }
     }
 }

@@ -17,11 +17,18 @@ pub(crate) struct Spill {
     length: u64,
     /// Why bytes are missing, if some are.
     failure: Option<io::Error>,
+    /// Bytes that were read, and where they begin.
+    window: (u64, Vec<u8>),
 }
 
 impl Default for Spill {
     fn default() -> Self {
-        Self { file: BufWriter::with_capacity(BUFFER, SpooledTempFile::new(IN_MEMORY)), length: 0, failure: None }
+        Self {
+            file: BufWriter::with_capacity(BUFFER, SpooledTempFile::new(IN_MEMORY)),
+            length: 0,
+            failure: None,
+            window: Default::default(),
+        }
     }
 }
 
@@ -57,14 +64,32 @@ impl Spill {
         if start.checked_add(length).is_none_or(|end| end > self.length) {
             return Ok(None);
         }
+        if length > BUFFER as u64 {
+            return self.read_here(start, length).map(Some);
+        }
+        // Small pieces are asked for one after the other.
+        let within = |from: u64, bytes: &[u8]| {
+            let skipped = usize::try_from(start.checked_sub(from)?).ok()?;
+            Some(bytes.get(skipped..)?.get(..length as usize)?.to_vec())
+        };
+        if let Some(known) = within(self.window.0, &self.window.1) {
+            return Ok(Some(known));
+        }
+        let window = self.read_here(start, (self.length - start).min(BUFFER as u64))?;
+        let bytes = within(start, &window);
+        self.window = (start, window);
+        Ok(bytes)
+    }
+
+    /// Of what is there.
+    fn read_here(&mut self, start: u64, length: u64) -> io::Result<Vec<u8>> {
         self.file.flush()?;
         let file = self.file.get_mut();
         file.seek(SeekFrom::Start(start))?;
-        // Not longer than what is kept.
         let mut bytes = vec![0; length as usize];
         file.read_exact(&mut bytes)?;
         file.seek(SeekFrom::End(0))?;
-        Ok(Some(bytes))
+        Ok(bytes)
     }
 }
 
@@ -82,6 +107,9 @@ mod tests {
         }
         assert_eq!(spill.length(), 8 * 300_000);
         let across = [&piece(2)[299_990..], &piece(3)[..10]].concat();
+        for at in 0..2000 {
+            assert_eq!(spill.read(600_000 + 100 * at, 100).unwrap().unwrap(), piece(2)[100 * at as usize..][..100]);
+        }
         assert_eq!(spill.read(3 * 300_000 - 10, 20).unwrap(), Some(across));
         assert_eq!(spill.read(8 * 300_000 - 10, 11).unwrap(), None);
         assert_eq!(spill.read(u64::MAX, 2).unwrap(), None);
