@@ -102,7 +102,8 @@ impl Inodes {
             return Ok(Kind::File(known.clone()));
         }
         self.bytes = self.bytes.saturating_add(metadata.len());
-        if self.bytes > options.most_bytes {
+        // A file that is too large by itself is told of as such.
+        if self.bytes > options.most_bytes && metadata.len() <= options.largest_file {
             let (bytes, most) = (self.bytes, options.most_bytes);
             let problem = format!("with it, the files have {bytes} bytes together, more than {most}");
             return Err(Error::of(Action::ReadFile, path)(io::Error::other(problem)));
