@@ -60,6 +60,8 @@ pub(crate) struct Files {
     files: HashMap<Handle, OpenFile>,
     positions: HashMap<Handle, Position>,
     contents: HashMap<Handle, fs::File>,
+    /// Whether the program takes leases, which it does not get, or loses, where others have the file open (fcntl(2)).
+    has_leases: bool,
     last_table: u32,
     next_handle: u32,
 }
@@ -191,16 +193,25 @@ impl Files {
         read
     }
 
+    /// Leaves the program's files to it alone, from now on.
+    pub(crate) fn close_contents(&mut self) {
+        self.contents.clear();
+        self.has_leases = true;
+    }
+
     /// The file behind descriptor `fd` of thread `tid`, which is `handle`'s, open for reading. Errors: as above, or the file's
-    /// permissions forbid it.
+    /// permissions forbid it, or the program takes leases.
     pub(crate) fn content(&mut self, tid: pid_t, fd: i32, handle: Handle) -> io::Result<&fs::File> {
+        if self.has_leases {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
         if self.contents.len() >= KEPT_OPEN && !self.contents.contains_key(&handle) {
             self.contents.clear();
         }
         Ok(match self.contents.entry(handle) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(free) => {
-                // A lease that somebody holds (fcntl(2), `F_SETLEASE`) is not waited for.
+                // A lease that somebody else holds is not waited for.
                 let options = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).to_owned();
                 free.insert(options.open(remote::fd_link(tid, fd))?)
             }

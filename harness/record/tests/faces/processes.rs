@@ -127,6 +127,17 @@ fn who_waits_for_a_lease_keeps_nobody_waiting() {
     assert_eq!(told, !run.trace.after.0.contains_key(&"none".into()), "{}", run.text());
 }
 
+/// The recorder reads what the program writes, but has no file open that the program wants for itself.
+#[test]
+fn leases_are_given_as_ever() {
+    let run = face(&["write-lease"]);
+    run.expect_complete().expect_in_order(&["\"before\", 6, at 0", "\"within\", 6, at 6"]);
+    let native = tempfile::tempdir().unwrap();
+    let status = std::process::Command::new(FIXTURE).arg("write-lease").current_dir(native.path()).status();
+    assert!(status.unwrap().success());
+    assert_eq!(run.after("lease"), std::fs::read(native.path().join("lease")).unwrap());
+}
+
 #[test]
 fn the_first_thread_may_end_first() {
     let run = face(&["leader-exits"]);
