@@ -71,9 +71,16 @@ pub async fn judge(
     let plans = kept.workloads.iter().zip(&subjects).map(|(was, subject)| Plans::of(was, subject, first));
     let plans: Vec<Plans> = plans.collect::<Result<_, RunError>>()?;
     // What the report of the first run says beside what was seen.
-    let failures = failures(first)?;
+    let said = cells(first)?;
+    let failures = failures(&said);
     let new = run::hash(&subjects, &kept.spec, &kept.machine);
     let kernel = first.kernel()?;
+    // That file is one word, and has no checksum of its own.
+    let other = |cell: &CellReport| !cell.kernel.is_empty() && kernel.as_ref().is_some_and(|kept| *kept != cell.kernel);
+    if let Some(cell) = said.iter().find(|cell| other(cell)) {
+        let problem = format!("the report says that guests of {} had Linux {}", cell.id, cell.kernel);
+        return Err(first.damaged("kernel", problem).into());
+    }
 
     let place = directory(&new);
     if std::fs::canonicalize(&place)
@@ -201,15 +208,18 @@ impl Plans {
     }
 }
 
-/// Why cells of the first run could not be judged, by a fault of the harness: no invariant changes that. None if it was cut
-/// short before it had a report.
-fn failures(first: &Store) -> Result<BTreeMap<usize, String>, RunError> {
-    let cells = match report::read_report(first.directory()) {
-        Ok(report) => report.cells,
-        Err(_) if !first.files().has("report.json") => Vec::new(),
-        Err(error) => return Err(error.into()),
-    };
-    Ok(cells.into_iter().enumerate().filter_map(|(index, cell)| Some((index, cell.failure?))).collect())
+/// The cells of the first run, as it reported them. None if it was cut short before it had a report.
+fn cells(first: &Store) -> Result<Vec<CellReport>, RunError> {
+    match report::read_report(first.directory()) {
+        Ok(report) => Ok(report.cells),
+        Err(_) if !first.files().has("report.json") => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Why cells of the first run could not be judged, by a fault of the harness: no invariant changes that.
+fn failures(cells: &[CellReport]) -> BTreeMap<usize, String> {
+    cells.iter().enumerate().filter_map(|(index, cell)| Some((index, cell.failure.clone()?))).collect()
 }
 
 /// How many schedules of a cell, from the first, were executed, or are not to be.

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use files::Directory;
-use program::Trace;
+use program::{ReadError, Trace};
 
-use self::names::{KERNEL, LARGEST_WORD, LEFT, LOCK, MANIFEST, OLD_MANIFEST, SIGNS, is_kept, trace_name};
+use self::names::{KERNEL, LARGEST_WORD, LEFT, LOCK, MANIFEST, OLD_MANIFEST, SIGNS, is_kept, is_unfinished, trace_name};
 use crate::journal;
 use crate::token::Token;
 
@@ -97,6 +97,18 @@ impl Store {
             Err(TryLockError::WouldBlock) => Err(StoreError::Busy { directory: self.directory().to_path_buf() }),
             Err(TryLockError::Error(error)) => Err(fail(error)),
         }
+    }
+
+    /// Removes what is left of files whose writer was killed before they were whole.
+    ///
+    /// # Errors
+    /// It cannot be removed. `_lock` says that nobody else is at work in the directory, who may be writing them.
+    pub fn remove_unfinished(&self, _lock: &Lock) -> Result<(), StoreError> {
+        let fail = |source| StoreError::Io { doing: "remove what a killed run left in", path: self.path(""), source };
+        for name in self.directory.names().map_err(fail)?.into_iter().filter(|name| is_unfinished(name)) {
+            self.directory.remove(&name).map_err(fail)?;
+        }
+        Ok(())
     }
 
     /// The directory of the run that a token is from: `root` itself, or one below it.
@@ -222,8 +234,19 @@ impl Store {
     /// It cannot be read, or is damaged.
     pub fn trace(&self, workload: usize) -> Result<Trace, StoreError> {
         let name = trace_name(workload);
-        Trace::from_bytes(&self.read(&name, LARGEST_TRACE)?).map_err(|error| self.damaged(&name, error))
+        let fail = |source| StoreError::Io { doing: "read", path: self.path(&name), source };
+        let file = self.directory.file(&name, LARGEST_TRACE).map_err(fail)?;
+        read_trace(file).map_err(fail)?.map_err(|error| self.damaged(&name, error))
     }
+}
+
+/// Reads an open trace file.
+///
+/// # Errors
+/// As those of the file; within, why it is no trace.
+pub fn read_trace(file: io::Take<File>) -> io::Result<Result<Trace, ReadError>> {
+    let length = file.get_ref().metadata()?.len();
+    Trace::read_from(file, length)
 }
 
 #[cfg(test)]

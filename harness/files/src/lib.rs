@@ -6,6 +6,8 @@
 //! disk.
 #![forbid(unsafe_code)]
 
+mod json;
+
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, Read, Take, Write};
@@ -17,6 +19,8 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat, renameat2};
 use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
+
+pub use json::check_json;
 
 /// An open directory.
 #[derive(Debug)]
@@ -226,6 +230,14 @@ pub fn replace_with(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>)
 /// # Errors
 /// As [`Directory::read`].
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    whole(open(path, limit)?)
+}
+
+/// Opens a regular file that the user names, or a link to one, of at most `limit` bytes, for reading.
+///
+/// # Errors
+/// As [`Directory::file`].
+pub fn open(path: &Path, limit: u64) -> io::Result<Take<File>> {
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = match fs::OpenOptions::new().read(true).custom_flags(flags.bits()).open(path) {
         Err(error) if error.raw_os_error() == Some(Errno::ENXIO as i32) => return Err(not_regular()),
@@ -239,7 +251,7 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         return Err(not_regular());
     }
     bounded(&file, limit)?;
-    whole(file.take(limit))
+    Ok(file.take(limit))
 }
 
 /// Refuses what is too large.

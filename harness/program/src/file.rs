@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 
 use postcard::Error::SerializeBufferFull;
 use serde::{Deserialize, Serialize};
@@ -113,22 +113,26 @@ impl Trace {
         serialize(self, out)
     }
 
+    /// Reads a trace file of `length` bytes. Its header is looked at before there is memory for all of it: whatever may
+    /// be so large, and is no trace, takes none.
+    ///
+    /// # Errors
+    /// Those of `file`; within, why it is no trace.
+    pub fn read_from(mut file: impl Read, length: u64) -> io::Result<Result<Self, ReadError>> {
+        let mut bytes = Vec::new();
+        (&mut file).take(HEADER as u64).read_to_end(&mut bytes)?;
+        if let Err(error) = Header::read(&bytes, length) {
+            return Ok(Err(error));
+        }
+        file.read_to_end(&mut bytes)?;
+        Ok(Self::from_bytes(&bytes))
+    }
+
     /// Reads the bytes of a trace file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ReadError> {
-        let rest = bytes.strip_prefix(MAGIC.as_slice()).ok_or(ReadError::Foreign)?;
-        let (header, body) =
-            rest.split_at_checked(16).ok_or_else(|| ReadError::Damaged("it ends inside its header".into()))?;
-        let number =
-            |range: std::ops::Range<usize>| header[range].iter().rev().fold(0u64, |n, &b| n << 8 | u64::from(b));
-        let version = number(0..4) as u32;
-        if ![WITHOUT_REFUSED, VERSION].contains(&version) {
-            return Err(ReadError::Version { found: version });
-        }
-        let expected = number(4..12);
-        if body.len() as u64 != expected {
-            return Err(ReadError::Damaged(format!("its header promises {expected} bytes, {} are there", body.len())));
-        }
-        if u64::from(crc32fast::hash(body)) != number(12..16) {
+        let Header { version, checksum } = Header::read(bytes, bytes.len() as u64)?;
+        let body = &bytes[HEADER..];
+        if crc32fast::hash(body) != checksum {
             return Err(ReadError::Damaged("its checksum does not match".into()));
         }
         let body = match version {
@@ -142,6 +146,33 @@ impl Trace {
             Ok((_, rest)) => Err(ReadError::Damaged(format!("{} bytes follow its end", rest.len()))),
             Err(error) => Err(ReadError::Damaged(error.to_string())),
         }
+    }
+}
+
+/// What a trace file begins with: the magic, the version, the length of the body, its checksum.
+const HEADER: usize = MAGIC.len() + 16;
+
+struct Header {
+    version: u32,
+    checksum: u32,
+}
+
+impl Header {
+    /// Reads what a file of `length` bytes begins with.
+    fn read(bytes: &[u8], length: u64) -> Result<Self, ReadError> {
+        let rest = bytes.strip_prefix(MAGIC.as_slice()).ok_or(ReadError::Foreign)?;
+        let header = rest.get(..16).ok_or_else(|| ReadError::Damaged("it ends inside its header".into()))?;
+        let number =
+            |range: std::ops::Range<usize>| header[range].iter().rev().fold(0u64, |n, &b| n << 8 | u64::from(b));
+        let version = number(0..4) as u32;
+        if ![WITHOUT_REFUSED, VERSION].contains(&version) {
+            return Err(ReadError::Version { found: version });
+        }
+        let (expected, there) = (number(4..12), length.saturating_sub(HEADER as u64));
+        if there != expected {
+            return Err(ReadError::Damaged(format!("its header promises {expected} bytes, {there} are there")));
+        }
+        Ok(Self { version, checksum: number(12..16) as u32 })
     }
 }
 
@@ -229,6 +260,29 @@ mod tests {
             assert!(matches!(Trace::from_bytes(&claims), Err(ReadError::Damaged(_))), "the other version");
         }
         assert_eq!(trace.refused[0].to_string(), "io_uring_setup was refused (ENOSYS, 2 times)");
+    }
+
+    /// Of a file that is a gigabyte of holes, no more is read than a header has.
+    #[test]
+    fn what_is_no_trace_takes_no_memory() {
+        struct Counted<T>(T, u64);
+        impl<T: Read> Read for Counted<T> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                let read = self.0.read(buffer)?;
+                self.1 += read as u64;
+                Ok(read)
+            }
+        }
+        let good = Trace { command: vec!["save".into()], ..Trace::default() }.to_bytes();
+        let read = |bytes: &[u8], length: u64| {
+            let mut file = Counted(bytes.chain(io::repeat(0)).take(length), 0);
+            (Trace::read_from(&mut file, length).unwrap(), file.1)
+        };
+        assert_eq!(read(&good, good.len() as u64), (Trace::from_bytes(&good), good.len() as u64));
+        for bytes in [&good[..], &[]] {
+            let (trace, count) = read(bytes, 1 << 30);
+            assert!(trace.is_err() && count == HEADER as u64, "{count} bytes");
+        }
     }
 
     /// The command line wants to know of a full disk that it is one.

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use files::Directory;
 
-use crate::json::to_json;
+use crate::json::{to_json, unseal};
 use crate::{Report, SCHEMA, v1};
 
 const REPORT: &str = "report.json";
 
 /// No report has more bytes.
-const LARGEST: u64 = 256 << 20;
+const LARGEST: u64 = 64 << 20;
 
 /// Why results could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -71,13 +71,18 @@ pub fn read_report(path: &Path) -> Result<Report, FileError> {
 
 fn parse(bytes: &[u8]) -> Result<Report, FileErrorKind> {
     let damaged = |error: serde_json::Error| FileErrorKind::Damaged(error.to_string());
-    let value: serde_json::Value = match serde_json::from_slice(bytes) {
+    files::check_json(bytes).map_err(FileErrorKind::Damaged)?;
+    let mut value: serde_json::Value = match serde_json::from_slice(bytes) {
         Ok(value) => value,
         // What ends inside our JSON, or is damaged in it, still begins like it.
         Err(error) if bytes.starts_with(b"{\n  \"schema\":") => return Err(damaged(error)),
         Err(_) => return Err(FileErrorKind::Foreign),
     };
-    match value.get("schema").map(serde_json::Value::as_u64) {
+    let version = value.get("schema").map(serde_json::Value::as_u64);
+    if version.flatten().is_some_and(|version| [v1::VERSION, SCHEMA.into()].contains(&version)) {
+        unseal(&mut value).map_err(FileErrorKind::Damaged)?;
+    }
+    match version {
         Some(Some(schema)) if schema == u64::from(SCHEMA) => serde_json::from_value(value).map_err(damaged),
         Some(Some(v1::VERSION)) => serde_json::from_value(v1::translate(value)).map_err(damaged),
         Some(Some(schema)) => Err(FileErrorKind::Schema(schema)),
@@ -106,7 +111,8 @@ mod tests {
     #[test]
     fn foreign_and_damaged_files_are_told_apart() {
         let error = |bytes: &str| parse(bytes.as_bytes()).unwrap_err().to_string();
-        let good = to_json(&testing::report());
+        // As older builds wrote it: without a checksum.
+        let good = serde_json::to_string_pretty(&testing::report()).unwrap() + "\n";
         let swap = |from: &str, to: &str| {
             assert!(good.contains(from), "{from}");
             error(&good.replacen(from, to, 1))
@@ -128,6 +134,26 @@ mod tests {
             ]
             .join("\n")
         );
+    }
+
+    /// Without a checksum, a report with another path or count was shown as it stood there.
+    #[test]
+    fn a_flipped_bit_is_never_passed_over() {
+        let good = to_json(&testing::report()).into_bytes();
+        assert_eq!(parse(&good).unwrap(), testing::report());
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1 << (at % 8);
+            assert!(parse(&bad).is_err(), "byte {at}");
+        }
+        let text = String::from_utf8(good).unwrap();
+        for line in text.lines() {
+            let twice = text.replacen(line, &format!("{line}\n{line}"), 1);
+            assert!(parse(twice.as_bytes()).map_or(true, |report| report == testing::report()), "{line}");
+        }
+        // How it is indented does not matter.
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(parse(value.to_string().as_bytes()).unwrap(), testing::report());
     }
 
     #[test]

@@ -5,7 +5,9 @@
 mod commands;
 mod elsewhere;
 mod guests;
+mod hostile;
 mod interrupted;
+mod killed;
 mod resumed;
 mod run;
 mod scripts;

@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use program::{Trace, listing};
+use engine::store::{LARGEST_TRACE, read_trace};
+use program::listing;
 use report::ExitStatus;
 use reporters::tame;
 
@@ -12,9 +13,9 @@ use crate::cli;
 /// Prints a trace, one line for each op.
 pub fn show(arguments: &cli::Show) -> Result<ExitStatus, Failure> {
     let path = arguments.trace.display();
-    let bytes = files::read(&arguments.trace, engine::store::LARGEST_TRACE)
-        .map_err(|error| Failure::usage(format!("failed to read {path}: {error}")))?;
-    let trace = Trace::from_bytes(&bytes).map_err(|error| Failure::usage(format!("failed to read {path}: {error}")))?;
+    let failed = |error: &dyn std::fmt::Display| Failure::usage(format!("failed to read {path}: {error}"));
+    let file = files::open(&arguments.trace, LARGEST_TRACE).map_err(|error| failed(&error))?;
+    let trace = read_trace(file).map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
     let mut lines = listing(&trace);
     for limit in &trace.limits {
         lines.push(format!("not followed: {limit}"));

@@ -38,6 +38,7 @@ pub async fn resume(
     let lock = store.lock()?;
     let id = store.id()?;
     is_as_it_was(&kept, &checks, &store)?;
+    store.remove_unfinished(&lock)?;
     let mut subjects = Vec::new();
     for (index, (workload, check)) in kept.workloads.iter().zip(&checks).enumerate() {
         let trace = store.trace(index)?;

@@ -129,6 +129,7 @@ impl Store {
     pub fn kept(&self) -> Result<Kept, StoreError> {
         let damaged = |error| self.damaged_manifest(error);
         let bytes = self.read(self.manifest_name(), LARGEST_MANIFEST)?;
+        files::check_json(&bytes).map_err(|problem| self.damaged_manifest(problem))?;
         let mut value: serde_json::Value = serde_json::from_slice(&bytes).map_err(damaged)?;
         let version = value["version"].clone();
         if version != VERSION && version != BEFORE {

@@ -58,7 +58,11 @@ pub(super) fn is_kept(name: &str) -> bool {
         let workload = name.strip_prefix("workload-")?.strip_suffix(".trace")?;
         Some(trace_name(workload.parse().ok()?) == name)
     };
-    let unfinished = name.strip_prefix('.').and_then(|rest| rest.rsplitn(3, '.').nth(2));
-    let is_ours = |whole: &str| files::is_temporary_of(name, whole) && (LEFT.contains(&whole) || is_kept(whole));
-    unfinished.is_some_and(is_ours) || of_execution(name).or_else(|| of_trace(name)).unwrap_or(false)
+    is_unfinished(name) || of_execution(name).or_else(|| of_trace(name)).unwrap_or(false)
+}
+
+/// Whether this is what is left of a file of ours whose writer was killed before it was whole.
+pub(super) fn is_unfinished(name: &str) -> bool {
+    let whole = name.strip_prefix('.').and_then(|rest| rest.rsplitn(3, '.').nth(2));
+    whole.is_some_and(|whole| files::is_temporary_of(name, whole) && (LEFT.contains(&whole) || is_kept(whole)))
 }

@@ -401,6 +401,11 @@ fn what_a_killed_writer_left_is_removed() {
     ];
     let own = [".notes.0123456789abcdef.tmp", ".replay.json.tmp"];
     left.iter().chain(&own).for_each(|name| fs::write(store.directory().join(name), "").unwrap());
+    // By who goes on with the run, and by who begins another there.
+    store.remove_unfinished(&store.lock().unwrap()).unwrap();
+    left.iter().for_each(|name| assert!(!store.files().has(name), "{name}"));
+    assert_eq!(store.kept().unwrap(), kept());
+    left.iter().for_each(|name| fs::write(store.directory().join(name), "").unwrap());
     runs.begin(10);
     left.iter().for_each(|name| assert!(!store.files().has(name), "{name}"));
     own.iter().for_each(|name| assert!(store.files().has(name), "{name}"));
