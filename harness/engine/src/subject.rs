@@ -55,6 +55,18 @@ pub enum SubjectError {
         /// Files after the run, and data of all writes, bytes.
         bytes: u64,
     },
+    /// Its disk would be larger than any that is made.
+    #[error(
+        "{name} is too large: what it writes, copies and allocates is {} MiB, and no disk is made for more than {} MiB",
+        bytes.div_ceil(1 << 20),
+        MOST_ON_DISK >> 20
+    )]
+    NoDisk {
+        /// The workload.
+        name: String,
+        /// Files before the run, and what all calls write, copy and allocate, bytes.
+        bytes: u64,
+    },
     /// Its invariants do not fit what it does.
     #[error("{name}: {source}")]
     Rules {
@@ -80,6 +92,9 @@ pub enum SubjectError {
 /// it compares with, some 2 times this, and as much again while it unpacks the last of them. A guest has 1024 MiB, and
 /// its kernel needs the rest for the files themselves.
 const LARGEST: u64 = 160 << 20;
+
+/// What a workload may write, copy and allocate, bytes: its disk is some times as large, and mkfs writes to all parts of it.
+const MOST_ON_DISK: u64 = 2 << 30;
 
 /// Files up to this size, bytes, are read whole where a report shows what they hold.
 const WHOLE: u64 = 4 << 20;
@@ -172,10 +187,8 @@ impl Subject {
         let fresh = fresh.map_err(|source| SubjectError::Directory { name: name.clone(), source })?;
         workload.prepare(fresh.path(), stop)?;
         let trace = record_in(workload, fresh.path(), io_uring, stop)?;
-        let bytes = size(&trace);
-        if bytes > LARGEST {
-            return Err(SubjectError::TooLarge { name, bytes });
-        }
+        // Before the check is tried on it.
+        let name = fits(name, &trace)?;
         let judges = match &workload.check {
             Some(_) => Judges::Both(Box::new(Checker::new(workload, &trace, stop)?)),
             None => Judges::Rules,
@@ -196,6 +209,8 @@ impl Subject {
         bounds: Bounds,
         judges: Judges,
     ) -> Result<Self, SubjectError> {
+        // A trace that is read from a file may be anyone's.
+        let name = fits(name, &trace)?;
         let history = History::new(&trace);
         let mut rules = rules(&name, &trace, &history, &wanted, !matches!(judges, Judges::Rules))?;
         let checker = match judges {
@@ -349,6 +364,18 @@ fn record_in(
     }
 }
 
+/// The same name, if a guest has memory, and this host a disk, for what this trace does.
+fn fits(name: String, trace: &Trace) -> Result<String, SubjectError> {
+    let (held, on_disk) = (size(trace), data_of(trace));
+    if held > LARGEST {
+        Err(SubjectError::TooLarge { name, bytes: held })
+    } else if on_disk > MOST_ON_DISK {
+        Err(SubjectError::NoDisk { name, bytes: on_disk })
+    } else {
+        Ok(name)
+    }
+}
+
 /// What a guest has to be given of a trace, bytes.
 fn size(trace: &Trace) -> u64 {
     let written = trace.ops.iter().map(|op| match &op.call {
@@ -383,6 +410,22 @@ mod tests {
         let (before, holes) = (Tree::default(), Default::default());
         let trace = Trace { before, holes, ops: vec![close], after, limits, ..Trace::default() };
         Subject::of("w".into(), wanted.to_vec(), trace, Bounds::default())
+    }
+
+    /// A call can allocate what no disk has, and a trace can say that it did: mkfs filled the host's disk.
+    #[test]
+    fn no_disk_is_made_for_more_than_there_is_room_for() {
+        let allocates = |length| {
+            let call = Call::Allocate { handle: Handle(0), mode: 1, offset: 0, length };
+            let ops = vec![Op { call, syscall: "fallocate".into(), result: 0, thread: 0 }];
+            let limits = vec![Limit { call: "mmap".into(), detail: "f".into(), count: 1 }];
+            Subject::of("w".into(), vec![], Trace { ops, limits, ..Trace::default() }, Bounds::default())
+        };
+        assert!(allocates(1 << 30).is_ok());
+        for length in [(2 << 30) + 1, u64::MAX] {
+            let error = allocates(length).err().unwrap().to_string();
+            assert!(error.ends_with("MiB, and no disk is made for more than 2048 MiB"), "{error}");
+        }
     }
 
     /// "Changed no file" is false where the change is what the recorder could not follow.

@@ -41,6 +41,8 @@ pub struct Vfs {
     handles: BTreeMap<Handle, (u64, u32)>,
     dirty: BTreeSet<u64>,
     events: Vec<Event>,
+    /// See [`data::MAX_GROWN`].
+    grown: u64,
 }
 
 impl Vfs {

@@ -46,5 +46,6 @@ mod workload;
 
 pub use error::{Error, ErrorKind, Step};
 pub use invocation::Invocation;
+pub use load::LARGEST_MANIFEST;
 pub use run::{End, Limit, PATIENCE};
 pub use workload::{DEFAULT_TIME_LIMIT, Workload};

@@ -1,8 +1,7 @@
 //! From a directory or a command line to a [`Workload`].
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::ErrorKind::NotFound;
+use std::io::ErrorKind::{InvalidData, NotFound};
 use std::path::{Path, PathBuf, absolute};
 use std::time::Duration;
 
@@ -11,6 +10,9 @@ use toml::Spanned;
 use crate::manifest::Manifest;
 use crate::near::{MANIFEST, Near};
 use crate::{DEFAULT_TIME_LIMIT, Error, Workload};
+
+/// No `workload.toml` has more bytes. To parse one can take a hundred times that in memory.
+pub const LARGEST_MANIFEST: u64 = 1 << 20;
 
 impl Workload {
     /// Reads the workload in the directory `path`. Runs nothing.
@@ -29,7 +31,9 @@ impl Workload {
             Err(source) => return Err(Error::Unreadable { path: path.into(), source }),
         };
         let manifest_path = path.join(MANIFEST);
-        let text = match fs::read_to_string(&manifest_path) {
+        let not_text = |error: std::string::FromUtf8Error| std::io::Error::new(InvalidData, error.utf8_error());
+        let read = files::read(&manifest_path, LARGEST_MANIFEST);
+        let text = match read.and_then(|bytes| String::from_utf8(bytes).map_err(not_text)) {
             Ok(text) => text,
             Err(source) if source.kind() == NotFound => {
                 return Err(Error::NoManifest { path: path.into(), near: Near::inside(path) });

@@ -150,3 +150,18 @@ fn bare_commands() {
     ];
     insta::assert_snapshot!(errors.map(|error| place.text(error)).join("\n"));
 }
+
+/// A FIFO was waited for, and holes were parsed until there was no memory left.
+#[test]
+fn what_is_no_manifest_is_neither_waited_for_nor_parsed() {
+    let place = Place::new();
+    let path = place.path().join("example/workload.toml");
+    write(&path, "");
+    let refused = || Workload::load(&place.path().join("example")).unwrap_err();
+    std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+    assert!(matches!(refused(), Error::Unreadable { .. }), "{}", refused());
+    std::fs::remove_file(&path).unwrap();
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(refused().to_string().ends_with("workload.toml: it is no regular file"), "{}", refused());
+    assert_eq!(refused().kind(), ErrorKind::Input);
+}

@@ -103,6 +103,10 @@ impl KeptWorkload {
 
     /// The invariants.
     pub fn wanted(&self) -> Result<Vec<Wanted>, String> {
+        // They stood in a `workload.toml`.
+        if self.invariants.len() as u64 > workload::LARGEST_MANIFEST {
+            return Err(format!("the invariants of {} are longer than any workload.toml", self.name));
+        }
         toml::from_str::<Invariants>(&self.invariants).map(|kept| kept.invariant).map_err(|error| error.to_string())
     }
 }

@@ -23,7 +23,17 @@ pub(super) mod fl {
 /// Contents are held in memory whole; a (sparse) file beyond this many bytes is not followed.
 pub(super) const MAX_FILE: u64 = 1 << 30;
 
+/// Bytes that come into being without having been written: copies, holes, what is allocated. Programs make few; a trace of a
+/// few hundred bytes may tell of more than there is memory for.
+pub(super) const MAX_GROWN: u64 = 512 << 20;
+
 impl Vfs {
+    /// Files are to grow by so many bytes that nobody has written.
+    fn grow(&mut self, bytes: u64) -> Result<(), Why> {
+        self.grown = self.grown.checked_add(bytes).filter(|grown| *grown <= MAX_GROWN).ok_or(Why::TooLarge)?;
+        Ok(())
+    }
+
     pub(super) fn write_through(&mut self, handle: Handle, offset: u64, data: &[u8], flags: u32) -> Result<(), Why> {
         let syncs = flags & RWF_SYNCS != 0 || self.writes_sync(handle);
         let id = self.open_file(handle)?;
@@ -42,6 +52,7 @@ impl Vfs {
         let content = self.content(source)?.clone();
         let start = from_offset.min(content.len() as u64) as usize;
         let end = from_offset.saturating_add(length).min(content.len() as u64) as usize;
+        self.grow(end.saturating_sub(start) as u64)?;
         self.write(id, to_offset, &content[start..end], self.writes_sync(to))
     }
 
@@ -50,6 +61,7 @@ impl Vfs {
             return Ok(());
         }
         let end = offset.checked_add(data.len() as u64).filter(|end| *end <= MAX_FILE).ok_or(Why::TooLarge)? as usize;
+        self.grow(offset.saturating_sub(self.content(id)?.len() as u64))?;
         self.node(id).data_changed = true;
         if self.content(id)?.get(offset as usize..end) == Some(data) {
             let rewritten = self.names(id).into_iter().map(Event::Rewritten);
@@ -74,6 +86,7 @@ impl Vfs {
         if length > MAX_FILE {
             return Err(Why::TooLarge);
         }
+        self.grow(length.saturating_sub(old))?;
         self.node(id).data_changed = true;
         if length == old {
             return Ok(());
@@ -111,6 +124,7 @@ impl Vfs {
                 if size.saturating_add(length) > MAX_FILE {
                     return Err(Why::TooLarge);
                 }
+                self.grow(length)?;
                 let at = offset as usize;
                 Arc::make_mut(&mut new).splice(at..at, std::iter::repeat_n(0, length as usize));
             }
@@ -122,6 +136,7 @@ impl Vfs {
             if end > MAX_FILE {
                 return Err(Why::TooLarge);
             }
+            self.grow(end - size)?;
             Arc::make_mut(&mut new).resize(end as usize, 0);
         }
         self.node(id).data_changed = true;

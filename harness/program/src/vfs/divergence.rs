@@ -1,6 +1,6 @@
 //! Where the model cannot follow: which call, and what is held against it.
 
-use super::data::MAX_FILE;
+use super::data::{MAX_FILE, MAX_GROWN};
 use crate::{Call, Target};
 
 /// Why a call that succeeded when it was recorded cannot be applied to the model.
@@ -46,8 +46,11 @@ pub enum Why {
     /// A symbolic link that is absolute or climbs out of the recorded directory.
     #[error("a symbolic link leads out of the recorded directory")]
     Outside,
-    /// A file too large to hold in memory.
-    #[error("the file would be larger than {MAX_FILE} bytes, which is not followed")]
+    /// A file too large to hold in memory, or files that grow by too much that nobody has written.
+    #[error(
+        "the file would be larger than {MAX_FILE} bytes, or all files would grow by more than {MAX_GROWN} bytes that were \
+         not written, which is not followed"
+    )]
     TooLarge,
 }
 

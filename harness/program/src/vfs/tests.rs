@@ -190,6 +190,13 @@ fn a_file_too_large_to_hold_is_refused_not_allocated() {
     let huge = Call::Truncate { target: Target::Handle(H), length: u64::MAX };
     assert_eq!(vfs.apply(&huge).unwrap_err().why, Why::TooLarge);
     assert_eq!(vfs.apply(&write(u64::MAX, b"x")).unwrap_err().why, Why::TooLarge);
+    // Nor are many that are large together, of which next to nothing was written.
+    for index in 0..3 {
+        let path = format!("f{index}");
+        vfs.apply(&open(&path, o::CREAT | 1)).unwrap();
+        let applied = vfs.apply(&Call::Truncate { target: Target::Path(path.as_str().into()), length: 200 << 20 });
+        assert_eq!(applied.map_err(|error| error.why), if index < 2 { Ok(()) } else { Err(Why::TooLarge) });
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ impl Vfs {
             handles: BTreeMap::new(),
             dirty: BTreeSet::new(),
             events: Vec::new(),
+            grown: 0,
         };
         vfs.inodes.insert(ROOT, inode(Body::Directory(BTreeMap::new()), 0o755));
         let mut by_number = HashMap::new();

@@ -12,6 +12,9 @@ use nix::libc;
 /// No more of an output is looked at, bytes.
 const SHOWN: u64 = 64 << 20;
 
+/// No file is larger that it makes, bytes: the largest disk there can be, which has holes. So that none fills this host's.
+const LARGEST_FILE: u64 = 13 << 30;
+
 /// What became of a program.
 pub struct Bounded {
     /// As a shell shows it; `None` if it was killed, since it took too long.
@@ -28,6 +31,16 @@ pub fn run(mut command: Command, limit: Duration) -> Bounded {
     let files = [tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap()];
     let [stdout, stderr] = files.each_ref().map(|file| Stdio::from(file.try_clone().unwrap()));
     let start = Instant::now();
+    let bound_files = || {
+        let limit = libc::rlimit { rlim_cur: LARGEST_FILE, rlim_max: LARGEST_FILE };
+        // SAFETY: setrlimit(2) reads one structure, which is ours.
+        match unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: between fork(2) and execve(2) it makes one system call, and allocates nothing.
+    unsafe { command.pre_exec(bound_files) };
     let child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).process_group(0).spawn().unwrap();
     let pid = i32::try_from(child.id()).unwrap();
     let mut is_late = false;
