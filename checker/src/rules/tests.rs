@@ -11,6 +11,7 @@ mod content;
 mod durable;
 mod growing;
 mod history;
+mod hostile;
 mod read_plan;
 mod tree;
 mod wanted;

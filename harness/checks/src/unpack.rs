@@ -190,6 +190,8 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::symlink;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -269,6 +271,52 @@ mod tests {
         assert_eq!(fs::metadata(place.path().join("b")).unwrap().permissions().mode() & 0o7777, 0o777);
         assert_eq!(fs::metadata(place.path()).unwrap().permissions().mode() & 0o7777, 0o777);
         assert_eq!(fs::read_link(place.path().join("m")).unwrap(), elsewhere.path());
+    }
+
+    /// Any entry of a few names, which are as often others' names or lead out.
+    fn an_entry() -> impl Strategy<Value = (RelPath, Entry)> {
+        let names = || {
+            let path = |name: &str| serde_json::from_value(serde_json::json!(name.as_bytes())).unwrap();
+            let names = ["a", "b", "a/b", "a/b/c", "b/d", "..", "../victim", "a/../../victim", "/tmp", ".", "a//b", "a\0"];
+            proptest::sample::select(names.map(path).to_vec())
+        };
+        let number = || prop_oneof![Just(0u32), Just(0o170_000), Just(0o7777), Just(0o060_644), any::<u32>()];
+        let target = proptest::sample::select(vec!["", ".", "..", "../victim", "/", "a", "\0"]);
+        let kind = prop_oneof![
+            3 => any::<bool>().prop_map(|is_read| match is_read {
+                true => file(),
+                false => EntryKind::File { size: u64::MAX, seen: Seen::NotRead },
+            }),
+            4 => any::<Option<i32>>().prop_map(|error| EntryKind::Directory { error }),
+            2 => target.prop_map(|target| EntryKind::Symlink { target: target.into() }),
+            1 => number().prop_map(|mode| EntryKind::Special { mode }),
+            1 => any::<i32>().prop_map(|errno| EntryKind::Unreadable { errno }),
+        ];
+        let entry = (kind, number(), [number(), number()], any::<u64>(), prop::option::of(names()));
+        let entry = entry
+            .prop_map(|(kind, mode, [uid, gid], links, same_as)| Entry { kind, mode, uid, gid, links, same_as });
+        (names(), entry)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_tree_changes_what_is_beside_it(entries in prop::collection::vec(an_entry(), 1..7)) {
+            let place = tempfile::tempdir().unwrap();
+            let at = |name: &str| place.path().join(name);
+            fs::write(at("victim"), "mine").unwrap();
+            fs::set_permissions(at("victim"), Permissions::from_mode(0o640)).unwrap();
+            fs::create_dir(at("tree")).unwrap();
+            let root = (RelPath::root(), entry(directory(), None));
+            let _ = unpack(&at("tree"), &entries.into_iter().chain([root]).collect());
+            let left = fs::metadata(at("victim")).unwrap();
+            let links = std::os::unix::fs::MetadataExt::nlink(&left);
+            prop_assert_eq!((left.permissions().mode() & 0o7777, links), (0o640, 1));
+            prop_assert_eq!(fs::read(at("victim")).unwrap(), b"mine");
+            prop_assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2);
+            let _ = treeio::remove(&Root::open(&at("tree")).unwrap(), &RelPath::root());
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! the new invariants asks for no more ([`checker::reread`]). A cell in which it asks for more is explored like that of a
 //! run that was cut short: what is known is taken as it is, and the rest is looked at on guests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +27,7 @@ use crate::journal::{Journal, Known, Observed, Of, Record, decided};
 use crate::judging::{self, Confirmed, confirm};
 use crate::permit::Permit;
 use crate::run::{self, Begun, Finished, RunError};
-use crate::store::{Kept, KeptExecution, KeptWorkload, Shown, Store};
+use crate::store::{Kept, KeptExecution, KeptWorkload, Shown, Store, StoreError};
 use crate::subject::{Subject, SubjectError};
 use crate::tally::{Tally, Violation, ViolationKey};
 use crate::targets::power::Mounted;
@@ -134,7 +134,7 @@ pub async fn judge(
         if let Some(failure) = failures.get(&index) {
             cell.failed_before(failure.clone());
         }
-        begun.done.insert(index, report(&cell, &begun, first, &folded, &events));
+        begun.done.insert(index, report(&cell, &begun, first, &folded, &events)?);
     }
     let text = format!("judged by the observations of run {id}");
     let _ = events.send(Event::Note { cell: None, text });
@@ -326,23 +326,34 @@ async fn look(
 }
 
 /// The report of a cell that was judged by the journal; keeps what its tokens need, as far as the first run kept it.
+///
+/// # Errors
+/// What the first run kept of a schedule that is shown is damaged: the report would say less of its writes than that of the
+/// first run did.
 fn report(
     cell: &Cell,
     begun: &Begun,
     first: &Store,
     folded: &Folded,
     events: &mpsc::UnboundedSender<Event>,
-) -> CellReport {
+) -> Result<CellReport, StoreError> {
     let mut result = cell.result();
     // What the first run kept of the schedules that are shown, for the contents of their writes.
     let mut kept = BTreeMap::new();
     for unit in result.units.values_mut() {
         let schedule = unit.executed.schedule;
-        let of_schedule = kept.entry(schedule).or_insert_with(|| {
-            let KeptExecution { start, log, shown } = first.execution(cell.index, schedule).ok()?;
-            let executed = Executed::new(schedule, unit.executed.plan.clone(), Execution { start, log }, &cell.model);
-            (executed.keys() == unit.executed.keys()).then(|| (Arc::new(executed), shown))
-        });
+        let of_schedule = match kept.entry(schedule) {
+            btree_map::Entry::Occupied(known) => known.into_mut(),
+            btree_map::Entry::Vacant(new) => new.insert(match first.execution(cell.index, schedule) {
+                Ok(KeptExecution { start, log, shown }) => {
+                    let (plan, execution) = (unit.executed.plan.clone(), Execution { start, log });
+                    let executed = Executed::new(schedule, plan, execution, &cell.model);
+                    (executed.keys() == unit.executed.keys()).then(|| (Arc::new(executed), shown))
+                }
+                Err(StoreError::NoSuch { .. }) => None,
+                Err(damaged) => return Err(damaged),
+            }),
+        };
         if let Some((executed, shown)) = of_schedule
             && let Some(whole) = with_data(unit, executed, shown)
         {
@@ -354,7 +365,7 @@ fn report(
         report.notes.push(Note::JudgedUnconfirmed);
     }
     run::keep_shown(cell, &result, &begun.store, events);
-    report
+    Ok(report)
 }
 
 /// The same unit with the data of its writes, as far as they were kept.

@@ -141,7 +141,110 @@ impl BlockLog {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::{CacheKind, Decision, DiskModel, Image, Layers, State, Tear, TearKind, epochs};
+
+    fn a_number() -> impl Strategy<Value = u64> {
+        prop_oneof![8 => 0..6u64, 1 => Just(u64::from(u32::MAX)), 1 => Just(u64::MAX), 1 => any::<u64>()]
+    }
+
+    /// A log that a file may hold, and no disk need have seen.
+    fn a_log() -> impl Strategy<Value = BlockLog> {
+        let write = (a_number(), 0..3usize, a_number());
+        let write = write.prop_map(|(sector, sectors, step)| WriteEntry {
+            sector,
+            data: Arc::new(vec![sector as u8; sectors * SECTOR]),
+            step: step as u32,
+        });
+        let writes = prop::collection::vec((write, a_number(), a_number()), 0..4);
+        let other = (0..4u8, a_number(), a_number(), a_number()).prop_map(|(kind, one, two, three)| match kind {
+            0 => Entry::Write(one as u32),
+            1 => Entry::Flush { covers: one as u32, available: two },
+            2 => Entry::Forced { from: one as u32, until: two as u32, available: three },
+            _ => Entry::Mark(Mark { step: one as u32, result: two as i64 }),
+        });
+        let others = prop::collection::vec((any::<prop::sample::Index>(), other), 0..5);
+        (writes, others, any::<bool>()).prop_map(|(writes, others, is_sorted)| {
+            let mut log = BlockLog::default();
+            for (entry, request, available) in writes {
+                log.write(entry, Queueing { request, available });
+            }
+            if is_sorted {
+                log.queueing.sort_by_key(|queueing| queueing.available);
+            }
+            for (at, entry) in others {
+                log.entries.insert(at.index(log.entries.len() + 1), entry);
+            }
+            log
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// What fits is worked with: its epochs, fates and states, whatever else a file says of them.
+        #[test]
+        fn no_log_that_fits_makes_it_panic(
+            log in a_log(),
+            models in (0..3usize, 0..3usize, proptest::sample::select(vec![1u32, 8])),
+            numbers in prop::collection::vec((a_number(), a_number(), any::<bool>()), 0..4),
+        ) {
+            if !log.fits(128) {
+                return Ok(());
+            }
+            let (cache, tear, unit) = models;
+            let cache = [CacheKind::Writeback, CacheKind::Writethrough, CacheKind::Lying][cache];
+            let tear = [TearKind::None, TearKind::One, TearKind::Any][tear];
+            let model = DiskModel { cache, tear, unit, fua: true };
+            let log = log.with_fua(|step, _| step % 2 == 1);
+            let decisions: Vec<Decision> = numbers
+                .iter()
+                .map(|&(write, unit, survived)| Decision { write: write as u32, unit: unit as u32, survived })
+                .collect();
+            let states = [
+                State { lost: decisions.iter().map(|decision| decision.write).collect(), ..State::default() },
+                State {
+                    torn: decisions.iter().map(|decision| (decision.write, Tear::Head(decision.unit))).collect(),
+                    ..State::default()
+                },
+                State {
+                    lost_units: decisions.iter().map(|decision| (decision.write, decision.unit)).collect(),
+                    ..State::default()
+                },
+            ];
+            for epoch in epochs(&log, &model) {
+                let layers = Arc::new(Layers::new(Image::zeroed(65536), &log, &epoch, model));
+                let mut fates = layers.fates();
+                if fates.settle_these(&decisions) {
+                    let _ = (fates.count(), fates.fewest_lost(), fates.count_by_losses());
+                    let recovered = Layers::recovered(&layers, &fates, &log, &epoch);
+                    states.iter().filter(|state| recovered.fates().allows(state)).for_each(|state| {
+                        recovered.image(state);
+                    });
+                }
+                for state in states.iter().filter(|state| layers.fates().allows(state)) {
+                    layers.image(state);
+                    layers.fates().settle_all(state);
+                }
+            }
+        }
+
+        #[test]
+        fn no_image_makes_it_panic(changes in prop::collection::vec((0..9000usize, a_number()), 1..4)) {
+            let mut image = Image::zeroed(1 << 20);
+            image.write(3, &[7; 2 * SECTOR]);
+            image.write(200, &[8; SECTOR]);
+            let mut bytes = Vec::new();
+            image.save(&mut bytes).unwrap();
+            for (at, number) in changes {
+                let at = at.min(bytes.len() - 8);
+                bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
+            }
+            let _ = Image::load(&bytes[..]);
+        }
+    }
 
     fn write(sector: u64, sectors: usize) -> WriteEntry {
         WriteEntry { sector, data: Arc::new(vec![0; sectors * SECTOR]), step: 0 }

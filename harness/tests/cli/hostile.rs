@@ -160,6 +160,30 @@ fn hostile_input() {
     assert_eq!(good.left(), Vec::<String>::new());
 }
 
+/// Judging needs neither the kernel's name nor the data of writes to come to its verdict, and reports both.
+#[test]
+fn a_run_is_judged_by_whole_files_only() {
+    if !uml() {
+        return;
+    }
+    let good = Good::new();
+    let judge = |name: &str, change: fn(&mut Vec<u8>)| {
+        let place = crate::support::Place::new();
+        write(&place.path("run"), &good.files);
+        let mut content = good.file(name).to_vec();
+        change(&mut content);
+        place.write(&format!("run/{name}"), content);
+        place.run(&["judge", "run", "--out", "out", "--format=json"])
+    };
+    let judged = judge("journal.jsonl", |_| ());
+    assert_eq!((judged.status, judged.stdout.as_str()), (1, good.printed.as_str()), "{}", judged.stderr);
+    for name in ["kernel", "report.json", IMAGE, LOG] {
+        let refused = judge(name, |content| content[0] ^= 1);
+        assert_eq!((refused.status, refused.stdout.as_str()), (2, ""), "{name}: {}", refused.stderr);
+        assert!(refused.stderr.contains(&format!("run/{name}")) || name == "report.json", "{}", refused.stderr);
+    }
+}
+
 fn end_of(text: &str) -> String {
     text.chars().skip(text.chars().count().saturating_sub(1000)).collect()
 }

@@ -111,3 +111,58 @@ pub enum Reply {
     /// The command could not be carried out: what was tried, on what, why it failed.
     Failed(String),
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::{Duration, Instant};
+
+    use checker::{Entry, EntryKind, Mount, Seen};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::frame::{decode, encode};
+
+    /// A reply with one of everything.
+    fn reply() -> Reply {
+        let entry = |kind| Entry { kind, mode: 0o644, uid: 0, gid: 0, links: 1, same_as: Some("a".into()) };
+        let file = |seen| entry(EntryKind::File { size: 5, seen });
+        let entries = BTreeMap::from([
+            ("".into(), entry(EntryKind::Directory { error: Some(5) })),
+            ("a".into(), file(Seen::Bytes(Arc::new(b"whole".to_vec())))),
+            ("b".into(), file(Seen::Differs { candidates: vec![0, 300], offset: 4096, chunk: vec![7; 300] })),
+            ("c".into(), file(Seen::Failed { candidates: vec![1], offset: 0, errno: 5 })),
+            ("l".into(), entry(EntryKind::Symlink { target: b"a".to_vec() })),
+            ("s".into(), entry(EntryKind::Special { mode: 0o010_644 })),
+        ]);
+        Reply::Observed(Observation { mount: Mount::Mounted, entries })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// A guest whose kernel a crash state has taken over may say anything, of any length: it is read or refused, at once.
+        #[test]
+        fn no_reply_makes_it_panic(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), any::<bool>()), 1..6),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let mut bytes = encode(&reply()).unwrap();
+            for (at, byte, is_long) in changes {
+                let at = at.index(bytes.len());
+                match is_long {
+                    false => bytes[at] = byte,
+                    // The largest number of 64 bits, where a length may stand.
+                    true => drop(bytes.splice(at..=at, [[0xff; 9].as_slice(), &[1]].concat())),
+                }
+            }
+            bytes.truncate(cut.map_or(bytes.len(), |cut| cut.index(bytes.len())));
+            let start = Instant::now();
+            if let Ok(reply) = decode::<Reply>(&bytes) {
+                prop_assert_eq!(decode::<Reply>(&encode(&reply).unwrap()).unwrap(), reply);
+            }
+            let _ = decode::<Command>(&bytes);
+            prop_assert!(start.elapsed() < Duration::from_secs(1));
+        }
+    }
+}

@@ -18,7 +18,7 @@ pub(super) const LARGEST_MANIFEST: u64 = 64 << 20;
 /// The largest file of a trace that is read, bytes.
 pub const LARGEST_TRACE: u64 = 1 << 30;
 /// The largest file of a block log that is read, bytes.
-pub(super) const LARGEST_LOG: u64 = 2 << 30;
+pub(super) const LARGEST_LOG: u64 = 768 << 20;
 /// The largest image that is read, bytes.
 pub(super) const LARGEST_IMAGE: u64 = 4 << 30;
 
