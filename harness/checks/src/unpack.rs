@@ -277,7 +277,8 @@ mod tests {
     fn an_entry() -> impl Strategy<Value = (RelPath, Entry)> {
         let names = || {
             let path = |name: &str| serde_json::from_value(serde_json::json!(name.as_bytes())).unwrap();
-            let names = ["a", "b", "a/b", "a/b/c", "b/d", "..", "../victim", "a/../../victim", "/tmp", ".", "a//b", "a\0"];
+            let names =
+                ["a", "b", "a/b", "a/b/c", "b/d", "..", "../victim", "a/../../victim", "/tmp", ".", "a//b", "a\0"];
             proptest::sample::select(names.map(path).to_vec())
         };
         let number = || prop_oneof![Just(0u32), Just(0o170_000), Just(0o7777), Just(0o060_644), any::<u32>()];
@@ -293,8 +294,8 @@ mod tests {
             1 => any::<i32>().prop_map(|errno| EntryKind::Unreadable { errno }),
         ];
         let entry = (kind, number(), [number(), number()], any::<u64>(), prop::option::of(names()));
-        let entry = entry
-            .prop_map(|(kind, mode, [uid, gid], links, same_as)| Entry { kind, mode, uid, gid, links, same_as });
+        let entry =
+            entry.prop_map(|(kind, mode, [uid, gid], links, same_as)| Entry { kind, mode, uid, gid, links, same_as });
         (names(), entry)
     }
 

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use files::Directory;
 use program::{ReadError, Trace};
 
-use self::names::{KERNEL, LARGEST_WORD, LEFT, LOCK, MANIFEST, OLD_MANIFEST, SIGNS, is_kept, is_unfinished, trace_name};
+use self::names::{
+    KERNEL, LARGEST_WORD, LEFT, LOCK, MANIFEST, OLD_MANIFEST, SIGNS, is_kept, is_unfinished, trace_name,
+};
 use crate::journal;
 use crate::token::Token;
 

@@ -9,8 +9,7 @@ const CHECKSUM: &str = "checksum";
 
 /// The fields of a report, in this version or those before it. What has another name may be one of these whose name was
 /// damaged.
-const FIELDS: [&str; 8] =
-    ["schema", "workload", "explored", "asked", "cells", "process_crashes", "ops", CHECKSUM];
+const FIELDS: [&str; 8] = ["schema", "workload", "explored", "asked", "cells", "process_crashes", "ops", CHECKSUM];
 
 /// The text of `report.json`. Its last field is a checksum, which tells what a disk or a slip of the hand has damaged.
 pub fn to_json(report: &Report) -> String {

@@ -113,8 +113,9 @@ impl BlockLog {
         let mut written = 0;
         let mut in_order = |entry: &Entry| match *entry {
             Entry::Write(index) => {
+                let is_next = index == written;
                 written += 1;
-                index + 1 == written
+                is_next
             }
             Entry::Flush { covers, .. } => covers <= written,
             Entry::Forced { from, until, .. } => from < until && until <= written,
@@ -218,7 +219,7 @@ mod tests {
                 let layers = Arc::new(Layers::new(Image::zeroed(65536), &log, &epoch, model));
                 let mut fates = layers.fates();
                 if fates.settle_these(&decisions) {
-                    let _ = (fates.count(), fates.fewest_lost(), fates.count_by_losses());
+                    let _ = (fates.count(), fates.fewest_lost(), fates.count_by_losses::<3>());
                     let recovered = Layers::recovered(&layers, &fates, &log, &epoch);
                     states.iter().filter(|state| recovered.fates().allows(state)).for_each(|state| {
                         recovered.image(state);
@@ -265,8 +266,9 @@ mod tests {
         log.flush(Queueing { request: 1, available: 2 });
         log.write(write(992, 8), Queueing { request: 2, available: 3 });
         assert!(log.fits(1000) && !log.fits(999));
-        let damaged: [fn(&mut BlockLog); 8] = [
+        let damaged: [fn(&mut BlockLog); 9] = [
             |log| log.entries[0] = Entry::Write(7),
+            |log| log.entries[0] = Entry::Write(u32::MAX),
             |log| log.entries[1] = Entry::Flush { covers: 2, available: 2 },
             |log| log.entries.push(Entry::Mark(Mark { step: u32::MAX, result: 0 })),
             |log| log.writes[0].step = u32::MAX,

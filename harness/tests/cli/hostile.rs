@@ -81,6 +81,8 @@ struct Count {
     other_statuses: usize,
     too_large: usize,
     silent: usize,
+    /// Runs on guests that were asked to end after a while, and did.
+    stopped: usize,
     largest: u64,
     longest: Duration,
 }
@@ -91,16 +93,24 @@ impl Case {
         matches!(self.ended.status, Some(101 | 134 | 139)) || self.ended.stderr.contains("panicked")
     }
 
-    /// As documented (`report::ExitStatus`); nobody has sent a signal.
+    /// As documented (`report::ExitStatus`); 143 of those that were asked to end.
     fn has_other_status(&self) -> bool {
-        self.ended.status.is_some_and(|status| ![0, 1, 2, 3, 4, 5, 70].contains(&status))
+        let Bounded { status, was_stopped, .. } = &self.ended;
+        status.is_some_and(|status| ![0, 1, 2, 3, 4, 5, 70].contains(&status) && !(*was_stopped && status == 143))
+    }
+
+    /// Whether it took too long. A run that is gone on with on guests takes as long as its manifest says: it hangs if it does
+    /// not end when it is asked to.
+    fn hangs(&self) -> bool {
+        let is_at_work = self.ended.stderr.contains(": starts (uml)");
+        self.ended.status.is_none() || self.ended.was_stopped && !is_at_work
     }
 
     fn add_to(&self, count: &mut Count) -> bool {
         count.cases += 1;
         let is = [
             (self.panicked(), &mut count.panics),
-            (self.ended.status.is_none(), &mut count.hangs),
+            (self.hangs(), &mut count.hangs),
             (self.has_other_status(), &mut count.other_statuses),
             (self.ended.largest > MOST, &mut count.too_large),
             (self.is_silent, &mut count.silent),
@@ -111,6 +121,7 @@ impl Case {
             is_bad |= holds;
         }
         count.largest = count.largest.max(self.ended.largest);
+        count.stopped += usize::from(self.ended.was_stopped);
         count.longest = count.longest.max(self.ended.took);
         is_bad
     }
@@ -140,7 +151,7 @@ fn hostile_input() {
                 while let Some(&(kind, number)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let case = case(&good, &others, kind, number);
                     if case.add_to(counts.lock().unwrap().entry(kind).or_default()) {
-                        let Bounded { status, stdout, stderr, largest, took } = &case.ended;
+                        let Bounded { status, stdout, stderr, largest, took, .. } = &case.ended;
                         let (stdout, stderr) = (end_of(stdout), end_of(stderr));
                         failures.fetch_add(1, Ordering::Relaxed);
                         eprintln!(
@@ -191,11 +202,11 @@ fn end_of(text: &str) -> String {
 fn shown(counts: &BTreeMap<Kind, Count>) -> String {
     let mut text = String::new();
     for (kind, count) in counts {
-        let Count { cases, panics, hangs, other_statuses, too_large, silent, largest, longest } = count;
+        let Count { cases, panics, hangs, other_statuses, too_large, silent, stopped, largest, longest } = count;
         writeln!(
             text,
             "hostile {kind:?}: {cases}: {panics} panics, {hangs} hangs, {other_statuses} other statuses, {too_large} too \
-             large, {silent} shown without a word; largest {} MiB, longest {longest:.1?}",
+             large, {silent} shown without a word; largest {} MiB, longest {longest:.1?}, {stopped} stopped at work",
             largest >> 20
         )
         .unwrap();
@@ -358,7 +369,9 @@ fn is_told(good: &Good, kind: Kind, what: &str, ended: &Bounded) -> bool {
         Kind::Reproduce if what.starts_with("kernel ") => is_refused,
         Kind::Reproduce if what.starts_with("report.json ") => is_refused && (warns || !is_taken),
         Kind::Reproduce => is_refused && !is_taken,
-        Kind::ReproduceWithGuest => is_refused || (warns && *stdout == good.reproduced) || (warns && what.starts_with("report.json ")),
+        Kind::ReproduceWithGuest => {
+            is_refused || (warns && *stdout == good.reproduced) || (warns && what.starts_with("report.json "))
+        }
         Kind::ResumeWithGuest => is_refused || *stdout == good.printed,
         Kind::Token | Kind::Workload => true,
     }

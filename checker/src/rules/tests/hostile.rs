@@ -13,7 +13,12 @@ fn a_number() -> impl Strategy<Value = u64> {
 }
 
 fn some_bytes() -> impl Strategy<Value = Vec<u8>> {
-    prop_oneof![Just(b"old".to_vec()), Just(b"new".to_vec()), prop::collection::vec(any::<u8>(), 0..20), Just(vec![0; 9000])]
+    prop_oneof![
+        Just(b"old".to_vec()),
+        Just(b"new".to_vec()),
+        prop::collection::vec(any::<u8>(), 0..20),
+        Just(vec![0; 9000])
+    ]
 }
 
 fn candidates() -> impl Strategy<Value = Vec<u32>> {
@@ -24,10 +29,16 @@ fn seen() -> impl Strategy<Value = Seen> {
     prop_oneof![
         Just(Seen::NotRead),
         candidates().prop_map(|candidates| Seen::Equals { candidates }),
-        (candidates(), a_number(), some_bytes())
-            .prop_map(|(candidates, offset, chunk)| Seen::Differs { candidates, offset, chunk }),
-        (candidates(), a_number(), any::<i32>())
-            .prop_map(|(candidates, offset, errno)| Seen::Failed { candidates, offset, errno }),
+        (candidates(), a_number(), some_bytes()).prop_map(|(candidates, offset, chunk)| Seen::Differs {
+            candidates,
+            offset,
+            chunk
+        }),
+        (candidates(), a_number(), any::<i32>()).prop_map(|(candidates, offset, errno)| Seen::Failed {
+            candidates,
+            offset,
+            errno
+        }),
         some_bytes().prop_map(|bytes| Seen::Bytes(Arc::new(bytes))),
     ]
 }

@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::libc;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
 
 /// No more of an output is looked at, bytes.
 const SHOWN: u64 = 64 << 20;
@@ -17,8 +19,10 @@ const LARGEST_FILE: u64 = 13 << 30;
 
 /// What became of a program.
 pub struct Bounded {
-    /// As a shell shows it; `None` if it was killed, since it took too long.
+    /// As a shell shows it; `None` if it was killed, since it took too long and did not end when it was asked to.
     pub status: Option<i32>,
+    /// Whether it took too long, and was asked to end (SIGTERM).
+    pub was_stopped: bool,
     pub stdout: String,
     pub stderr: String,
     /// The most memory that it, or a child that it waited for, had at a time, bytes.
@@ -26,7 +30,7 @@ pub struct Bounded {
     pub took: Duration,
 }
 
-/// Runs a program for at most so long. It has a process group of its own, which is killed when it took too long.
+/// Runs a program for at most so long. Then it is asked to end, and after the same time its process group is killed.
 pub fn run(mut command: Command, limit: Duration) -> Bounded {
     let files = [tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap()];
     let [stdout, stderr] = files.each_ref().map(|file| Stdio::from(file.try_clone().unwrap()));
@@ -43,20 +47,24 @@ pub fn run(mut command: Command, limit: Duration) -> Bounded {
     unsafe { command.pre_exec(bound_files) };
     let child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).process_group(0).spawn().unwrap();
     let pid = i32::try_from(child.id()).unwrap();
-    let mut is_late = false;
+    let (mut was_stopped, mut is_late) = (false, false);
     let (status, largest) = loop {
         match wait(pid) {
             Some(ended) => break ended,
-            None if !is_late && start.elapsed() > limit => {
+            None if !was_stopped && start.elapsed() > limit => {
+                was_stopped = true;
+                kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
+            }
+            None if !is_late && start.elapsed() > limit * 2 => {
                 is_late = true;
-                nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+                killpg(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
             }
             None => std::thread::sleep(Duration::from_millis(2)),
         }
     };
     let took = start.elapsed();
     let [stdout, stderr] = files.map(text);
-    Bounded { status: (!is_late).then_some(status), stdout, stderr, largest, took }
+    Bounded { status: (!is_late).then_some(status), was_stopped, stdout, stderr, largest, took }
 }
 
 /// How a child ended, and how much memory it had at most; `None` if it has not ended.

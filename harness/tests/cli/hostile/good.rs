@@ -162,8 +162,7 @@ fn json(random: &mut Random, good: &[u8], others: &[Vec<u8>]) -> Vec<u8> {
 
 /// A trace of calls that no program made: with offsets, lengths and handles of any size, many times.
 fn trace(random: &mut Random, good: &[u8]) -> Vec<u8> {
-    const NUMBERS: [u64; 9] =
-        [0, 1, 4095, 1 << 20, (1 << 30) - 1, 1 << 30, 1 << 40, i64::MAX as u64, u64::MAX];
+    const NUMBERS: [u64; 9] = [0, 1, 4095, 1 << 20, (1 << 30) - 1, 1 << 30, 1 << 40, i64::MAX as u64, u64::MAX];
     let mut trace = Trace::from_bytes(good).unwrap();
     let (exit, mut ops) = (trace.ops.pop(), std::mem::take(&mut trace.ops));
     for _ in 0..*random.one_of(&[1, 3, 40]) {
