@@ -18,7 +18,7 @@ pub enum Commit {
     /// See [`CommitBy::FsyncOfUnrelatedFile`].
     Fsync { file: File, odd: bool },
     /// See [`CommitBy::FsyncAfterXattr`].
-    Xattr { file: File, odd: bool },
+    Xattr(File),
     /// See [`CommitBy::WritebackOfDevice`].
     Writeback(File),
     /// See [`CommitBy::StartAndWaitSync`]: through the root directory.
@@ -40,7 +40,7 @@ impl Commit {
             CommitBy::StartAndWaitSync => Self::Ioctls(open(mount)?),
             CommitBy::WriteCheckpoint => Self::Checkpoint(open(mount)?),
             CommitBy::FsyncOfUnrelatedFile => Self::Fsync { file: open(file)?, odd: false },
-            CommitBy::FsyncAfterXattr => Self::Xattr { file: open(file)?, odd: false },
+            CommitBy::FsyncAfterXattr => Self::Xattr(open(file)?),
             CommitBy::WritebackOfDevice => Self::Writeback(open(disk)?),
         })
     }
@@ -55,9 +55,12 @@ impl Commit {
                 file.sync_all().map_err(errno)?;
                 Ok(0)
             }
-            Self::Xattr { file, odd } => {
-                *odd = !*odd;
-                calls::set_xattr_of_file(file.as_fd(), c"user.commit", if *odd { b"1" } else { b"0" })?;
+            Self::Xattr(file) => {
+                // A value that is there already changes nothing, and nothing would be committed (fs/ext4/xattr.c,
+                // `ext4_xattr_value_same`): one of the two is another.
+                for value in [b"0", b"1"] {
+                    calls::set_xattr_of_file(file.as_fd(), c"user.commit", value)?;
+                }
                 file.sync_all().map_err(errno)?;
                 Ok(0)
             }
