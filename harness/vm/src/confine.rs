@@ -11,6 +11,7 @@ mod child;
 mod handed;
 mod identity;
 mod probe;
+mod root;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -28,6 +29,7 @@ use landlock::{
 
 use self::child::Steps;
 use self::identity::Identity;
+use self::root::Root;
 use crate::machine::MEMORY;
 
 pub use self::probe::{Confined, Landlock, NAMESPACES, Obstacle, Probe, confined, probe};
@@ -109,6 +111,7 @@ impl<'a> Confinement<'a> {
         }
         let steps = Steps {
             identity,
+            root: Root::prepare(self.directory, self.visible(&program))?,
             ruleset: self.ruleset(&program)?,
             inherited: self.handed.iter().map(|file| file.as_raw_fd()).collect(),
             file_size: FILE_SIZE,
@@ -125,6 +128,12 @@ impl<'a> Confinement<'a> {
         // of `Steps::take` are bare system calls, and nothing is allocated.
         unsafe { command.pre_exec(confine) };
         Ok(command)
+    }
+
+    /// What there is of the host, where it can be made so. All of proc(5): what is handed over has its path there.
+    fn visible(&self, program: &Path) -> impl Iterator<Item = PathBuf> {
+        let readable = READABLE.into_iter().chain(["/proc"]).map(PathBuf::from).chain(beside(program));
+        readable.chain(self.devices.clone())
     }
 
     /// What landlock(7) is to allow; `None` if the kernel has none.

@@ -9,10 +9,12 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use nix::libc::{self, c_long};
 
 use super::identity::Identity;
+use super::root::Root;
 
 /// What is to be done, in the order of [`Steps::take`].
 pub(super) struct Steps {
     pub(super) identity: Option<Identity>,
+    pub(super) root: Root,
     /// Of landlock(7); none where the kernel has none.
     pub(super) ruleset: Option<OwnedFd>,
     /// Descriptors that stay open.
@@ -29,13 +31,17 @@ const NAMESPACES: c_long = (libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLON
 const CAPABILITIES: c_long = 64;
 
 impl Steps {
-    /// Takes them all. Those that some hosts refuse, and those that make up for them, may fail: namespaces, and what only the
-    /// privileged can give up.
+    /// Takes them all. Those that some hosts refuse, and those that make up for them, may fail: namespaces, the root
+    /// that needs one, and what only the privileged can give up.
     pub(super) fn take(&self) -> io::Result<()> {
         limit(libc::RLIMIT_CORE, 0)?;
         limit(libc::RLIMIT_FSIZE, self.file_size)?;
         // What root may do without a user namespace, which the host may refuse to whom it becomes.
         let unshared = call(libc::SYS_unshare, [NAMESPACES, 0, 0]).is_ok();
+        if unshared {
+            // Before it becomes somebody who may not.
+            let _ = self.root.enter();
+        }
         drop_bounding_set();
         if let Some(Identity { user, group }) = self.identity {
             let (user, group) = (c_long::from(user), c_long::from(group));
@@ -45,7 +51,10 @@ impl Steps {
         }
         let others = if unshared { 0 } else { NAMESPACES };
         // Nobody has a name in it, and root is not mapped either: an execve(2) gives nothing back.
-        let _ = call(libc::SYS_unshare, [c_long::from(libc::CLONE_NEWUSER) | others, 0, 0]);
+        let alone = call(libc::SYS_unshare, [c_long::from(libc::CLONE_NEWUSER) | others, 0, 0]).is_ok();
+        if alone && !unshared {
+            let _ = self.root.enter();
+        }
         // A new user namespace has them all (user_namespaces(7)).
         drop_bounding_set();
         drop_capabilities()?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -28,6 +29,8 @@ pub struct Confined {
     pub seccomp: u32,
     /// The namespaces that it does not share with this process, of those in [`NAMESPACES`].
     pub namespaces: BTreeSet<&'static str>,
+    /// Whether its root directory is another than this process's.
+    pub root: bool,
 }
 
 /// The namespaces that guests are to have of their own, by their names below /proc/PID/ns.
@@ -48,12 +51,14 @@ impl Confined {
                 namespaces.insert(name);
             }
         }
+        let place = |root: &Path| fs::metadata(root).map(|metadata| (metadata.dev(), metadata.ino()));
+        let root = place(&directory.join("root"))? != place(Path::new("/"))?;
         let shown =
             || io::Error::new(io::ErrorKind::InvalidData, format!("{}/status lacks a line", directory.display()));
-        Self::shown(&status, namespaces).ok_or_else(shown)
+        Self::shown(&status, namespaces, root).ok_or_else(shown)
     }
 
-    fn shown(status: &str, namespaces: BTreeSet<&'static str>) -> Option<Self> {
+    fn shown(status: &str, namespaces: BTreeSet<&'static str>, root: bool) -> Option<Self> {
         let value =
             |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
         let set = |name| u64::from_str_radix(value(name)?, 16).ok();
@@ -64,6 +69,7 @@ impl Confined {
             no_new_privs: value("NoNewPrivs")? == "1",
             seccomp: value("Seccomp")?.parse().ok()?,
             namespaces,
+            root,
         })
     }
 }
@@ -168,7 +174,7 @@ mod tests {
     fn a_status_is_read() {
         let status = "Name:\tsh\nUid:\t1\t65533\t1\t1\nCapInh:\t0000000000000000\nCapPrm:\t0000000000000002\nCapEff:\t\
                       0000000000000001\nCapBnd:\t000001ffffffffff\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n";
-        let confined = Confined::shown(status, BTreeSet::from(["net"]));
+        let confined = Confined::shown(status, BTreeSet::from(["net"]), true);
         let expected = Confined {
             user: 65533,
             capabilities: 3,
@@ -176,9 +182,10 @@ mod tests {
             no_new_privs: true,
             seccomp: 2,
             namespaces: BTreeSet::from(["net"]),
+            root: true,
         };
         assert_eq!(confined, Some(expected));
-        assert_eq!(Confined::shown("Name:\tsh\n", BTreeSet::new()), None);
+        assert_eq!(Confined::shown("Name:\tsh\n", BTreeSet::new(), true), None);
     }
 
     #[test]
