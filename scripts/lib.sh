@@ -82,6 +82,7 @@ find_missing() {
         has linux.uml || needed+=(user-mode-linux)
         wanted+=(qemu-system-x86)
     fi
+    has mkfs.f2fs || wanted+=(f2fs-tools)
     has python3 || wanted+=(python3)
 }
 

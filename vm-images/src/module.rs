@@ -30,7 +30,10 @@ pub enum ModuleError {
         source: io::Error,
     },
     /// Neither there as a file nor built into the kernel.
-    #[error("the kernel of {directory} has no module {name}, neither as a file nor built in: use another kernel")]
+    #[error(
+        "the kernel of {directory} has no module {name}, neither as a file nor built in: use another kernel \
+         (--vm uml, or --kernel: that of Debian's linux-image-amd64 has what its cloud kernel lacks)"
+    )]
     Missing {
         /// The module's name.
         name: String,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use checker::{Ack, CrashWindow, Invariant, reason};
+use filesystems::FlushCovers;
 use num_bigint::BigUint;
 use program::{Call, OpId, Trace};
 use report::{
@@ -92,7 +93,15 @@ fn notes(cell: &Cell, result: &CellResult) -> Vec<Note> {
     let spent = result.spent.then_some(Note::BudgetSpent);
     let some = (chosen < of).then_some(Note::SchedulesChosen { chosen, of });
     let assumed = cell.assumed_atomic.map(|bytes| Note::AssumedAtomic { bytes });
-    spent.into_iter().chain(some).chain(assumed).chain(shifts(trace)).chain(notes_on(&cell.subject)).collect()
+    let flush = (cell.filesystem.kind.handling.flush_covers == FlushCovers::OwnWrites).then_some(Note::AssumedFlush);
+    spent
+        .into_iter()
+        .chain(some)
+        .chain(assumed)
+        .chain(flush)
+        .chain(shifts(trace))
+        .chain(notes_on(&cell.subject))
+        .collect()
 }
 
 /// FALLOC_FL_COLLAPSE_RANGE and FALLOC_FL_INSERT_RANGE (include/uapi/linux/falloc.h).

@@ -1,8 +1,8 @@
 //! btrfs.
 
 use crate::{
-    AddedOption, AfterUnmount, BeforeSync, CommitBy, FileSystem, Handling, Mkfs, Overwrites, ReadAhead, WarmUp, at,
-    uuid,
+    AddedOption, AfterUnmount, BeforeSync, CommitBy, FileSystem, FlushCovers, Handling, Mkfs, Overwrites, ReadAhead,
+    WarmUp, at, uuid,
 };
 
 /// btrfs, on a single device.
@@ -39,6 +39,7 @@ pub static BTRFS: FileSystem = FileSystem {
         before_sync: BeforeSync::WriteDataOut,
         // It would take the next, older state for a stale copy of this one.
         after_unmount: AfterUnmount::ForgetDevice,
+        flush_covers: FlushCovers::Completed,
     },
     overwrites: Overwrites::Elsewhere,
     // It counts failed reads as failures of the disk.

@@ -187,6 +187,10 @@ mod tests {
         assert_eq!(options("btrfs"), ["", "commit=300", ""]);
         assert_eq!(options("btrfs:commit=7,noatime"), [own; 3]);
         assert_eq!(options("xfs:noatime"), ["noatime"; 3]);
+        let quiet = "background_gc=off,nodiscard";
+        assert_eq!(options("f2fs"), ["", &format!("{quiet},alloc_mode=default"), quiet]);
+        let own = "discard,background_gc=on,alloc_mode=reuse,fsync_mode=strict";
+        assert_eq!(options(&format!("f2fs:{own}")), [own; 3]);
     }
 
     #[test]
@@ -194,7 +198,9 @@ mod tests {
         for text in ["ext4", "ext4:data=ordered", "ext4:noauto_da_alloc,data=writeback", "xfs", "xfs:noatime"] {
             assert!(chosen(text).overwrites_in_place(), "{text}");
         }
-        for text in ["ext4:data=journal", "ext4:noatime,data=journal", "btrfs", "btrfs:noatime", "ext4;mkfs=-b 1024"] {
+        for text in
+            ["ext4:data=journal", "ext4:noatime,data=journal", "btrfs", "btrfs:noatime", "f2fs", "ext4;mkfs=-b 1024"]
+        {
             assert!(!chosen(text).overwrites_in_place(), "{text}");
         }
     }

@@ -1,8 +1,8 @@
 //! ext4.
 
 use crate::{
-    AddedOption, AfterUnmount, BeforeSync, CommitBy, FileSystem, Handling, Journal, Mkfs, Overwrites, ReadAhead,
-    WarmUp, at, uuid,
+    AddedOption, AfterUnmount, BeforeSync, CommitBy, FileSystem, FlushCovers, Handling, Journal, Mkfs, Overwrites,
+    ReadAhead, WarmUp, at, uuid,
 };
 
 /// ext4, with its journal (jbd2).
@@ -44,6 +44,7 @@ pub static EXT4: FileSystem = FileSystem {
         warm_up: WarmUp::Wait,
         before_sync: BeforeSync::Nothing,
         after_unmount: AfterUnmount::Nothing,
+        flush_covers: FlushCovers::Completed,
     },
     overwrites: Overwrites::InPlace { unless: &["data=journal"] },
     // Before, recovery did not read such a block once more ("jbd2: replace ll_rw_block()"), and with checksums of the oldest

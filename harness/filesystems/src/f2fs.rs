@@ -1,11 +1,11 @@
 //! f2fs.
 
 use crate::{
-    AddedOption, AfterUnmount, BeforeSync, CommitBy, FileSystem, Handling, Mkfs, Overwrites, ReadAhead, Setting,
-    WarmUp, at, uuid,
+    AddedOption, AfterUnmount, BeforeSync, CommitBy, FileSystem, FlushCovers, Handling, Mkfs, Overwrites, ReadAhead,
+    Setting, WarmUp, at, uuid,
 };
 
-/// f2fs, on a single device. Why it is not offered yet, says [`ALL`](crate::ALL).
+/// f2fs, on a single device.
 pub static F2FS: FileSystem = FileSystem {
     name: "f2fs",
     mkfs: Mkfs {
@@ -46,6 +46,10 @@ pub static F2FS: FileSystem = FileSystem {
         warm_up: WarmUp::Wait,
         before_sync: BeforeSync::Nothing,
         after_unmount: AfterUnmount::Nothing,
+        // The first fsync after a mount or a checkpoint does not wait until the node that it writes has reached the disk, and
+        // sends its flush before: `fsync_seg_id` begins at 0 (fs/f2fs/node.c, `f2fs_reset_fsync_node_info`), and
+        // `f2fs_wait_on_node_pages_writeback` takes 0 for nothing to wait for. So in Linux 6.1 and 6.12.
+        flush_covers: FlushCovers::OwnWrites,
     },
     // Or in place, where a few blocks are synced: never to be relied on.
     overwrites: Overwrites::Elsewhere,

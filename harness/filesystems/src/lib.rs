@@ -19,16 +19,11 @@ pub use chosen::{ChoiceError, Filesystem, shown};
 pub use ext4::EXT4;
 pub use f2fs::F2FS;
 pub use journal::Journal;
-pub use recipe::{AfterUnmount, BeforeSync, CommitBy, Handling, Recipe, Setting, WarmUp};
+pub use recipe::{AfterUnmount, BeforeSync, CommitBy, FlushCovers, Handling, Recipe, Setting, WarmUp};
 pub use xfs::XFS;
 
 /// All that are supported, in the order in which they are listed.
-///
-/// [`F2FS`] is not among them, though everything works: the first fsync after a mount or a checkpoint does not wait there
-/// until the node that it writes has reached the disk, and sends its flush before (fs/f2fs/node.c: `fsync_seg_id` begins at 0,
-/// and `f2fs_wait_on_node_pages_writeback` takes 0 for nothing to wait for). So programs that do all that they can are
-/// found at fault, and no report can say yet that it is the file system's fault.
-pub static ALL: &[&FileSystem] = &[&EXT4, &XFS, &BTRFS];
+pub static ALL: &[&FileSystem] = &[&EXT4, &XFS, &BTRFS, &F2FS];
 
 /// Those that a run is about unless it names others, in the order in which they are run.
 pub static DEFAULTS: &[&FileSystem] = &[&EXT4, &XFS, &BTRFS];
@@ -186,7 +181,7 @@ mod tests {
         }
         for name in ["zfs", "", "EXT4", "ext4 ", "ext"] {
             let error = by_name(name).unwrap_err().to_string();
-            assert_eq!(error, format!("unknown file system {name:?}: supported: ext4, xfs, btrfs"));
+            assert_eq!(error, format!("unknown file system {name:?}: supported: ext4, xfs, btrfs, f2fs"));
         }
     }
 

@@ -43,6 +43,19 @@ pub struct Handling {
     pub before_sync: BeforeSync,
     /// What comes after unmounting, and after a mount that failed.
     pub after_unmount: AfterUnmount,
+    /// Which writes a flush is taken to make durable.
+    pub flush_covers: FlushCovers,
+}
+
+/// Which writes a flush is taken to make durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FlushCovers {
+    /// Those that had completed when it was sent: all that a disk promises (Documentation/block/writeback_cache_control.rst).
+    Completed,
+    /// Also those that the same call of the program had sent before, and had not waited for. A disk may well take the flush
+    /// first; then the file system has lost what was synced, whatever the program does. This is an assumption, and every
+    /// report of such a file system says so.
+    OwnWrites,
 }
 
 /// How a commit of the running transaction is forced, without anyone's data.

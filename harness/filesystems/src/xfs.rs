@@ -1,7 +1,8 @@
 //! xfs.
 
 use crate::{
-    AfterUnmount, BeforeSync, CommitBy, FileSystem, Handling, Mkfs, Overwrites, ReadAhead, Setting, WarmUp, at, uuid,
+    AfterUnmount, BeforeSync, CommitBy, FileSystem, FlushCovers, Handling, Mkfs, Overwrites, ReadAhead, Setting,
+    WarmUp, at, uuid,
 };
 
 /// xfs, with its log on the same disk.
@@ -28,6 +29,7 @@ pub static XFS: FileSystem = FileSystem {
         warm_up: WarmUp::Wait,
         before_sync: BeforeSync::Nothing,
         after_unmount: AfterUnmount::Nothing,
+        flush_covers: FlushCovers::Completed,
     },
     overwrites: Overwrites::InPlace { unless: &[] },
     // Nothing is known of older kernels.

@@ -23,6 +23,8 @@ pub enum Note {
         /// How many.
         bytes: u32,
     },
+    /// A flush is taken to cover what the same call had sent before it: the file system does not always wait for that.
+    AssumedFlush,
     /// An op moves extents one by one: a commit between two of them is not explored.
     MovesExtents {
         /// The op.

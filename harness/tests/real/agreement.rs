@@ -277,6 +277,11 @@ fn on_btrfs() {
     agree("btrfs", 6);
 }
 
+#[test]
+fn on_f2fs() {
+    agree("f2fs", 6);
+}
+
 /// The comparison is worth something only if it tells an explorer that is wrong.
 #[test]
 fn an_explorer_that_leaves_out_one_branch_is_told() {

@@ -31,6 +31,13 @@ pub enum KernelError {
     Build(#[from] vm_images::BuildError),
 }
 
+impl KernelError {
+    /// Whether it is that the kernel has no driver for what was asked for. It may well have others.
+    pub fn is_lack_of_module(&self) -> bool {
+        matches!(self, Self::Module(vm_images::ModuleError::Missing { .. }))
+    }
+}
+
 /// Where things are kept between runs.
 #[derive(Clone, Debug)]
 pub struct Paths {

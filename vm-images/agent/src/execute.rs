@@ -9,7 +9,7 @@ use std::sync::Arc;
 use checker::{Mount, Observation, ReadPlan};
 use nix::errno::Errno;
 use program::{Call, Target};
-use protocol::{BeforeSync, Conditions, Recipe, Reply, Step, frame};
+use protocol::{BeforeSync, Conditions, FlushCovers, Recipe, Reply, Step, frame};
 
 use crate::calls::Handles;
 use crate::commit::Commit;
@@ -66,6 +66,10 @@ fn run(
     let mut stage = Stage { watch, mailbox, handles: Handles::new(), before_sync };
     stage.mailbox.mark(frame::BEGIN, 0)?;
     stage.mailbox.mark(frame::LAZY, 0)?;
+    match filesystem.handling.flush_covers {
+        FlushCovers::Completed => {}
+        FlushCovers::OwnWrites => stage.mailbox.mark(frame::FLUSH_COVERS_OWN, 0)?,
+    }
     let clock = |index| calls::Phase::Step(if conditions.still { 0 } else { index });
     for (index, step) in steps.iter().enumerate() {
         calls::set_clock(clock(index));

@@ -36,7 +36,7 @@ fn set(file: &str, value: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use protocol::{AfterUnmount, BeforeSync, CommitBy, Handling, WarmUp};
+    use protocol::{AfterUnmount, BeforeSync, CommitBy, FlushCovers, Handling, WarmUp};
 
     use super::*;
 
@@ -46,6 +46,7 @@ mod tests {
             warm_up: WarmUp::Wait,
             before_sync: BeforeSync::Nothing,
             after_unmount: AfterUnmount::Nothing,
+            flush_covers: FlushCovers::Completed,
         };
         let [name, options, execution, observation] = ["fs", "", "", ""].map(String::from);
         let settings = vec![(file.into(), "720000".into())];

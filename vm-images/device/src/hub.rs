@@ -109,8 +109,14 @@ struct Inner {
     held: Vec<Held>,
     /// The batch that writes belong to that come now.
     batch: u64,
+    /// The first batch of the step that is under way.
+    step: u64,
+    /// Whether a flush first completes the writes of the step that is under way.
+    flush_covers_own: bool,
     /// How many requests the data disk has completed.
     completed: u64,
+    /// How many the guest is said to have queued when the last held write completed: this number never falls.
+    available: u64,
     data: Port,
     mailbox: Port,
     /// The command that the agent is being given; empty when there is none.
@@ -140,7 +146,10 @@ impl Hub {
             lazy: false,
             held: Vec::new(),
             batch: 0,
+            step: 0,
+            flush_covers_own: false,
             completed: 0,
+            available: 0,
             data: Port::default(),
             mailbox: Port::default(),
             command: Vec::new(),
@@ -263,11 +272,15 @@ impl Inner {
         match step {
             frame::LAZY => self.lazy = true,
             frame::RELEASE => self.release_newest(),
+            frame::FLUSH_COVERS_OWN => self.flush_covers_own = true,
             frame::EAGER => {
-                self.lazy = false;
-                std::mem::take(&mut self.held).into_iter().for_each(|held| self.complete_held(held));
+                (self.lazy, self.flush_covers_own) = (false, false);
+                self.complete_from(0, self.data.queued());
             }
-            _ => self.backing.mark(Mark { step, result }),
+            _ => {
+                self.step = self.batch;
+                self.backing.mark(Mark { step, result });
+            }
         }
     }
 
@@ -275,13 +288,20 @@ impl Inner {
     /// say) does not wait for what was sent before (data that nobody waits for): that order is as real as any other, and
     /// leaves most under way.
     fn release_newest(&mut self) {
-        let Some(newest) = self.held.last().map(|held| held.batch) else { return };
-        let from = self.held.partition_point(|held| held.batch < newest);
-        self.held.split_off(from).into_iter().for_each(|held| self.complete_held(held));
+        if let Some(newest) = self.held.last().map(|held| held.batch) {
+            self.complete_from(newest, self.data.queued());
+        }
     }
 
-    fn complete_held(&mut self, Held { chain, number, sector, data, batch: _ }: Held) {
-        let queueing = Queueing { request: number, available: self.data.queued() };
+    /// Completes the writes of this batch and of all later ones, when the guest had queued `available` requests.
+    fn complete_from(&mut self, batch: u64, available: u64) {
+        let from = self.held.partition_point(|held| held.batch < batch);
+        self.held.split_off(from).into_iter().for_each(|held| self.complete_held(held, available));
+    }
+
+    fn complete_held(&mut self, Held { chain, number, sector, data, batch: _ }: Held, available: u64) {
+        self.available = self.available.max(available);
+        let queueing = Queueing { request: number, available: self.available };
         let now = match parse(&chain) {
             Some(Operation::Write { data, .. }) => data,
             _ => Vec::new(),
@@ -324,6 +344,10 @@ impl Inner {
                 Status::Ok
             }
             Some(Operation::Flush) => {
+                if self.flush_covers_own {
+                    // They have completed before the flush was queued, as far as the log is concerned.
+                    self.complete_from(self.step, number);
+                }
                 self.backing.flush(Queueing { request: number, available: self.data.queued() });
                 Status::Ok
             }

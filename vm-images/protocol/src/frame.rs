@@ -38,6 +38,9 @@ pub const MOUNTED: u32 = u32::MAX - 5;
 /// The step of the mark at which names and metadata of a crash state are known: what is read in requests of more than
 /// one chunk from here on is read ahead, from files.
 pub const CONTENTS: u32 = u32::MAX - 6;
+/// The step of the mark from which on a lazy disk, before it serves a flush, completes the writes that came since the step
+/// before had ended, so that the flush covers them: see [`FlushCovers::OwnWrites`](filesystems::FlushCovers::OwnWrites).
+pub const FLUSH_COVERS_OWN: u32 = u32::MAX - 7;
 
 /// Bytes of a frame before its piece.
 pub const HEADER: usize = 8;

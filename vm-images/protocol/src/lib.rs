@@ -7,7 +7,7 @@
 pub mod frame;
 mod message;
 
-pub use filesystems::{AfterUnmount, BeforeSync, CommitBy, Handling, Recipe, WarmUp};
+pub use filesystems::{AfterUnmount, BeforeSync, CommitBy, FlushCovers, Handling, Recipe, WarmUp};
 pub use message::{Command, Conditions, Hello, Reply, Step};
 
 /// How the agent's last line on the console begins if it panics: process 1 takes its kernel with it, which is then no doing

@@ -63,12 +63,30 @@ impl Begun {
     }
 
     /// The initramfs for its guests.
-    pub(super) fn initramfs(&self, machine: &dyn Machine, paths: &Paths) -> Result<PathBuf, RunError> {
+    ///
+    /// # Errors
+    /// It cannot be made, or their kernel has none of the file systems.
+    pub(super) fn initramfs(&self, machine: &dyn Machine, paths: &Paths) -> Result<Initramfs, RunError> {
         let all = filesystems_of(&self.kept, &self.store)?;
-        let mut kinds: Vec<&FileSystem> = all.iter().map(|filesystem| filesystem.kind).collect();
+        let mut kinds: Vec<&'static FileSystem> = all.iter().map(|filesystem| filesystem.kind).collect();
         kinds.sort_by_key(|kind| kind.name);
         kinds.dedup();
-        Ok(machine.initramfs(&paths.cache, &kinds)?)
+        let made = |kinds: &[&FileSystem]| machine.initramfs(&paths.cache, kinds);
+        let mut lacking = BTreeMap::new();
+        match made(&kinds) {
+            Err(error) if error.is_lack_of_module() && kinds.len() > 1 => {}
+            made => return Ok(Initramfs { file: made?, lacking }),
+        }
+        for &kind in &kinds {
+            match made(&[kind]) {
+                Err(error) if error.is_lack_of_module() => {
+                    lacking.insert(kind.name, error.to_string());
+                }
+                other => drop(other?),
+            }
+        }
+        kinds.retain(|kind| !lacking.contains_key(kind.name));
+        Ok(Initramfs { file: made(&kinds)?, lacking })
     }
 
     /// The size of their data disk, 512-byte sectors.
@@ -88,11 +106,18 @@ impl Begun {
             let unknown = self.store.has_begun();
             return if unknown { Err(RunError::UnknownKernel { directory: directory() }) } else { Ok(()) };
         };
-        let initramfs = self.initramfs(machine, paths)?;
+        let initramfs = self.initramfs(machine, paths)?.file;
         let guest = guests::boot(machine, &initramfs, self.sectors(), limits).await;
         let is = guest.map_err(WorkError::Guest)?.kernel().to_owned();
         if is == was { Ok(()) } else { Err(RunError::OtherKernel { directory: directory(), was, is }) }
     }
+}
+
+/// What the guests of a run boot from.
+pub(super) struct Initramfs {
+    pub(super) file: PathBuf,
+    /// Why there is no driver in it for some file systems, by their names.
+    pub(super) lacking: BTreeMap<&'static str, String>,
 }
 
 /// The cells of a run.

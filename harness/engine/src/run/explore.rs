@@ -8,7 +8,7 @@ use report::Event;
 use tokio::sync::{Notify, mpsc};
 use vm::{Choice, Limits, Machine, Paths};
 
-use super::begun::{Begun, cells};
+use super::begun::{Begun, Initramfs, cells};
 use super::finish::{cut_short, finisher, killed, report_of};
 use super::{Finished, RunError};
 use crate::cell::Cell;
@@ -27,7 +27,8 @@ pub(super) async fn explore(
     stop: &Arc<AtomicBool>,
     events: mpsc::UnboundedSender<Event>,
 ) -> Result<Finished, RunError> {
-    let (initramfs, sectors) = (begun.initramfs(machine.as_ref(), paths)?, begun.sectors());
+    let (Initramfs { file: initramfs, lacking }, sectors) =
+        (begun.initramfs(machine.as_ref(), paths)?, begun.sectors());
     let count = workers_with_room(count, &events);
     let Begun { id, subjects, kept, store, lock: _lock, mut done } = begun;
     let cells = cells(&kept, &subjects, &store)?;
@@ -38,6 +39,11 @@ pub(super) async fn explore(
     let is_explored = |cell: &&Arc<Cell>| cell.subject.is_explored(kept.spec.explore_invalid);
     for cell in cells.iter().filter(|cell| !is_explored(cell)) {
         done.insert(cell.index, cell_report(cell, &cell.result(), &id));
+    }
+    for cell in &cells {
+        if let Some(reason) = lacking.get(cell.filesystem.kind.name) {
+            cell.failed(reason.clone());
+        }
     }
     let at_work: Vec<Arc<Cell>> = cells.iter().filter(|cell| !done.contains_key(&cell.index)).cloned().collect();
     for report in done.values() {

@@ -341,7 +341,10 @@ fn an_unknown_file_system_is_no_other_one() {
         store.keep(RUN, &Kept { cells: [&known[..], &[cell(name)]].concat(), ..kept() }).unwrap();
         let error = store.kept().unwrap_err().to_string();
         assert!(error.starts_with(&store.directory().join(MANIFEST).display().to_string()), "{error}");
-        assert!(error.ends_with(&format!("unknown file system {name:?}: supported: ext4, xfs, btrfs")), "{error}");
+        assert!(
+            error.ends_with(&format!("unknown file system {name:?}: supported: ext4, xfs, btrfs, f2fs")),
+            "{error}"
+        );
     }
 }
 

@@ -31,6 +31,11 @@ pub fn note(note: &Note, ops: &Ops) -> String {
             "the file system relies on blocks of {} bytes being written whole or not at all: none was torn (--sector)",
             thousands(u64::from(*bytes))
         ),
+        Note::AssumedFlush => {
+            "the file system does not always wait for all that fsync writes before it sends the flush: a disk that \
+                               takes the flush first, and so loses what was synced, is not explored"
+                .to_owned()
+        }
         Note::Refused { refused } => format!("{refused}: what the program did without it is tested"),
         Note::NumberedNames { names } => format!("random names, numbered by the recorder: {}", names.join(", ")),
         Note::WrittenOutside { path } => format!("{path} was written outside the workload's directory: not tested"),
@@ -66,6 +71,7 @@ mod tests {
             Note::ChangedMetadata { changed },
             Note::NumberedNames { names: vec!["tmp1".into(), "tmp2".into()] },
             Note::AssumedAtomic { bytes: 4096 },
+            Note::AssumedFlush,
             Note::Refused { refused: RefusedCall { call: "io_uring_setup".into(), count: 2 } },
             Note::WrittenOutside { path: "/etc/odd".into() },
             Note::CutShort { error: "interrupted".into() },

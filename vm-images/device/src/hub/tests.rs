@@ -135,6 +135,51 @@ fn what_waits_is_passed_by_what_comes_later() {
     assert_eq!(guest.told(), ("read 9, flush, write 3, flush, write 1, write 2, write 4, write 5".into(), 8));
 }
 
+/// What a call has sent before its flush is completed first, where a file system is taken at its word for that; what other
+/// steps have sent still waits.
+#[test]
+fn a_flush_covers_what_its_own_step_has_sent() {
+    let mut guest = Driver::new();
+    guest.mark(frame::LAZY);
+    guest.mark(frame::FLUSH_COVERS_OWN);
+    guest.write(1);
+    guest.mark(0);
+    guest.write(2);
+    guest.mark(frame::RELEASE);
+    guest.write(3);
+    guest.ask(VIRTIO_BLK_T_FLUSH, 0);
+    assert_eq!(guest.told(), ("write 2, write 3, flush".into(), 3));
+    guest.mark(1);
+    guest.mark(frame::EAGER);
+    assert_eq!(guest.told(), ("write 2, write 3, flush, write 1".into(), 4));
+    // The next execution may be on a file system that is not.
+    guest.mark(frame::LAZY);
+    guest.write(4);
+    guest.ask(VIRTIO_BLK_T_FLUSH, 0);
+    assert_eq!(guest.told(), ("write 2, write 3, flush, write 1, flush".into(), 5));
+}
+
+/// In the log, too, such a write has completed before the flush was sent.
+#[test]
+fn the_log_has_what_a_flush_covers() {
+    let mut guest = Driver::new();
+    guest.hub.swap(Box::new(storage::LoggingDisk::new(storage::Image::zeroed(64))));
+    guest.mark(frame::BEGIN);
+    guest.mark(frame::LAZY);
+    guest.mark(frame::FLUSH_COVERS_OWN);
+    guest.write(1);
+    guest.mark(0);
+    guest.write(2);
+    guest.ask(VIRTIO_BLK_T_FLUSH, 0);
+    guest.mark(1);
+    guest.mark(frame::EAGER);
+    let disk: Box<dyn Any> = guest.hub.take();
+    let (_, log) = disk.downcast::<storage::LoggingDisk>().unwrap().finish().unwrap();
+    let sectors: Vec<u64> = log.writes.iter().map(|write| write.sector).collect();
+    assert_eq!(sectors, [2, 1]);
+    assert!(log.fits(64) && log.entries.contains(&storage::Entry::Flush { covers: 1, available: 3 }), "{log:?}");
+}
+
 /// A guest may change its memory while a write is under way, and the disk may have taken it before or after.
 #[test]
 fn what_changes_under_way_is_written_both_ways() {
