@@ -31,7 +31,8 @@ fn namespaces(probe: &Probe) -> String {
     let list = |names: Vec<&str>| names.join(", ");
     let has = list(own.iter().copied().collect());
     let Some(obstacle) = probe.obstacle else {
-        let root = if probe.confined.root { ", and a root directory" } else { "; no: a root directory, mount(2) is refused" };
+        let root =
+            if probe.confined.root { ", and a root directory" } else { "; no: a root directory, mount(2) is refused" };
         return format!("guests have their own: {has}{root}");
     };
     let lacks = list(NAMESPACES.into_iter().filter(|name| !own.contains(name)).collect());
