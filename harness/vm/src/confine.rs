@@ -58,6 +58,9 @@ const READABLE: [&str; 9] = [
 /// programs is among that.
 const PROC: [&str; 3] = ["/proc/cpuinfo", "/proc/filesystems", "/proc/meminfo"];
 
+/// Devices that everyone may use.
+const DEVICES: [&str; 4] = ["/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"];
+
 /// What a machine needs; it is given nothing else.
 pub(crate) struct Confinement<'a> {
     /// It starts here, and may write here and nowhere else.
@@ -65,15 +68,14 @@ pub(crate) struct Confinement<'a> {
     environment: Vec<(&'static str, OsString)>,
     /// Descriptors that it inherits.
     handed: Vec<Arc<File>>,
-    /// What it may read, write and control beside its directory.
+    /// What it must be able to read, write and control beside its directory.
     devices: Vec<PathBuf>,
 }
 
 impl<'a> Confinement<'a> {
     /// To a directory of its own.
     pub(crate) fn to(directory: &'a Path) -> Self {
-        let devices = ["/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"].map(PathBuf::from).into();
-        Self { directory, environment: Vec::new(), handed: Vec::new(), devices }
+        Self { directory, environment: Vec::new(), handed: Vec::new(), devices: Vec::new() }
     }
 
     /// With a variable in its environment, which is else empty.
@@ -116,8 +118,11 @@ impl<'a> Confinement<'a> {
             inherited: self.handed.iter().map(|file| file.as_raw_fd()).collect(),
             file_size: FILE_SIZE,
         };
-        let mut command = Command::new(program);
-        command.current_dir(self.directory).env_clear().envs(self.environment);
+        // The guest's directory is in its name for who looks for it, in a list of processes, say: its arguments need no more than
+        // names in it.
+        let name = self.directory.join(program.file_name().unwrap_or(program.as_os_str()));
+        let mut command = Command::new(&program);
+        command.arg0(name).current_dir(self.directory).env_clear().envs(self.environment);
         let handed = self.handed;
         let confine = move || {
             // Open until the command is dropped.
@@ -133,7 +138,11 @@ impl<'a> Confinement<'a> {
     /// What there is of the host, where it can be made so. All of proc(5): what is handed over has its path there.
     fn visible(&self, program: &Path) -> impl Iterator<Item = PathBuf> {
         let readable = READABLE.into_iter().chain(["/proc"]).map(PathBuf::from).chain(beside(program));
-        readable.chain(self.devices.clone())
+        readable.chain(self.all_devices())
+    }
+
+    fn all_devices(&self) -> impl Iterator<Item = PathBuf> {
+        DEVICES.into_iter().map(PathBuf::from).chain(self.devices.clone())
     }
 
     /// What landlock(7) is to allow; `None` if the kernel has none.
@@ -147,7 +156,7 @@ impl<'a> Confinement<'a> {
         let readable = READABLE.iter().chain(&PROC).map(PathBuf::from).chain(beside(program));
         let rules = std::iter::once((self.directory.to_path_buf(), own))
             .chain(readable.map(|path| (path, read)))
-            .chain(self.devices.iter().map(|path| (path.clone(), device)));
+            .chain(self.all_devices().map(|path| (path, device)));
         let mut ruleset = Ruleset::default()
             .handle_access(AccessFs::from_all(LANDLOCK))
             .and_then(|ruleset| ruleset.handle_access(AccessNet::from_all(LANDLOCK)))

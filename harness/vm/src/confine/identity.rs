@@ -27,7 +27,16 @@ impl Identity {
         let root = nix::unistd::geteuid().is_root() && capabilities("self").is_some_and(|own| own & NEEDED == NEEDED);
         let fits = |path: &PathBuf| Some(group_for(fs::metadata(path).ok()?));
         let groups: Vec<Group> = devices.iter().filter_map(fits).collect();
-        (root && everyone_reaches(program)).then(|| among(&groups)).flatten()
+        let found = (root && everyone_reaches(program)).then(|| among(&groups)).flatten()?;
+        found.is_known().then_some(found)
+    }
+
+    /// Whether this user namespace has such a user and group, and lets a process give up its other groups.
+    fn is_known(self) -> bool {
+        let read = |name: &str| fs::read_to_string(Path::new("/proc/self").join(name)).unwrap_or_default();
+        is_mapped(&read("uid_map"), self.user)
+            && is_mapped(&read("gid_map"), self.group)
+            && read("setgroups").trim() != "deny"
     }
 
     /// Gives it a directory, and what is in that.
@@ -70,6 +79,15 @@ fn among(groups: &[Group]) -> Option<Identity> {
     Some(Identity { user: NOBODY_ELSE, group })
 }
 
+/// Whether a map of user_namespaces(7) has this number: lines of the first one inside, the first outside, and how many.
+fn is_mapped(map: &str, id: u32) -> bool {
+    map.lines().any(|line| {
+        let mut numbers = line.split_whitespace().map(|number| number.parse::<u64>().ok());
+        let (Some(Some(first)), Some(Some(count))) = (numbers.next(), numbers.nth(1)) else { return false };
+        (first..first.saturating_add(count)).contains(&u64::from(id))
+    })
+}
+
 /// Whether everyone may execute a program, and enter the directories that lead to it.
 fn everyone_reaches(program: &Path) -> bool {
     program.ancestors().all(|path| fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o001 != 0))
@@ -84,6 +102,8 @@ fn capabilities(process: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -97,11 +117,19 @@ mod tests {
     }
 
     #[test]
+    fn an_identity_must_be_in_the_map() {
+        assert!(is_mapped("         0          0 4294967295\n", NOBODY_ELSE));
+        assert!(is_mapped("0 1000 1\n1 100000 65536\n", NOBODY_ELSE));
+        assert!(!is_mapped("0 1000 1\n", NOBODY_ELSE) && !is_mapped("", 0) && !is_mapped("0 0\n", 0));
+    }
+
+    #[test]
     fn a_program_in_a_closed_directory_is_out_of_reach() {
         let closed = tempfile::tempdir().expect("a directory");
+        fs::set_permissions(closed.path(), fs::Permissions::from_mode(0o700)).expect("its mode");
         let program = closed.path().join("program");
         fs::copy("/bin/sh", &program).expect("a program");
-        assert!(!everyone_reaches(&program), "a temporary directory is its owner's");
+        assert!(!everyone_reaches(&program), "it is its owner's");
         assert!(everyone_reaches(&Path::new("/bin/sh").canonicalize().expect("a shell")));
     }
 }
