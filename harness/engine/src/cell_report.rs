@@ -11,6 +11,8 @@ use report::{
     CellReport, CrashStates, Losses, Note, Ops, Reach, ScheduleReport, Schedules, ViolationReport, durable_after_exit,
 };
 
+use storage::CacheKind;
+
 use crate::cell::{Cell, CellResult, Seen};
 use crate::promises::promises;
 use crate::scheduled;
@@ -93,15 +95,13 @@ fn notes(cell: &Cell, result: &CellResult) -> Vec<Note> {
     let spent = result.spent.then_some(Note::BudgetSpent);
     let some = (chosen < of).then_some(Note::SchedulesChosen { chosen, of });
     let assumed = cell.assumed_atomic.map(|bytes| Note::AssumedAtomic { bytes });
-    let flush = (cell.filesystem.kind.handling.flush_covers == FlushCovers::OwnWrites).then_some(Note::AssumedFlush);
-    spent
-        .into_iter()
-        .chain(some)
-        .chain(assumed)
-        .chain(flush)
-        .chain(shifts(trace))
-        .chain(notes_on(&cell.subject))
-        .collect()
+    let filesystem = &cell.filesystem;
+    let flush = (filesystem.kind.handling.flush_covers == FlushCovers::OwnWrites).then_some(Note::AssumedFlush);
+    let without = filesystem.without_flush().filter(|_| cell.model.cache == CacheKind::Writeback);
+    let without = without.map(|option| Note::WithoutFlush { option: option.into() });
+    let unchecked = filesystem.feature().is_some_and(|feature| feature.unchecked).then_some(Note::Unchecked);
+    let assumed = assumed.into_iter().chain(flush).chain(without).chain(unchecked);
+    spent.into_iter().chain(some).chain(assumed).chain(shifts(trace)).chain(notes_on(&cell.subject)).collect()
 }
 
 /// FALLOC_FL_COLLAPSE_RANGE and FALLOC_FL_INSERT_RANGE (include/uapi/linux/falloc.h).
@@ -259,7 +259,7 @@ mod tests {
             let open = Call::Open { handle: Handle(0), path: "f".into(), flags: 0o101, mode: 0o644 };
             let ops = vec![Op { call: open, syscall: "open".into(), result: 0, thread: 0 }];
             let trace = Trace { ops, limits, ..Trace::default() };
-            let subject = Subject::of("w".into(), vec![], trace, Bounds { injections: 0, seed: 0 }).unwrap();
+            let subject = Subject::of("w".into(), vec![], trace, Bounds::default()).unwrap();
             let filesystem = Filesystem::from(&filesystems::EXT4);
             let cell = Cell::new(0, Arc::new(subject), filesystem, &RunSpec::default());
             let place =

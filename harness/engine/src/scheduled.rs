@@ -24,6 +24,7 @@ pub fn schedule(schedule: &Schedule, recovery_crash: bool) -> KnownSchedule {
         ending,
         cold: schedule.conditions.cold,
         still: schedule.conditions.still,
+        fast_commits: schedule.conditions.fast_commits,
         recovery_crash,
     }
 }

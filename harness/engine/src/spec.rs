@@ -123,7 +123,8 @@ impl RunSpec {
 
     /// Which schedules are executed.
     pub fn bounds(&self) -> Bounds {
-        Bounds { injections: self.schedules, seed: self.seed }
+        let fast = |filesystem: &Filesystem| filesystem.feature().is_some_and(|feature| feature.fast_commit.is_some());
+        Bounds { injections: self.schedules, seed: self.seed, fast_commits: self.filesystems.iter().any(fast) }
     }
 
     /// What the report says of it.

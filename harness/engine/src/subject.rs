@@ -16,6 +16,7 @@ use crate::label::Labels;
 use checks::Workplace;
 use checks::{CheckError, Checker, LARGEST_FILE};
 use plan::{Overwrites, Schedule, data_of, sample, schedule_count};
+use protocol::Conditions;
 
 /// Why a workload cannot be tested.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +95,25 @@ pub struct Bounds {
     pub injections: u32,
     /// What the choice depends on, where there are too many.
     pub seed: u64,
+    /// Whether each is executed once more with fast commits, on file systems that have such.
+    pub fast_commits: bool,
+}
+
+impl Bounds {
+    /// The schedules within these bounds, at most [`MOST_SCHEDULES`] with either kind of commit, and how many there are.
+    fn schedules(self, trace: &Trace, history: &History) -> (Vec<Schedule>, u64) {
+        let mut schedules = sample(trace, history, self.injections, self.seed, MOST_SCHEDULES);
+        let mut all = schedule_count(trace, history, self.injections);
+        if self.fast_commits {
+            let fast = |schedule: &Schedule| {
+                let conditions = Conditions { fast_commits: true, ..schedule.conditions };
+                Schedule { conditions, ..schedule.clone() }
+            };
+            schedules.extend(schedules.iter().map(fast).collect::<Vec<_>>());
+            all = all.saturating_mul(2);
+        }
+        (schedules, all)
+    }
 }
 
 /// Who judges crash states.
@@ -192,14 +212,15 @@ impl Subject {
             }
         }
         let read_plan = Arc::new(rules.read_plan().clone());
+        let (schedules, all_schedules) = bounds.schedules(&trace, &history);
         Ok(Self {
             name,
             wanted,
             plan: Id::of_value(&*read_plan),
             read_plan,
             live: Arc::new(live_read_plan(&trace.after)),
-            schedules: sample(&trace, &history, bounds.injections, bounds.seed, MOST_SCHEDULES),
-            all_schedules: schedule_count(&trace, &history, bounds.injections),
+            schedules,
+            all_schedules,
             overwrites: Overwrites::new(&trace, &history),
             labels: Labels::new(&history),
             trace,
@@ -239,6 +260,10 @@ impl Subject {
 
     /// Whether all crash states of a schedule are among those of others that are executed, on this file system and disk.
     pub fn is_implied(&self, schedule: usize, filesystem: &Filesystem, model: &DiskModel) -> bool {
+        let has_fast = filesystem.feature().is_some_and(|feature| feature.fast_commit.is_some());
+        if !has_fast && self.schedules.get(schedule).is_some_and(|schedule| schedule.conditions.fast_commits) {
+            return true;
+        }
         // In a choice of schedules, the others may be missing.
         let all = self.schedules.len() as u64 == self.all_schedules;
         let schedule = self.schedules.get(schedule).filter(|_| all);

@@ -14,7 +14,7 @@ pub static BTRFS: FileSystem = FileSystem {
         package: "btrfs-progs",
         // It takes no less than 114,294,784 bytes (mkfs.btrfs 6.2): 109 MiB.
         smallest: 109 << 20,
-        unexplored: |_| None,
+        unexplored: |_, _| None,
     },
     // Checksums come from a module that is asked for by a `softdep` of btrfs itself, and is not among what modules need.
     modules: &["crc32c_generic", "btrfs"],
@@ -41,6 +41,8 @@ pub static BTRFS: FileSystem = FileSystem {
         after_unmount: AfterUnmount::ForgetDevice,
         flush_covers: FlushCovers::Completed,
     },
+    features: &[],
+    without_flush: &["nobarrier"],
     overwrites: Overwrites::Elsewhere,
     // It counts failed reads as failures of the disk.
     read_ahead: ReadAhead::MustSucceed,

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{AddedOption, FileSystem, Overwrites, Recipe, Setting, Unknown, by_name};
+use crate::{AddedOption, CommitBy, Feature, FileSystem, Handling, Overwrites, Recipe, Setting, Unknown, by_name};
 
 /// A file system, how it is made and how it is mounted. The name is resolved when this is made, so that there is none of
 /// an unknown one.
@@ -132,15 +132,34 @@ impl Filesystem {
             observation: self.with(kind.observation),
             settings: named(kind.settings),
             mounted: named(kind.mounted),
-            handling: kind.handling,
+            handling: Handling { commit: self.commit(), ..kind.handling },
+            fast_commit: self.feature().and_then(|feature| feature.fast_commit),
         }
+    }
+
+    /// What its arguments for mkfs change in how it commits.
+    pub fn feature(&self) -> Option<&'static Feature> {
+        let asked = |argument: &str| self.mkfs.split([' ', ',']).any(|part| part == argument);
+        self.kind.features.iter().find(|feature| asked(feature.argument))
+    }
+
+    /// How a commit is forced.
+    pub fn commit(&self) -> CommitBy {
+        self.feature().map_or(self.kind.handling.commit, |feature| feature.commit)
+    }
+
+    /// The mount option with which fsync sends no flush to the disk, if there is one.
+    pub fn without_flush(&self) -> Option<&str> {
+        self.options.split(',').find(|option| self.kind.without_flush.contains(option))
     }
 
     /// The user's options, and after them those that are added.
     fn with(&self, added: &[AddedOption]) -> String {
         let own = || self.options.split(',').filter(|option| !option.is_empty());
         let chosen = |start: &str| own().any(|option| option.starts_with(start));
+        let refused = self.feature().map_or(&[][..], |feature| feature.refuses);
         let added = added.iter().filter(|added| !added.unless.is_some_and(chosen)).map(|added| added.option);
+        let added = added.filter(|option| !refused.contains(option));
         own().chain(added).collect::<Vec<_>>().join(",")
     }
 }
@@ -179,7 +198,8 @@ mod tests {
             let recipe = chosen(text).recipe();
             [recipe.options, recipe.execution, recipe.observation]
         };
-        let quiet = "inode_readahead_blks=0,no_prefetch_block_bitmaps";
+        let prefetch = "inode_readahead_blks=0,no_prefetch_block_bitmaps";
+        let quiet = prefetch;
         assert_eq!(options("ext4"), ["", "commit=300", quiet]);
         let [none, own] = ["ro,noatime", "commit=7,noatime"];
         assert_eq!(options("ext4:ro,noatime"), [none, "ro,noatime,commit=300", &format!("{none},{quiet}")]);
@@ -187,6 +207,7 @@ mod tests {
         assert_eq!(options("btrfs"), ["", "commit=300", ""]);
         assert_eq!(options("btrfs:commit=7,noatime"), [own; 3]);
         assert_eq!(options("xfs:noatime"), ["noatime"; 3]);
+        assert_eq!(options("ext4;mkfs=-O ^has_journal"), ["", "", prefetch]);
         let quiet = "background_gc=off,nodiscard";
         assert_eq!(options("f2fs"), ["", &format!("{quiet},alloc_mode=default"), quiet]);
         let own = "discard,background_gc=on,alloc_mode=reuse,fsync_mode=strict";
@@ -203,6 +224,28 @@ mod tests {
         {
             assert!(!chosen(text).overwrites_in_place(), "{text}");
         }
+    }
+
+    #[test]
+    fn arguments_for_mkfs_say_how_commits_are_forced() {
+        let ways = |text: &str| {
+            let recipe = chosen(text).recipe();
+            (recipe.handling.commit, recipe.fast_commit)
+        };
+        let (fsync, full) = (CommitBy::FsyncOfUnrelatedFile, CommitBy::FsyncAfterXattr);
+        assert_eq!(ways("ext4;mkfs=-b 1024"), (fsync, None));
+        assert_eq!(ways("ext4;mkfs=-O ^resize_inode,fast_commit"), (full, Some(fsync)));
+        assert_eq!(ways("ext4;mkfs=-O ^fast_commit"), (fsync, None));
+        assert_eq!(ways("ext4;mkfs=-O ^has_journal"), (CommitBy::WritebackOfDevice, None));
+        assert_eq!(ways("xfs;mkfs=-O fast_commit"), (fsync, None));
+    }
+
+    #[test]
+    fn options_without_a_flush_are_known() {
+        let option = |text: &str| chosen(text).without_flush().map(str::to_owned);
+        assert_eq!(option("ext4:noatime,barrier=0").as_deref(), Some("barrier=0"));
+        assert_eq!(option("f2fs:fsync_mode=nobarrier").as_deref(), Some("fsync_mode=nobarrier"));
+        assert_eq!(option("ext4:barrier=1").or(option("f2fs:fsync_mode=strict")).or(option("xfs")), None);
     }
 
     #[test]

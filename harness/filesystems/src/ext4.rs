@@ -1,8 +1,8 @@
 //! ext4.
 
 use crate::{
-    AddedOption, AfterUnmount, BeforeSync, CommitBy, FileSystem, FlushCovers, Handling, Journal, Mkfs, Overwrites,
-    ReadAhead, WarmUp, at, uuid,
+    AddedOption, AfterUnmount, BeforeSync, CommitBy, Feature, FileSystem, FlushCovers, Handling, Journal, Mkfs,
+    Overwrites, ReadAhead, WarmUp, at, uuid,
 };
 
 /// ext4, with its journal (jbd2).
@@ -46,6 +46,24 @@ pub static EXT4: FileSystem = FileSystem {
         after_unmount: AfterUnmount::Nothing,
         flush_covers: FlushCovers::Completed,
     },
+    features: &[
+        Feature {
+            argument: "fast_commit",
+            commit: CommitBy::FsyncAfterXattr,
+            fast_commit: Some(CommitBy::FsyncOfUnrelatedFile),
+            refuses: &[],
+            unchecked: false,
+        },
+        Feature {
+            argument: "^has_journal",
+            commit: CommitBy::WritebackOfDevice,
+            fast_commit: None,
+            // There is nothing that a timer could commit ("can't mount with commit=").
+            refuses: &["commit=300"],
+            unchecked: true,
+        },
+    ],
+    without_flush: &["nobarrier", "barrier=0"],
     overwrites: Overwrites::InPlace { unless: &["data=journal"] },
     // Before, recovery did not read such a block once more ("jbd2: replace ll_rw_block()"), and with checksums of the oldest
     // kind took it, without a word, for the end of the journal (fs/jbd2/recovery.c, `calc_chksums`).
@@ -60,16 +78,19 @@ pub static EXT4: FileSystem = FileSystem {
 static JBD2: Journal =
     Journal { superblock: &[0xc0, 0x3b, 0x39, 0x98, 0, 0, 0, 4], block_size: 12, blocks: 16, ahead: 128 << 10 };
 
-/// A commit is forced by fsync of another file, which commits nothing else where there is no journal, and with
-/// `fast_commit` no transaction (fs/ext4/fast_commit.c). `s_feature_compat`, 0x5c bytes into the superblock, says what there
-/// is: `EXT4_FEATURE_COMPAT_HAS_JOURNAL` and `EXT4_FEATURE_COMPAT_FAST_COMMIT` (fs/ext4/ext4.h).
-fn unexplored(head: &[u8]) -> Option<&'static str> {
+/// Where there is no journal, fsync of another file commits nothing else; with `fast_commit` it commits no transaction
+/// (fs/ext4/fast_commit.c). `s_feature_compat`, 0x5c bytes into the superblock, says what there is:
+/// `EXT4_FEATURE_COMPAT_HAS_JOURNAL` and `EXT4_FEATURE_COMPAT_FAST_COMMIT` (fs/ext4/ext4.h).
+fn unexplored(head: &[u8], commit: CommitBy) -> Option<&'static str> {
     let features = head.get(1024 + 0x5c..1024 + 0x60)?;
     let has = |bits: u32| features.iter().zip(bits.to_le_bytes()).any(|(byte, bits)| byte & bits != 0);
-    if !has(0x4) {
-        return Some("it has no journal, so that no commit can be forced");
+    match (has(0x4), has(0x400), commit) {
+        (false, _, CommitBy::WritebackOfDevice) | (true, _, CommitBy::FsyncAfterXattr) => None,
+        (true, false, CommitBy::FsyncOfUnrelatedFile) => None,
+        (false, ..) => Some("it has no journal, which was not asked for by `-O ^has_journal`"),
+        (true, true, _) => Some("it has fast_commit, which was not asked for by `-O fast_commit`"),
+        (true, false, _) => Some("it has a journal, though `-O ^has_journal` was asked for"),
     }
-    has(0x400).then_some("it has fast_commit, so that only commits of one of two kinds could be forced")
 }
 
 /// fs/ext4/ext4.h, include/linux/jbd2.h.

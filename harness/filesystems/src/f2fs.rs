@@ -15,7 +15,7 @@ pub static F2FS: FileSystem = FileSystem {
         package: "f2fs-tools",
         // It takes no less than 39,845,888 bytes (mkfs.f2fs 1.15): 38 MiB.
         smallest: 38 << 20,
-        unexplored: |_| None,
+        unexplored: |_, _| None,
     },
     // Checksums come from a module that is asked for by a `softdep` of libcrc32c, and is not among what modules need.
     modules: &["crc32_generic", "f2fs"],
@@ -51,6 +51,8 @@ pub static F2FS: FileSystem = FileSystem {
         // `f2fs_wait_on_node_pages_writeback` takes 0 for nothing to wait for. So in Linux 6.1 and 6.12.
         flush_covers: FlushCovers::OwnWrites,
     },
+    features: &[],
+    without_flush: &["nobarrier", "fsync_mode=nobarrier"],
     // Or in place, where a few blocks are synced: never to be relied on.
     overwrites: Overwrites::Elsewhere,
     // Nothing is known of what a read ahead of nodes that fails comes to.

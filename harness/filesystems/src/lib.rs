@@ -47,6 +47,11 @@ pub struct FileSystem {
     pub observation: &'static [AddedOption],
     /// What the guest's agent does with it otherwise than with others.
     pub handling: Handling,
+    /// What arguments for mkfs change in how it commits.
+    pub features: &'static [Feature],
+    /// Mount options with which fsync sends no flush to the disk: what it promises is not kept by a disk with a volatile
+    /// cache.
+    pub without_flush: &'static [&'static str],
     /// Where data go that replace others.
     pub overwrites: Overwrites,
     /// Whether a read ahead may fail.
@@ -72,9 +77,24 @@ pub struct Mkfs {
     pub package: &'static str,
     /// Bytes of the smallest disk on which it makes what it makes on larger ones.
     pub smallest: u64,
-    /// Why what the user's arguments have made cannot be explored, going by the first [`HEAD`] bytes of the disk; `None` if
-    /// nothing is against it. A pass over commits that were not forced would be none.
-    pub unexplored: fn(head: &[u8]) -> Option<&'static str>,
+    /// Why what was made cannot be explored with commits that are forced like this, going by the first [`HEAD`] bytes of the
+    /// disk; `None` if nothing is against it. A pass over commits that were not forced would be none.
+    pub unexplored: fn(head: &[u8], commit: CommitBy) -> Option<&'static str>,
+}
+
+/// What an argument for mkfs changes in how a file system commits.
+#[derive(Debug)]
+pub struct Feature {
+    /// The argument, or what stands between two commas of it.
+    pub argument: &'static str,
+    /// How a commit is forced.
+    pub commit: CommitBy,
+    /// How a fast commit is forced, if there are such.
+    pub fast_commit: Option<CommitBy>,
+    /// Options among those that are added which it refuses.
+    pub refuses: &'static [&'static str],
+    /// Whether a crash leaves it in need of a check by its own tool, which no machine here runs before it mounts it.
+    pub unchecked: bool,
 }
 
 /// How much of a fresh disk [`Mkfs::unexplored`] looks at, bytes.

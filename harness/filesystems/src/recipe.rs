@@ -21,6 +21,8 @@ pub struct Recipe {
     pub mounted: Vec<(String, String)>,
     /// What is done otherwise than with other file systems.
     pub handling: Handling,
+    /// How a fast commit is forced, where fsync does not commit a transaction but writes what is changed into a log of its own.
+    pub fast_commit: Option<CommitBy>,
 }
 
 /// A file below `/proc/sys`, or below `/sys` of what is mounted, and what is written to it, if it is there.
@@ -65,8 +67,14 @@ pub enum CommitBy {
     FsyncOfUnrelatedFile,
     /// By the ioctls `BTRFS_IOC_START_SYNC` and `BTRFS_IOC_WAIT_SYNC`.
     StartAndWaitSync,
+    /// The same, after an extended attribute of the file was set: no fast commit can tell of that (fs/ext4/xattr.c,
+    /// `EXT4_FC_REASON_XATTR`), so that the transaction is committed.
+    FsyncAfterXattr,
     /// By the ioctl `F2FS_IOC_WRITE_CHECKPOINT`.
     WriteCheckpoint,
+    /// There are no transactions: all metadata that are dirty in the cache of the device are written out, by
+    /// sync_file_range(2).
+    WritebackOfDevice,
 }
 
 /// How a file system that has just been mounted is brought to rest.

@@ -14,7 +14,7 @@ pub static XFS: FileSystem = FileSystem {
         package: "xfsprogs",
         // It takes no less (mkfs.xfs 5.19).
         smallest: 300 << 20,
-        unexplored: |_| None,
+        unexplored: |_, _| None,
     },
     // Checksums come from a module that is asked for by a `softdep` of libcrc32c, which xfs needs, and is not among what modules need.
     modules: &["crc32c_generic", "xfs"],
@@ -31,6 +31,8 @@ pub static XFS: FileSystem = FileSystem {
         after_unmount: AfterUnmount::Nothing,
         flush_covers: FlushCovers::Completed,
     },
+    features: &[],
+    without_flush: &[],
     overwrites: Overwrites::InPlace { unless: &[] },
     // Nothing is known of older kernels.
     read_ahead: ReadAhead::MayFail { since: (6, 1) },

@@ -51,9 +51,10 @@ pub struct OneGuest {
 impl OneGuest {
     /// On this machine, with files kept in the cache directory.
     pub fn new(machine: Box<dyn Machine>, cache: &std::path::Path) -> Result<Self, CompareError> {
-        let initramfs = machine
-            .initramfs(cache, filesystems::DEFAULTS)
-            .map_err(|error| CompareError::Initramfs(error.to_string()))?;
+        // What a kernel of the user's choice may lack is left out there.
+        let [all, needed] = [filesystems::ALL, filesystems::DEFAULTS];
+        let needed = if machine.initramfs(cache, all).is_ok() { all } else { needed };
+        let initramfs = machine.initramfs(cache, needed).map_err(|error| CompareError::Initramfs(error.to_string()))?;
         Ok(Self { machine, initramfs, guest: None })
     }
 }

@@ -58,19 +58,19 @@ pub fn table() -> Vec<Litmus> {
         litmus(
             1,
             saved().hold().write("t", "N").rename("t", "f").unlink("f.bak").commit(),
-            &[("ext4", "{f:0}", 0), ("btrfs", "{f:empty}", 0)],
+            &[("ext4", "{f:0}", 0), ("btrfs", "{f:empty}", 0), ("f2fs", "{f:0}", 0)],
             "writeback that the rename started is under way when a later op's commit ends",
         ),
         litmus(
             2,
             saved().hold().open("f", write_only | libc::O_TRUNC).pages(0, "N").close().unlink("f.bak").commit(),
-            &[("ext4", "{f:0}", 0), ("xfs", "{f:empty}", 0), ("btrfs", "{f:empty}", 0)],
+            &[("ext4", "{f:0}", 0), ("xfs", "{f:empty}", 0), ("btrfs", "{f:empty}", 0), ("f2fs", "{f:0}", 0)],
             "the same, started by the close after a truncation",
         ),
         litmus(
             3,
             saved().hold().write("t", "N").rename("t", "f").sync_path("").unlink("f.bak").sync_path("").print("done"),
-            &[("ext4", "{f:0}", 1)],
+            &[("ext4", "{f:0}", 1), ("f2fs", "{f:0}", 1)],
             "writeback is under way past several syncs of something else",
         ),
         litmus(
@@ -83,7 +83,7 @@ pub fn table() -> Vec<Litmus> {
                 .commit()
                 .release()
                 .print("logged"),
-            &[("ext4", "{log:A0}", 0)],
+            &[("ext4", "{log:A0}", 0), ("f2fs", "{log:A0}", 0)],
             "somebody else commits while the fsync has the data under way; the size is raised when they are submitted",
         ),
         litmus(
@@ -95,7 +95,7 @@ pub fn table() -> Vec<Litmus> {
                 .hold()
                 .write_back("log")
                 .commit(),
-            &[("ext4", "{log:A0}", 1)],
+            &[("ext4", "{log:A0}", 1), ("f2fs", "{log:A0}", 1)],
             "the flusher writes back, and the timer commits while the write is slow",
         ),
         litmus(
@@ -110,13 +110,13 @@ pub fn table() -> Vec<Litmus> {
                 .write_back("f")
                 .fsync()
                 .print("done"),
-            &[("ext4", "{f:A0, g:DC}", 1)],
+            &[("ext4", "{f:A0, g:DC}", 1), ("f2fs", "{f:A0, g:DC}", 1)],
             "a sync commits what another file has under way",
         ),
         litmus(
             7,
             Program::new().open("f", create).pages(0, "N").hold().fsync().commit().release().print("done"),
-            &[("ext4", "{f:0}", 0)],
+            &[("ext4", "{f:0}", 0), ("f2fs", "{f:0}", 0)],
             "as 4, under the final name",
         ),
         litmus(
@@ -129,13 +129,13 @@ pub fn table() -> Vec<Litmus> {
                 .write_at("wal", 0, "M")
                 .fdatasync()
                 .print("done"),
-            &[("ext4", "{f:O, t:N, wal:M}", 1)],
+            &[("ext4", "{f:O, t:N, wal:M}", 1), ("f2fs", "{f:O, t:N, wal:M}", 1)],
             "an inode that was looked at before is not committed with the transaction that is running",
         ),
         litmus(
             9,
             Program::new().directory("d").file("d/f", "A").rename("d", "e").sync_path("e/f").print("done"),
-            &[("ext4", "{d/, d/f:A}", 1)],
+            &[("ext4", "{d/, d/f:A}", 1), ("f2fs", "{d/, d/f:A}", 1)],
             "the same",
         ),
         litmus(
@@ -147,7 +147,7 @@ pub fn table() -> Vec<Litmus> {
                 let link = Op::Symlink { path: "y".into(), target: "f".into() };
                 program.op(link).sync_path("").print("done")
             },
-            &[("ext4", "{f:O0, y->f}", 1)],
+            &[("ext4", "{f:O0, y->f}", 1), ("f2fs", "{f:O0, y->f}", 1)],
             "POSIX_FADV_DONTNEED starts writeback",
         ),
         litmus(
@@ -165,7 +165,7 @@ pub fn table() -> Vec<Litmus> {
                 .release()
                 .sync_path("data")
                 .sync_path("index"),
-            &[("xfs", "{data:A, index:IJ}", 0)],
+            &[("xfs", "{data:A, index:IJ}", 0), ("f2fs", "{data:A0, index:IJ}", 0)],
             "writeback of one file and a commit are one event: the machine idled",
         ),
         // The two pages are not in one folio, as those of a record that begins at an even page are where folios are large:
@@ -181,7 +181,7 @@ pub fn table() -> Vec<Litmus> {
                 .print("logged"),
             // Not on btrfs: all that is dirty in one piece is one ordered extent, which is known once all of it is there
             // (fs/btrfs/extent_io.c, `writepage_delalloc`).
-            &[("ext4", "{log:AB}", 0), ("xfs", "{log:AB}", 0)],
+            &[("ext4", "{log:AB}", 0), ("xfs", "{log:AB}", 0), ("f2fs", "{log:A0B}", 0)],
             "half of it is written back, then there is a commit: one event",
         ),
         Litmus {
@@ -199,14 +199,18 @@ pub fn table() -> Vec<Litmus> {
                     .fsync()
                     .print("done")
                     .fast(),
-                &[("ext4", "{f:O, log:MM, t:N}", 1), ("xfs", "{f:O, log:MM, t:N}", 1)],
+                &[
+                    ("ext4", "{f:O, log:MM, t:N}", 1),
+                    ("xfs", "{f:O, log:MM, t:N}", 1),
+                    ("f2fs", "{f:O, log:MM, t:N}", 1),
+                ],
                 "within one tick of the clock nothing of the inode changes but data: no commit",
             )
         },
         litmus(
             14,
             Program::new().file("f", "O").hold().write("t", "NN").rename("t", "f").commit(),
-            &[("ext4", "{f:00}", 0), ("btrfs", "{f:empty}", 0)],
+            &[("ext4", "{f:00}", 0), ("btrfs", "{f:empty}", 0), ("f2fs", "{f:00}", 0)],
             "the rename is committed while the writeback that it started is under way",
         ),
         litmus(
@@ -218,8 +222,15 @@ pub fn table() -> Vec<Litmus> {
                 .open("f", write_only | libc::O_DIRECT | libc::O_DSYNC)
                 .pages(0, "H")
                 .print("done"),
-            &[("ext4", "{f:HA}", 1), ("xfs", "{f:HA}", 1)],
+            &[("ext4", "{f:HA}", 1), ("xfs", "{f:HA}", 1), ("f2fs", "{f:HA}", 1)],
             "a synchronous overwrite is one write with FUA and no flush: what was written before stays volatile",
+        ),
+        // The shape of generic/342 of xfstests. f2fs does so with `fsync_mode=posix`, its default.
+        litmus(
+            17,
+            Program::new().file("f", "O").rename("f", "g").open("f", create).pages(0, "N").fsync().print("done"),
+            &[("f2fs", "{f:N}", 1)],
+            "fsync of a new file makes its name durable, and not where the file went that had the name before",
         ),
     ]
 }
@@ -233,8 +244,9 @@ mod tests {
         let table = table();
         let mut numbers: Vec<u32> = table.iter().map(|litmus| litmus.number).collect();
         numbers.extend(NOT_NATIVE.map(|(number, _)| number));
+        numbers.sort_unstable();
         numbers.dedup();
-        assert_eq!(numbers, (1..=16).collect::<Vec<u32>>());
+        assert_eq!(numbers, (1..=17).collect::<Vec<u32>>());
         for litmus in table {
             let trace = litmus.program.trace().unwrap();
             let promises = litmus.program.ops().filter(|op| matches!(op, Op::Print { .. })).count();

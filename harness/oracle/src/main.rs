@@ -24,8 +24,9 @@ oracle: holds the explorer against native mounts (needs root, FUSE and loop devi
     oracle litmus NUMBER FS    one of them: what the disk saw, and all that is found
     oracle explorer BOUND [--kernel FILE]
                                which states the explorer finds, with up to so many injections; in QEMU with this kernel
-    oracle states BOUND [--kernel FILE]
-                               every state that it finds of the litmus programs, one line each
+    oracle states BOUND [--kernel FILE] [FS...]
+                               every state that it finds of the litmus programs, one line each; on each of these, which
+                               may have mount options (f2fs:fsync_mode=strict)
     oracle unseen [ROUNDS [FS...]]
                                which states of the explorer no native run shows in so many rounds (40), on each of these
     oracle seed SEED FS        the same for the random program of a seed
@@ -45,14 +46,17 @@ fn main() -> ExitCode {
             Some(Litmus { program, .. }) => show(&program, kind),
             None => Err(format!("there is no litmus program {number} to be run natively").into()),
         },
-        [command @ ("explorer" | "states"), bound, ref of_kernel @ ..] => {
-            let answer = if command == "explorer" { explorer } else { states };
-            let kernel = match *of_kernel {
-                [] => Ok(None),
-                ["--kernel", kernel] => Ok(Some(Path::new(kernel))),
-                _ => Err(USAGE.into()),
+        ["explorer", bound] => bound.parse().map_err(Failure::from).and_then(|bound| explorer(bound, None)),
+        ["explorer", bound, "--kernel", kernel] => {
+            bound.parse().map_err(Failure::from).and_then(|bound| explorer(bound, Some(Path::new(kernel))))
+        }
+        ["states", bound, ref rest @ ..] => {
+            let (kernel, kinds) = match *rest {
+                ["--kernel", kernel, ref kinds @ ..] => (Some(Path::new(kernel)), kinds),
+                ref kinds => (None, kinds),
             };
-            kernel.and_then(|kernel| answer(bound.parse()?, kernel))
+            let kinds = if kinds.is_empty() { &KINDS } else { kinds };
+            bound.parse().map_err(Failure::from).and_then(|bound| states(bound, kernel, kinds))
         }
         ["unseen"] => unseen(40, &KINDS),
         ["unseen", rounds] => rounds.parse().map_err(Failure::from).and_then(|rounds| unseen(rounds, &KINDS)),
@@ -175,12 +179,12 @@ fn outcomes(kind: &str, workloads: &[&str], trees: bool) -> Result<bool, Failure
 
 /// All that the explorer finds of the litmus programs: for comparing kernels. A state to which each way tears a write is
 /// marked, since what a tear leaves depends on where blocks lie.
-fn states(bound: u32, kernel: Option<&Path>) -> Result<bool, Failure> {
+fn states(bound: u32, kernel: Option<&Path>, kinds: &[&str]) -> Result<bool, Failure> {
     let (mut guests, runtime) = guests(kernel)?;
     for litmus in table() {
-        for kind in KINDS {
-            let trace = litmus.program.trace()?;
-            let found = runtime.block_on(explored(&mut guests, &plain(kind), &trace, bound, |_| false))?;
+        for kind in kinds {
+            let (trace, filesystem) = (litmus.program.trace()?, kind.parse()?);
+            let found = runtime.block_on(explored(&mut guests, &filesystem, &trace, bound, |_| false))?;
             eprintln!("{} {kind}: {} executions, {} mounts", litmus.number, found.schedules, found.mounts);
             for (outcome, way) in found.ways {
                 println!("{} {kind} {outcome}{}", litmus.number, if way.torn { " torn" } else { "" });

@@ -58,8 +58,12 @@ impl Schedule {
                 format!("{} after op {op}", works.iter().map(Work::text).collect::<Vec<_>>().join(", "))
             }
         });
-        let Conditions { cold, still } = self.conditions;
-        let conditions = [(cold, "no inode looked at before"), (still, "all within one tick of the clock")];
+        let Conditions { cold, still, fast_commits } = self.conditions;
+        let conditions = [
+            (cold, "no inode looked at before"),
+            (still, "all within one tick of the clock"),
+            (fast_commits, "commits are fast commits"),
+        ];
         let conditions = conditions.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text.to_owned());
         let ending = match self.ending {
             Ending::Commit => "commit at the end",

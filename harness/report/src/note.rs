@@ -25,6 +25,14 @@ pub enum Note {
     },
     /// A flush is taken to cover what the same call had sent before it: the file system does not always wait for that.
     AssumedFlush,
+    /// A mount option has fsync send no flush: what a program can do for its data does not suffice on a disk with a volatile
+    /// cache.
+    WithoutFlush {
+        /// The option.
+        option: String,
+    },
+    /// It has no journal: after a crash it is in need of a check by its own tool, and was mounted without.
+    Unchecked,
     /// An op moves extents one by one: a commit between two of them is not explored.
     MovesExtents {
         /// The op.

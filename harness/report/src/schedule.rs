@@ -30,6 +30,9 @@ pub struct KnownSchedule {
     /// Whether all happened within one tick of the clock.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub still: bool,
+    /// Whether each commit that was not the program's own was a fast commit, where the file system has such.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fast_commits: bool,
     /// Whether the machine crashed again while it recovered.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recovery_crash: bool,

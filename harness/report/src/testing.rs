@@ -94,8 +94,14 @@ pub fn known_violation() -> ViolationReport {
     let after = InjectedReport::After { work: vec![work(), WorkReport::Commit] };
     let injections =
         vec![InjectionReport { op, what: after }, InjectionReport { op: OpId(4), what: InjectedReport::CommitDuring }];
-    let schedule =
-        KnownSchedule { injections, ending: EndingReport::CommitFirst, cold: true, still: false, recovery_crash: true };
+    let schedule = KnownSchedule {
+        injections,
+        ending: EndingReport::CommitFirst,
+        cold: true,
+        still: false,
+        fast_commits: true,
+        recovery_crash: true,
+    };
     let metadata = |label: Option<&str>| BlockContent::Metadata { label: label.map(str::to_owned) };
     let data = BlockContent::Data { path: path.clone(), byte: 8192 };
     let change = checker::NameChange::Rename { from: path.clone(), to: "config.json".into() };

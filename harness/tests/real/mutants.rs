@@ -103,7 +103,7 @@ async fn fault(workload: &Workload, trace: Trace, kind: &str) -> (Option<String>
         Some(_) => Judges::Both(Box::new(Checker::new(workload, &trace, &stop).unwrap())),
         None => Judges::Rules,
     };
-    let bounds = Bounds { injections: 1, seed: 0 };
+    let bounds = Bounds { injections: 1, ..Bounds::default() };
     let subject = Subject::new(workload.name.clone(), workload.invariants.clone(), trace, bounds, judges).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let place = |_: &str| -> PathBuf { directory.path().into() };

@@ -53,7 +53,8 @@ pub fn durable_trace() -> Trace {
 }
 
 pub fn subject(trace: Trace) -> Subject {
-    Subject::of("test".into(), Vec::new(), trace, engine::subject::Bounds { injections: 1, seed: 0 }).unwrap()
+    Subject::of("test".into(), Vec::new(), trace, engine::subject::Bounds { injections: 1, ..Default::default() })
+        .unwrap()
 }
 
 /// One guest, booted when it is needed.

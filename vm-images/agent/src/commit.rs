@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use nix::errno::Errno;
-use protocol::{CommitBy, Recipe};
+use protocol::{CommitBy, Conditions, Recipe};
 
 use crate::{MOUNT, calls};
 
@@ -16,6 +17,10 @@ pub const COMMIT_FILE: &str = "/mnt/.commit";
 pub enum Commit {
     /// See [`CommitBy::FsyncOfUnrelatedFile`].
     Fsync { file: File, odd: bool },
+    /// See [`CommitBy::FsyncAfterXattr`].
+    Xattr { file: File, odd: bool },
+    /// See [`CommitBy::WritebackOfDevice`].
+    Writeback(File),
     /// See [`CommitBy::StartAndWaitSync`]: through the root directory.
     Ioctls(File),
     /// See [`CommitBy::WriteCheckpoint`]: through the root directory.
@@ -23,14 +28,20 @@ pub enum Commit {
 }
 
 impl Commit {
-    /// For the file system that is mounted, which must have a [`COMMIT_FILE`].
-    pub fn open(filesystem: &Recipe) -> Result<Self, String> {
-        let open =
-            |path| File::open(path).map_err(|error| format!("failed to open {path} to force commits through: {error}"));
-        Ok(match filesystem.handling.commit {
-            CommitBy::StartAndWaitSync => Self::Ioctls(open(MOUNT)?),
-            CommitBy::WriteCheckpoint => Self::Checkpoint(open(MOUNT)?),
-            CommitBy::FsyncOfUnrelatedFile => Self::Fsync { file: open(COMMIT_FILE)?, odd: false },
+    /// For the file system that is mounted from `disk`, which must have a [`COMMIT_FILE`].
+    pub fn open(disk: &Path, filesystem: &Recipe, conditions: Conditions) -> Result<Self, String> {
+        let open = |path: &Path| {
+            File::open(path)
+                .map_err(|error| format!("failed to open {} to force commits through: {error}", path.display()))
+        };
+        let (mount, file) = (Path::new(MOUNT), Path::new(COMMIT_FILE));
+        let fast = filesystem.fast_commit.filter(|_| conditions.fast_commits);
+        Ok(match fast.unwrap_or(filesystem.handling.commit) {
+            CommitBy::StartAndWaitSync => Self::Ioctls(open(mount)?),
+            CommitBy::WriteCheckpoint => Self::Checkpoint(open(mount)?),
+            CommitBy::FsyncOfUnrelatedFile => Self::Fsync { file: open(file)?, odd: false },
+            CommitBy::FsyncAfterXattr => Self::Xattr { file: open(file)?, odd: false },
+            CommitBy::WritebackOfDevice => Self::Writeback(open(disk)?),
         })
     }
 
@@ -40,13 +51,23 @@ impl Commit {
             Self::Fsync { file, odd } => {
                 *odd = !*odd;
                 let mode = if *odd { 0o600 } else { 0o644 };
-                let failed = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
-                file.set_permissions(std::fs::Permissions::from_mode(mode)).map_err(failed)?;
-                file.sync_all().map_err(failed)?;
+                file.set_permissions(std::fs::Permissions::from_mode(mode)).map_err(errno)?;
+                file.sync_all().map_err(errno)?;
                 Ok(0)
             }
+            Self::Xattr { file, odd } => {
+                *odd = !*odd;
+                calls::set_xattr_of_file(file.as_fd(), c"user.commit", if *odd { b"1" } else { b"0" })?;
+                file.sync_all().map_err(errno)?;
+                Ok(0)
+            }
+            Self::Writeback(disk) => calls::write_back(disk.as_fd(), 0, 0),
             Self::Checkpoint(root) => calls::write_checkpoint(root.as_fd()),
             Self::Ioctls(root) => calls::btrfs_commit(root.as_fd()),
         }
     }
+}
+
+fn errno(error: std::io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
 }

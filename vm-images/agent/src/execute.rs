@@ -51,7 +51,7 @@ fn run(
     mailbox: &mut Mailbox,
 ) -> Result<Reply, String> {
     settings::once_mounted(filesystem, disk)?;
-    let mut commit = Commit::open(filesystem)?;
+    let mut commit = Commit::open(disk, filesystem, conditions)?;
     std::env::set_current_dir(WORK).map_err(|error| format!("failed to enter {WORK}: {error}"))?;
     let root = File::open(MOUNT).map_err(|error| format!("failed to open {MOUNT}: {error}"))?;
     rest::warm_up(disk, filesystem, &mut commit)?;

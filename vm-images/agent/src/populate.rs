@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::FsFlags;
 use program::{Holes, Kind, Node, RelPath, Tree};
-use protocol::{Recipe, Reply};
+use protocol::{Conditions, Recipe, Reply};
 
 use crate::commit::{COMMIT_FILE, Commit};
 use crate::{MOUNT, WORK, calls, observe, rest};
@@ -39,11 +39,11 @@ pub fn populate(disk: &Path, filesystem: &Recipe, tree: &Tree, holes: &Holes) ->
 /// before and now after the files are built, is done before anything that matters.
 fn settle(disk: &Path, filesystem: &Recipe) -> Result<(), String> {
     File::create(COMMIT_FILE).map_err(|error| format!("failed to make {COMMIT_FILE} in {MOUNT}: {error}"))?;
-    rest::warm_up(disk, filesystem, &mut Commit::open(filesystem)?)?;
+    rest::warm_up(disk, filesystem, &mut Commit::open(disk, filesystem, Conditions::default())?)?;
     observe::unmount(filesystem, disk)?;
     observe::mount(disk, filesystem, &filesystem.options)?
         .map_err(|refusal| format!("failed to mount again: {refusal}"))?;
-    rest::warm_up(disk, filesystem, &mut Commit::open(filesystem)?)
+    rest::warm_up(disk, filesystem, &mut Commit::open(disk, filesystem, Conditions::default())?)
 }
 
 /// Writes everything out, one thing after the other, and leaves nothing to unmounting.
@@ -54,7 +54,9 @@ fn store(disk: &Path, filesystem: &Recipe, tree: &Tree) -> Result<(), String> {
         let file = File::open(path.under(Path::new(WORK))).map_err(fail)?;
         rest::write_out(disk, file.as_fd()).map_err(fail)?;
     }
-    Commit::open(filesystem)?.force().map_err(|error| format!("failed to commit the start state: {error}"))?;
+    Commit::open(disk, filesystem, Conditions::default())?
+        .force()
+        .map_err(|error| format!("failed to commit the start state: {error}"))?;
     rest::quiesce(disk);
     Ok(())
 }

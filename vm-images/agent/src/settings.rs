@@ -50,7 +50,7 @@ mod tests {
         };
         let [name, options, execution, observation] = ["fs", "", "", ""].map(String::from);
         let settings = vec![(file.into(), "720000".into())];
-        Recipe { name, options, execution, observation, settings, mounted: vec![], handling }
+        Recipe { name, options, execution, observation, settings, mounted: vec![], handling, fast_commit: None }
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub struct Conditions {
     /// Whether the clock stands still, so that all calls fall into one tick: a write that changes no times need not be
     /// committed (fs/inode.c, `inode_needs_update_time`).
     pub still: bool,
+    /// Whether each commit that is forced is a fast one ([`Recipe::fast_commit`]), where there are such.
+    pub fast_commits: bool,
 }
 
 /// What the agent is told to do.

@@ -18,7 +18,7 @@ fn prepared_with(recovery_crashes: bool, budget: Budget) -> Cell {
     let open = Call::Open { handle: Handle(0), path: "f".into(), flags: 0o101, mode: 0o644 };
     let ops = vec![Op { call: open, syscall: "open".into(), result: 0, thread: 0 }];
     let trace = Trace { ops, ..Trace::default() };
-    let mut subject = Subject::of("w".into(), vec![], trace, Bounds { injections: 0, seed: 0 }).unwrap();
+    let mut subject = Subject::of("w".into(), vec![], trace, Bounds::default()).unwrap();
     subject.schedules.truncate(1);
     subject.all_schedules = 1;
     let filesystem = Filesystem::from(&filesystems::EXT4);

@@ -36,6 +36,13 @@ pub fn note(note: &Note, ops: &Ops) -> String {
                                takes the flush first, and so loses what was synced, is not explored"
                 .to_owned()
         }
+        Note::WithoutFlush { option } => format!(
+            "with the mount option {option}, fsync sends no flush: what it promises is kept only by a disk without a volatile \
+             cache (--disk writethrough), whatever the program does"
+        ),
+        Note::Unchecked => "it has no journal: fsync does not always send a flush, and after a crash it is in need of a check by its \
+                            own tool (fsck), without which it was mounted; what is found need not be the program's fault"
+            .to_owned(),
         Note::Refused { refused } => format!("{refused}: what the program did without it is tested"),
         Note::NumberedNames { names } => format!("random names, numbered by the recorder: {}", names.join(", ")),
         Note::WrittenOutside { path } => format!("{path} was written outside the workload's directory: not tested"),
@@ -72,6 +79,8 @@ mod tests {
             Note::NumberedNames { names: vec!["tmp1".into(), "tmp2".into()] },
             Note::AssumedAtomic { bytes: 4096 },
             Note::AssumedFlush,
+            Note::WithoutFlush { option: "nobarrier".into() },
+            Note::Unchecked,
             Note::Refused { refused: RefusedCall { call: "io_uring_setup".into(), count: 2 } },
             Note::WrittenOutside { path: "/etc/odd".into() },
             Note::CutShort { error: "interrupted".into() },
@@ -85,6 +94,9 @@ mod tests {
         the command itself leaves f with mode 0600 where it had 0644, and owner and group 0:0 where it had 1000:0 (no crash needed)
         random names, numbered by the recorder: tmp1, tmp2
         the file system relies on blocks of 4,096 bytes being written whole or not at all: none was torn (--sector)
+        the file system does not always wait for all that fsync writes before it sends the flush: a disk that takes the flush first, and so loses what was synced, is not explored
+        with the mount option nobarrier, fsync sends no flush: what it promises is kept only by a disk without a volatile cache (--disk writethrough), whatever the program does
+        it has no journal: fsync does not always send a flush, and after a crash it is in need of a check by its own tool (fsck), without which it was mounted; what is found need not be the program's fault
         io_uring_setup was refused (ENOSYS, 2 times): what the program did without it is tested
         /etc/odd was written outside the workload's directory: not tested
         the run was cut short: interrupted

@@ -5,11 +5,15 @@ use report::{EndingReport, InjectedReport, InjectionReport, KnownSchedule, Sched
 
 /// `commit after op 3; commit, then writeback at the end`.
 pub fn schedule(schedule: &ScheduleReport) -> String {
-    let KnownSchedule { injections, ending, cold, still, recovery_crash } = match schedule {
+    let KnownSchedule { injections, ending, cold, still, fast_commits, recovery_crash } = match schedule {
         ScheduleReport::Known(known) => known,
         ScheduleReport::Text { text } => return text.clone(),
     };
-    let conditions = [(cold, "no inode looked at before"), (still, "all within one tick of the clock")];
+    let conditions = [
+        (cold, "no inode looked at before"),
+        (still, "all within one tick of the clock"),
+        (fast_commits, "commits are fast commits"),
+    ];
     let conditions = conditions.into_iter().filter(|(holds, _)| **holds).map(|(_, text)| text.to_owned());
     let ending = match ending {
         EndingReport::Commit => "commit at the end",
@@ -56,6 +60,6 @@ mod tests {
     #[test]
     fn every_part_of_a_schedule() {
         let told = schedule(&testing::known_violation().schedule);
-        insta::assert_snapshot!(told, @"no inode looked at before; writeback of config.tmp from byte 4,096 (still under way), commit after op 2; commit while op 4 waits for the disk; commit, then writeback at the end; and a second crash, during recovery");
+        insta::assert_snapshot!(told, @"no inode looked at before; commits are fast commits; writeback of config.tmp from byte 4,096 (still under way), commit after op 2; commit while op 4 waits for the disk; commit, then writeback at the end; and a second crash, during recovery");
     }
 }
