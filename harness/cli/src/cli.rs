@@ -83,6 +83,8 @@ pub enum Command {
     Judge(Judge),
     /// Compare two results directories: violations fixed, new, unchanged
     Diff(Diff),
+    /// Remove the results of old runs
+    Gc(Gc),
     /// Say what this machine has, what is missing, and what installs it
     Doctor,
 }
@@ -280,6 +282,23 @@ pub struct Judge {
     /// What is printed at the end
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+}
+
+/// `harness gc`.
+#[derive(Debug, Args)]
+pub struct Gc {
+    /// The directory whose runs are removed
+    #[arg(value_name = "DIR", default_value = "results/runs")]
+    pub results: PathBuf,
+    /// How many of the newest runs stay
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub keep: usize,
+    /// Only say what would be removed
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Also remove what guests boot from and has not been made in the last day: the next run makes it again
+    #[arg(long)]
+    pub cache: bool,
 }
 
 /// `harness diff`.

@@ -3,6 +3,7 @@
 pub mod diff;
 pub mod doctor;
 mod failure;
+pub mod gc;
 pub mod judge;
 pub mod record;
 pub mod reproduce;

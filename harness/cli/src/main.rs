@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Command::Reproduce(arguments) => commands::reproduce::reproduce(&arguments),
         Command::Judge(arguments) => commands::judge::judge(&arguments),
         Command::Diff(arguments) => commands::diff::diff(&arguments),
+        Command::Gc(arguments) => commands::gc::gc(&arguments),
         Command::Doctor => commands::doctor::doctor(),
     };
     outcome.unwrap_or_else(|failure| failure.tell()).into()

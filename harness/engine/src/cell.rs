@@ -19,8 +19,12 @@ use crate::subject::Subject;
 use crate::tally::{Example, Tally, Violation, ViolationKey};
 use crate::unit::{Executed, ToVisit, Unit};
 
-/// What the disk was given in all executions that are explored together, bytes: they are held in memory.
+/// What the disks were given in all executions of a run that are explored together, bytes: they are held in memory. Cells
+/// share this evenly, whatever each needs: how it is explored must not depend on how far others are.
 const HELD: usize = 1 << 30;
+
+/// What a cell may hold in any case: of a run with very many cells, only as many as there are workers are at work.
+const HELD_AT_LEAST: usize = 128 << 20;
 
 /// How many executions may be done before their turn, so that workers need not wait for the slowest.
 const AHEAD: usize = 8;
@@ -43,6 +47,8 @@ pub struct Cell {
     pub recovery_crashes: bool,
     /// How many of the schedules, from the first, are executed at all: the others count as not explored.
     until: usize,
+    /// How many bytes of executions it may hold at once, unless one alone has more.
+    may_hold: usize,
     state: Mutex<Progress>,
 }
 
@@ -124,7 +130,12 @@ impl Cell {
         let model = spec.model(filesystem.kind);
         let atomic = filesystem.kind.atomic;
         let assumed_atomic = (atomic > u32::from(spec.sector)).then_some(atomic);
-        Self { index, id, subject, filesystem, model, assumed_atomic, recovery_crashes, until, state }
+        Self { index, id, subject, filesystem, model, assumed_atomic, recovery_crashes, until, may_hold: HELD, state }
+    }
+
+    /// The same, as one of so many cells of a run: they share the memory.
+    pub fn among(self, cells: usize) -> Self {
+        Self { may_hold: (HELD / cells.max(1)).max(HELD_AT_LEAST), ..self }
     }
 
     /// The same without any budget, and with no schedules but those before `until`.
@@ -204,7 +215,7 @@ impl Cell {
             let implied = Executed::implied(state.executions.next, &self.model);
             state.executions.arrived.insert(state.executions.next, implied);
             state.executions.next += 1;
-            state.admit();
+            state.admit(self.may_hold);
         }
     }
 
@@ -219,7 +230,7 @@ impl Cell {
         }
         state.executions.held = 0;
         state.executions.full = false;
-        state.admit();
+        state.admit(self.may_hold);
     }
 
     /// Whether the time is over: what was given and is not begun need not be done.
@@ -241,7 +252,7 @@ impl Cell {
         let state = &mut *state;
         state.exploration.spending.end();
         state.executions.arrived.insert(executed.schedule, executed);
-        state.admit();
+        state.admit(self.may_hold);
     }
 
     /// Branches were visited; `tally` is what they came to. Those that are missing were left when the time was over.
@@ -374,7 +385,7 @@ impl Progress {
     }
 
     /// Admits the executions whose turn it is, if there is room, and mounts enough to visit at least what they begin with.
-    fn admit(&mut self) {
+    fn admit(&mut self, may_hold: usize) {
         let mounts = self.exploration.spending.budget().mounts;
         while let Some(next) = self.executions.arrived.first_entry() {
             let held = self.executions.held + next.get().bytes();
@@ -382,7 +393,7 @@ impl Progress {
                 return;
             }
             let beyond = mounts.is_some_and(|most| self.exploration.units() as u64 >= most);
-            if beyond || (self.executions.held > 0 && held > HELD) {
+            if beyond || (self.executions.held > 0 && held > may_hold) {
                 self.executions.full = true;
                 return;
             }

@@ -118,7 +118,7 @@ pub async fn judge(
         }
         let filesystem = cell.filesystem().map_err(|unknown| first.damaged_manifest(unknown))?;
         let until = executed(&known, index, &subject, (&filesystem, &kept.spec.model(filesystem.kind)));
-        let cell = Cell::new(index, subject, filesystem, &kept.spec).up_to(until);
+        let cell = Cell::new(index, subject, filesystem, &kept.spec).among(kept.cells.len()).up_to(until);
         let folded = fold(&cell, &known, &vm).await.map_err(|error| match error {
             _ if stop.load(Ordering::Relaxed) => RunError::Interrupted,
             ExecutionError::Check(error) => SubjectError::from(error).into(),

@@ -19,6 +19,7 @@ mod error;
 mod executions;
 mod manifest;
 mod names;
+pub mod old;
 mod translate;
 
 pub use error::StoreError;

@@ -9,6 +9,8 @@ use std::str::FromStr;
 
 use storage::{State, Tear};
 
+use crate::unit::SHORT;
+
 /// Where a crash state is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
@@ -72,10 +74,12 @@ fn ranges(numbers: &[u32]) -> String {
     parts.iter().map(text).collect::<Vec<_>>().join(",")
 }
 
-/// More writes than an epoch can have: a token that names more is not ours, and must not make us count them.
+/// More writes than an epoch can have, and more numbers than a token of ours names: one that names more must not make us
+/// count them.
 const MOST: u32 = 1 << 24;
 
-fn numbers(text: &str) -> Option<Vec<u32>> {
+/// The numbers of a part; `left` is how many the rest of the token may name.
+fn numbers(text: &str, left: &mut u32) -> Option<Vec<u32>> {
     let mut numbers: Vec<u32> = Vec::new();
     for part in text.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -84,6 +88,7 @@ fn numbers(text: &str) -> Option<Vec<u32>> {
         if !ascending || last < first || last > MOST {
             return None;
         }
+        *left = left.checked_sub(last - first + 1)?;
         numbers.extend(first..=last);
     }
     Some(numbers)
@@ -106,14 +111,15 @@ impl FromStr for Token {
         };
         let (cell, schedule, epoch) = (index('c')?, index('s')?, index('e')?);
         let (mut state, mut recovery_crash) = (State::default(), None);
+        let mut left = MOST;
         for part in parts {
             let unknown = || fail(&format!("the part {part:?} means nothing"));
             let (letter, rest) = part.split_at_checked(1).ok_or_else(unknown)?;
             match letter {
-                "r" if rest.len() == 8 && rest.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+                "r" if rest.len() == 2 * SHORT && rest.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
                     recovery_crash = Some(rest.into())
                 }
-                "l" => state.lost = numbers(rest).ok_or_else(unknown)?,
+                "l" => state.lost = numbers(rest, &mut left).ok_or_else(unknown)?,
                 "t" => {
                     let at = rest.find(['h', 't']).ok_or_else(unknown)?;
                     let write = rest[..at].parse().map_err(|_| unknown())?;
@@ -124,7 +130,7 @@ impl FromStr for Token {
                 "u" => {
                     let (write, units) = rest.split_once(':').ok_or_else(unknown)?;
                     let write = write.parse().map_err(|_| unknown())?;
-                    let units = numbers(units).ok_or_else(unknown)?;
+                    let units = numbers(units, &mut left).ok_or_else(unknown)?;
                     state.lost_units.extend(units.into_iter().map(|unit| (write, unit)));
                 }
                 _ => return Err(unknown()),
@@ -148,7 +154,7 @@ mod tests {
             lost in prop::collection::btree_set(0u32..40, 0..20),
             torn in prop::collection::btree_map(0u32..40, (any::<bool>(), 1u32..8), 0..3),
             units in prop::collection::btree_set((0u32..5, 0u32..8), 0..10),
-            recovery_crash in prop::option::of("[0-9a-f]{8}"),
+            recovery_crash in prop::option::of("[0-9a-f]{16}"),
         ) {
             let tear = |(head, at)| if head { Tear::Head(at) } else { Tear::Tail(at) };
             let torn = torn.into_iter().map(|(write, cut)| (write, tear(cut))).collect();
@@ -179,5 +185,14 @@ mod tests {
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    /// Each part is within bounds, and all of them are not: 40 parts of this size would take gigabytes.
+    #[test]
+    fn all_parts_together_are_bounded() {
+        let parts = |count: u32| (0..count).map(|write| format!(".u{write}:0-{}", MOST / 4)).collect::<String>();
+        assert!(format!("4f2a91.c1.s4.e2{}", parts(3)).parse::<Token>().is_ok());
+        let error = format!("4f2a91.c1.s4.e2{}", parts(40)).parse::<Token>().unwrap_err().to_string();
+        assert!(error.contains("means nothing"), "{error}");
     }
 }

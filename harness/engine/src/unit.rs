@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use explore::{Evidence, ExplorationUnit, Key, key};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use storage::{BlockLog, Decision, DiskModel, Entry, Epoch, Fates, Image, Layers, Recovery};
 
@@ -84,24 +85,23 @@ impl Evidence for Executed {
                 Entry::Flush { .. } | Entry::Forced { .. } => true,
             };
             while let Some(entry) = entries.next_if(within) {
-                let text = match *entry {
-                    Entry::Write(index) => self.place(index as usize),
+                let seen = match *entry {
+                    Entry::Write(index) => bytes(&(0, self.place(index as usize))),
                     // Whether ext4 sends a second flush behind a commit depends on who wakes up first, the journal's thread
                     // or who waits for it (fs/jbd2/journal.c, `jbd2_trans_will_send_data_barrier`).
                     Entry::Flush { covers, .. } if covers <= covered => continue,
                     Entry::Flush { covers, .. } => {
                         covered = covers;
-                        format!("f{covers}")
+                        bytes(&(1, covers))
                     }
-                    Entry::Forced { from, until, .. } => format!("u{from}-{until}"),
-                    Entry::Mark(mark) => format!("m{:?}", self.origin(mark.step)),
+                    Entry::Forced { from, until, .. } => bytes(&(2, from, until)),
+                    Entry::Mark(mark) => bytes(&(3, self.origin(mark.step))),
                 };
-                hasher.update(text.as_bytes());
-                hasher.update([0]);
+                hasher.update(seen);
             }
             let under_way = epoch.volatile.iter().filter(|&&write| write >= epoch.logged);
-            let under_way: Vec<String> = under_way.map(|&write| self.place(write)).collect();
-            let states = format!("{} {:?} {:?} {under_way:?}", epoch.durable, epoch.forced, epoch.volatile);
+            let under_way: Vec<_> = under_way.map(|&write| self.place(write)).collect();
+            let states = bytes(&(epoch.durable, &epoch.forced, &epoch.volatile, under_way));
             keys.push(key(hasher.clone().chain_update(states)));
         }
         keys
@@ -160,10 +160,9 @@ impl Unit {
             hasher.update(self.key);
             hasher.update(branch);
             // The branch says how the run began that found this; what it settled while it recovered can be more.
-            hasher.update(format!("{:?}", class.decisions()));
-            hasher.update(format!("{index} {epoch:?}"));
+            hasher.update(bytes(&(class.decisions(), index, &epoch)));
             for write in &log.writes {
-                hasher.update(format!("{} {} ", write.sector, write.sectors()));
+                hasher.update(bytes(&(write.sector, write.sectors())));
             }
             let key = key(hasher);
             let recovery_crash = Some(RecoveryCrash { class: class.clone(), log: log.clone(), index, epoch });
@@ -173,9 +172,17 @@ impl Unit {
     }
 }
 
+/// How many bytes of a key name a recovery crash in tokens.
+pub const SHORT: usize = 8;
+
 /// The beginning of a key, for tokens.
 pub fn short(key: &Key) -> String {
-    hex::encode(&key[..4])
+    hex::encode(&key[..SHORT])
+}
+
+/// What is hashed of a value: its form in postcard, which has no names of types and fields.
+fn bytes(value: &impl Serialize) -> Vec<u8> {
+    postcard::to_stdvec(value).unwrap_or_default()
 }
 
 impl Executed {
@@ -215,9 +222,9 @@ impl Executed {
     }
 
     /// Where a write went, and what caused it.
-    fn place(&self, write: usize) -> String {
+    fn place(&self, write: usize) -> (u64, u64, Option<&Origin>) {
         let write = &self.log.writes[write];
-        format!("w{} {} {:?}", write.sector, write.sectors(), self.origin(write.step))
+        (write.sector, write.sectors(), self.origin(write.step))
     }
 }
 

@@ -206,11 +206,19 @@ pub fn is_temporary_of(temporary: &str, name: &str) -> bool {
 /// # Errors
 /// As there.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_with(path, |file| file.write_all(bytes))
+}
+
+/// Replaces a file that the user names, as [`Directory::replace_with`] does.
+///
+/// # Errors
+/// As there.
+pub fn replace_with(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let Some(name) = path.file_name() else { return Err(ErrorKind::IsADirectory.into()) };
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let directory = Directory::open(directory)?;
     let rename = |temporary: &str| Ok(renameat(&directory.file, temporary, &directory.file, name)?);
-    directory.put(&name.to_string_lossy(), |file| file.write_all(bytes), rename).map(drop)
+    directory.put(&name.to_string_lossy(), fill, rename).map(drop)
 }
 
 /// The content of a regular file that the user names, or a link to one, of at most `limit` bytes.

@@ -23,7 +23,7 @@ pub(super) fn cuts(trace: &Trace, history: &History) -> Vec<Vec<(Target, u64)>> 
             };
             if let Some(inode) = handle.and_then(|handle| vfs.inode_of(&Target::Handle(handle))) {
                 let range = written.entry(inode).or_insert(start..start);
-                *range = range.start.min(start)..range.end.max(start + length);
+                *range = range.start.min(start)..range.end.max(start.saturating_add(length));
             }
         }
         let dirty = history.dirty_files_after(index);

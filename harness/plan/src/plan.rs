@@ -2,12 +2,13 @@
 
 use program::{History, Trace};
 use protocol::{Conditions, Step};
+use serde::Serialize;
 
 use crate::schedule::{Ending, Event, Injection, Schedule};
 use crate::work::Work;
 
 /// Where a step of an execution comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Origin {
     /// The op with this index.
     Op(usize),

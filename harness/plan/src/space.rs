@@ -2,7 +2,7 @@
 
 use program::{Call, Trace};
 
-/// Bytes that a trace writes, start state included: what the disk must have room for.
+/// Bytes that a trace writes, start state included: what the disk must have room for. `u64::MAX` if more than that.
 pub fn data_of(trace: &Trace) -> u64 {
     let written = trace.ops.iter().map(|op| match &op.call {
         Call::Write { data, .. } => data.len() as u64,
@@ -13,5 +13,5 @@ pub fn data_of(trace: &Trace) -> u64 {
         program::Kind::File(content) => content.len() as u64,
         _ => 0,
     });
-    written.sum::<u64>() + before.sum::<u64>()
+    written.chain(before).fold(0, u64::saturating_add)
 }

@@ -2,9 +2,10 @@
 
 use program::{Target, thousands};
 use protocol::Step;
+use serde::Serialize;
 
 /// One piece of background work.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Work {
     /// The file system commits its transaction.
     Commit,
@@ -20,7 +21,7 @@ pub enum Work {
 }
 
 /// A part of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Part {
     /// All of it.
     Whole,

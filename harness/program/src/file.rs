@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io::{self, BufWriter, Write};
 
+use postcard::Error::SerializeBufferFull;
 use serde::{Deserialize, Serialize};
 
 use crate::{Holes, Op, Tree, thousands};
@@ -91,13 +93,24 @@ pub enum ReadError {
 impl Trace {
     /// The bytes of the trace file.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let body = postcard::to_stdvec(self).expect("a trace holds nothing that postcard cannot write");
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
-        bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
-        bytes.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
-        bytes.extend_from_slice(&body);
+        let mut bytes = Vec::new();
+        self.write_to(&mut bytes).expect("memory takes what is written to it");
         bytes
+    }
+
+    /// Writes the trace file, without a copy of it in memory: it can have hundreds of MiB.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_to(&self, out: &mut impl Write) -> io::Result<()> {
+        // The header says how long the body is and what its checksum is: a pass for each.
+        let mut summed = Summed::default();
+        serialize(self, &mut summed)?;
+        out.write_all(MAGIC)?;
+        out.write_all(&VERSION.to_le_bytes())?;
+        out.write_all(&summed.length.to_le_bytes())?;
+        out.write_all(&summed.hasher.finalize().to_le_bytes())?;
+        serialize(self, out)
     }
 
     /// Reads the bytes of a trace file.
@@ -129,6 +142,57 @@ impl Trace {
             Ok((_, rest)) => Err(ReadError::Damaged(format!("{} bytes follow its end", rest.len()))),
             Err(error) => Err(ReadError::Damaged(error.to_string())),
         }
+    }
+}
+
+/// Writes the body of the file to `out`.
+fn serialize(trace: &Trace, out: &mut impl Write) -> io::Result<()> {
+    // Most of what postcard writes is single bytes.
+    let mut out = Telling { out: BufWriter::new(out), error: None };
+    let written = postcard::to_io(trace, &mut out).and_then(|out| out.flush().map_err(|_| SerializeBufferFull));
+    written.map_err(|error| out.error.unwrap_or_else(|| io::Error::other(error)))
+}
+
+/// A writer whose error is known afterwards: postcard says only that there was one.
+struct Telling<W> {
+    out: W,
+    error: Option<io::Error>,
+}
+
+impl<W: Write> Write for Telling<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write_all(bytes);
+        written.map(|()| bytes.len()).inspect_err(|error| self.error = Some(copy_of(error)))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush().inspect_err(|error| self.error = Some(copy_of(error)))
+    }
+}
+
+fn copy_of(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(number) => io::Error::from_raw_os_error(number),
+        None => error.kind().into(),
+    }
+}
+
+/// Keeps nothing of what is written, but its length and its checksum.
+#[derive(Default)]
+struct Summed {
+    length: u64,
+    hasher: crc32fast::Hasher,
+}
+
+impl Write for Summed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.length += bytes.len() as u64;
+        self.hasher.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -165,5 +229,15 @@ mod tests {
             assert!(matches!(Trace::from_bytes(&claims), Err(ReadError::Damaged(_))), "the other version");
         }
         assert_eq!(trace.refused[0].to_string(), "io_uring_setup was refused (ENOSYS, 2 times)");
+    }
+
+    /// The command line wants to know of a full disk that it is one.
+    #[test]
+    fn what_a_writer_refuses_is_told() {
+        let mut full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let trace = Trace { command: vec!["x".repeat(1 << 20)], ..Trace::default() };
+        assert_eq!(trace.write_to(&mut full).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        let mut room = [0; 100];
+        assert_eq!(trace.write_to(&mut room.as_mut_slice()).unwrap_err().kind(), io::ErrorKind::WriteZero);
     }
 }

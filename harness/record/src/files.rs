@@ -3,17 +3,20 @@
 //! As in the kernel, a table (`files_struct`) may serve several threads, and an open file description several
 //! descriptors. Only descriptors that were looked at are in it; an entry is dropped when its descriptor is closed.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::fs;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 
 use libc::pid_t;
 use program::{Channel, Handle, RelPath};
 
-use crate::remote::Position;
+use crate::remote::{self, Position};
 
-/// How many positions can be asked for without opening a file each time: this process may have but few descriptors, and the
-/// program any number.
-const POSITIONS: usize = 32;
+/// Of how many files the position can be asked for, and the content, without opening something each time: this process may
+/// have but few descriptors, and the program any number.
+const KEPT_OPEN: usize = 16;
 
 /// What a descriptor is to the recorder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +59,9 @@ pub(crate) struct Files {
     tables: HashMap<TableId, Table>,
     files: HashMap<Handle, OpenFile>,
     positions: HashMap<Handle, Position>,
+    contents: HashMap<Handle, fs::File>,
+    /// Whether the program takes leases, which it does not get, or loses, where others have the file open (fcntl(2)).
+    has_leases: bool,
     last_table: u32,
     next_handle: u32,
 }
@@ -178,13 +184,38 @@ impl Files {
         {
             return Ok(position);
         }
-        if self.positions.len() >= POSITIONS {
+        if self.positions.len() >= KEPT_OPEN {
             self.positions.clear();
         }
         let position = Position::new(tid, fd)?;
         let read = position.read();
         self.positions.insert(handle, position);
         read
+    }
+
+    /// Leaves the program's files to it alone, from now on.
+    pub(crate) fn close_contents(&mut self) {
+        self.contents.clear();
+        self.has_leases = true;
+    }
+
+    /// The file behind descriptor `fd` of thread `tid`, which is `handle`'s, open for reading. Errors: as above, or the file's
+    /// permissions forbid it, or the program takes leases.
+    pub(crate) fn content(&mut self, tid: pid_t, fd: i32, handle: Handle) -> io::Result<&fs::File> {
+        if self.has_leases {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        if self.contents.len() >= KEPT_OPEN && !self.contents.contains_key(&handle) {
+            self.contents.clear();
+        }
+        Ok(match self.contents.entry(handle) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(free) => {
+                // A lease that somebody else holds is not waited for.
+                let options = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).to_owned();
+                free.insert(options.open(remote::fd_link(tid, fd))?)
+            }
+        })
     }
 
     /// One descriptor for each recorded open file of each table.
@@ -214,6 +245,7 @@ impl Files {
         }
         self.files.remove(&handle);
         self.positions.remove(&handle);
+        self.contents.remove(&handle);
         Some(handle)
     }
 }

@@ -8,6 +8,7 @@
 //! stops twice: at its entry names and descriptors are resolved, at its exit the op is written down.
 
 mod files;
+mod kept;
 mod launch;
 mod lookup;
 mod normalise;
@@ -18,8 +19,10 @@ mod resolve;
 mod said;
 mod seccomp;
 mod session;
+mod set_id;
 mod snapshot;
 mod spec;
+mod spill;
 mod stop;
 mod supervise;
 mod syscalls;
@@ -31,5 +34,5 @@ mod unmodelled;
 pub use said::said;
 pub use session::{ended, exit_status, record};
 pub use snapshot::{SnapshotError, restore, snapshot};
-pub use spec::{IoUring, RecordError, RecordSpec, Stdin};
+pub use spec::{DATA_LIMIT, IoUring, RecordError, RecordSpec, Stdin};
 pub use temporary_names::numbered;

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use libc::pid_t;
-use program::{Call, Channel, Handle, Op, RelPath};
+use program::{Call, Handle, Op, RelPath};
 
 use crate::files::{Files, TableId};
+use crate::kept::Kept;
 use crate::peers::Peers;
 use crate::remote;
 use crate::stop::{self, TraceeEvent};
-use crate::supervise::Shared;
+use crate::supervise::{Shared, Stop};
 use crate::turns::{Pending, Turn};
 use crate::unmodelled::UnmodelledCalls;
 use crate::{IoUring, RecordError, launch};
@@ -30,22 +31,13 @@ pub(crate) struct Thread {
     pub(crate) pending: Option<Pending>,
 }
 
-/// Bytes of an ack that could not be read from the program, to be taken from what its pipe carried.
-#[derive(Debug)]
-pub(crate) struct Gap {
-    pub(crate) op: usize,
-    pub(crate) channel: Channel,
-    pub(crate) start: usize,
-    pub(crate) length: usize,
-}
-
 /// What a run gave.
 #[derive(Debug)]
 pub(crate) struct Recorded {
+    /// Without the data of writes and acks.
     pub(crate) ops: Vec<Op>,
-    pub(crate) gaps: Vec<Gap>,
-    /// How many bytes the acks explain: standard output, standard error.
-    pub(crate) acked: [u64; 2],
+    /// Those data.
+    pub(crate) kept: Kept,
     pub(crate) unmodelled: UnmodelledCalls,
     pub(crate) outside: BTreeSet<String>,
     /// How often each call was refused.
@@ -54,12 +46,13 @@ pub(crate) struct Recorded {
     pub(crate) cut: Option<Cut>,
 }
 
-/// Why everything that still ran was killed.
+/// Everything that still ran was killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cut {
-    /// The time was over; who was still running then.
-    TimeOut(&'static str),
-    Cancelled,
+pub(crate) struct Cut {
+    /// Why.
+    pub(crate) stop: Stop,
+    /// Who was still running.
+    pub(crate) who: &'static str,
 }
 
 /// Where a run takes place.
@@ -72,6 +65,10 @@ pub(crate) struct Scene {
     /// Inode numbers of the pipes that are the program's standard output and error.
     pub(crate) pipes: [u64; 2],
     pub(crate) io_uring: IoUring,
+    /// See [`RecordSpec::data_limit`].
+    ///
+    /// [`RecordSpec::data_limit`]: crate::RecordSpec::data_limit
+    pub(crate) data_limit: u64,
 }
 
 /// All that is known of a run.
@@ -112,8 +109,7 @@ pub(crate) fn run(
     let first = Thread { number: 0, process: launched.pid, table, clone_flags: 0, pending: None };
     let recorded = Recorded {
         ops: Vec::new(),
-        gaps: Vec::new(),
-        acked: [0; 2],
+        kept: Kept::new(scene.data_limit),
         unmodelled: UnmodelledCalls::default(),
         outside: BTreeSet::new(),
         refused: BTreeMap::new(),
@@ -206,7 +202,11 @@ impl Recorder<'_> {
     }
 
     pub(crate) fn push_numbered(&mut self, thread: u32, syscall: &str, call: Call, result: i64) {
-        self.recorded.ops.push(Op { call, syscall: syscall.to_owned(), result, thread });
+        let op = Op { call, syscall: syscall.to_owned(), result, thread };
+        match self.recorded.kept.count_op(&op) {
+            Ok(()) => self.recorded.ops.push(op),
+            Err(stop) => self.shared.set_stop(stop),
+        }
     }
 
     /// Writes down that an open file lost its last descriptor.

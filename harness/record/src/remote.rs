@@ -12,6 +12,8 @@ use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 
 const PAGE: u64 = 4096;
+/// Data are moved in pieces of at most so many bytes.
+pub(crate) const PIECE: u64 = 256 << 10;
 /// `UIO_MAXIOV`: no call takes more pieces.
 const MAX_PIECES: u64 = 1024;
 
@@ -22,7 +24,35 @@ pub(crate) struct Span {
     pub(crate) length: u64,
 }
 
-/// Reads the first `length` bytes that `spans` hold.
+/// Reads the first `length` bytes that `spans` hold, and hands them over in pieces: a program may write any number at once.
+pub(crate) fn pieces(
+    tid: pid_t,
+    spans: &[Span],
+    length: u64,
+    mut take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let (mut left, mut piece, mut size) = (length, Vec::new(), 0);
+    for &Span { mut address, length } in spans {
+        let mut in_span = length.min(left);
+        left -= in_span;
+        while in_span > 0 {
+            let part = in_span.min(PIECE - size);
+            piece.push(Span { address, length: part });
+            (address, in_span, size) = (address.wrapping_add(part), in_span - part, size + part);
+            if size == PIECE {
+                take(&bytes(tid, &piece, size as usize)?)?;
+                piece.clear();
+                size = 0;
+            }
+        }
+    }
+    if left > 0 {
+        return Err(errno(libc::EFAULT));
+    }
+    if size > 0 { take(&bytes(tid, &piece, size as usize)?) } else { Ok(()) }
+}
+
+/// Reads the first `length` bytes that `spans` hold. For what is known to be short.
 pub(crate) fn bytes(tid: pid_t, spans: &[Span], length: usize) -> io::Result<Vec<u8>> {
     let mut data = vec![0; length];
     let mut filled = 0;

@@ -7,14 +7,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::sys::stat::fstat;
-use program::{Call, Channel, Ended, Op, RefusedCall, Trace, unexplained};
+use program::{Call, Channel, Ended, RefusedCall, Trace, unexplained};
 
+use crate::kept::{Kept, OPS_LIMIT};
 use crate::launch::{self, Output};
 use crate::normalise::normalise;
 use crate::recorder::{self, Cut, Recorded, Scene};
-use crate::said::said;
-use crate::snapshot::{holes, snapshot};
-use crate::supervise::{Printed, Shared, supervise};
+use crate::said::{self, said};
+use crate::snapshot::{holes, snapshot, snapshot_after};
+use crate::supervise::{Printed, Shared, Stop, supervise};
 use crate::{RecordError, RecordSpec, stop, temporary_names};
 
 /// Runs the command of `spec` and writes down what it, and all that it starts, does to the files below the directory.
@@ -37,17 +38,11 @@ pub fn record(spec: &RecordSpec) -> Result<Trace, RecordError> {
     let before = snapshot(&root)?;
     let holes = holes(&root, &before)?;
     let (mut recorded, printed) = run(spec, &root, metadata.dev())?;
-    account(&mut recorded, &printed);
-    match recorded.cut {
-        None => {}
-        Some(Cut::Cancelled) => return Err(RecordError::Cancelled),
-        Some(Cut::TimeOut(what)) => {
-            // What was copied to our own standard error need not be said twice.
-            let said = if spec.echo { String::new() } else { said(&recorded.ops) };
-            return Err(RecordError::TimeOut { what, limit: spec.time_limit, said });
-        }
+    if let Some(cut) = recorded.cut {
+        return Err(cut_short(spec, recorded, printed, cut));
     }
-    let after = snapshot(&root)?;
+    account(&mut recorded, printed).map_err(not_kept)?;
+    let after = snapshot_after(&root, &before)?;
     let mut trace = Trace {
         command: spec.command.iter().map(|part| part.to_string_lossy().into_owned()).collect(),
         before,
@@ -93,6 +88,7 @@ fn run(spec: &RecordSpec, root: &Path, device: u64) -> Result<(Recorded, Printed
         device,
         pipes: [inode(&stdout.reader)?, inode(&stderr.reader)?],
         io_uring: spec.io_uring,
+        data_limit: spec.data_limit,
     };
     let done = Output::new()?;
     let shared = Shared::default();
@@ -101,11 +97,15 @@ fn run(spec: &RecordSpec, root: &Path, device: u64) -> Result<(Recorded, Printed
     std::thread::scope(|scope| {
         let recorder = scope.spawn(|| trace_program(spec, &scene, &shared, writers));
         let printed = supervise(spec, &shared, stdout.reader, stderr.reader, &done.reader);
-        let recorded = match recorder.join() {
+        let mut recorded = match recorder.join() {
             Ok(recorded) => recorded?,
             Err(panic) => std::panic::resume_unwind(panic),
         };
-        Ok((recorded, printed.map_err(RecordError::system("read what the program prints"))?))
+        let printed = printed.map_err(RecordError::system("read what the program prints"))?;
+        // It may have ended before the recorder noticed that something is missing.
+        let late = shared.stop().filter(|stop| !matches!(stop, Stop::TimeOut | Stop::Cancelled));
+        recorded.cut = recorded.cut.or(late.map(|stop| Cut { stop, who: "the command" }));
+        Ok((recorded, printed))
     })
 }
 
@@ -129,21 +129,47 @@ fn trace_program(
     recorded
 }
 
-/// Compares the acks with what really came out of the pipes, and takes from there what could not be read from memory.
-fn account(recorded: &mut Recorded, printed: &Printed) {
-    for gap in &recorded.gaps {
-        let stream = if gap.channel == Channel::Stdout { &printed.stdout } else { &printed.stderr };
-        if let (Some(Op { call: Call::Ack { data, .. }, .. }), Some(bytes)) =
-            (recorded.ops.get_mut(gap.op), stream.get(gap.start..gap.start + gap.length))
-        {
-            *data = bytes.to_vec();
+/// Why a recording that was cut short came to nothing.
+fn cut_short(spec: &RecordSpec, recorded: Recorded, mut printed: Printed, cut: Cut) -> RecordError {
+    let Recorded { mut ops, mut kept, .. } = recorded;
+    match cut.stop {
+        Stop::Cancelled => RecordError::Cancelled,
+        Stop::TimeOut => {
+            // What was copied to our own standard error need not be said twice.
+            let filled = if spec.echo { Ok(()) } else { kept.fill_end(&mut ops, &mut printed, said::MOST) };
+            let said = if spec.echo || filled.is_err() { String::new() } else { said(&ops) };
+            RecordError::TimeOut { what: cut.who, limit: spec.time_limit, said }
+        }
+        Stop::TooMuchData => RecordError::TooMuchData {
+            written: kept.written(),
+            // Of what the recorder did not follow, only the pipes know.
+            printed: kept.printed().max(printed.stdout.length() + printed.stderr.length()),
+            limit: spec.data_limit,
+        },
+        Stop::TooManyCalls => RecordError::TooManyCalls { calls: ops.len(), limit: OPS_LIMIT },
+        Stop::NotKept => {
+            let failures = [kept.failure(), printed.stdout.failure(), printed.stderr.failure()];
+            let failure = failures.into_iter().flatten().next();
+            not_kept(failure.unwrap_or_else(|| io::ErrorKind::Other.into()))
         }
     }
-    let streams = [("standard output", &printed.stdout), ("standard error", &printed.stderr)];
-    for ((name, stream), acked) in streams.into_iter().zip(recorded.acked) {
-        if stream.len() as u64 != acked {
-            let detail = format!("{} bytes came out of the {name}, recorded calls wrote {acked}", stream.len());
+}
+
+fn not_kept(source: io::Error) -> RecordError {
+    RecordError::System { what: "keep what the program writes and prints in a temporary file", source }
+}
+
+/// Compares the acks with what really came out of the pipes, and gives the ops their data.
+fn account(recorded: &mut Recorded, mut printed: Printed) -> io::Result<()> {
+    let streams =
+        [("standard output", &printed.stdout, Channel::Stdout), ("standard error", &printed.stderr, Channel::Stderr)];
+    for (name, stream, channel) in streams {
+        let (came, acked) = (stream.length(), recorded.kept.acked(channel));
+        if came != acked {
+            let detail = format!("{came} bytes came out of the {name}, recorded calls wrote {acked}");
             recorded.unmodelled.add("ack", detail);
         }
     }
+    let kept = std::mem::replace(&mut recorded.kept, Kept::new(0));
+    kept.fill(&mut recorded.ops, &mut printed)
 }

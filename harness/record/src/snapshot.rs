@@ -1,13 +1,16 @@
 //! The directory that a program works in, before and after.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use program::{Holes, Tree};
+use program::{Holes, Kind, Tree};
 use treeio::{Action, ReadOptions, Root, WriteOptions};
 
 /// Trees are held in memory whole: a larger (sparse) file is refused.
-const BOUNDS: ReadOptions = ReadOptions { largest_file: 1 << 30, most_names: usize::MAX };
+const LARGEST: u64 = 1 << 30;
+/// So is more than this, bytes, that a program adds to the files there are.
+const MOST_ADDED: u64 = 1 << 30;
 
 /// Why a directory tree could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +36,22 @@ fn open(directory: &Path) -> Result<Root, SnapshotError> {
 /// Nobody may change the tree meanwhile. Errors name the path: above all files that this user may not read, and files
 /// beyond 1 GiB.
 pub fn snapshot(directory: &Path) -> Result<Tree, SnapshotError> {
-    treeio::read(&open(directory)?, &BOUNDS).map_err(beneath(directory))
+    read(directory, u64::MAX)
+}
+
+/// The same after a program has run that found the tree `before` there: it may have added 1 GiB to that.
+pub(crate) fn snapshot_after(directory: &Path, before: &Tree) -> Result<Tree, SnapshotError> {
+    let mut inodes = BTreeSet::new();
+    let contents = before.0.values().filter(|node| inodes.insert(node.inode)).filter_map(|node| match &node.kind {
+        Kind::File(content) => Some(content.len() as u64),
+        _ => None,
+    });
+    read(directory, contents.sum::<u64>() + MOST_ADDED)
+}
+
+fn read(directory: &Path, most_bytes: u64) -> Result<Tree, SnapshotError> {
+    let bounds = ReadOptions { largest_file: LARGEST, most_bytes, ..ReadOptions::default() };
+    treeio::read(&open(directory)?, &bounds).map_err(beneath(directory))
 }
 
 /// Where the regular files of `tree`, which was read from `directory`, hold no data. A file system that cannot tell has no holes.

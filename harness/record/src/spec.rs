@@ -1,11 +1,14 @@
 //! What is to be recorded, and why it may fail.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+
+use program::thousands;
 
 use crate::SnapshotError;
 
@@ -30,6 +33,10 @@ pub enum IoUring {
     Allow,
 }
 
+/// What a program may write and print while it is recorded, bytes, unless it is asked otherwise: as much as can be explored of
+/// a workload.
+pub const DATA_LIMIT: u64 = 160 << 20;
+
 /// One run to record.
 #[derive(Clone, Debug)]
 pub struct RecordSpec {
@@ -44,6 +51,9 @@ pub struct RecordSpec {
     pub stdin: Stdin,
     /// After this time the program and all that it started are killed.
     pub time_limit: Duration,
+    /// Once the program has written to files, printed and sent more bytes than this together, it and all that it started are killed.
+    /// So much is held in memory, and in temporary files until then.
+    pub data_limit: u64,
     /// Set it to true to kill the program and to end the recording with [`RecordError::Cancelled`].
     pub cancel: Option<Arc<AtomicBool>>,
     /// Whether what the program prints is copied to the standard error of this process.
@@ -53,7 +63,7 @@ pub struct RecordSpec {
 }
 
 impl RecordSpec {
-    /// A run of `command` in `directory`: no input, no echo, one minute, no asynchronous I/O.
+    /// A run of `command` in `directory`: no input, no echo, one minute, [`DATA_LIMIT`], no asynchronous I/O.
     pub fn new<S: Into<OsString>>(command: impl IntoIterator<Item = S>, directory: impl Into<PathBuf>) -> Self {
         Self {
             command: command.into_iter().map(Into::into).collect(),
@@ -61,6 +71,7 @@ impl RecordSpec {
             env: Vec::new(),
             stdin: Stdin::Null,
             time_limit: Duration::from_secs(60),
+            data_limit: DATA_LIMIT,
             cancel: None,
             echo: false,
             io_uring: IoUring::default(),
@@ -135,6 +146,34 @@ pub enum RecordError {
         /// [`said`]: crate::said
         said: String,
     },
+    /// The program wrote and printed more than [`RecordSpec::data_limit`], and was killed.
+    #[error(
+        "it wrote {} to files and {} to its output and to sockets, more than the {} that a recording can hold, and was killed: \
+         have it write and print less",
+        Size(*written),
+        Size(*printed),
+        Size(*limit)
+    )]
+    TooMuchData {
+        /// What it wrote to recorded files until then, bytes.
+        written: u64,
+        /// What it printed and sent until then, bytes.
+        printed: u64,
+        /// The limit, bytes.
+        limit: u64,
+    },
+    /// The program made more calls than can be held, and was killed.
+    #[error(
+        "it made {} calls that a recording keeps, and these take more than the {} that they may, and was killed: have it do less",
+        thousands(*calls as u64),
+        Size(*limit)
+    )]
+    TooManyCalls {
+        /// How many are recorded.
+        calls: usize,
+        /// What they may take, bytes.
+        limit: u64,
+    },
     /// [`RecordSpec::cancel`] was set.
     #[error("the recording was cancelled")]
     Cancelled,
@@ -146,6 +185,20 @@ pub enum RecordError {
         /// Why it failed.
         source: io::Error,
     },
+}
+
+/// A number of bytes, for people: `161.5 MiB`.
+struct Size(u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            bytes if bytes < 1 << 10 => write!(f, "{bytes} bytes"),
+            bytes if bytes < 1 << 20 => write!(f, "{} KiB", bytes >> 10),
+            // Rounded down: what was held back by a limit shall not look like less than that limit.
+            bytes => write!(f, "{}.{} MiB", thousands(bytes >> 20), ((bytes & 0xf_ffff) * 10) >> 20),
+        }
+    }
 }
 
 impl RecordError {

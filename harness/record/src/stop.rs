@@ -292,6 +292,16 @@ pub(crate) fn is_stopped(tid: pid_t) -> bool {
     message(tid).is_ok()
 }
 
+/// Whether this thread traces `tid`, be it stopped or running.
+pub(crate) fn is_traced(tid: pid_t) -> bool {
+    // SAFETY: all zeros are a valid siginfo_t, and waitid writes one.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let flags = libc::WEXITED | libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL | libc::__WNOTHREAD;
+        libc::waitid(libc::P_PID, tid as libc::id_t, &raw mut info, flags) == 0
+    }
+}
+
 fn message(tid: pid_t) -> io::Result<libc::c_ulong> {
     let mut message: libc::c_ulong = 0;
     // SAFETY: the kernel writes one unsigned long.
@@ -321,4 +331,21 @@ pub(crate) fn seize(pid: pid_t) -> io::Result<()> {
 pub(crate) fn kill(tid: pid_t) {
     // SAFETY: kill takes numbers only.
     unsafe { libc::kill(tid, libc::SIGKILL) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A number alone may have come to stand for another thread.
+    #[test]
+    fn who_is_traced_is_known() {
+        let traced = crate::launch::bell().unwrap();
+        assert!(is_traced(traced) && !is_traced(std::process::id() as pid_t));
+        // By this thread, and by no other.
+        assert!(!std::thread::spawn(move || is_traced(traced)).join().unwrap());
+        kill(traced);
+        crate::launch::reap(traced);
+        assert!(!is_traced(traced));
+    }
 }

@@ -11,17 +11,29 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::RecordSpec;
+use crate::spill::Spill;
 
 /// How soon a cancellation is noticed.
 const TICK: Duration = Duration::from_millis(50);
 /// How long a call may keep others waiting before the bell asks for a look.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Why the run must end.
+/// Why the run must end, or comes to nothing though it has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Stop {
-    TimeOut,
+    TimeOut = 1,
     Cancelled,
+    /// It wrote and printed too much.
+    TooMuchData,
+    /// There are too many ops.
+    TooManyCalls,
+    /// What it wrote or printed could not be kept.
+    NotKept,
+}
+
+impl Stop {
+    const ALL: [Self; 5] = [Self::TimeOut, Self::Cancelled, Self::TooMuchData, Self::TooManyCalls, Self::NotKept];
 }
 
 /// What the recorder's thread and the supervisor share.
@@ -37,17 +49,14 @@ pub(crate) struct Shared {
 impl Shared {
     /// Whether the run must end.
     pub(crate) fn stop(&self) -> Option<Stop> {
-        match self.stop.load(Ordering::Acquire) {
-            0 => None,
-            1 => Some(Stop::TimeOut),
-            _ => Some(Stop::Cancelled),
-        }
+        let value = self.stop.load(Ordering::Acquire);
+        Stop::ALL.into_iter().find(|stop| *stop as u8 == value)
     }
 
-    fn set_stop(&self, stop: Stop) {
-        let value = if stop == Stop::TimeOut { 1 } else { 2 };
+    /// Has the run end, soon: the supervisor sees to it that the recorder notices.
+    pub(crate) fn set_stop(&self, stop: Stop) {
         // The first reason is the one to tell.
-        let _ = self.stop.compare_exchange(0, value, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self.stop.compare_exchange(0, stop as u8, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// Hands the bell over, or takes it away before it goes.
@@ -63,42 +72,50 @@ impl Shared {
     }
 }
 
-/// What the program printed.
+/// What came out of the program's pipes: the acks are compared with it, and some are taken from it.
 #[derive(Debug, Default)]
 pub(crate) struct Printed {
-    pub(crate) stdout: Vec<u8>,
-    pub(crate) stderr: Vec<u8>,
+    pub(crate) stdout: Spill,
+    pub(crate) stderr: Spill,
 }
 
 struct Drain {
     pipe: Option<File>,
-    seen: Vec<u8>,
+    seen: Spill,
 }
 
 impl Drain {
     fn new(pipe: OwnedFd) -> io::Result<Self> {
         fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        Ok(Self { pipe: Some(pipe.into()), seen: Vec::new() })
+        Ok(Self { pipe: Some(pipe.into()), seen: Spill::default() })
     }
 
-    /// Reads all that is there.
-    fn read(&mut self, echo: bool) {
+    /// Reads all that is there. Of more than `limit` bytes in all, the rest is not kept.
+    fn read(&mut self, echo: bool, limit: u64) -> Result<(), Stop> {
         let mut buffer = [0; 1 << 16];
         while let Some(pipe) = &mut self.pipe {
             match pipe.read(&mut buffer) {
                 Ok(0) => self.pipe = None,
                 Ok(n) => {
-                    self.seen.extend_from_slice(&buffer[..n]);
+                    // What no recorded call wrote counts, too.
+                    if self.seen.length() > limit {
+                        return Err(Stop::TooMuchData);
+                    }
+                    self.seen.append(&buffer[..n]);
+                    if self.seen.has_failed() {
+                        return Err(Stop::NotKept);
+                    }
                     if echo {
                         // Nowhere to tell it if even that fails.
                         let _ = io::stderr().write_all(&buffer[..n]);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(_) => self.pipe = None,
             }
         }
+        Ok(())
     }
 }
 
@@ -142,7 +159,9 @@ fn drain_and_watch(
         // All writers are gone by then, or are none of the program's: what is there is all there will be.
         let finished = fds[0].any().unwrap_or(true);
         for drain in &mut drains {
-            drain.read(spec.echo);
+            if let Err(stop) = drain.read(spec.echo, spec.data_limit) {
+                shared.set_stop(stop);
+            }
         }
         if finished {
             let [stdout, stderr] = drains.map(|drain| drain.seen);

@@ -6,17 +6,23 @@ use program::Call;
 use crate::files::TableId;
 use crate::recorder::{Cut, Recorder, Thread};
 use crate::remote;
+use crate::set_id;
 use crate::stop::{self, ExecStop, ForkStop, TraceeEvent};
 use crate::supervise::Stop;
+use crate::syscalls::OTHER_MOUNTS;
 
 impl Recorder<'_> {
     pub(crate) fn forked(&mut self, stop: ForkStop) {
         let (tid, child) = (stop.tid, stop.child);
-        if self.ended_early.remove(&child) {
+        let flags = self.threads.get_mut(&tid).map_or(0, |parent| std::mem::take(&mut parent.clone_flags));
+        if flags & libc::CLONE_NEWNS as u64 != 0 {
+            self.unmodelled("clone", OTHER_MOUNTS);
+        }
+        // If the thread that ended is another one, whose parent never told of it, its number was given away again.
+        if self.ended_early.remove(&child) && !stop::is_traced(child) {
             return stop.resume();
         }
-        if let Some(parent) = self.threads.get_mut(&tid) {
-            let flags = std::mem::take(&mut parent.clone_flags);
+        if let Some(parent) = self.threads.get(&tid) {
             let (table, process) = (parent.table, parent.process);
             let process = if flags & libc::CLONE_THREAD as u64 != 0 { process } else { child };
             let table = if flags & libc::CLONE_FILES as u64 != 0 {
@@ -75,6 +81,12 @@ impl Recorder<'_> {
             let table = thread.table;
             self.threads.insert(tid, thread);
             self.drop_missing(tid, table, tid, "execve");
+        }
+        if let Some(rights) = set_id::lost(tid) {
+            let detail = format!(
+                "{rights}, which it does not get while it is recorded: what it would do with them is not known"
+            );
+            self.unmodelled("execve", detail);
         }
         self.started |= tid == self.main;
         stop.resume();
@@ -156,10 +168,7 @@ impl Recorder<'_> {
                 Err(_) => break,
             }
         }
-        match reason {
-            Stop::Cancelled => Cut::Cancelled,
-            Stop::TimeOut if main_runs => Cut::TimeOut("the command"),
-            Stop::TimeOut => Cut::TimeOut("a process that the command left behind"),
-        }
+        let who = if main_runs { "the command" } else { "a process that the command left behind" };
+        Cut { stop: reason, who }
     }
 }

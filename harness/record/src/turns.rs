@@ -1,12 +1,13 @@
 //! The order of calls: while a thread is inside a call that changes files, all others wait for their turn.
 
 use std::collections::VecDeque;
+use std::fs;
 
 use libc::pid_t;
 
 use crate::recorder::Recorder;
 use crate::stop::{EntryStop, ExitStop, TraceeEvent};
-use crate::syscalls::{self, AtEntry, Class, ExitAction, Syscall};
+use crate::syscalls::{self, AtEntry, Class, ExitAction, Syscall, WaitsFor};
 
 /// A call that a thread is inside of, and what its result is waited for.
 #[derive(Debug)]
@@ -43,6 +44,12 @@ impl Turn {
     pub(crate) fn forget(&mut self, tid: pid_t) {
         self.queue.retain(|stop| stop.asked.tid != tid);
     }
+}
+
+/// Whether anybody may be waiting for a lease to be given back: proc(5), `/proc/locks`.
+fn is_lease_wanted() -> bool {
+    let locks = fs::read("/proc/locks");
+    locks.map_or(true, |locks| String::from_utf8_lossy(&locks).lines().any(|lock| lock.contains(" BREAKING ")))
 }
 
 impl Recorder<'_> {
@@ -131,7 +138,8 @@ impl Recorder<'_> {
             return;
         }
         let pending = self.threads.get_mut(&holder).and_then(|thread| thread.pending.as_mut());
-        if pending.as_ref().is_some_and(|pending| pending.action.waits_for_nobody()) {
+        let waits_for = pending.as_ref().map_or(WaitsFor::Anyone, |pending| pending.action.waits_for());
+        if waits_for == WaitsFor::Disk || waits_for == WaitsFor::Lease && !is_lease_wanted() {
             return;
         }
         let name = match pending {

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use serde::Serialize;
+
 use crate::{BlockLog, CacheKind, DiskModel, Entry, Image, WriteEntry};
 
 /// A span of a block log: the crash states of its last crash point include those of all its others.
 ///
 /// With a cache that obeys flushes, that is the part between two completed flushes. On a disk without a cache, it is
 /// the part up to the completion of a write, as long as others are under way.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Epoch {
     /// How many writes of the log, from the first, are durable.
     pub durable: usize,

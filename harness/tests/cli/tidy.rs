@@ -50,3 +50,27 @@ fn scratch_directories_are_private_and_do_not_stay() {
     run();
     assert_eq!(place.left(), Vec::<String>::new());
 }
+
+/// Results stay out of the history of the project that they lie in, and old ones go when they are asked to; what is
+/// somebody's own stays.
+#[test]
+fn results_do_not_litter_a_project() {
+    let place = Place::new();
+    for text in ["a", "b", "c"] {
+        place.run(&["run", "--crash=process", "--", "sh", "-c", &format!("echo {text} > f")]);
+    }
+    assert_eq!(fs::read_to_string(place.path("results/.gitignore")).unwrap(), "*\n");
+    place.write("results/runs/1700000000-mine", "mine");
+    let runs = || fs::read_dir(place.path("results/runs")).unwrap().count();
+    let tried = place.run(&["gc", "--keep=1", "--dry-run"]);
+    assert_eq!((tried.status, runs()), (0, 4), "{}{}", tried.stdout, tried.stderr);
+    assert_eq!(tried.stdout.matches("would remove results/runs/").count(), 2, "{}", tried.stdout);
+    let removed = place.run(&["gc", "--keep=1"]);
+    assert_eq!((removed.status, runs()), (0, 2), "{}{}", removed.stdout, removed.stderr);
+    assert!(removed.stdout.ends_with("kept the newest 1 of 3 runs\n"), "{}", removed.stdout);
+    assert!(place.path("results/latest/report.json").exists(), "the newest is kept");
+    place.run(&["gc", "--keep=0"]);
+    assert!(place.path("results/runs/1700000000-mine").exists() && !place.path("results/latest").is_symlink());
+    let none = place.run(&["gc", "elsewhere"]);
+    assert_eq!((none.status, none.stdout.as_str()), (0, "removed 0.0 KiB in all; kept the newest 0 of 0 runs\n"));
+}

@@ -33,6 +33,20 @@ fn recorded_and_shown() {
     assert_tells!(place, first + &failing);
 }
 
+/// A command that does not stop writing would else fill the memory.
+#[test]
+fn commands_that_write_without_an_end() {
+    let place = Place::new();
+    let command = ["--", "dd", "if=/dev/zero", "of=f", "bs=64K", "status=none"];
+    for begin in [&["record", "-o", "none"][..], &["run", "--crash", "process"]] {
+        let ended = place.run(&[begin, &command].concat());
+        assert_eq!(ended.status, 2, "{}", ended.stderr);
+        let told = "more than the 160.0 MiB that a recording can hold, and was killed: have it write and print less\n";
+        assert!(ended.stderr.ends_with(told), "{}", ended.stderr);
+    }
+    assert!(!place.path("none").exists());
+}
+
 /// Names, and whatever stands in a trace, give the terminal no orders, and are no lines of their own.
 #[test]
 fn names_that_a_terminal_would_obey() {

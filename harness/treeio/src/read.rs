@@ -22,6 +22,8 @@ use crate::{Action, Error, Root};
 pub struct ReadOptions {
     /// The longest file, bytes; a longer one is an error.
     pub largest_file: u64,
+    /// The most that all files may have together, bytes, each counted once; more are an error.
+    pub most_bytes: u64,
     /// How many names there may be beneath the root; more are an error.
     pub most_names: usize,
 }
@@ -29,7 +31,7 @@ pub struct ReadOptions {
 impl Default for ReadOptions {
     /// No bounds.
     fn default() -> Self {
-        Self { largest_file: u64::MAX, most_names: usize::MAX }
+        Self { largest_file: u64::MAX, most_bytes: u64::MAX, most_names: usize::MAX }
     }
 }
 
@@ -64,6 +66,8 @@ struct Inodes {
     numbers: HashMap<(u64, u64), u64>,
     /// Of files with several names.
     contents: HashMap<u64, Content>,
+    /// Of all files so far.
+    bytes: u64,
 }
 
 impl Inodes {
@@ -96,6 +100,13 @@ impl Inodes {
         }
         if let Some(known) = self.contents.get(&number) {
             return Ok(Kind::File(known.clone()));
+        }
+        self.bytes = self.bytes.saturating_add(metadata.len());
+        // A file that is too large by itself is told of as such.
+        if self.bytes > options.most_bytes && metadata.len() <= options.largest_file {
+            let (bytes, most) = (self.bytes, options.most_bytes);
+            let problem = format!("with it, the files have {bytes} bytes together, more than {most}");
+            return Err(Error::of(Action::ReadFile, path)(io::Error::other(problem)));
         }
         let content = content(inode, metadata.len(), options.largest_file);
         let content = Arc::new(content.map_err(Error::of(Action::ReadFile, path))?);

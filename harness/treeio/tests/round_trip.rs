@@ -201,7 +201,9 @@ fn what_is_beyond_the_bounds_is_refused() {
     let place = tempfile::tempdir().unwrap();
     fs::create_dir(place.path().join("d")).unwrap();
     fs::write(place.path().join("d/f"), "seven b").unwrap();
-    let bounded = |largest_file, most_names| read(&open(place.path()), &ReadOptions { largest_file, most_names });
+    let bounded = |largest_file, most_names| {
+        read(&open(place.path()), &ReadOptions { largest_file, most_names, ..ReadOptions::default() })
+    };
     assert_eq!(bounded(7, 2).unwrap().0.len(), 3);
     let error = bounded(6, 2).unwrap_err();
     assert_eq!(
@@ -210,6 +212,13 @@ fn what_is_beyond_the_bounds_is_refused() {
     );
     let error = bounded(7, 1).unwrap_err();
     assert_eq!(error.to_string(), "cannot list d: there are more than 1 names in the tree");
+    // One file with two names, and another one.
+    fs::hard_link(place.path().join("d/f"), place.path().join("d/e")).unwrap();
+    fs::write(place.path().join("g"), "three").unwrap();
+    let bounded = |most_bytes| read(&open(place.path()), &ReadOptions { most_bytes, ..ReadOptions::default() });
+    assert_eq!(bounded(12).unwrap().0.len(), 5);
+    let error = bounded(11).unwrap_err();
+    assert_eq!(error.to_string(), "cannot read g: with it, the files have 12 bytes together, more than 11");
 }
 
 #[test]

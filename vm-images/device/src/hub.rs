@@ -22,6 +22,9 @@ pub(crate) type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
 /// Size of the mailbox, bytes.
 const MAILBOX_SIZE: u64 = 4 << 30;
 
+/// The most bytes of a reply: the agent has a gigabyte of memory, and needs half of that for what it read.
+const REPLY: usize = 512 << 20;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Data,
@@ -417,7 +420,12 @@ impl Inner {
         match frame::parse(bytes) {
             Some(Frame::Mark { step, result }) => self.mark(step, result),
             Some(Frame::Reply { piece, more }) => {
-                self.result.extend_from_slice(piece);
+                if self.result.len().saturating_add(piece.len()) > REPLY {
+                    // Nothing that the agent has to say is as long: what is left is no message.
+                    self.result.clear();
+                } else {
+                    self.result.extend_from_slice(piece);
+                }
                 if !more {
                     (self.on_result)(Ok(std::mem::take(&mut self.result)));
                 }

@@ -69,6 +69,10 @@ pub(crate) enum Status {
     Unsupported,
 }
 
+/// The most data of a request, bytes. Linux asks for no more than `max_sectors_kb` at once (1,280 or 4,096 KiB by default); a
+/// chain of descriptors could name all of the guest's memory many times over.
+const MOST: usize = 64 << 20;
+
 /// Reads the guest's side of a request. `None` if the chain is not a request at all.
 pub(crate) fn parse(chain: &Chain) -> Option<Operation> {
     let memory = chain.memory();
@@ -78,6 +82,9 @@ pub(crate) fn parse(chain: &Chain) -> Option<Operation> {
     let kind = u32::from_le_bytes([header[0], header[1], header[2], header[3]]);
     let sector = u64::from_le_bytes(header[8..16].try_into().ok()?);
     let writable = chain.clone().writer(memory).ok()?.available_bytes();
+    if writable.max(reader.available_bytes()) > MOST {
+        return Some(Operation::Unsupported);
+    }
     Some(match kind {
         VIRTIO_BLK_T_IN => Operation::Read { sector, length: writable.checked_sub(1)? },
         VIRTIO_BLK_T_OUT => {
@@ -101,7 +108,7 @@ pub(crate) fn answer(chain: &Chain, data: &[u8], status: Status) -> u32 {
     } as u8;
     let memory = chain.memory();
     let Ok(mut writer) = chain.clone().writer(memory) else { return 0 };
-    let room = writer.available_bytes().saturating_sub(1);
+    let room = writer.available_bytes().min(MOST).saturating_sub(1);
     let data = &data[..data.len().min(room)];
     let padding = vec![0; room - data.len()];
     // A guest that hands over memory which cannot be written gets no answer; it can only harm itself.

@@ -118,7 +118,9 @@ fn status_of_recording(error: &RecordError) -> ExitStatus {
         | RecordError::Nul(_)
         | RecordError::Directory { .. }
         | RecordError::Input { .. }
-        | RecordError::Snapshot(_) => ExitStatus::Usage,
+        | RecordError::Snapshot(_)
+        | RecordError::TooMuchData { .. }
+        | RecordError::TooManyCalls { .. } => ExitStatus::Usage,
         RecordError::Start { source, .. } if source.kind() != ErrorKind::OutOfMemory => ExitStatus::Usage,
         RecordError::Start { .. } | RecordError::Refused { .. } | RecordError::System { .. } => ExitStatus::Machine,
     }

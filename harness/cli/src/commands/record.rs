@@ -32,7 +32,7 @@ pub fn record(arguments: cli::Record) -> Result<ExitStatus, Failure> {
         other => other.map_err(|source| SubjectError::Record { name: name.clone(), source })?,
     };
     output.forget(&mut trace, &here);
-    output.write(&trace.to_bytes())?;
+    output.write(&trace)?;
     for limit in &trace.limits {
         say(&tame(&format!("not followed: {limit}")));
     }
@@ -98,14 +98,18 @@ impl Output {
     }
 
     /// A plain file is replaced atomically, so that an older trace is not lost on a full disk.
-    fn write(&self, bytes: &[u8]) -> Result<(), Failure> {
-        self.try_write(bytes).map_err(|error| {
+    fn write(&self, trace: &Trace) -> Result<(), Failure> {
+        self.try_write(trace).map_err(|error| {
             Failure::io(&error, format!("failed to write the trace to {}: {error}", self.path.display()))
         })
     }
 
-    fn try_write(&self, bytes: &[u8]) -> io::Result<()> {
-        if self.plain { files::replace(&self.path, bytes) } else { fs::write(&self.path, bytes) }
+    fn try_write(&self, trace: &Trace) -> io::Result<()> {
+        if self.plain {
+            files::replace_with(&self.path, |file| trace.write_to(file))
+        } else {
+            trace.write_to(&mut fs::OpenOptions::new().write(true).open(&self.path)?)
+        }
     }
 }
 

@@ -235,8 +235,15 @@ impl Showing {
 }
 
 /// A directory of this run's own, made below `runs`: seconds since 1970, so that names sort by time, and the run's hash.
+///
+/// What is made for that in somebody's project stays out of its history: a `.gitignore` in it says so. A directory that is
+/// there already is somebody's own.
 pub(super) fn fresh(runs: &Path, id: &str) -> PathBuf {
+    let made = runs.parent().into_iter().chain([runs]).find(|directory| !directory.exists());
     let _ = fs::create_dir_all(runs);
+    if let Some(made) = made {
+        let _ = fs::write(made.join(".gitignore"), "*\n");
+    }
     let mut seconds = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
     loop {
         let directory = runs.join(format!("{seconds}-{id}"));

@@ -125,7 +125,7 @@ pub(super) fn cells(kept: &Kept, subjects: &[Arc<Subject>], store: &Store) -> Re
     let filesystems = filesystems_of(kept, store)?;
     let cell = |(index, (cell, filesystem)): (usize, (&KeptCell, Filesystem))| {
         let subject = subjects.get(cell.workload)?.clone();
-        Some(Arc::new(Cell::new(index, subject, filesystem, &kept.spec)))
+        Some(Arc::new(Cell::new(index, subject, filesystem, &kept.spec).among(kept.cells.len())))
     };
     let cells: Option<Vec<Arc<Cell>>> = kept.cells.iter().zip(filesystems).enumerate().map(cell).collect();
     cells.ok_or_else(|| store.damaged_manifest("a cell names a workload that is not there"))

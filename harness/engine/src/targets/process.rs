@@ -66,7 +66,15 @@ impl Evidence for KillPoints {
     type Unit = KillPoint;
 
     fn keys(&self) -> Vec<Key> {
-        self.0.iter().map(|point| key(Sha256::new().chain_update(format!("{point:?}")))).collect()
+        self.0
+            .iter()
+            .map(|point| {
+                let mut hasher = Sha256::new().chain_update(point.ended.to_le_bytes());
+                // None is told from 0 by its length.
+                hasher.update(point.written.map(u64::to_le_bytes).as_slice().concat());
+                key(hasher)
+            })
+            .collect()
     }
 
     fn unit(points: &Arc<Self>, place: usize, key: Key, index: usize) -> KillPoint {

@@ -7,7 +7,7 @@ use program::{Call, Channel};
 
 use super::{AtEntry, ExitAction};
 use crate::files::Descriptor;
-use crate::recorder::{Gap, Recorder};
+use crate::recorder::Recorder;
 use crate::remote::{self, Span};
 use crate::stop::Asked;
 
@@ -83,15 +83,22 @@ impl Recorder<'_> {
         if length == 0 {
             return Ok(());
         }
-        match remote::bytes(tid, spans, length as usize) {
-            Ok(data) => {
-                self.count_ack(channel, length);
-                self.push(tid, name, Call::Ack { channel, data }, length as i64);
+        let before = match self.recorded.kept.count_acked(channel, length) {
+            Ok(before) => before,
+            Err(stop) => {
+                self.shared.set_stop(stop);
+                return Ok(());
+            }
+        };
+        match self.keep_from_memory(tid, spans, length) {
+            Ok(start) => {
+                self.recorded.kept.were_seen(self.recorded.ops.len(), start, length);
+                self.push(tid, name, Call::Ack { channel, data: Vec::new() }, length as i64);
                 Ok(())
             }
             Err(error) if channel == Channel::Socket => Err(error),
             Err(_) => {
-                self.acked_unseen(tid, name, channel, length);
+                self.push_unseen(tid, name, channel, before, length);
                 Ok(())
             }
         }
@@ -124,20 +131,15 @@ impl Recorder<'_> {
             self.unmodelled(name, "what it sent over a socket was not in the program's memory");
             return;
         }
-        let start = self.count_ack(channel, length) as usize;
-        self.recorded.gaps.push(Gap { op: self.recorded.ops.len(), channel, start, length: length as usize });
-        self.push(tid, name, Call::Ack { channel, data: Vec::new() }, length as i64);
+        match self.recorded.kept.count_acked(channel, length) {
+            Ok(before) => self.push_unseen(tid, name, channel, before, length),
+            Err(stop) => self.shared.set_stop(stop),
+        }
     }
 
-    /// Gives how many bytes went there before.
-    fn count_ack(&mut self, channel: Channel, length: u64) -> u64 {
-        let count = match channel {
-            Channel::Stdout => &mut self.recorded.acked[0],
-            Channel::Stderr => &mut self.recorded.acked[1],
-            Channel::Socket => return 0,
-        };
-        let before = *count;
-        *count += length;
-        before
+    /// Writes an ack down whose data are to be taken from what its pipe carried, behind `before` bytes.
+    fn push_unseen(&mut self, tid: pid_t, name: &str, channel: Channel, before: u64, length: u64) {
+        self.recorded.kept.were_printed(self.recorded.ops.len(), channel, before, length);
+        self.push(tid, name, Call::Ack { channel, data: Vec::new() }, length as i64);
     }
 }

@@ -183,9 +183,7 @@ impl Recorder<'_> {
         }
         let Writing { file, spans, position, flags } = write;
         let offset = self.landed(tid, name, *file, *position, *flags, length)?;
-        let data = Arc::new(remote::bytes(tid, spans, length as usize)?);
-        self.push(tid, name, Call::Write { handle: file.handle, offset, data, flags: *flags }, length as i64);
-        Ok(())
+        self.push_written(tid, name, *file, offset, length, *flags, Some(spans))
     }
 
     pub(super) fn transferred(
@@ -200,11 +198,64 @@ impl Recorder<'_> {
             return Ok(());
         }
         let offset = self.landed(tid, name, file, position, 0, length)?;
-        let mut data = vec![0; length as usize];
-        fs::File::open(remote::fd_link(tid, file.fd))?.read_exact_at(&mut data, offset)?;
-        let call = Call::Write { handle: file.handle, offset, data: Arc::new(data), flags: 0 };
+        self.push_written(tid, name, file, offset, length, 0, None)
+    }
+
+    /// Writes down a write that put `length` bytes to `offset`, from memory if it has `spans`.
+    #[expect(clippy::too_many_arguments, reason = "what a write is")]
+    fn push_written(
+        &mut self,
+        tid: pid_t,
+        name: &str,
+        file: OpenAt,
+        offset: u64,
+        length: u64,
+        flags: u32,
+        spans: Option<&[Span]>,
+    ) -> io::Result<()> {
+        if let Err(stop) = self.recorded.kept.count_written(length) {
+            self.shared.set_stop(stop);
+            return Ok(());
+        }
+        // The file holds what the kernel took: nobody else changes it now, while another thread may change the memory. It
+        // cannot be read if its permissions forbid that.
+        let start = match (self.keep_from_file(tid, file, offset, length), spans) {
+            (Err(_), Some(spans)) => self.keep_from_memory(tid, spans, length)?,
+            (kept, _) => kept?,
+        };
+        self.recorded.kept.were_seen(self.recorded.ops.len(), start, length);
+        let call = Call::Write { handle: file.handle, offset, data: Arc::default(), flags };
         self.push(tid, name, call, length as i64);
         Ok(())
+    }
+
+    /// Keeps `length` bytes that a recorded file holds from `offset` on; gives where they are kept.
+    fn keep_from_file(&mut self, tid: pid_t, file: OpenAt, offset: u64, length: u64) -> io::Result<u64> {
+        let start = self.recorded.kept.next();
+        let content = self.files.content(tid, file.fd, file.handle)?;
+        let mut buffer = vec![0; length.min(remote::PIECE) as usize];
+        let mut done = 0;
+        while done < length {
+            let part = &mut buffer[..(length - done).min(remote::PIECE) as usize];
+            content.read_exact_at(part, offset.saturating_add(done))?;
+            if let Err(stop) = self.recorded.kept.append(part) {
+                self.shared.set_stop(stop);
+            }
+            done += part.len() as u64;
+        }
+        Ok(start)
+    }
+
+    /// Keeps the first `length` bytes that `spans` of the program's memory hold; gives where they are kept.
+    pub(super) fn keep_from_memory(&mut self, tid: pid_t, spans: &[Span], length: u64) -> io::Result<u64> {
+        let start = self.recorded.kept.next();
+        remote::pieces(tid, spans, length, |piece| {
+            if let Err(stop) = self.recorded.kept.append(piece) {
+                self.shared.set_stop(stop);
+            }
+            Ok(())
+        })?;
+        Ok(start)
     }
 
     pub(super) fn copied(

@@ -62,6 +62,10 @@ pub(super) fn dup2(recorder: &mut Recorder<'_>, call: &Asked) -> io::Result<AtEn
 }
 
 pub(super) fn fcntl(recorder: &mut Recorder<'_>, call: &Asked) -> io::Result<AtEntry> {
+    if call.flags(1) == libc::F_SETLEASE {
+        recorder.files.close_contents();
+        return Ok(AtEntry::Pass);
+    }
     match (call.flags(1), recorder.descriptor(call.tid, call.fd(0))) {
         (libc::F_SETFL, Some(Descriptor::File(handle))) => {
             Ok(AtEntry::free(ExitAction::SetFlags { handle, flags: call.u32(2) }))

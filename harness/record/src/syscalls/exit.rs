@@ -14,6 +14,17 @@ use crate::remote::Span;
 /// Results that only the kernel and a tracer see: the call is begun again (`ERESTARTSYS` to `ERESTART_RESTARTBLOCK`).
 const RESTART: std::ops::RangeInclusive<i64> = -516..=-512;
 
+/// What a call may wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WaitsFor {
+    /// The disk alone, however long that takes: nobody who waits for its turn can be what it waits for.
+    Disk,
+    /// That, and a lease, which a thread of the program may have to give back first (fcntl(2), `F_SETLEASE`).
+    Lease,
+    /// Another thread.
+    Anyone,
+}
+
 /// What is done once a call has returned. Names and descriptors were resolved at its entry.
 #[derive(Debug)]
 pub(crate) enum ExitAction {
@@ -97,15 +108,16 @@ impl ExitAction {
         !matches!(self, Self::Close { .. } | Self::Dup { .. } | Self::Replace { .. } | Self::Unmodelled { .. })
     }
 
-    /// Whether the call waits for the disk alone, however long that takes: nobody who waits for its turn can be what it
-    /// waits for.
-    pub(crate) fn waits_for_nobody(&self) -> bool {
+    /// What the call, which has its turn, may wait for.
+    pub(crate) fn waits_for(&self) -> WaitsFor {
         match self {
-            // Waits for a lease to be given back (fcntl(2), `F_SETLEASE`).
-            Self::Record { call: Call::Truncate { .. }, .. } => false,
+            // What is no regular file, and may keep its opener waiting, is opened without a turn unless there is nobody else.
+            Self::Record { call: Call::Truncate { .. }, .. } | Self::Open { .. } => WaitsFor::Lease,
             // An unmodelled call that has its turn is one with a path that leads nowhere.
-            Self::Record { .. } | Self::Unmodelled { .. } => true,
-            _ => false,
+            Self::Record { .. } | Self::Unmodelled { .. } => WaitsFor::Disk,
+            // Into a regular file; a transfer that has its turn is from one, too.
+            Self::Write(_) | Self::Transfer { .. } | Self::CopyRange { .. } => WaitsFor::Disk,
+            _ => WaitsFor::Anyone,
         }
     }
 
@@ -195,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_slow_disk_is_no_deadlock() {
-        let waits_for_nobody = |call: Call| ExitAction::Record { call, even_if_failed: true }.waits_for_nobody();
+        let waits_for = |call: Call| ExitAction::Record { call, even_if_failed: true }.waits_for();
         let handle = Handle(0);
         let syncs = [
             Call::Fsync { handle },
@@ -204,8 +216,10 @@ mod tests {
             Call::SyncFs { handle },
             Call::SyncAll,
         ];
-        assert!(syncs.into_iter().all(waits_for_nobody));
-        assert!(waits_for_nobody(Call::Unlink { path: "f".into() }));
-        assert!(!waits_for_nobody(Call::Truncate { target: Target::Handle(handle), length: 0 }));
+        assert!(syncs.into_iter().all(|call| waits_for(call) == WaitsFor::Disk));
+        assert_eq!(waits_for(Call::Unlink { path: "f".into() }), WaitsFor::Disk);
+        assert_eq!(waits_for(Call::Truncate { target: Target::Handle(handle), length: 0 }), WaitsFor::Lease);
+        assert_eq!(ExitAction::Open { flags: 0, mode: 0 }.waits_for(), WaitsFor::Lease);
+        assert_eq!(ExitAction::SetFlags { handle, flags: 0 }.waits_for(), WaitsFor::Anyone);
     }
 }

@@ -33,7 +33,8 @@ use program::Call;
 use crate::recorder::Recorder;
 use crate::stop::Asked;
 
-pub(crate) use exit::ExitAction;
+pub(crate) use exit::{ExitAction, WaitsFor};
+pub(crate) use processes::OTHER_MOUNTS;
 pub(crate) use table::SYSCALLS;
 
 /// Bits of a creation mode that the kernel keeps.

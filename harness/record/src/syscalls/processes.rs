@@ -10,6 +10,9 @@ use crate::stop::Asked;
 /// `SECCOMP_SET_MODE_FILTER` (`include/uapi/linux/seccomp.h`).
 const SET_MODE_FILTER: u64 = 1;
 
+/// Said of `clone`, too, once there is a child.
+pub(crate) const OTHER_MOUNTS: &str = "went into a mount namespace of its own: paths may mean other files there";
+
 /// `fork` and `vfork`.
 pub(super) fn fork(recorder: &mut Recorder<'_>, call: &Asked) -> io::Result<AtEntry> {
     Ok(cloning(recorder, call, 0))
@@ -38,7 +41,7 @@ fn cloning(recorder: &mut Recorder<'_>, call: &Asked, flags: u64) -> AtEntry {
 pub(super) fn unshare(_: &mut Recorder<'_>, call: &Asked) -> io::Result<AtEntry> {
     let flags = call.flags(0);
     Ok(if flags & libc::CLONE_NEWNS != 0 {
-        AtEntry::unmodelled("went into a mount namespace of its own: paths may mean other files there")
+        AtEntry::unmodelled(OTHER_MOUNTS)
     } else if flags & libc::CLONE_FILES != 0 {
         AtEntry::free(ExitAction::Unshare)
     } else {

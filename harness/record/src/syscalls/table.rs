@@ -43,8 +43,9 @@ impl Syscall {
 const OPENS_TO_CHANGE: u32 = (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC) as u32 | TMPFILE;
 /// `MAP_SHARED` and `MAP_SHARED_VALIDATE` have bit 0, `MAP_PRIVATE` has not.
 const SHARED: u32 = 1;
-/// The commands of fcntl(2) that give another descriptor, or change what a write does.
-const FCNTL_COMMANDS: &[u32] = &[libc::F_DUPFD as u32, libc::F_DUPFD_CLOEXEC as u32, libc::F_SETFL as u32];
+/// The commands of fcntl(2) that give another descriptor, change what a write does, or depend on who has the file open.
+const FCNTL_COMMANDS: &[u32] =
+    &[libc::F_DUPFD as u32, libc::F_DUPFD_CLOEXEC as u32, libc::F_SETFL as u32, libc::F_SETLEASE as u32];
 
 /// Every call of which some use stops the program, each once. In families; their order is of no importance.
 pub(crate) const SYSCALLS: &[Syscall] = &[

@@ -1,6 +1,11 @@
 //! What cannot be followed is told, or refused as a kernel without it would.
 
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+
+use testkit::Need;
 
 use record::{IoUring, exit_status, record};
 
@@ -46,6 +51,15 @@ fn asynchronous_io_is_refused_unless_it_is_allowed() {
     }
 }
 
+#[test]
+fn a_mount_namespace_is_told_however_it_was_entered() {
+    let run = face(&["mount-namespace"]);
+    assert_eq!(exit_status(&run.trace), Some(0), "{}", run.text());
+    let told = run.trace.limits.iter().any(|limit| limit.call == "clone" && limit.detail.contains("mount namespace"));
+    // Where it is not permitted, nothing has happened.
+    assert_eq!(told, !run.trace.after.0.contains_key(&"none".into()), "{}", run.text());
+}
+
 /// A sync that the recorder cannot see would be one that is missing.
 #[test]
 fn a_program_that_hides_is_told() {
@@ -79,6 +93,51 @@ fn a_path_that_may_not_be_looked_at_is_no_limit() {
     set_mode(0o700);
     assert_eq!(exit_status(&run.trace), Some(1), "{}", run.text());
     run.expect_explained();
+}
+
+/// Whom it makes root, say, is somebody else when it is recorded.
+#[test]
+fn set_id_bits_without_effect_are_told() {
+    let place = tempfile::tempdir().unwrap();
+    let program = place.path().join("id");
+    std::fs::copy("/usr/bin/id", &program).unwrap();
+    std::fs::set_permissions(&program, Permissions::from_mode(0o4755)).unwrap();
+    std::fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
+    // SAFETY: takes nothing and cannot fail.
+    let is_root = unsafe { libc::geteuid() } == 0;
+    let natively = |path: &Path| {
+        let mut command = std::process::Command::new(path);
+        if is_root {
+            command.uid(NOBODY);
+        }
+        String::from_utf8(command.arg("-u").output().unwrap().stdout).unwrap()
+    };
+    if !is_root || natively(&program) != "0\n" {
+        testkit::skip(Need::Programs, &"set-ID bits have no effect here in any case, or are for root to give");
+        return;
+    }
+    let recorded = program.clone();
+    let run = std::thread::spawn(move || {
+        become_nobody();
+        common::run([recorded.into_os_string(), "-u".into()])
+    });
+    let run = run.join().unwrap();
+    assert_eq!(run.lines("ack"), [format!("ack stdout \"{NOBODY}\\n\"")], "{}", run.text());
+    let detail = format!("{} has the rights of user 0, which it does not get", program.display());
+    assert!(run.trace.limits.iter().any(|limit| limit.detail.starts_with(&detail)), "{}", run.text());
+    assert_eq!(common::run([program.into_os_string()]).trace.limits, [], "root loses nothing");
+}
+
+const NOBODY: u32 = 65_534;
+
+/// This thread alone, and all that it starts.
+fn become_nobody() {
+    // SAFETY: these take numbers only.
+    unsafe {
+        assert_eq!(libc::syscall(libc::SYS_setresuid, NOBODY, NOBODY, NOBODY), 0);
+        // Else nobody may trace what it starts, itself among them.
+        assert_eq!(libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0), 0);
+    }
 }
 
 const CAP_DAC_OVERRIDE: u32 = 1;

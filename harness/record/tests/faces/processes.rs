@@ -1,5 +1,8 @@
 //! Processes and threads: how they begin and end, what they share, and in which order their calls come.
 
+use std::time::{Duration, Instant};
+
+use program::{Call, Handle};
 use record::{exit_status, record};
 
 use crate::common::{FIXTURE, Run, face, spec};
@@ -80,11 +83,59 @@ fn racing_threads_leave_an_exact_order() {
     assert!(run.trace.ops.iter().any(|op| op.thread == 4));
 }
 
+/// Memory shows only later what it held while the kernel read it.
+#[test]
+fn what_is_written_is_what_the_file_got() {
+    let run = face(&["flip"]);
+    run.expect_complete();
+    let took = run.after("took");
+    let written = run.trace.ops.iter().filter_map(|op| match &op.call {
+        Call::Write { handle: Handle(0), data, .. } => Some(data.as_slice()),
+        _ => None,
+    });
+    let written: Vec<&[u8]> = written.collect();
+    assert_eq!(written.len(), 201, "{}", run.text());
+    let other = written.iter().zip(took.chunks(4096)).filter(|(written, took)| *written != took);
+    assert_eq!(other.count(), 0);
+}
+
 #[test]
 fn waiting_at_a_fifo_keeps_nobody_waiting() {
     let run = face(&["fifo"]);
     run.expect_complete();
     assert_eq!(run.after("got"), b"through");
+}
+
+/// Else a busy disk would make every program with threads one whose order is not known.
+#[test]
+fn a_slow_write_keeps_its_turn() {
+    let run = face(&["slow-write"]);
+    run.expect_complete();
+    if !run.trace.after.0.contains_key(&"none".into()) {
+        run.expect_in_order(&["[1] write(h0 \"file\", \"ppp", "[2] write(h1 \"beside\", \"x\""]);
+    }
+}
+
+#[test]
+fn who_waits_for_a_lease_keeps_nobody_waiting() {
+    let start = Instant::now();
+    let run = face(&["lease"]);
+    assert_eq!(exit_status(&run.trace), Some(0), "{}", run.text());
+    // After 45 s the kernel takes a lease away (`/proc/sys/fs/lease-break-time`).
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    let told = run.trace.limits.iter().any(|limit| limit.detail.contains("order is not known"));
+    assert_eq!(told, !run.trace.after.0.contains_key(&"none".into()), "{}", run.text());
+}
+
+/// The recorder reads what the program writes, but has no file open that the program wants for itself.
+#[test]
+fn leases_are_given_as_ever() {
+    let run = face(&["write-lease"]);
+    run.expect_complete().expect_in_order(&["\"before\", 6, at 0", "\"within\", 6, at 6"]);
+    let native = tempfile::tempdir().unwrap();
+    let status = std::process::Command::new(FIXTURE).arg("write-lease").current_dir(native.path()).status();
+    assert!(status.unwrap().success());
+    assert_eq!(run.after("lease"), std::fs::read(native.path().join("lease")).unwrap());
 }
 
 #[test]
