@@ -1,5 +1,7 @@
 //! `harness doctor`.
 
+mod confinement;
+
 use report::ExitStatus;
 use vm::{Paths, Standing};
 
@@ -34,6 +36,9 @@ pub fn doctor() -> Result<ExitStatus, Failure> {
     }
     if vm::program(&["qemu-system-x86_64"]).is_none() {
         packages.push("qemu-system-x86");
+    }
+    for (name, standing) in confinement::lines(&vm::probe()) {
+        text.push_str(&format!("{name:<14} {standing}\n"));
     }
     text.push_str(&format!("{:<14} {}\n", "guest kernels", paths.kernels.display()));
     text.push_str(&format!("{:<14} {}\n", "cache", paths.cache.display()));
