@@ -24,3 +24,4 @@ pub use machine::{Accelerator, Launch, Machine};
 pub use memory::room;
 pub use qemu::Qemu;
 pub use uml::Uml;
+pub use vm_images::ModuleError;
