@@ -66,6 +66,9 @@ pub async fn give(guest: &mut Guest, trace: &Trace, live: &Arc<ReadPlan>) -> Res
 }
 
 /// Executes `plan` on a copy of `base`. The guest must have been given the trace.
+///
+/// # Errors
+/// The guest failed, or did something else.
 pub async fn execute(
     guest: &mut Guest,
     filesystem: &Filesystem,
@@ -74,15 +77,32 @@ pub async fn execute(
     trace: &Trace,
     live: &Arc<ReadPlan>,
 ) -> Result<Execution, ExecutionError> {
+    execute_twice_if_restless(guest, filesystem, base, plan, trace, live).await.map(|(execution, _)| execution)
+}
+
+/// The same, and how often the guest's kernel did not come to rest, in the second of two executions: what the disk saw may
+/// then be another thing the next time.
+///
+/// # Errors
+/// As [`execute`].
+pub async fn execute_twice_if_restless(
+    guest: &mut Guest,
+    filesystem: &Filesystem,
+    base: &Image,
+    plan: &Plan,
+    trace: &Trace,
+    live: &Arc<ReadPlan>,
+) -> Result<(Execution, u32), ExecutionError> {
     let (steps, conditions) = (plan.steps.clone(), plan.conditions);
     let command = Command::Execute { filesystem: filesystem.recipe(), steps, conditions };
-    let mut tries = 0;
-    let (observation, disk) = loop {
+    let (mut tries, mut was_restless) = (0, false);
+    let (observation, disk, restless) = loop {
         guest.insert(Box::new(LoggingDisk::new(base.clone())));
         let outcome = guest.call(&command).await;
         let disk = guest.eject();
         match outcome? {
-            Reply::Executed(observation) => break (observation, disk),
+            Reply::Executed { restless: 1.., .. } if !was_restless => was_restless = true,
+            Reply::Executed { live, restless } => break (live, disk, restless),
             Reply::Ticked if tries < STILL => tries += 1,
             Reply::Ticked => return Err(ExecutionError::Ticked),
             _ => return Err(ExecutionError::Diverged("the agent gave an answer to another question".into())),
@@ -95,7 +115,7 @@ pub async fn execute(
     if let Some(difference) = difference(&trace.after, live, &observation) {
         return Err(ExecutionError::Diverged(difference));
     }
-    Ok(Execution { start, log })
+    Ok((Execution { start, log }, restless))
 }
 
 /// The disk that was put in comes out again.

@@ -13,7 +13,7 @@ use vm::{Death, GuestError};
 
 use crate::cell::{Ask, Cell, Job, Seen};
 use crate::cell_report::violation_report;
-use crate::execute::{ExecutionError, execute, populate};
+use crate::execute::{ExecutionError, execute_twice_if_restless, populate};
 use crate::guests::{Boot, Slot};
 use crate::journal::Journal;
 use crate::journal::line::Id;
@@ -266,15 +266,23 @@ impl<'a> Worker<'a> {
         let plan = subject.schedules[schedule].plan(&subject.trace, &subject.history);
         self.bench.slot.set_read_plan(&subject.read_plan);
         let mut tried = false;
-        let execution = loop {
+        let (execution, restless) = loop {
             let guest = self.bench.slot.player(subject).await?;
-            match execute(guest, &cell.filesystem, base, &plan, &subject.trace, &subject.live).await {
+            match execute_twice_if_restless(guest, &cell.filesystem, base, &plan, &subject.trace, &subject.live).await {
                 Err(ExecutionError::Guest(error)) if !tried && may_pass(&error) => {
                     self.once_more(cell, &error, &mut tried);
                 }
                 done => break done?,
             }
         };
+        if restless > 0 {
+            let text = format!(
+                "{}: the guest did not come to rest {restless} times, and in a first execution neither: what it wrote then may \
+                 be another thing the next time",
+                of_schedule(cell, schedule)
+            );
+            let _ = self.shared.events.send(Event::Warning { cell: Some(cell.id.clone()), text });
+        }
         let execution = if cell.model.fua { execution.with_fua(&plan, &subject.trace) } else { execution };
         self.bench.kept(self.shared.journal.add_execution(cell.index, schedule, &execution.log));
         cell.executed(Executed::new(schedule, plan, execution, &cell.model));

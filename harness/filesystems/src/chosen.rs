@@ -232,7 +232,7 @@ mod tests {
             let recipe = chosen(text).recipe();
             (recipe.handling.commit, recipe.fast_commit)
         };
-        let (fsync, full) = (CommitBy::FsyncOfUnrelatedFile, CommitBy::FsyncAfterXattr);
+        let (fsync, full) = (CommitBy::FsyncOfUnrelatedFile, CommitBy::FsyncOfDirectory);
         assert_eq!(ways("ext4;mkfs=-b 1024"), (fsync, None));
         assert_eq!(ways("ext4;mkfs=-O ^resize_inode,fast_commit"), (full, Some(fsync)));
         assert_eq!(ways("ext4;mkfs=-O ^fast_commit"), (fsync, None));

@@ -49,7 +49,7 @@ pub static EXT4: FileSystem = FileSystem {
     features: &[
         Feature {
             argument: "fast_commit",
-            commit: CommitBy::FsyncAfterXattr,
+            commit: CommitBy::FsyncOfDirectory,
             fast_commit: Some(CommitBy::FsyncOfUnrelatedFile),
             refuses: &[],
             unchecked: false,
@@ -85,7 +85,7 @@ fn unexplored(head: &[u8], commit: CommitBy) -> Option<&'static str> {
     let features = head.get(1024 + 0x5c..1024 + 0x60)?;
     let has = |bits: u32| features.iter().zip(bits.to_le_bytes()).any(|(byte, bits)| byte & bits != 0);
     match (has(0x4), has(0x400), commit) {
-        (false, _, CommitBy::WritebackOfDevice) | (true, _, CommitBy::FsyncAfterXattr) => None,
+        (false, _, CommitBy::WritebackOfDevice) | (true, _, CommitBy::FsyncOfDirectory) => None,
         (true, false, CommitBy::FsyncOfUnrelatedFile) => None,
         (false, ..) => Some("it has no journal, which was not asked for by `-O ^has_journal`"),
         (true, true, _) => Some("it has fast_commit, which was not asked for by `-O fast_commit`"),

@@ -67,9 +67,11 @@ pub enum CommitBy {
     FsyncOfUnrelatedFile,
     /// By the ioctls `BTRFS_IOC_START_SYNC` and `BTRFS_IOC_WAIT_SYNC`.
     StartAndWaitSync,
-    /// The same, after an extended attribute of the file was set: no fast commit can tell of that (fs/ext4/xattr.c,
-    /// `EXT4_FC_REASON_XATTR`), so that the transaction is committed.
-    FsyncAfterXattr,
+    /// The same, but by fsync of the root directory: with ext4's fast commits, that of a directory commits the whole
+    /// transaction (fs/ext4/fsync.c, `ext4_fsync_journal`), as the journal's timer does. An fsync of a file that no fast commit can
+    /// tell of comes to that, too, but waits first for all writeback that is under way (fs/jbd2/journal.c,
+    /// `jbd2_fc_begin_commit`), which the timer does not.
+    FsyncOfDirectory,
     /// By the ioctl `F2FS_IOC_WRITE_CHECKPOINT`.
     WriteCheckpoint,
     /// There are no transactions: all metadata that are dirty in the cache of the device are written out, by

@@ -121,12 +121,12 @@ impl std::fmt::Display for Way {
     }
 }
 
-/// A file system of this kind with the options that it has by itself.
+/// A file system as `--fs` takes it: of this kind, with the options that it has by itself unless some are given.
 ///
 /// # Panics
 /// The harness knows none of that name.
 pub fn plain(kind: &str) -> Filesystem {
-    Filesystem::named(kind, "", "").unwrap_or_else(|unknown| panic!("{unknown}"))
+    kind.parse().unwrap_or_else(|unknown| panic!("{unknown}"))
 }
 
 /// The schedules that the harness executes on this file system, with up to `bound` injections.

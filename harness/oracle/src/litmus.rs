@@ -43,6 +43,9 @@ impl Litmus {
     }
 }
 
+/// ext4 with fast commits: what a commit of the whole transaction leaves must be found there, too.
+const FAST_COMMIT: &str = "ext4;mkfs=-O fast_commit";
+
 /// The numbers of the table that no program here can show natively, and why.
 pub const NOT_NATIVE: [(u32, &str); 2] = [
     (15, "needs a disk with FUA; loop devices announce none (/sys/block/loopN/queue/fua is 0)"),
@@ -210,7 +213,7 @@ pub fn table() -> Vec<Litmus> {
         litmus(
             14,
             Program::new().file("f", "O").hold().write("t", "NN").rename("t", "f").commit(),
-            &[("ext4", "{f:00}", 0), ("btrfs", "{f:empty}", 0), ("f2fs", "{f:00}", 0)],
+            &[("ext4", "{f:00}", 0), ("btrfs", "{f:empty}", 0), ("f2fs", "{f:00}", 0), (FAST_COMMIT, "{f:00}", 0)],
             "the rename is committed while the writeback that it started is under way",
         ),
         litmus(
@@ -229,7 +232,7 @@ pub fn table() -> Vec<Litmus> {
         litmus(
             17,
             Program::new().file("f", "O").rename("f", "g").open("f", create).pages(0, "N").fsync().print("done"),
-            &[("f2fs", "{f:N}", 1)],
+            &[("f2fs", "{f:N}", 1), (FAST_COMMIT, "{g:O}", 0)],
             "fsync of a new file makes its name durable, and not where the file went that had the name before",
         ),
     ]

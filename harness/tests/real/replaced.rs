@@ -29,10 +29,10 @@ impl Machine for Unsteady {
     fn initramfs(&self, cache: &Path, filesystems: &[&FileSystem]) -> Result<PathBuf, vm::KernelError> {
         self.uml.initramfs(cache, filesystems)
     }
-    fn command(&self, launch: &vm::Launch<'_>) -> std::process::Command {
+    fn command(&self, launch: &vm::Launch<'_>) -> std::io::Result<std::process::Command> {
         let index = self.started.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         if self.fails.get(index).copied().unwrap_or(false) {
-            return std::process::Command::new("false");
+            return Ok(std::process::Command::new("false"));
         }
         self.uml.command(launch)
     }

@@ -21,7 +21,6 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 use crate::death::{self, Death, End, Late, Sample, Watch};
-use crate::memory::Place;
 use crate::processor::Processor;
 use crate::{Launch, Machine};
 
@@ -109,7 +108,6 @@ pub struct Guest {
     // Dropped in this order, after the process: the sockets, then the directory they are in.
     _sockets: Sockets,
     _processor: Option<Processor>,
-    _memory: Place,
     _directory: TempDir,
 }
 
@@ -133,16 +131,10 @@ impl Guest {
         let (sender, replies) = mpsc::unbounded_channel();
         let hub = Hub::new(sectors, Box::new(move |reply| drop(sender.send(reply))));
         let sockets = device::serve(&hub, directory.path()).map_err(|error| setup(error.to_string()))?;
-        let memory = Place::claim(directory.path());
-        let launch = Launch {
-            directory: directory.path(),
-            memory: memory.directory(),
-            data: &sockets.data,
-            mailbox: &sockets.mailbox,
-            initramfs,
-        };
+        let launch = Launch { directory: directory.path(), data: sockets.data, mailbox: sockets.mailbox, initramfs };
         let console = Arc::new(Mutex::new(Vec::new()));
-        let process = Process::start(machine.command(&launch), &console).map_err(setup)?;
+        let command = machine.command(&launch).map_err(|error| setup(error.to_string()))?;
+        let process = Process::start(command, &console).map_err(setup)?;
         drop(entered);
         let hello = Hello { kernel: String::new(), write_cache: String::new() };
         let crowded = (machine.takes_turns() && processor.is_none()).then(Instant::now);
@@ -159,7 +151,6 @@ impl Guest {
             crowded,
             _sockets: sockets,
             _processor: processor,
-            _memory: memory,
             _directory: directory,
         };
         let boot = |error| match error {
@@ -180,6 +171,11 @@ impl Guest {
     /// The machine's name.
     pub fn machine(&self) -> &'static str {
         self.machine
+    }
+
+    /// The number of the machine's process, which leads the process group of all that belongs to the guest.
+    pub fn process(&self) -> u32 {
+        self.process.group()
     }
 
     /// The guest kernel's release.

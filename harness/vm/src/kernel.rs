@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
     /// Nothing found.
-    #[error("found no {what} (looked in {looked}): install it, or run scripts/harness, which does")]
+    #[error(
+        "found no {what} (looked in {looked}): install it (`harness doctor` says how; in a clone, scripts/harness does it)"
+    )]
     Missing {
         /// What was looked for.
         what: &'static str,

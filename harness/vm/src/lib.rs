@@ -15,10 +15,13 @@ mod qemu;
 mod uml;
 
 pub use choose::{Choice, Finding, Standing, choose, survey};
+pub use confine::{Confined, Landlock, NAMESPACES, Obstacle, Probe, confined, probe};
 pub use death::Death;
 pub use device::text_of;
 pub use guest::{Guest, GuestError, Limits};
 pub use kernel::{KernelError, Paths, program};
 pub use machine::{Accelerator, Launch, Machine};
+pub use memory::room;
 pub use qemu::Qemu;
 pub use uml::Uml;
+pub use vm_images::ModuleError;

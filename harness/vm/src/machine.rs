@@ -1,5 +1,6 @@
 //! What differs between kinds of machines: how they are started.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -18,12 +19,10 @@ pub(crate) const MEMORY: u32 = 1024;
 pub struct Launch<'a> {
     /// A directory of the guest's own, for whatever the machine puts there.
     pub directory: &'a Path,
-    /// Where there is room for its memory, if that is a file.
-    pub memory: &'a Path,
-    /// vhost-user socket of the data disk.
-    pub data: &'a Path,
-    /// vhost-user socket of the mailbox disk.
-    pub mailbox: &'a Path,
+    /// Name in it of the vhost-user socket of the data disk.
+    pub data: &'a str,
+    /// Name in it of the vhost-user socket of the mailbox disk.
+    pub mailbox: &'a str,
     /// The initramfs.
     pub initramfs: &'a Path,
 }
@@ -50,13 +49,10 @@ pub trait Machine: Send + Sync {
 
     /// The command that starts it. Its standard output is the guest's console. It must end when it is killed, with
     /// all that it started in its process group.
-    fn command(&self, launch: &Launch<'_>) -> Command;
-
-    /// For the memory of how many guests at once the host has room, and where; `None` if it is no file, so that the host
-    /// gives what it has.
-    fn room(&self) -> Option<(usize, PathBuf)> {
-        None
-    }
+    ///
+    /// # Errors
+    /// What it needs cannot be handed to it.
+    fn command(&self, launch: &Launch<'_>) -> io::Result<Command>;
 
     /// Whether a guest does nothing while it waits for its disk, so that both are best kept on one processor.
     fn takes_turns(&self) -> bool {

@@ -1,90 +1,78 @@
-//! Where the memory of guests is, and for how many of them there is room.
+//! For the memory of how many guests there is room.
 //!
-//! It is a file without a name (arch/um/os-Linux/mem.c), which takes no room before a guest touches it. Where there is none
-//! left by then, whoever touches it is killed by SIGBUS: the guest, or this process, whose disk fills the guest's pages. So
-//! room is promised to a guest before it starts.
+//! It is a file in memory that no file system limits (memfd_create(2)), of which the host gives what a guest has touched. On
+//! one that has a limit, like /dev/shm, whoever touches a page too many is killed by SIGBUS: the guest, or this process,
+//! whose disk fills the guest's pages. Where the host's memory ends, it kills somebody, too. So a run starts no more guests
+//! than all of whose memory there is room for.
 
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-
-use nix::sys::statvfs::statvfs;
 
 use crate::machine::MEMORY;
-
-/// A file system in memory. A container's often has 64 MiB.
-const SHARED: &str = "/dev/shm";
 
 /// The memory of a guest, bytes.
 const GUEST: u64 = (MEMORY as u64) << 20;
 
-/// What is promised to the guests of this process.
-#[derive(Debug)]
-struct Promises {
-    /// To how many.
-    given: u64,
-    /// How many there was room for when there were none.
-    most: u64,
+/// Where cgroups are mounted (file-hierarchy(7)).
+const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// How many guests this host, or the control group that this process is in, has memory for now. At least one, which may then
+/// find that there is not enough.
+pub fn room() -> usize {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let host = kibibytes(&read("/proc/meminfo"), "MemAvailable:");
+    let groups = groups(&read("/proc/self/cgroup"), Path::new(CGROUPS));
+    let left = groups.iter().filter_map(|group| group.left()).chain(host).min().unwrap_or(u64::MAX);
+    guests(left)
 }
 
-static PROMISES: Mutex<Promises> = Mutex::new(Promises { given: 0, most: 0 });
-
-impl Promises {
-    /// Promises room in memory to another guest, if there is; `free` is what is left, bytes.
-    fn give(&mut self, free: u64) -> bool {
-        if self.given == 0 {
-            self.most = free / GUEST;
-        }
-        // What the others have touched is not free any more, and what they have not is.
-        let fits = self.given < self.most && free >= GUEST;
-        self.given += u64::from(fits);
-        fits
-    }
+fn guests(bytes: u64) -> usize {
+    usize::try_from(bytes / GUEST).unwrap_or(usize::MAX).max(1)
 }
 
-/// Where a guest keeps its memory, for as long as this lives.
-#[derive(Debug)]
-pub(crate) struct Place {
+/// A number of proc(5), bytes.
+fn kibibytes(meminfo: &str, name: &str) -> Option<u64> {
+    let value = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
+    value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1 << 10)
+}
+
+/// A control group that may limit memory.
+#[derive(Debug, PartialEq, Eq)]
+struct Group {
     directory: PathBuf,
-    promised: bool,
+    /// Version 2 of the interface; else 1.
+    unified: bool,
 }
 
-impl Place {
-    /// In memory if there is room for all of it, else in `own`.
-    pub(crate) fn claim(own: &Path) -> Self {
-        let promised = PROMISES.lock().unwrap_or_else(PoisonError::into_inner).give(free(Path::new(SHARED)));
-        Self { directory: if promised { SHARED.into() } else { own.into() }, promised }
-    }
-
-    pub(crate) fn directory(&self) -> &Path {
-        &self.directory
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if self.promised {
-            PROMISES.lock().unwrap_or_else(PoisonError::into_inner).given -= 1;
+/// The group that `cgroup`, a /proc/PID/cgroup, tells of, and all above it.
+fn groups(cgroup: &str, root: &Path) -> Vec<Group> {
+    let mut found = Vec::new();
+    for line in cgroup.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+        let unified = controllers.is_empty();
+        let top = if unified { root.to_path_buf() } else { root.join("memory") };
+        if unified || controllers.split(',').any(|controller| controller == "memory") {
+            let path = Path::new(path.trim_start_matches('/'));
+            found.extend(path.ancestors().map(|path| Group { directory: top.join(path), unified }));
         }
     }
+    found
 }
 
-/// How many guests there is room for, and where: in memory, or if there is none, where temporary files are. At least one,
-/// which may then find that there is not.
-pub(crate) fn room() -> (usize, PathBuf) {
-    room_in(Path::new(SHARED), &std::env::temp_dir())
-}
-
-fn room_in(shared: &Path, own: &Path) -> (usize, PathBuf) {
-    let fits = |directory: &Path| usize::try_from(free(directory) / GUEST).unwrap_or(usize::MAX);
-    match fits(shared) {
-        0 => (fits(own).max(1), own.into()),
-        guests => (guests, shared.into()),
+impl Group {
+    /// What it has left, bytes: pages of files do not count, since they can be dropped. `None` without a limit.
+    fn left(&self) -> Option<u64> {
+        let read = |name: &str| fs::read_to_string(self.directory.join(name)).ok();
+        let (limit, used) = match self.unified {
+            true => ("memory.max", ["anon ", "shmem "]),
+            false => ("memory.limit_in_bytes", ["total_rss ", "total_shmem "]),
+        };
+        let limit: u64 = read(limit)?.trim().parse().ok()?;
+        let stat = read("memory.stat")?;
+        let value = |name: &str| stat.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        Some(limit.saturating_sub(used.iter().filter_map(|name| value(name)).sum()))
     }
-}
-
-/// What is free in a directory, bytes.
-fn free(directory: &Path) -> u64 {
-    statvfs(directory).map_or(0, |room| room.blocks_available().saturating_mul(room.fragment_size()))
 }
 
 #[cfg(test)]
@@ -92,32 +80,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_is_promised_to_as_many_as_there_is_room_for() {
-        let mut promises = Promises { given: 0, most: 0 };
-        // The first takes some of it.
-        let free = [GUEST * 3, GUEST * 3 - 1, GUEST * 2, GUEST * 2, GUEST * 2];
-        assert_eq!(free.map(|free| promises.give(free)), [true, true, true, false, false]);
-        // Others took it.
-        promises.given = 2;
-        assert!(!promises.give(GUEST - 1) && promises.give(GUEST));
-        // What is free now counts again when they are gone.
-        promises.given = 0;
-        assert!(!promises.give(GUEST - 1));
-        assert!(promises.give(GUEST * 2 - 1) && !promises.give(GUEST * 2 - 1));
+    fn guests_are_counted_whole_and_there_is_always_one() {
+        assert_eq!([0, GUEST - 1, GUEST, GUEST * 3 - 1, GUEST * 3].map(guests), [1, 1, 1, 2, 3]);
     }
 
     #[test]
-    fn guests_are_counted_where_they_fit() {
-        let (own, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let fits = ((free(own.path()) / GUEST) as usize).max(1);
-        // Without any block, and not there at all.
-        for full in ["/proc", "/nonexistent"] {
-            let (guests, place) = room_in(Path::new(full), own.path());
-            assert!(guests.abs_diff(fits) <= 1 && place == own.path(), "{guests} of {fits} in {place:?}");
-            assert_eq!(room_in(Path::new(full), Path::new(full)), (1, full.into()));
-        }
-        if free(there.path()) >= GUEST * 2 {
-            assert_eq!(room_in(there.path(), own.path()).1, there.path());
-        }
+    fn what_the_kernel_says_is_read() {
+        let meminfo = "MemTotal:       24683520 kB\nMemAvailable:    2097152 kB\n";
+        assert_eq!(kibibytes(meminfo, "MemAvailable:"), Some(2 << 30));
+        assert_eq!(kibibytes("", "MemAvailable:"), None);
+        assert_eq!(kibibytes("MemAvailable: 18446744073709551615 kB", "MemAvailable:"), None);
+    }
+
+    #[test]
+    fn the_groups_of_a_process_and_all_above_them_have_limits() {
+        let root = tempfile::tempdir().expect("a directory");
+        let found = groups("9:name=systemd:/a\n4:cpu,memory:/a/b\n0::/c\n", root.path());
+        let of = |path: &str, unified| Group { directory: root.path().join(path), unified };
+        let expected = [("memory/a/b", false), ("memory/a", false), ("memory", false), ("c", true), ("", true)];
+        assert_eq!(found, expected.map(|(path, unified)| of(path, unified)));
+
+        let write = |path: &str, content: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().expect("a directory"))
+                .and_then(|()| fs::write(path, content))
+                .expect("a file");
+        };
+        write("c/memory.max", "3000\n");
+        write("c/memory.stat", "anon 500\nfile 2500\nshmem 100\n");
+        write("memory.max", "max\n");
+        write("memory/a/memory.limit_in_bytes", "1000\n");
+        write("memory/a/memory.stat", "rss 1\ntotal_rss 900\ntotal_shmem 900\n");
+        let left: Vec<_> = found.iter().map(Group::left).collect();
+        assert_eq!(left, [None, Some(0), None, Some(2400), None]);
     }
 }

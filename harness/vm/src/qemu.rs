@@ -1,10 +1,13 @@
 //! QEMU, with KVM or emulated.
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use filesystems::FileSystem;
 
+use crate::confine::Confinement;
 use crate::kernel::{Kernel, KernelError, program};
 use crate::machine::MEMORY;
 use crate::{Accelerator, Launch, Machine};
@@ -42,8 +45,7 @@ impl Machine for Qemu {
         Ok(vm_images::initramfs(cache, &modules)?)
     }
 
-    fn command(&self, launch: &Launch<'_>) -> Command {
-        let mut command = Command::new(&self.program);
+    fn command(&self, launch: &Launch<'_>) -> io::Result<Command> {
         let (accelerator, cpu) = match self.accelerator {
             Accelerator::Kvm => ("kvm", "host"),
             // Software emulates `rep movsb` byte by byte, and `rep movsq` word by word: on a processor that names
@@ -53,6 +55,16 @@ impl Machine for Qemu {
             // ten boots of Linux 6.12 ended in an oops of that allocator or soon after, and without it none.
             Accelerator::Emulated => ("tcg", "kvm64,-cx16"),
         };
+        let mut confinement = Confinement::to(launch.directory).variable("TMPDIR", ".");
+        if self.accelerator == Accelerator::Kvm {
+            confinement = confinement.device("/dev/kvm");
+        }
+        let kernel = confinement.file(&self.kernel.image)?;
+        let initramfs = confinement.file(launch.initramfs)?;
+        let mut command = confinement.command(&self.program)?;
+        if has_sandbox(&self.program) {
+            command.args(["-sandbox", SANDBOX]);
+        }
         command
             .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"])
             .args(["-machine", "q35,usb=off,sata=off,smbus=off", "-accel", accelerator, "-cpu", cpu, "-smp", "1"])
@@ -61,9 +73,9 @@ impl Machine for Qemu {
             .arg(format!("memory-backend-memfd,id=memory,size={MEMORY}M,share=on"))
             .args(["-numa", "node,memdev=memory"])
             .arg("-kernel")
-            .arg(&self.kernel.image)
+            .arg(kernel)
             .arg("-initrd")
-            .arg(launch.initramfs)
+            .arg(initramfs)
             .args([
                 "-append",
                 "console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check random.trust_cpu=on mitigations=off",
@@ -71,11 +83,11 @@ impl Machine for Qemu {
         for (name, socket) in [("data", launch.data), ("mailbox", launch.mailbox)] {
             command
                 .arg("-chardev")
-                .arg(format!("socket,id={name},path={}", socket.display()))
+                .arg(format!("socket,id={name},path={socket}"))
                 .arg("-device")
                 .arg(format!("vhost-user-blk-pci,chardev={name},num-queues=1,queue-size=256,disable-legacy=on"));
         }
-        command
+        Ok(command)
     }
 
     fn patience(&self) -> u32 {
@@ -84,4 +96,18 @@ impl Machine for Qemu {
             Accelerator::Emulated => 8,
         }
     }
+}
+
+/// QEMU's own seccomp filter, with all that it can deny (qemu(1), `-sandbox`).
+const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
+/// Whether this QEMU, one for each process of ours, was built with that filter: others refuse the option.
+pub(crate) fn has_sandbox(program: &Path) -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    *HAS.get_or_init(|| {
+        let mut command = Command::new(program);
+        command.args(["-sandbox", SANDBOX, "-version"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    })
 }

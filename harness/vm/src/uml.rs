@@ -1,16 +1,16 @@
 //! User Mode Linux: a Linux kernel that is an ordinary process. No root, no KVM.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use filesystems::FileSystem;
 
-use crate::confine::confine;
+use crate::confine::Confinement;
 use crate::kernel::{KernelError, program};
 use crate::machine::MEMORY;
-use crate::{Launch, Machine, memory};
+use crate::{Launch, Machine};
 
 /// A User Mode Linux kernel, with the file systems built in or beside it as modules (Debian's package `user-mode-linux`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,29 +50,26 @@ impl Machine for Uml {
         Ok(vm_images::initramfs(cache, &modules)?)
     }
 
-    fn command(&self, launch: &Launch<'_>) -> Command {
-        let mut command = Command::new(&self.kernel);
-        confine(&mut command, launch.directory);
+    fn command(&self, launch: &Launch<'_>) -> io::Result<Command> {
+        let mut confinement = Confinement::to(launch.directory);
         let argument = |name: &str, value: &Path| format!("{name}={}", value.display());
-        // ld.so(8) cuts LD_PRELOAD at blanks and colons, which the way to the cache may have and that to a guest has not.
-        let link = launch.directory.join("uml-ptrace.so");
-        let preload = symlink(&self.preload, &link).map_or(&self.preload, |()| &link);
+        let preload = confinement.file(&self.preload)?;
+        let initramfs = confinement.file(launch.initramfs)?;
+        let mut command = confinement
+            .variable("LD_PRELOAD", preload)
+            // Of its own directory it needs no more than a name: it starts there.
+            .variable("TMPDIR", ".")
+            .command(&self.kernel)?;
         command
-            .env("LD_PRELOAD", preload)
-            .env("TMPDIR", launch.memory)
             .arg(format!("mem={MEMORY}M"))
-            .arg(argument("initrd", launch.initramfs))
+            .arg(argument("initrd", &initramfs))
             // Each disk on a device of its own; 2 is the virtio number of a block device.
-            .arg(format!("virtio_uml.device={}:2", launch.data.display()))
-            .arg(format!("virtio_uml.device={}:2", launch.mailbox.display()))
+            .arg(format!("virtio_uml.device={}:2", launch.data))
+            .arg(format!("virtio_uml.device={}:2", launch.mailbox))
             // mconsole and pid files would go to the user's home.
-            .arg(argument("uml_dir", launch.directory))
-            .args(["umid=guest", "con0=null,fd:1", "con=null", "ssl=null", "quiet", "panic=-1", "random.trust_cpu=on"]);
-        command
-    }
-
-    fn room(&self) -> Option<(usize, PathBuf)> {
-        Some(memory::room())
+            .args(["uml_dir=.", "umid=guest"])
+            .args(["con0=null,fd:1", "con=null", "ssl=null", "quiet", "panic=-1", "random.trust_cpu=on"]);
+        Ok(command)
     }
 
     fn takes_turns(&self) -> bool {

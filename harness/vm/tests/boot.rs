@@ -138,3 +138,24 @@ async fn files_that_cannot_be_built_are_another_matter() {
     let error = guest.call(&populate("", &tree)).await.expect_err("more than a block of ext4 holds");
     assert!(matches!(&error, GuestError::Refused(reason) if reason.contains("failed to build f")), "{error}");
 }
+
+/// A container's /dev/shm often has 64 MiB, and a page too many there kills whoever touches it: a guest, or its disk.
+#[test]
+fn a_small_dev_shm_is_no_matter() {
+    let script = "mount -t tmpfs -o size=64k none /dev/shm && exec \"$0\" --exact ext4";
+    let test = std::env::current_exe().expect("this program");
+    let namespace = |script: &str| {
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--mount", "--map-root-user", "sh", "-c", script]).arg(&test);
+        command.output().map_err(|error| error.to_string())
+    };
+    let allowed = namespace("mount -t tmpfs none /dev/shm");
+    let allowed =
+        allowed.and_then(|output| if output.status.success() { Ok(()) } else { Err("mount is refused".into()) });
+    if testkit::given(Need::Namespaces, allowed).is_none() {
+        return;
+    }
+    let output = namespace(script).expect("unshare");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{output:?}");
+}

@@ -1,7 +1,7 @@
 //! The system calls that a replay makes: each recorded call, one to one.
 
 use std::collections::HashMap;
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -236,13 +236,6 @@ pub fn set_xattr(path: &Path, name: &[u8], value: &[u8]) -> std::io::Result<()> 
     // SAFETY: C strings and a slice that outlive the call.
     let result = unsafe { libc::lsetxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
     Ok(Errno::result(result).map(drop)?)
-}
-
-/// Sets one extended attribute of an open file.
-pub fn set_xattr_of_file(file: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> Result<(), Errno> {
-    // SAFETY: a C string and a slice that outlive the call.
-    let result = unsafe { libc::fsetxattr(file.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
-    Errno::result(result).map(drop)
 }
 
 fn set_xattr_of(target: &Target, attribute: &[u8], value: &[u8], flags: u32, handles: &Handles) -> Result<i64, Errno> {

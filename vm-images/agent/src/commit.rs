@@ -15,10 +15,8 @@ pub const COMMIT_FILE: &str = "/mnt/.commit";
 
 /// Forces a commit of the running transaction, without anyone's data.
 pub enum Commit {
-    /// See [`CommitBy::FsyncOfUnrelatedFile`].
-    Fsync { file: File, odd: bool },
-    /// See [`CommitBy::FsyncAfterXattr`].
-    Xattr { file: File, odd: bool },
+    /// See [`CommitBy::FsyncOfUnrelatedFile`]; with [`CommitBy::FsyncOfDirectory`], `through` is that directory.
+    Fsync { file: File, through: Option<File>, odd: bool },
     /// See [`CommitBy::WritebackOfDevice`].
     Writeback(File),
     /// See [`CommitBy::StartAndWaitSync`]: through the root directory.
@@ -39,8 +37,8 @@ impl Commit {
         Ok(match fast.unwrap_or(filesystem.handling.commit) {
             CommitBy::StartAndWaitSync => Self::Ioctls(open(mount)?),
             CommitBy::WriteCheckpoint => Self::Checkpoint(open(mount)?),
-            CommitBy::FsyncOfUnrelatedFile => Self::Fsync { file: open(file)?, odd: false },
-            CommitBy::FsyncAfterXattr => Self::Xattr { file: open(file)?, odd: false },
+            CommitBy::FsyncOfUnrelatedFile => Self::Fsync { file: open(file)?, through: None, odd: false },
+            CommitBy::FsyncOfDirectory => Self::Fsync { file: open(file)?, through: Some(open(mount)?), odd: false },
             CommitBy::WritebackOfDevice => Self::Writeback(open(disk)?),
         })
     }
@@ -48,17 +46,12 @@ impl Commit {
     /// Commits, and waits for its end.
     pub fn force(&mut self) -> Result<i64, Errno> {
         match self {
-            Self::Fsync { file, odd } => {
+            Self::Fsync { file, through, odd } => {
                 *odd = !*odd;
                 let mode = if *odd { 0o600 } else { 0o644 };
+                let errno = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
                 file.set_permissions(std::fs::Permissions::from_mode(mode)).map_err(errno)?;
-                file.sync_all().map_err(errno)?;
-                Ok(0)
-            }
-            Self::Xattr { file, odd } => {
-                *odd = !*odd;
-                calls::set_xattr_of_file(file.as_fd(), c"user.commit", if *odd { b"1" } else { b"0" })?;
-                file.sync_all().map_err(errno)?;
+                through.as_ref().unwrap_or(file).sync_all().map_err(errno)?;
                 Ok(0)
             }
             Self::Writeback(disk) => calls::write_back(disk.as_fd(), 0, 0),
@@ -66,8 +59,4 @@ impl Commit {
             Self::Ioctls(root) => calls::btrfs_commit(root.as_fd()),
         }
     }
-}
-
-fn errno(error: std::io::Error) -> Errno {
-    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
 }

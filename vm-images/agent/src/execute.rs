@@ -60,10 +60,10 @@ fn run(
     }
     // What mounting wrote belongs to the start state; a crash before the first call is not of interest.
     nix::unistd::syncfs(root.as_fd()).map_err(|error| format!("failed to sync {MOUNT}: {error}"))?;
-    rest::quiesce(disk);
+    let restless = u32::from(!rest::quiesce(disk));
     let watch = Watch::new(mailbox.another()?, commit)?;
     let before_sync = filesystem.handling.before_sync;
-    let mut stage = Stage { watch, mailbox, handles: Handles::new(), before_sync };
+    let mut stage = Stage { watch, mailbox, handles: Handles::new(), before_sync, restless };
     stage.mailbox.mark(frame::BEGIN, 0)?;
     stage.mailbox.mark(frame::LAZY, 0)?;
     match filesystem.handling.flush_covers {
@@ -82,7 +82,7 @@ fn run(
         }
         stage.mailbox.mark(index as u32, result.unwrap_or_else(|errno| -i64::from(errno as i32)))?;
     }
-    let Stage { watch, mailbox, handles, .. } = stage;
+    let Stage { watch, mailbox, handles, restless, .. } = stage;
     mailbox.mark(frame::END, 0)?;
     mailbox.mark(frame::EAGER, 0)?;
     if let Some(failure) = watch.failure() {
@@ -94,7 +94,7 @@ fn run(
         return Ok(Reply::Ticked);
     }
     let entries = observe::look(Path::new("."), &trace.live);
-    Ok(Reply::Executed(Observation { mount: Mount::Mounted, entries }))
+    Ok(Reply::Executed { live: Observation { mount: Mount::Mounted, entries }, restless })
 }
 
 /// What an execution works with.
@@ -104,6 +104,8 @@ pub struct Stage<'a> {
     pub handles: Handles,
     /// What comes before calls that wait for data.
     before_sync: BeforeSync,
+    /// How often the kernel did not come to rest.
+    restless: u32,
 }
 
 impl Stage<'_> {
@@ -143,9 +145,10 @@ impl Stage<'_> {
         self.watch.call(act)
     }
 
-    /// Waits until nothing goes on that does not wait for the disk.
+    /// Waits until nothing goes on that does not wait for the disk, or counts that something did not end.
     pub fn settle(&mut self) -> Result<(), String> {
-        rest::settle(self.mailbox)
+        self.restless += u32::from(!rest::settle(self.mailbox)?);
+        Ok(())
     }
 }
 

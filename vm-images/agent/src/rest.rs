@@ -22,31 +22,34 @@ use crate::{MOUNT, calls};
 /// it has called that done. The guest has one processor, so that a thread with something to do either runs or is
 /// counted (proc(5), `/proc/stat`). Before an execution begins, that is: then the
 /// disk is lazy, and [`settle`] takes this one's place.
-pub fn quiesce(disk: &Path) {
+///
+/// Returns whether that came to pass within about a second.
+pub fn quiesce(disk: &Path) -> bool {
     // xfs frees the blocks of a file that has lost its last name a little later (fs/xfs/xfs_icache.c,
     // `xfs_inodegc_queue`); when it is asked how much is free, it begins at once (`xfs_fs_statfs`).
     let _ = nix::sys::statvfs::statvfs(MOUNT);
     let inflight = Path::new("/sys/block").join(disk.file_name().unwrap_or_default()).join("inflight");
     for _ in 0..1000 {
         if at_rest(&inflight) {
-            break;
+            return true;
         }
         std::thread::sleep(Duration::from_millis(1));
     }
+    false
 }
 
 /// Waits until nothing else runs, and the disk has completed nothing meanwhile that something could run for: all that can
-/// be waited for while the disk is lazy.
-pub fn settle(mailbox: &mut Mailbox) -> Result<(), String> {
+/// be waited for while the disk is lazy. Returns whether that came to pass within about a second.
+pub fn settle(mailbox: &mut Mailbox) -> Result<bool, String> {
     let _ = nix::sys::statvfs::statvfs(MOUNT);
     for round in 0..1000 {
         if is_quiet(mailbox)? {
-            break;
+            return Ok(true);
         }
         // Most often there is only the watcher, which has to see that the call has ended.
         if round < 10 { std::thread::yield_now() } else { std::thread::sleep(Duration::from_millis(1)) }
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Whether nothing but the calling thread runs, nor will before the disk completes something.

@@ -93,12 +93,12 @@ impl VhostUserBackend for Device {
     }
 }
 
-/// The sockets that the machine is to be given. They go, with the threads behind them, when this is dropped.
+/// The sockets that the machine is to be given, by their names in the directory that they are in. They go, with the threads behind them, when this is dropped.
 pub struct Sockets {
     /// vhost-user socket of the data disk.
-    pub data: PathBuf,
+    pub data: &'static str,
     /// vhost-user socket of the mailbox.
-    pub mailbox: PathBuf,
+    pub mailbox: &'static str,
     devices: Vec<Served>,
 }
 
@@ -129,9 +129,9 @@ impl Drop for Served {
 
 /// Serves the devices of `hub` on sockets in `directory`, each to the one machine that connects.
 pub fn serve(hub: &Arc<Hub>, directory: &Path) -> Result<Sockets, ServeError> {
-    let data = directory.join("data.sock");
-    let mailbox = directory.join("mailbox.sock");
-    let devices = vec![serve_one(hub, Role::Data, &data)?, serve_one(hub, Role::Mailbox, &mailbox)?];
+    let (data, mailbox) = ("data.sock", "mailbox.sock");
+    let serve = |role, name| serve_one(hub, role, &directory.join(name));
+    let devices = vec![serve(Role::Data, data)?, serve(Role::Mailbox, mailbox)?];
     Ok(Sockets { data, mailbox, devices })
 }
 

@@ -100,9 +100,15 @@ pub enum Reply {
     Hello(Hello),
     /// Nothing to add.
     Done,
-    /// After [`Command::Replay`]: the tree as it looked at the end, before any crash.
-    Executed(Observation),
-    /// After [`Command::Replay`] with a clock that should stand still: it went on where that matters. Ask again.
+    /// After [`Command::Execute`].
+    Executed {
+        /// The tree as it looked at the end, before any crash.
+        live: Observation,
+        /// How often the kernel did not come to rest within its time: before the first step, and after each. What it did then
+        /// by itself, and so what the disk saw, may be another thing the next time.
+        restless: u32,
+    },
+    /// After [`Command::Execute`] with a clock that should stand still: it went on where that matters. Ask again.
     Ticked,
     /// After [`Command::Observe`].
     Observed(Observation),

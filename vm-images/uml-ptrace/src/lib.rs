@@ -1,4 +1,4 @@
-//! A stand-in for ptrace(2), preloaded into User Mode Linux.
+//! Stand-ins for ptrace(2) and mkstemp(3), preloaded into User Mode Linux.
 //!
 //! User Mode Linux 6.1 keeps the floating-point registers of guest processes in a buffer that ends with the PKRU
 //! component, 2696 bytes, and sets them with `PTRACE_SETREGSET`. The host takes nothing but its whole XSAVE area
@@ -10,8 +10,13 @@
 //! of memory, say, they are let go in the middle of a system call, which the host then carries out, with the paths of
 //! the guest and the rights of the user. So this asks for it.
 
+//!
+//! And it keeps the guest's memory in a file of a directory (arch/um/os-Linux/mem.c). Where that has no room left, a touch of
+//! another page kills whoever touches it: the guest, or the harness, whose disk fills the guest's pages. So the file it
+//! asks for is one in memory, in no directory.
+
 use std::cell::RefCell;
-use std::ffi::{c_int, c_long, c_void};
+use std::ffi::{c_char, c_int, c_long, c_void};
 
 /// elf.h.
 const NT_X86_XSTATE: usize = 0x202;
@@ -84,4 +89,34 @@ pub unsafe extern "C" fn ptrace(request: c_int, pid: c_int, address: *mut c_void
         let mut whole = libc::iovec { iov_base: area.as_mut_ptr().cast(), iov_len: *size };
         real(number, pid, address, (&raw mut whole).cast())
     })
+}
+
+/// mkstemp(3), as User Mode Linux calls it: for its memory, and to try whether that could be executed.
+///
+/// # Safety
+/// As for mkstemp(3): `template` is a string that can be changed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mkstemp64(template: *mut c_char) -> c_int {
+    // There must be a file of that name: it is removed by its name.
+    // SAFETY: the caller keeps what mkstemp(3) asks.
+    let file = unsafe { libc::mkstemp(template) };
+    if file < 0 {
+        return file;
+    }
+    // SAFETY: memfd_create(2) reads a string that lives for ever.
+    let create = |flags| unsafe { libc::memfd_create(c"guest".as_ptr(), flags) };
+    // Kernels before 6.3 know no files in memory but such as can be executed, and not this name for them.
+    let memory = match create(libc::MFD_CLOEXEC | libc::MFD_EXEC) {
+        descriptor @ 0.. => descriptor,
+        _ => create(libc::MFD_CLOEXEC),
+    };
+    // A host may allow none that can be executed (`vm.memfd_noexec`). Then it is the file in the guest's directory.
+    if memory >= 0 {
+        // SAFETY: both descriptors are ours.
+        unsafe {
+            libc::dup2(memory, file);
+            libc::close(memory);
+        }
+    }
+    file
 }

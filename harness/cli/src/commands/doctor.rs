@@ -1,11 +1,27 @@
 //! `harness doctor`.
 
+mod confinement;
+
+use std::fs;
+use std::path::Path;
+
 use report::ExitStatus;
 use vm::{Paths, Standing};
 
 use super::signal::{Manner, Scratch, Signals};
 use super::{Failure, show::print};
 use engine::mkfs;
+
+/// Whether there is a kernel for QEMU, and if not, how to come by one: for those who have no clone, whose scripts unpack one.
+fn unpacked(kernels: &Path) -> &'static str {
+    let is_there = fs::read_dir(kernels).is_ok_and(|mut entries| entries.next().is_some());
+    if is_there {
+        ""
+    } else {
+        " (none: QEMU takes the newest of /boot; or unpack one there, as with apt-get download linux-image-VERSION-amd64 and \
+         dpkg-deb -x PACKAGE DIRECTORY)"
+    }
+}
 
 /// Says what this machine has, what is missing, and what installs it.
 pub fn doctor() -> Result<ExitStatus, Failure> {
@@ -35,7 +51,10 @@ pub fn doctor() -> Result<ExitStatus, Failure> {
     if vm::program(&["qemu-system-x86_64"]).is_none() {
         packages.push("qemu-system-x86");
     }
-    text.push_str(&format!("{:<14} {}\n", "guest kernels", paths.kernels.display()));
+    for (name, standing) in confinement::lines(&vm::probe()) {
+        text.push_str(&format!("{name:<14} {standing}\n"));
+    }
+    text.push_str(&format!("{:<14} {}{}\n", "guest kernels", paths.kernels.display(), unpacked(&paths.kernels)));
     text.push_str(&format!("{:<14} {}\n", "cache", paths.cache.display()));
     if !packages.is_empty() {
         text.push_str(&format!("to install what is missing: apt-get install {}\n", packages.join(" ")));

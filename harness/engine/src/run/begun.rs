@@ -7,7 +7,7 @@ use std::sync::Arc;
 use checks::Checker;
 use filesystems::{ChoiceError, FileSystem, Filesystem};
 use report::CellReport;
-use vm::{Limits, Machine, Paths};
+use vm::{KernelError, Limits, Machine, Paths};
 
 use super::RunError;
 use crate::cell::Cell;
@@ -71,22 +71,7 @@ impl Begun {
         let mut kinds: Vec<&'static FileSystem> = all.iter().map(|filesystem| filesystem.kind).collect();
         kinds.sort_by_key(|kind| kind.name);
         kinds.dedup();
-        let made = |kinds: &[&FileSystem]| machine.initramfs(&paths.cache, kinds);
-        let mut lacking = BTreeMap::new();
-        match made(&kinds) {
-            Err(error) if error.is_lack_of_module() && kinds.len() > 1 => {}
-            made => return Ok(Initramfs { file: made?, lacking }),
-        }
-        for &kind in &kinds {
-            match made(&[kind]) {
-                Err(error) if error.is_lack_of_module() => {
-                    lacking.insert(kind.name, error.to_string());
-                }
-                other => drop(other?),
-            }
-        }
-        kinds.retain(|kind| !lacking.contains_key(kind.name));
-        Ok(Initramfs { file: made(&kinds)?, lacking })
+        Ok(Initramfs::new(machine, &paths.cache, kinds)?)
     }
 
     /// The size of their data disk, 512-byte sectors.
@@ -120,6 +105,25 @@ pub(super) struct Initramfs {
     pub(super) lacking: BTreeMap<&'static str, String>,
 }
 
+impl Initramfs {
+    /// With the drivers for as many of these file systems as the machine's kernel has.
+    fn new(machine: &dyn Machine, cache: &Path, mut kinds: Vec<&'static FileSystem>) -> Result<Self, KernelError> {
+        let mut lacking = BTreeMap::new();
+        match machine.initramfs(cache, &kinds) {
+            Err(error) if error.is_lack_of_module() && kinds.len() > 1 => {}
+            made => return Ok(Self { file: made?, lacking }),
+        }
+        for &kind in &kinds {
+            match machine.initramfs(cache, &[kind]) {
+                Err(error) if error.is_lack_of_module() => drop(lacking.insert(kind.name, error.to_string())),
+                made => drop(made?),
+            }
+        }
+        kinds.retain(|kind| !lacking.contains_key(kind.name));
+        Ok(Self { file: machine.initramfs(cache, &kinds)?, lacking })
+    }
+}
+
 /// The cells of a run.
 pub(super) fn cells(kept: &Kept, subjects: &[Arc<Subject>], store: &Store) -> Result<Vec<Arc<Cell>>, StoreError> {
     let filesystems = filesystems_of(kept, store)?;
@@ -142,4 +146,46 @@ pub(super) fn tools(filesystems: &[Filesystem]) -> BTreeMap<String, String> {
 pub(super) fn filesystems_of(kept: &Kept, store: &Store) -> Result<Vec<Filesystem>, StoreError> {
     let all: Result<_, ChoiceError> = kept.cells.iter().map(KeptCell::filesystem).collect();
     all.map_err(|unknown| store.damaged_manifest(unknown))
+}
+
+#[cfg(test)]
+mod tests {
+    use filesystems::{BTRFS, EXT4, XFS};
+    use vm::{Launch, ModuleError};
+
+    use super::*;
+
+    /// A machine whose kernel has a driver for one file system.
+    struct OneDriver(&'static str);
+
+    impl Machine for OneDriver {
+        fn name(&self) -> &'static str {
+            "one-driver"
+        }
+        fn initramfs(&self, cache: &Path, filesystems: &[&FileSystem]) -> Result<PathBuf, KernelError> {
+            match filesystems.iter().find(|kind| kind.name != self.0) {
+                Some(kind) => Err(ModuleError::Missing { name: kind.name.into(), directory: "/modules".into() }.into()),
+                None => Ok(cache.join(filesystems.len().to_string())),
+            }
+        }
+        fn command(&self, _: &Launch<'_>) -> std::io::Result<std::process::Command> {
+            unreachable!("nothing is booted")
+        }
+        fn patience(&self) -> u32 {
+            1
+        }
+    }
+
+    /// The cells of the others are not lost with it; and where there is none at all, the run is.
+    #[test]
+    fn a_kernel_without_a_driver_loses_the_cells_of_that_file_system() {
+        let machine = OneDriver("xfs");
+        let made = |kinds| Initramfs::new(&machine, Path::new("/cache"), kinds);
+        let Initramfs { file, lacking } = made(vec![&BTRFS, &XFS, &EXT4]).unwrap();
+        assert_eq!(file, Path::new("/cache/1"));
+        assert_eq!(lacking.keys().copied().collect::<Vec<_>>(), ["btrfs", "ext4"]);
+        assert!(lacking["btrfs"].contains("has no module btrfs"), "{lacking:?}");
+        assert!(made(vec![&XFS]).unwrap().lacking.is_empty());
+        assert!(made(vec![&EXT4]).is_err_and(|error| error.is_lack_of_module()));
+    }
 }

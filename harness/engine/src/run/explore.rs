@@ -29,7 +29,7 @@ pub(super) async fn explore(
 ) -> Result<Finished, RunError> {
     let (Initramfs { file: initramfs, lacking }, sectors) =
         (begun.initramfs(machine.as_ref(), paths)?, begun.sectors());
-    let count = workers_with_room(machine.as_ref(), count, &events);
+    let count = workers_with_room(count, &events);
     let Begun { id, subjects, kept, store, lock: _lock, mut done } = begun;
     let cells = cells(&kept, &subjects, &store)?;
     let journal = Journal::open(&store, &id, kept.spec.seed)?;
@@ -103,21 +103,18 @@ pub(super) async fn explore(
 }
 
 /// How many workers there are: as many as asked, if the host has room for the memory of all their guests, which is asked
-/// before any of them starts. A guest that finds none left is killed in the middle of anything, or kills this process.
-fn workers_with_room(machine: &dyn Machine, asked: usize, events: &mpsc::UnboundedSender<Event>) -> usize {
+/// before any of them starts. A guest that finds none left is killed in the middle of anything, or this process is.
+fn workers_with_room(asked: usize, events: &mpsc::UnboundedSender<Event>) -> usize {
     let asked = asked.max(1);
-    match machine.room() {
-        Some((room, place)) if room < asked => {
-            let text = format!(
-                "fewer guests run at once than asked for, {room} instead of {asked}: {} has no room for the memory of more, \
-                 1 GiB each (a container gets a larger /dev/shm with --shm-size)",
-                place.display()
-            );
-            let _ = events.send(Event::Warning { cell: None, text });
-            room
-        }
-        _ => asked,
+    let room = vm::room();
+    if room < asked {
+        let text = format!(
+            "fewer guests run at once than asked for, {room} instead of {asked}: this host, or this process's control group, \
+             has no memory left for more, 1 GiB each"
+        );
+        let _ = events.send(Event::Warning { cell: None, text });
     }
+    asked.min(room)
 }
 
 /// Finds a machine, for which it may boot a guest.
