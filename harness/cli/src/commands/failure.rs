@@ -137,7 +137,7 @@ impl From<RunError> for Failure {
             RunError::Store(error) => error.into(),
             RunError::Report(error) => match &error.kind {
                 FileErrorKind::Io(source) => Self::io(source, &error),
-                _ => Self::machine(error),
+                FileErrorKind::Foreign | FileErrorKind::Schema(_) | FileErrorKind::Damaged(_) => Self::usage(error),
             },
             RunError::OtherMachine { .. }
             | RunError::OtherKernel { .. }
