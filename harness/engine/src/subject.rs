@@ -188,7 +188,7 @@ impl Subject {
         workload.prepare(fresh.path(), stop)?;
         let trace = record_in(workload, fresh.path(), io_uring, stop)?;
         // Before the check is tried on it.
-        let name = fits(name, &trace)?;
+        fits(&name, &trace)?;
         let judges = match &workload.check {
             Some(_) => Judges::Both(Box::new(Checker::new(workload, &trace, stop)?)),
             None => Judges::Rules,
@@ -210,7 +210,7 @@ impl Subject {
         judges: Judges,
     ) -> Result<Self, SubjectError> {
         // A trace that is read from a file may be anyone's.
-        let name = fits(name, &trace)?;
+        fits(&name, &trace)?;
         let history = History::new(&trace);
         let mut rules = rules(&name, &trace, &history, &wanted, !matches!(judges, Judges::Rules))?;
         let checker = match judges {
@@ -364,15 +364,15 @@ fn record_in(
     }
 }
 
-/// The same name, if a guest has memory, and this host a disk, for what this trace does.
-fn fits(name: String, trace: &Trace) -> Result<String, SubjectError> {
+/// Whether a guest has memory, and this host a disk, for what this trace does.
+fn fits(name: &str, trace: &Trace) -> Result<(), SubjectError> {
     let (held, on_disk) = (size(trace), data_of(trace));
     if held > LARGEST {
-        Err(SubjectError::TooLarge { name, bytes: held })
+        Err(SubjectError::TooLarge { name: name.into(), bytes: held })
     } else if on_disk > MOST_ON_DISK {
-        Err(SubjectError::NoDisk { name, bytes: on_disk })
+        Err(SubjectError::NoDisk { name: name.into(), bytes: on_disk })
     } else {
-        Ok(name)
+        Ok(())
     }
 }
 

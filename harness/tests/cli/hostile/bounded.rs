@@ -45,6 +45,7 @@ pub fn run(mut command: Command, limit: Duration) -> Bounded {
     };
     // SAFETY: between fork(2) and execve(2) it makes one system call, and allocates nothing.
     unsafe { command.pre_exec(bound_files) };
+    #[expect(clippy::zombie_processes, reason = "wait4(2) below waits for it, and says how much memory it took")]
     let child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).process_group(0).spawn().unwrap();
     let pid = i32::try_from(child.id()).unwrap();
     let (mut was_stopped, mut is_late) = (false, false);
