@@ -1,7 +1,7 @@
 //! The executions that tokens need: what the disk saw while a schedule was executed, and which of its states are shown.
 
 use std::fs::File;
-use std::io::{self, BufReader, ErrorKind, Read, Seek, Write};
+use std::io::{self, BufReader, ErrorKind, Read, Write};
 
 use checker::CrashWindow;
 use serde::{Deserialize, Serialize};
@@ -11,25 +11,6 @@ use super::names::{LARGEST_IMAGE, LARGEST_LOG, execution_name};
 use super::{Store, StoreError};
 use crate::sum::{Sum, Summing, sum};
 use crate::token::Token;
-
-/// What a file holds before its checksum; `None` if that does not match. There is no memory for it before it does: what
-/// is damaged may be large.
-fn sealed(file: &mut File) -> io::Result<Option<Vec<u8>>> {
-    let Some(length) = file.metadata()?.len().checked_sub(size_of::<Sum>() as u64) else { return Ok(None) };
-    let mut summing = Summing::new(&*file);
-    io::copy(&mut (&mut summing).take(length), &mut io::sink())?;
-    let (sum, rest) = summing.end();
-    let mut expected = Vec::new();
-    rest.take(1 + size_of::<Sum>() as u64).read_to_end(&mut expected)?;
-    if expected != sum {
-        return Ok(None);
-    }
-    file.rewind()?;
-    let mut body = Vec::new();
-    file.take(length).read_to_end(&mut body)?;
-    // It may be another by now.
-    Ok((self::sum(&[&body]) == sum).then_some(body))
-}
 
 /// What is kept of one execution.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,11 +123,12 @@ impl Store {
             let what = format!("kept execution of schedule {schedule} in cell {cell}");
             return Err(StoreError::NoSuch { what, directory: self.directory().into() });
         }
-        let fail = |source| StoreError::Io { doing: "read", path: self.path(&name), source };
-        let mut file = self.directory.file(&name, LARGEST_LOG).map_err(fail)?.into_inner();
-        match sealed(&mut file).map_err(fail)? {
-            Some(body) => postcard::from_bytes(&body).map_err(|error| self.damaged(&name, error)),
-            None => Err(self.damaged(&name, "its checksum does not match")),
+        let bytes = self.read(&name, LARGEST_LOG)?;
+        match bytes.split_last_chunk() {
+            Some((body, expected)) if sum(&[body]) == *expected => {
+                postcard::from_bytes(body).map_err(|error| self.damaged(&name, error))
+            }
+            _ => Err(self.damaged(&name, "its checksum does not match")),
         }
     }
 }
