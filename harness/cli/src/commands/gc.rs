@@ -25,38 +25,27 @@ pub fn gc(arguments: &cli::Gc) -> Result<ExitStatus, Failure> {
             return Err(Failure::io(&error, format!("failed to look for runs in {}: {error}", results.display())));
         }
     };
+    let (kept, old) = runs.split_at(runs.len().min(*keep));
+    let cached = if *cache { cached(&Paths::from_environment().cache) } else { Vec::new() };
+    let fates = old.iter().map(|run| (run, old::remove(run, *dry_run)));
+    let fates = fates.chain(cached.iter().map(|file| (file, remove_file(file, *dry_run))));
     let verb = if *dry_run { "would remove" } else { "removed" };
     let mut text = String::new();
     let mut status = ExitStatus::Holds;
     let mut freed = 0;
-    let (kept, old) = runs.split_at(runs.len().min(*keep));
-    for run in old {
-        match old::remove(run, *dry_run) {
+    for (path, fate) in fates {
+        let path = path.display();
+        text.push_str(&match fate {
             Fate::Removed(bytes) => {
                 freed += bytes;
-                text.push_str(&format!("{verb} {}: {}\n", run.display(), size(bytes)));
+                format!("{verb} {path}: {}\n", size(bytes))
             }
-            Fate::Busy => text.push_str(&format!("left {}: a run is at work in it\n", run.display())),
+            Fate::Busy => format!("left {path}: a run is at work in it\n"),
             Fate::Failed(error) => {
                 status = ExitStatus::Machine;
-                text.push_str(&format!("failed to remove {}: {error}\n", run.display()));
+                format!("failed to remove {path}: {error}\n")
             }
-        }
-    }
-    if *cache {
-        for file in cached(&Paths::from_environment().cache) {
-            let bytes = fs::symlink_metadata(&file).map_or(0, |about| about.len());
-            match if *dry_run { Ok(()) } else { fs::remove_file(&file) } {
-                Ok(()) => {
-                    freed += bytes;
-                    text.push_str(&format!("{verb} {}: {}\n", file.display(), size(bytes)));
-                }
-                Err(error) => {
-                    status = ExitStatus::Machine;
-                    text.push_str(&format!("failed to remove {}: {error}\n", file.display()));
-                }
-            }
-        }
+        });
     }
     if !dry_run {
         unlink_dangling(results);
@@ -64,6 +53,15 @@ pub fn gc(arguments: &cli::Gc) -> Result<ExitStatus, Failure> {
     text.push_str(&format!("{verb} {} in all; kept the newest {} of {} runs\n", size(freed), kept.len(), runs.len()));
     print(&text)?;
     Ok(status)
+}
+
+/// Removes a file, as [`old::remove`] removes a run.
+fn remove_file(file: &Path, dry: bool) -> Fate {
+    let bytes = fs::symlink_metadata(file).map_or(0, |about| about.len());
+    match if dry { Ok(()) } else { fs::remove_file(file) } {
+        Ok(()) => Fate::Removed(bytes),
+        Err(error) => Fate::Failed(error.to_string()),
+    }
 }
 
 /// What the harness has made in its cache and makes again when it needs it: all files in it but young ones. Unpacked kernels are
