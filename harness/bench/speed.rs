@@ -197,7 +197,7 @@ async fn prepare(guest: &mut Guest, subject: &Subject, kind: &'static FileSystem
     give(guest, &subject.trace, &subject.live).await?;
     for schedule in &subject.schedules {
         let plan = schedule.plan(&subject.trace, &subject.history);
-        let executed = execute(guest, &filesystem, &base, &plan, &subject.trace, &subject.live).await?;
+        let (executed, _) = execute(guest, &filesystem, &base, &plan, &subject.trace, &subject.live).await?;
         let mut durable = executed.start;
         let mut from = 0;
         for epoch in storage::epochs(&executed.log, &model) {

@@ -65,27 +65,13 @@ pub async fn give(guest: &mut Guest, trace: &Trace, live: &Arc<ReadPlan>) -> Res
     guest.call(&Command::Trace { calls, live: live.clone() }).await.map(drop)
 }
 
-/// Executes `plan` on a copy of `base`. The guest must have been given the trace.
+/// Executes `plan` on a copy of `base`: twice, if the guest's kernel did not come to rest in the first execution. How often it
+/// did not in the one that counts, is given, too: what the disk saw may then be another thing the next time. The guest must
+/// have been given the trace.
 ///
 /// # Errors
 /// The guest failed, or did something else.
 pub async fn execute(
-    guest: &mut Guest,
-    filesystem: &Filesystem,
-    base: &Image,
-    plan: &Plan,
-    trace: &Trace,
-    live: &Arc<ReadPlan>,
-) -> Result<Execution, ExecutionError> {
-    execute_twice_if_restless(guest, filesystem, base, plan, trace, live).await.map(|(execution, _)| execution)
-}
-
-/// The same, and how often the guest's kernel did not come to rest, in the second of two executions: what the disk saw may
-/// then be another thing the next time.
-///
-/// # Errors
-/// As [`execute`].
-pub async fn execute_twice_if_restless(
     guest: &mut Guest,
     filesystem: &Filesystem,
     base: &Image,

@@ -13,7 +13,7 @@ use vm::{Death, GuestError};
 
 use crate::cell::{Ask, Cell, Job, Seen};
 use crate::cell_report::violation_report;
-use crate::execute::{ExecutionError, execute_twice_if_restless, populate};
+use crate::execute::{ExecutionError, execute, populate};
 use crate::guests::{Boot, Slot};
 use crate::journal::Journal;
 use crate::journal::line::Id;
@@ -268,7 +268,7 @@ impl<'a> Worker<'a> {
         let mut tried = false;
         let (execution, restless) = loop {
             let guest = self.bench.slot.player(subject).await?;
-            match execute_twice_if_restless(guest, &cell.filesystem, base, &plan, &subject.trace, &subject.live).await {
+            match execute(guest, &cell.filesystem, base, &plan, &subject.trace, &subject.live).await {
                 Err(ExecutionError::Guest(error)) if !tried && may_pass(&error) => {
                     self.once_more(cell, &error, &mut tried);
                 }

@@ -111,7 +111,7 @@ pub async fn execute_on(
     let base = populate(guest, filesystem, fresh, &subject.trace).await.unwrap();
     let plan = subject.schedules[schedule].plan(&subject.trace, &subject.history);
     give(guest, &subject.trace, &subject.live).await.unwrap();
-    execute(guest, filesystem, &base, &plan, &subject.trace, &subject.live).await.unwrap()
+    execute(guest, filesystem, &base, &plan, &subject.trace, &subject.live).await.unwrap().0
 }
 
 /// A fresh ext4.
