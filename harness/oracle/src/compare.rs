@@ -6,6 +6,7 @@ use std::sync::Arc;
 use checker::{CrashWindow, EntryKind, Mount, Observation, ReadPlan, Seen};
 use engine::execute::{ExecutionError, execute, give, live_read_plan, populate};
 use engine::label::Labels;
+use engine::spec::RunSpec;
 use engine::unit::Executed;
 use engine::visit::{EquivalenceClass, Guests, explore};
 use engine::window::window;
@@ -134,7 +135,7 @@ pub fn executed(filesystem: &Filesystem, trace: &Trace, bound: u32) -> Vec<Sched
     let history = History::new(trace);
     let overwrites = Overwrites::new(trace, &history);
     let mut all = schedules(trace, &history, bound);
-    all.retain(|schedule| !overwrites.imply(schedule, filesystem, &DiskModel::default()));
+    all.retain(|schedule| !overwrites.imply(schedule, filesystem, &RunSpec::default().model(filesystem.kind)));
     all
 }
 
@@ -161,7 +162,7 @@ pub async fn outcomes_of(
     let live = Arc::new(live_read_plan(&trace.after));
     let fresh = engine::mkfs::mkfs(filesystem, SECTORS * storage::SECTOR as u64)?;
     let base = populate(guests.guest().await?, filesystem, fresh, trace).await?;
-    let model = DiskModel::default();
+    let model = RunSpec::default().model(filesystem.kind);
     let mut found = Explored::default();
     let labels = Labels::new(&history);
     let mut known: HashSet<Key> = HashSet::new();
@@ -169,7 +170,7 @@ pub async fn outcomes_of(
         let plan = schedule.plan(trace, &history);
         let guest = guests.guest().await?;
         give(guest, trace, &live).await?;
-        let execution = execute(guest, filesystem, &base, &plan, trace, &live).await?;
+        let (execution, _) = execute(guest, filesystem, &base, &plan, trace, &live).await?;
         found.schedules += 1;
         let execution = if model.fua { execution.with_fua(&plan, trace) } else { execution };
         let executed = Executed::new(index, plan, execution, &model);
