@@ -93,7 +93,8 @@ impl VhostUserBackend for Device {
     }
 }
 
-/// The sockets that the machine is to be given, by their names in the directory that they are in. They go, with the threads behind them, when this is dropped.
+/// The sockets that the machine is to be given, by their names in the directory that they are in. They go, with the threads
+/// behind them, when this is dropped.
 pub struct Sockets {
     /// vhost-user socket of the data disk.
     pub data: &'static str,

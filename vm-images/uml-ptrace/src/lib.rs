@@ -9,7 +9,6 @@
 //! And User Mode Linux does not ask that the guest's processes end with it. If it alone is killed, by a host that is out
 //! of memory, say, they are let go in the middle of a system call, which the host then carries out, with the paths of
 //! the guest and the rights of the user. So this asks for it.
-
 //!
 //! And it keeps the guest's memory in a file of a directory (arch/um/os-Linux/mem.c). Where that has no room left, a touch of
 //! another page kills whoever touches it: the guest, or the harness, whose disk fills the guest's pages. So the file it

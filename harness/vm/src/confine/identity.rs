@@ -24,7 +24,7 @@ impl Identity {
     /// Whom a machine becomes that needs these devices and runs this program; `None` if it stays who it is: it is not
     /// root's, or nobody else may use them. Root without any capability still owns most of the host's files.
     pub(super) fn of(devices: &[PathBuf], program: &Path) -> Option<Self> {
-        let root = nix::unistd::geteuid().is_root() && capabilities("self").is_some_and(|own| own & NEEDED == NEEDED);
+        let root = nix::unistd::geteuid().is_root() && capabilities().is_some_and(|own| own & NEEDED == NEEDED);
         let fits = |path: &PathBuf| Some(group_for(fs::metadata(path).ok()?));
         let groups: Vec<Group> = devices.iter().filter_map(fits).collect();
         let found = (root && everyone_reaches(program)).then(|| among(&groups)).flatten()?;
@@ -93,9 +93,9 @@ fn everyone_reaches(program: &Path) -> bool {
     program.ancestors().all(|path| fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o001 != 0))
 }
 
-/// The effective capabilities of a process, as proc(5) tells them.
-fn capabilities(process: &str) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+/// The effective capabilities of this process, as proc(5) tells them.
+fn capabilities() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
     let hex = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
     u64::from_str_radix(hex.trim(), 16).ok()
 }
