@@ -126,7 +126,7 @@ impl Cell {
         };
         let RunSpec { budget, recovery_crashes, seed, .. } = *spec;
         let state = Mutex::new(Progress::new(Exploration::new(seed, budget)));
-        let until = subject.schedules.len();
+        let until = subject.scheduled(&filesystem).chosen;
         let model = spec.model(filesystem.kind);
         let atomic = filesystem.kind.atomic;
         let assumed_atomic = (atomic > u32::from(spec.sector)).then_some(atomic);
@@ -336,7 +336,7 @@ impl Cell {
         let tally = &state.exploration.tally;
         ProgressReport {
             schedules_done: state.exploration.admitted() as u64,
-            schedules_total: self.subject.schedules.len() as u64,
+            schedules_total: self.subject.scheduled(&self.filesystem).chosen as u64,
             states_covered: tally.covered.clone(),
             states_allowed: tally.allowed.clone(),
             mounts: tally.visits,

@@ -16,7 +16,7 @@ use storage::CacheKind;
 use crate::cell::{Cell, CellResult, Seen};
 use crate::promises::promises;
 use crate::scheduled;
-use crate::subject::Subject;
+use crate::subject::{Scheduled, Subject};
 use crate::tally::{FoundAt, Violation, ViolationKey};
 use crate::token::Token;
 use crate::unit::{Unit, short};
@@ -33,7 +33,7 @@ pub fn ops_of(subjects: &[Arc<Subject>]) -> impl Fn(&str, BTreeSet<OpId>) -> Ops
 /// The report of a cell; `run` is the run's hash.
 pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
     let subject = &cell.subject;
-    let total = subject.all_schedules;
+    let total = subject.scheduled(&cell.filesystem).of;
     let exit = |key: &ViolationKey| match key.invariant {
         Invariant::DurableAfter(checker::Ack::Exit) => true,
         Invariant::Mountable => !key.informational,
@@ -90,8 +90,8 @@ fn reach(result: &CellResult) -> Reach {
 }
 
 fn notes(cell: &Cell, result: &CellResult) -> Vec<Note> {
-    let Subject { schedules, all_schedules, trace, .. } = &*cell.subject;
-    let (chosen, of) = (schedules.len() as u64, *all_schedules);
+    let Scheduled { chosen, of } = cell.subject.scheduled(&cell.filesystem);
+    let chosen = chosen as u64;
     let spent = result.spent.then_some(Note::BudgetSpent);
     let some = (chosen < of).then_some(Note::SchedulesChosen { chosen, of });
     let assumed = cell.assumed_atomic.map(|bytes| Note::AssumedAtomic { bytes });
@@ -101,7 +101,13 @@ fn notes(cell: &Cell, result: &CellResult) -> Vec<Note> {
     let without = without.map(|option| Note::WithoutFlush { option: option.into() });
     let unchecked = filesystem.feature().is_some_and(|feature| feature.unchecked).then_some(Note::Unchecked);
     let assumed = assumed.into_iter().chain(flush).chain(without).chain(unchecked);
-    spent.into_iter().chain(some).chain(assumed).chain(shifts(trace)).chain(notes_on(&cell.subject)).collect()
+    spent
+        .into_iter()
+        .chain(some)
+        .chain(assumed)
+        .chain(shifts(&cell.subject.trace))
+        .chain(notes_on(&cell.subject))
+        .collect()
 }
 
 /// FALLOC_FL_COLLAPSE_RANGE and FALLOC_FL_INSERT_RANGE (include/uapi/linux/falloc.h).

@@ -228,7 +228,7 @@ fn executed(known: &Known, index: usize, subject: &Subject, on: (&Filesystem, &D
     let is_there = |schedule: &usize| {
         known.execution(index, *schedule).is_some() || subject.is_implied(*schedule, filesystem, model)
     };
-    (0..subject.schedules.len()).take_while(is_there).count()
+    (0..subject.scheduled(filesystem).chosen).take_while(is_there).count()
 }
 
 /// What the fold of a cell came to, beside the cell itself.

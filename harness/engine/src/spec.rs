@@ -123,8 +123,8 @@ impl RunSpec {
 
     /// Which schedules are executed.
     pub fn bounds(&self) -> Bounds {
-        let fast = |filesystem: &Filesystem| filesystem.feature().is_some_and(|feature| feature.fast_commit.is_some());
-        Bounds { injections: self.schedules, seed: self.seed, fast_commits: self.filesystems.iter().any(fast) }
+        let fast_commits = self.filesystems.iter().any(Filesystem::has_fast_commits);
+        Bounds { injections: self.schedules, seed: self.seed, fast_commits }
     }
 
     /// What the report says of it.

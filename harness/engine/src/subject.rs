@@ -115,20 +115,27 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// The schedules within these bounds, at most [`MOST_SCHEDULES`] with either kind of commit, and how many there are.
-    fn schedules(self, trace: &Trace, history: &History) -> (Vec<Schedule>, u64) {
+    /// The schedules within these bounds: at most [`MOST_SCHEDULES`], and as many again, behind them, with fast commits.
+    fn schedules(self, trace: &Trace, history: &History) -> Vec<Schedule> {
         let mut schedules = sample(trace, history, self.injections, self.seed, MOST_SCHEDULES);
-        let mut all = schedule_count(trace, history, self.injections);
         if self.fast_commits {
             let fast = |schedule: &Schedule| {
                 let conditions = Conditions { fast_commits: true, ..schedule.conditions };
                 Schedule { conditions, ..schedule.clone() }
             };
             schedules.extend(schedules.iter().map(fast).collect::<Vec<_>>());
-            all = all.saturating_mul(2);
         }
-        (schedules, all)
+        schedules
     }
+}
+
+/// How many schedules there are for one file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scheduled {
+    /// Those of [`Subject::schedules`], from the first, that are executed on it.
+    pub chosen: usize,
+    /// All that there are: more, if these are a choice. `u64::MAX` if more than that.
+    pub of: u64,
 }
 
 /// Who judges crash states.
@@ -161,9 +168,10 @@ pub struct Subject {
     pub plan: Id,
     /// How the guest looks at the live tree.
     pub live: Arc<ReadPlan>,
-    /// What to execute.
+    /// What to execute; with fast commits, where a file system of the run has such, come last.
     pub schedules: Vec<Schedule>,
-    /// How many schedules there are: more than are executed, if these are a choice. `u64::MAX` if more than that.
+    /// How many schedules there are with one kind of commit: more than are executed, if these are a choice. `u64::MAX` if more
+    /// than that.
     pub all_schedules: u64,
     /// Which of them show nothing of their own on a file system that overwrites in place.
     overwrites: Overwrites,
@@ -227,15 +235,14 @@ impl Subject {
             }
         }
         let read_plan = Arc::new(rules.read_plan().clone());
-        let (schedules, all_schedules) = bounds.schedules(&trace, &history);
         Ok(Self {
             name,
             wanted,
             plan: Id::of_value(&*read_plan),
             read_plan,
             live: Arc::new(live_read_plan(&trace.after)),
-            schedules,
-            all_schedules,
+            schedules: bounds.schedules(&trace, &history),
+            all_schedules: schedule_count(&trace, &history, bounds.injections),
             overwrites: Overwrites::new(&trace, &history),
             labels: Labels::new(&history),
             trace,
@@ -273,14 +280,20 @@ impl Subject {
         crate::mkfs::disk_size(data_of(&self.trace))
     }
 
+    /// How many schedules there are for a file system: those with fast commits, only where it has such.
+    pub fn scheduled(&self, filesystem: &Filesystem) -> Scheduled {
+        if filesystem.has_fast_commits() {
+            return Scheduled { chosen: self.schedules.len(), of: self.all_schedules.saturating_mul(2) };
+        }
+        let chosen = self.schedules.iter().take_while(|schedule| !schedule.conditions.fast_commits).count();
+        Scheduled { chosen, of: self.all_schedules }
+    }
+
     /// Whether all crash states of a schedule are among those of others that are executed, on this file system and disk.
     pub fn is_implied(&self, schedule: usize, filesystem: &Filesystem, model: &DiskModel) -> bool {
-        let has_fast = filesystem.feature().is_some_and(|feature| feature.fast_commit.is_some());
-        if !has_fast && self.schedules.get(schedule).is_some_and(|schedule| schedule.conditions.fast_commits) {
-            return true;
-        }
         // In a choice of schedules, the others may be missing.
-        let all = self.schedules.len() as u64 == self.all_schedules;
+        let Scheduled { chosen, of } = self.scheduled(filesystem);
+        let all = chosen as u64 == of;
         let schedule = self.schedules.get(schedule).filter(|_| all);
         schedule.is_some_and(|schedule| self.overwrites.imply(schedule, filesystem, model))
     }
@@ -426,6 +439,27 @@ mod tests {
             let error = allocates(length).err().unwrap().to_string();
             assert!(error.ends_with("MiB, and no disk is made for more than 2048 MiB"), "{error}");
         }
+    }
+
+    /// They come last, so that a schedule has the same number on all file systems of a run.
+    #[test]
+    fn fast_commits_are_scheduled_where_there_are_such() {
+        let with = |fast_commits| {
+            // O_WRONLY | O_CREAT: rules want something to change.
+            let call = Call::Open { handle: Handle(0), path: "f".into(), flags: 0o101, mode: 0o644 };
+            let ops = vec![Op { call, syscall: "open".into(), result: 0, thread: 0 }];
+            let bounds = Bounds { injections: 1, fast_commits, ..Bounds::default() };
+            Subject::of("w".into(), vec![], Trace { ops, ..Trace::default() }, bounds).unwrap()
+        };
+        let (plain, both) = (with(false), with(true));
+        let count = plain.schedules.len();
+        let on = |subject: &Subject, text: &str| subject.scheduled(&text.parse().unwrap());
+        let once = Scheduled { chosen: count, of: count as u64 };
+        assert_eq!([on(&plain, "ext4"), on(&both, "ext4"), on(&both, "xfs")], [once; 3]);
+        let twice = Scheduled { chosen: 2 * count, of: 2 * count as u64 };
+        assert_eq!(on(&both, "ext4;mkfs=-O fast_commit"), twice);
+        assert_eq!(both.schedules[..count], plain.schedules);
+        assert!(both.schedules[count..].iter().all(|schedule| schedule.conditions.fast_commits));
     }
 
     /// "Changed no file" is false where the change is what the recorder could not follow.

@@ -143,6 +143,11 @@ impl Filesystem {
         self.kind.features.iter().find(|feature| asked(feature.argument))
     }
 
+    /// Whether it has fast commits beside those of whole transactions.
+    pub fn has_fast_commits(&self) -> bool {
+        self.feature().is_some_and(|feature| feature.fast_commit.is_some())
+    }
+
     /// How a commit is forced.
     pub fn commit(&self) -> CommitBy {
         self.feature().map_or(self.kind.handling.commit, |feature| feature.commit)

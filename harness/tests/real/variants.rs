@@ -5,7 +5,7 @@ use checker::Kind::{self, CheckFailed, Empty, Missing, Stale, WrongLength, ZeroF
 use engine::run::Options;
 use engine::spec::Tear;
 use num_bigint::BigUint;
-use report::{Report, Verdict};
+use report::{Note, Report, Verdict};
 use testkit::is_full;
 
 use crate::support::{options, run, uml, workloads};
@@ -50,6 +50,30 @@ async fn right_ones_hold() {
     let ext4 = report.cells.iter().find(|cell| cell.id.workload == "durable_replace" && cell.id.fs == "ext4").unwrap();
     let states = &ext4.crash_states;
     assert!(states.allowed > BigUint::from(10u32).pow(22) && states.mounts < 5000, "{states:?}");
+}
+
+/// An fsync that sends its flush too early is no fault of a program's, nor is one that the user has told to send none; both
+/// are told. Where there are two kinds of commit, each schedule is executed with either, and no report counts those for a
+/// file system that has one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_assumed_of_a_file_system_is_told() {
+    if uml().is_none() {
+        return;
+    }
+    let options = options(&["f2fs", "f2fs:fsync_mode=nobarrier", "ext4", "ext4;mkfs=-O fast_commit"]);
+    let directory = tempfile::tempdir().unwrap();
+    let report = run(&workloads(&["append_log"]), &options, directory.path()).await.report;
+    let [early, without, plain, fast] = report.cells.as_slice() else { panic!("{:?}", report.cells) };
+    for (cell, verdict) in
+        [(early, Verdict::Pass), (without, Verdict::Violation), (plain, Verdict::Pass), (fast, Verdict::Pass)]
+    {
+        assert_eq!(cell.verdict(), verdict, "{} {:?} {:?}", cell.id, cell.violations, cell.failure);
+        assert_eq!(cell.schedules.explored, cell.schedules.total, "{}", cell.id);
+    }
+    assert!(early.notes.contains(&Note::AssumedFlush) && early.notes.contains(&Note::AssumedAtomic { bytes: 4096 }));
+    assert!(without.notes.contains(&Note::WithoutFlush { option: "fsync_mode=nobarrier".into() }));
+    assert_eq!([&plain.notes, &fast.notes], [&vec![]; 2]);
+    assert_eq!(fast.schedules.total, 2 * plain.schedules.total);
 }
 
 /// Those that change a file in place are read whole in each state. What is left open is whether writes tear. One file system
