@@ -22,6 +22,10 @@ pub enum Invariant {
     PrefixOfHistory,
     /// See [`crate::Wanted::AllOrNothing`]: its paths.
     AllOrNothing(Vec<RelPath>),
+    /// See [`crate::Wanted::OneIsWhole`]: its paths.
+    OneIsWhole(Vec<RelPath>),
+    /// See [`crate::Wanted::Tree`]: its marker and its paths.
+    Tree(RelPath, Vec<RelPath>),
     /// See [`crate::Wanted::MetadataPreserved`].
     MetadataPreserved,
     /// See [`crate::Wanted::NoLeftovers`].
@@ -39,15 +43,18 @@ impl fmt::Display for Invariant {
             Invariant::DurableAfter(promise) => write!(f, "durable-after {promise}"),
             Invariant::AppendOnly => f.write_str("append-only"),
             Invariant::PrefixOfHistory => f.write_str("prefix-of-history"),
-            Invariant::AllOrNothing(paths) => {
-                let paths: Vec<String> = paths.iter().map(RelPath::to_string).collect();
-                write!(f, "all-or-nothing {}", paths.join(", "))
-            }
+            Invariant::AllOrNothing(paths) => write!(f, "all-or-nothing {}", listed(paths)),
+            Invariant::OneIsWhole(paths) => write!(f, "one-is-whole {}", listed(paths)),
+            Invariant::Tree(marker, paths) => write!(f, "tree {marker}: {}", listed(paths)),
             Invariant::MetadataPreserved => f.write_str("metadata-preserved"),
             Invariant::NoLeftovers => f.write_str("no-leftovers"),
             Invariant::Check => f.write_str("check"),
         }
     }
+}
+
+fn listed(paths: &[RelPath]) -> String {
+    paths.iter().map(RelPath::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// How a crash state breaks a rule. A function of the observation and the rules, so that states can be counted by it.

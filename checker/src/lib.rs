@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod acks;
+mod defaults;
 mod ends;
 mod finding;
 mod found;
@@ -22,6 +23,7 @@ mod testing;
 mod timeline;
 mod wanted;
 
+pub use defaults::{BuiltInView, Defaults, Format, Unjudged, Why, scratch};
 pub use finding::{CheckFailure, Finding, Invariant, Kind, Output};
 pub use hint::{FileChange, Hint, InPlace, NameChange, NameOp, Pending};
 pub use observation::{Entry, EntryKind, Mount, Observation};

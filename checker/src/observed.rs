@@ -102,6 +102,25 @@ pub enum Observed {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         group: Option<Changed>,
     },
+    /// Of a tree that a marker says to be there, something is not as it should be.
+    Incomplete {
+        /// The marker.
+        marker: String,
+        /// Whether it says that the tree is as after the run; else as before it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_new: bool,
+        /// The first name that is not as it should be.
+        path: String,
+        /// How it is not.
+        #[cfg_attr(feature = "schemas", schemars(with = "String"))]
+        kind: crate::Kind,
+        /// What was seen of it.
+        observed: Box<Observed>,
+        /// How many names are not as they should be.
+        wrong: usize,
+        /// How many there should be.
+        of: usize,
+    },
     /// A name that is there neither before nor after the run.
     Leftover,
     /// It cannot be read.

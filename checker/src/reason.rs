@@ -51,6 +51,11 @@ pub fn reason(trace: &Trace, invariant: &Invariant, kind: Kind, path: &RelPath, 
                 .or_else(|| not_atomic(trace, kind, path, window.begun_earliest))
         }
         (Invariant::AllOrNothing(paths), Kind::Partial) => together::partial(trace, paths),
+        (Invariant::OneIsWhole(paths), kind) => together::removed_too_early(trace, (paths, path), window.begun_earliest)
+            .or_else(|| not_atomic(trace, kind, path, window.begun_earliest)),
+        (Invariant::Tree(marker, paths), _) => {
+            together::marked_too_early(trace, (marker, paths), window.begun_earliest)
+        }
         (Invariant::MetadataPreserved, _) => together::metadata(trace, path, window.begun_earliest),
         (Invariant::NoLeftovers, _) => together::leftover(trace, path),
         _ => not_atomic(trace, kind, path, window.begun_earliest),

@@ -6,20 +6,27 @@ use program::{Content, History, RelPath, State, Trace, Version};
 use serde::{Deserialize, Serialize};
 
 use self::append::Append;
+use self::complete::Complete;
 use self::file::FileRules;
 use self::tree::{Group, Metadata};
+use self::whole::OneIsWhole;
 use crate::acks::Acks;
+use crate::defaults::{Defaults, scratch};
 use crate::ends::ends;
 use crate::found::{Allowed, Found, look};
 use crate::timeline::{keep, timelines};
 use crate::{
-    Ack, Candidate, ChangedMetadata, Finding, Invariant, Kind, Mount, Observation, Observed, ReadPlan, Record, Sizes,
-    Wanted,
+    Ack, Candidate, ChangedMetadata, Finding, Invariant, Kind, Mount, Observation, Observed, ReadPlan, Sizes, Wanted,
 };
 
 mod append;
+mod complete;
+mod error;
 mod file;
 mod tree;
+mod whole;
+
+pub use self::error::RuleError;
 
 /// When a crash state can occur. The ops of a trace are replayed one after another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,98 +35,6 @@ pub struct CrashWindow {
     pub begun_earliest: usize,
     /// How many ops had ended at the latest such point: acks with a lower index had been given.
     pub ended_latest: usize,
-}
-
-/// Why invariants cannot be turned into rules for this trace.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RuleError {
-    /// The path of an invariant.
-    #[error(
-        "the invariant {invariant} names {path}, which never exists while the command runs; the command changes {changed}"
-    )]
-    UnknownPath {
-        /// The invariant.
-        invariant: Invariant,
-        /// What it names.
-        path: RelPath,
-        /// What it could have named.
-        changed: String,
-    },
-    /// Invariants speak about files and symbolic links.
-    #[error("the invariant {invariant} names {path}, which is a directory or special file: name a file in it")]
-    NotAFile {
-        /// The invariant.
-        invariant: Invariant,
-        /// What it names.
-        path: RelPath,
-    },
-    /// The text of an ack.
-    #[error(
-        "the invariant durable-after waits for the ack {text:?}, which the command never printed; it printed {printed}"
-    )]
-    NoAck {
-        /// What was waited for.
-        text: String,
-        /// The beginning of what was printed.
-        printed: String,
-    },
-    /// No exit in the trace.
-    #[error(
-        "the invariant durable-after exit cannot be checked: the trace does not hold the end of the command; record it again"
-    )]
-    NoExit,
-    /// Nothing to hold.
-    #[error(
-        "the command changed no file, so there is nothing to check: name invariants, or check that the command does its work"
-    )]
-    NothingChanged,
-    /// The command does not do what `append-only` is about.
-    #[error(
-        "the invariant append-only names {path}, but the command leaves no file there that begins with what was there \
-         before: it does not only append to it"
-    )]
-    NotAppended {
-        /// What it names.
-        path: RelPath,
-    },
-    /// The end of the file after the run is no end of a record.
-    #[error(
-        "the invariant append-only says that a record of {path} is {record}, but the command itself leaves {size} \
-         bytes, which end within one"
-    )]
-    OpenRecord {
-        /// What it names.
-        path: RelPath,
-        /// What a record is said to be.
-        record: Record,
-        /// The size after the run, bytes.
-        size: u64,
-    },
-    /// Two invariants contradict each other.
-    #[error("the invariant append-only names {path} twice, with different records: keep one of them")]
-    Contradiction {
-        /// What both name.
-        path: RelPath,
-    },
-    /// Nothing to preserve.
-    #[error("the invariant metadata-preserved names {path}, which is no file before the command runs")]
-    NoOldFile {
-        /// What it names.
-        path: RelPath,
-    },
-    /// Too many contents to hold.
-    #[error(
-        "the invariants ask for {} MiB of former contents of {path} and other files, and {} MiB can be held: test with \
-         smaller files or fewer changes",
-        bytes.div_ceil(1 << 20),
-        MOST_HISTORY >> 20
-    )]
-    TooMuchHistory {
-        /// The first file that is too much.
-        path: RelPath,
-        /// Bytes up to and with that file.
-        bytes: u64,
-    },
 }
 
 /// What invariants may hold of contents between the versions, bytes: the guest is given them, too, and has to hold them
@@ -133,6 +48,8 @@ const MOST_HISTORY: u64 = 64 << 20;
 pub struct Rules {
     files: BTreeMap<RelPath, FileRules>,
     groups: Vec<Group>,
+    one_is_whole: Vec<OneIsWhole>,
+    complete: Vec<Complete>,
     metadata: BTreeMap<RelPath, Metadata>,
     /// Every name from before and after the run, if no other may be left.
     names: Option<BTreeSet<RelPath>>,
@@ -142,25 +59,62 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Makes the rules. Without any `wanted`: each file that the command changed is replaced atomically.
+    /// Makes the rules. Without any `wanted`, those that [`Defaults`] chooses.
     ///
     /// Durability of every changed file after the exit is always checked; unless wanted, its findings do not fail.
     /// `history` is that of `trace`.
+    ///
+    /// # Errors
+    /// What is wanted does not fit what the command does.
     pub fn new(trace: &Trace, history: &History, wanted: &[Wanted]) -> Result<Self, RuleError> {
+        let no_data = scratch(history);
         if !wanted.is_empty() {
-            return Self::asked_for(trace, history, wanted);
+            return Self::asked_for(trace, history, wanted, &no_data);
         }
-        let changed = history.changed();
-        if changed.is_empty() {
-            return Err(RuleError::NothingChanged);
-        }
-        let automatic: Vec<Wanted> = changed.into_iter().map(|path| Wanted::AtomicReplace { path }).collect();
-        Self::asked_for(trace, history, &automatic)
+        Self::chosen(trace, history, &Defaults::new(trace, history, &no_data), &no_data)
     }
 
-    /// The same, but nothing has to be replaced atomically unless `wanted`: for a workload that judges by itself.
-    pub fn asked_for(trace: &Trace, history: &History, wanted: &[Wanted]) -> Result<Self, RuleError> {
-        let changed = history.changed();
+    /// The rules that were chosen, since nobody asked for any. `no_data` are names that matter to nobody.
+    ///
+    /// # Errors
+    /// The command changed no file.
+    pub fn chosen(
+        trace: &Trace,
+        history: &History,
+        defaults: &Defaults,
+        no_data: &BTreeSet<RelPath>,
+    ) -> Result<Self, RuleError> {
+        if history.changed().iter().all(|path| no_data.contains(path)) {
+            return Err(RuleError::NothingChanged);
+        }
+        let owned = defaults.owned();
+        Self::make(trace, history, &defaults.wanted, |path| no_data.contains(path), |path| owned.contains(path))
+    }
+
+    /// The rules that are asked for, and no others: for a workload that judges by itself. `no_data` are names that matter
+    /// to nobody.
+    ///
+    /// # Errors
+    /// As [`Rules::new`].
+    pub fn asked_for(
+        trace: &Trace,
+        history: &History,
+        wanted: &[Wanted],
+        no_data: &BTreeSet<RelPath>,
+    ) -> Result<Self, RuleError> {
+        Self::make(trace, history, wanted, |path| no_data.contains(path), |_| false)
+    }
+
+    /// `is_owned` says of a file that others tell whether it is durable.
+    fn make(
+        trace: &Trace,
+        history: &History,
+        wanted: &[Wanted],
+        is_no_data: impl Fn(&RelPath) -> bool,
+        is_owned: impl Fn(&RelPath) -> bool,
+    ) -> Result<Self, RuleError> {
+        let mut changed = history.changed();
+        changed.retain(|path| !is_no_data(path));
         let mut rules = Self::default();
         let acks = Acks::new(trace);
         rules.has_exit = acks.has_exit();
@@ -206,6 +160,25 @@ impl Rules {
                         rules.groups.push(group);
                     }
                 }
+                Wanted::OneIsWhole { paths } => {
+                    let rule = OneIsWhole::new(paths, history);
+                    for path in paths {
+                        check_path(&rule.invariant, path, history, &changed)?;
+                        rules.file(path, history);
+                    }
+                    if !rules.one_is_whole.contains(&rule) {
+                        rules.one_is_whole.push(rule);
+                    }
+                }
+                Wanted::Tree { marker, paths } => {
+                    let (rule, files) = Complete::new((marker, paths), trace, history)?;
+                    for path in &files {
+                        rules.file(path, history);
+                    }
+                    if !rules.complete.contains(&rule) {
+                        rules.complete.push(rule);
+                    }
+                }
                 Wanted::MetadataPreserved { path } => {
                     let old = Metadata::before(trace, path);
                     let old = old.ok_or_else(|| RuleError::NoOldFile { path: path.clone() })?;
@@ -213,13 +186,15 @@ impl Rules {
                 }
                 Wanted::NoLeftovers {} => {
                     let there = |version: Option<&Version>| version.is_some_and(|it| it.state != State::Absent);
-                    let known = history.paths().filter(|(_, all)| there(all.first()) || there(all.last()));
+                    let known = history.paths();
+                    let known =
+                        known.filter(|(path, all)| there(all.first()) || there(all.last()) || is_no_data(path));
                     rules.names = Some(known.map(|(path, _)| path.clone()).collect());
                 }
             }
         }
         if let Ok(exit) = acks.ops(&Ack::Exit) {
-            for path in &changed {
+            for path in changed.iter().filter(|path| !is_owned(path)) {
                 rules.file(path, history).add_promise(&Ack::Exit, false, &exit);
             }
         }
@@ -231,7 +206,7 @@ impl Rules {
         }
         rules.make_read_plan();
         rules.changed_metadata = tree::changed_metadata(trace)
-            .filter(|(path, _)| !rules.metadata.contains_key(path))
+            .filter(|(path, _)| !rules.metadata.contains_key(path) && !is_no_data(path))
             .map(|(_, changed)| changed)
             .collect();
         Ok(rules)
@@ -302,9 +277,20 @@ impl Rules {
             return None;
         }
         let found = look(observation, &self.read_plan, &finding.path);
-        if let Invariant::AllOrNothing(_) = finding.invariant {
-            let group = self.groups.iter().find(|group| group.invariant == finding.invariant)?;
-            return group.describe(&finding.path, &found);
+        match finding.invariant {
+            Invariant::AllOrNothing(_) => {
+                let group = self.groups.iter().find(|group| group.invariant == finding.invariant)?;
+                return group.describe(&finding.path, &found);
+            }
+            Invariant::OneIsWhole(_) => {
+                let rule = self.one_is_whole.iter().find(|rule| rule.invariant == finding.invariant)?;
+                return rule.describe(&finding.path, &found);
+            }
+            Invariant::Tree(..) => {
+                let rule = self.complete.iter().find(|rule| rule.invariant == finding.invariant)?;
+                return rule.describe(|path| look(observation, &self.read_plan, path), observation);
+            }
+            _ => {}
         }
         self.files.get(&finding.path)?.describe(&finding.invariant, &found)
     }
@@ -365,6 +351,12 @@ impl Rules {
         }
         for group in &self.groups {
             group.judge(|path| look(observation, &self.read_plan, path), &mut findings);
+        }
+        for rule in &self.one_is_whole {
+            findings.extend(rule.judge(|path| look(observation, &self.read_plan, path)));
+        }
+        for rule in &self.complete {
+            findings.extend(rule.judge(|path| look(observation, &self.read_plan, path), observation));
         }
         for (path, old) in &self.metadata {
             findings.extend(old.judge(path, observation, &self.read_plan));

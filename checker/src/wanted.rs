@@ -33,6 +33,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// paths = ["a", "b"]
 ///
 /// [[invariant]]
+/// kind = "one-is-whole"
+/// paths = ["data", "data.gz"]
+///
+/// [[invariant]]
+/// kind = "tree"
+/// marker = "current"
+/// paths = ["store/"]
+///
+/// [[invariant]]
 /// kind = "metadata-preserved"
 /// path = "f"
 ///
@@ -80,6 +89,27 @@ pub enum Wanted {
     AllOrNothing {
         /// The files, two at least.
         #[serde(with = "text_paths")]
+        paths: Vec<RelPath>,
+    },
+    /// One of these files is made from another, which is then removed: at every moment one of them is whole. A file that
+    /// is there after the run is whole if it is exactly what it is then; any other, if it is exactly what it was before.
+    OneIsWhole {
+        /// The files, two at least.
+        #[serde(with = "text_paths")]
+        paths: Vec<RelPath>,
+    },
+    /// Where the marker says that the new tree is there, all of it is.
+    ///
+    /// If the marker is what it is after the run (where it did not exist before: if it exists), then all that is below
+    /// `paths` after the run is there: each file with its final content, each symbolic link with its target, each with its
+    /// mode. If the marker is still what it was before, then what was below `paths` before is there in the same way. Names
+    /// that are there besides are nobody's business. What else the marker may be is not said: that is for `atomic-replace`.
+    Tree {
+        /// The file, symbolic link or directory by which a reader knows.
+        #[serde(with = "text_path")]
+        marker: RelPath,
+        /// Directories, with all that is below them, or files; one at least.
+        #[serde(with = "some_text_paths")]
         paths: Vec<RelPath>,
     },
     /// Where the file exists, mode, owner and group are those that it had before the run.
@@ -226,13 +256,34 @@ mod text_paths {
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RelPath>, D::Error> {
+        let paths = distinct(deserializer)?;
+        if paths.len() < 2 {
+            return Err(serde::de::Error::custom("`paths` names fewer than two files: such an invariant is about several"));
+        }
+        Ok(paths)
+    }
+
+    /// In the order of paths.
+    pub fn distinct<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RelPath>, D::Error> {
         let texts = Vec::<String>::deserialize(deserializer)?;
         let mut paths =
             texts.iter().map(|text| parse(text)).collect::<Result<Vec<_>, _>>().map_err(serde::de::Error::custom)?;
         paths.sort();
         paths.dedup();
-        if paths.len() < 2 {
-            return Err(serde::de::Error::custom("all-or-nothing is about two files at least"));
+        Ok(paths)
+    }
+}
+
+mod some_text_paths {
+    use super::text_paths::distinct;
+    use super::{Deserializer, RelPath};
+
+    pub use super::text_paths::serialize;
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RelPath>, D::Error> {
+        let paths = distinct(deserializer)?;
+        if paths.is_empty() {
+            return Err(serde::de::Error::custom("`paths` is empty: name the directories that the marker is about"));
         }
         Ok(paths)
     }
@@ -269,6 +320,8 @@ mod tests {
                     [[invariant]]\nkind = \"append-only\"\npath = \"raw\"\n\n\
                     [[invariant]]\nkind = \"prefix-of-history\"\npath = \"f\"\n\n\
                     [[invariant]]\nkind = \"all-or-nothing\"\npaths = [\"a\", \"b\"]\n\n\
+                    [[invariant]]\nkind = \"one-is-whole\"\npaths = [\"a\", \"b\"]\n\n\
+                    [[invariant]]\nkind = \"tree\"\nmarker = \"current\"\npaths = [\"store\"]\n\n\
                     [[invariant]]\nkind = \"metadata-preserved\"\npath = \"f\"\n\n\
                     [[invariant]]\nkind = \"no-leftovers\"\n";
         let file: File = toml::from_str(text).unwrap();
@@ -279,6 +332,8 @@ mod tests {
             Wanted::AppendOnly { path: "raw".into(), record: None, garbage_tail: None },
             Wanted::PrefixOfHistory { path: "f".into() },
             Wanted::AllOrNothing { paths: vec!["a".into(), "b".into()] },
+            Wanted::OneIsWhole { paths: vec!["a".into(), "b".into()] },
+            Wanted::Tree { marker: "current".into(), paths: vec!["store".into()] },
             Wanted::MetadataPreserved { path: "f".into() },
             Wanted::NoLeftovers {},
         ];
@@ -302,6 +357,7 @@ mod tests {
                 error("kind = \"append-only\"\npath = \"f\"\nrecord = \"word\""),
                 error("kind = \"append-only\"\npath = \"f\"\ngarbage-tail = \"kept\""),
                 error("kind = \"all-or-nothing\"\npaths = [\"f\", \"./f\"]"),
+                error("kind = \"tree\"\nmarker = \"f\"\npaths = []"),
                 error("kind = \"no-leftovers\"\npath = \"f\""),
             ]
             .join("\n")

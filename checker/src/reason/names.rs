@@ -9,7 +9,7 @@ use crate::{NameChange, NameOp};
 /// A change of what a name in a directory stands for.
 pub(super) struct Change {
     /// The name within its directory.
-    name: Vec<u8>,
+    pub name: Vec<u8>,
     /// What was done.
     pub what: NameOp,
 }

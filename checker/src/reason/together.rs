@@ -2,6 +2,7 @@
 
 use program::{Call, OpId, RelPath, Target, Trace, Vfs};
 
+use super::unsynced::unsynced_before;
 use super::{TMPFILE, Watch};
 use crate::observed::shown;
 use crate::{FileChange, Hint, NameChange, NameOp};
@@ -27,6 +28,23 @@ pub(super) fn partial(trace: &Trace, paths: &[RelPath]) -> Option<Hint> {
     let is_one = last.first().map(|(op, _)| *op) == last.last().map(|(op, _)| *op);
     let change = |(op, path): (usize, &RelPath)| FileChange { op: OpId(op), path: shown(path) };
     (!is_one).then(|| Hint::NotInOneStep { changes: last.into_iter().map(change).collect() })
+}
+
+/// What was not durable of the file `made` when the first of the others was removed.
+pub(super) fn removed_too_early(trace: &Trace, (paths, made): (&[RelPath], &RelPath), begun: usize) -> Option<Hint> {
+    let removed = |path: &RelPath| touches(trace, path).into_iter().find(|(op, there)| !there && *op < begun);
+    let first = paths.iter().filter(|path| *path != made).filter_map(removed).map(|(op, _)| op).min()?;
+    // Each name that leads to it matters.
+    unsynced_before(trace, first, |path| made.starts_with(path), usize::MAX)
+}
+
+/// What was not durable of a tree when the marker last became something else.
+pub(super) fn marked_too_early(trace: &Trace, (marker, paths): (&RelPath, &[RelPath]), begun: usize) -> Option<Hint> {
+    /// Of a tree there can be thousands.
+    const NAMED: usize = 4;
+    let (op, _) = touches(trace, marker).into_iter().rfind(|(op, _)| *op < begun)?;
+    let leads_to_it = |path: &RelPath| paths.iter().any(|top| path.starts_with(top) || top.starts_with(path));
+    unsynced_before(trace, op, leads_to_it, NAMED)
 }
 
 /// What gave the file at `path` another mode or owner than the old one had.

@@ -36,21 +36,34 @@ pub(super) fn unsynced(trace: &Trace, window: &CrashWindow) -> Option<Hint> {
     let promises = |op: &program::Op| matches!(op.call, Call::Ack { .. } | Call::Exit { .. }) && !op.ends_line();
     let promise = (0..ended).rev().find(|&op| promises(&trace.ops[op]));
     let last = promise.max((0..begun).rev().find(|&op| changes(&trace.ops[op].call)))?;
+    unsynced_before(trace, last, |_| true, usize::MAX)
+}
+
+/// The same of the names that are `meant`, before the op `last`; so many of all that was not durable are named at most.
+pub(super) fn unsynced_before(
+    trace: &Trace,
+    last: usize,
+    meant: impl Fn(&RelPath) -> bool,
+    at_most: usize,
+) -> Option<Hint> {
     let root = RelPath::root();
     let (watch, names) = before(trace, &root, last);
     let mut pending = Vec::new();
     for (&number, data) in &watch.data {
         if let (Some(written), None) = (data.written, data.synced) {
             // A file without a name is nobody's loss.
-            let Some(name) = watch.vfs.names(number).into_iter().next() else { continue };
+            let Some(name) = watch.vfs.names(number).into_iter().find(&meant) else { continue };
             pending.push(Pending::Data { path: shown(&name), written: OpId(written) });
         }
     }
     for (directory, changes) in names.left(&watch.vfs) {
-        let (Some(first), Some(last)) = (changes.first(), changes.last()) else { continue };
+        let mut changes = changes.iter().filter(|change| meant(&directory.join(&change.name)));
+        let Some(first) = changes.next() else { continue };
+        let last = changes.next_back().unwrap_or(first);
         let until = (first.what.op != last.what.op).then(|| last.what.clone());
         pending.push(Pending::Names { directory: shown(&directory), since: first.what.clone(), until });
     }
-    let (pending, change) = (sorted(pending), OpId(last));
+    let (mut pending, change) = (sorted(pending), OpId(last));
+    pending.truncate(at_most);
     (!pending.is_empty()).then_some(Hint::NotSyncedBeforeChange { pending, change })
 }

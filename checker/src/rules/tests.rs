@@ -3,7 +3,7 @@
 use program::Call;
 
 use super::*;
-use crate::GarbageTail;
+use crate::{GarbageTail, Record};
 use crate::testing::{CREATE, observation, observed_text, open, rename, see, trace, write};
 
 mod append;
@@ -15,6 +15,7 @@ mod hostile;
 mod read_plan;
 mod tree;
 mod wanted;
+mod whole;
 
 fn rules(trace: &Trace, wanted: &[Wanted]) -> Rules {
     Rules::new(trace, &History::new(trace), wanted).unwrap()

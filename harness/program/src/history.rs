@@ -151,6 +151,12 @@ impl History {
         self.touched.iter().filter(|path| counts(self.versions(path))).cloned().collect()
     }
 
+    /// Every name that was bound, unbound, written or truncated, in the order of paths: also those of temporary files, of
+    /// directories and of special files.
+    pub fn touched(&self) -> impl Iterator<Item = &RelPath> {
+        self.touched.iter()
+    }
+
     /// The files with data written or truncated since their last fsync, fdatasync, syncfs or sync, once the op with
     /// this index is done: by name ([`Target::NoFollow`]), or by handle where the file is open and has no name. Empty for an index that does not exist.
     pub fn dirty_files_after(&self, op: usize) -> &[Target] {

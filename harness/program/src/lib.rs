@@ -27,5 +27,5 @@ pub use number::thousands;
 pub use op_id::OpId;
 pub use path::RelPath;
 pub use tree::{Content, Holes, Kind, Node, Tree};
-pub use unexplained::{cleared_set_ids, unexplained};
+pub use unexplained::{cleared_set_ids, unexplained, unexplained_paths};
 pub use vfs::{Divergence, Vfs, Why};

@@ -15,12 +15,17 @@ const SET_IDS: u32 = 0o6000;
 ///
 /// So what was written through a shared mapping, or by a process that was not recorded, is noticed.
 pub fn unexplained(trace: &Trace) -> Vec<Limit> {
+    unexplained_paths(trace).into_iter().map(|(_, limit)| limit).collect()
+}
+
+/// The same, each with the path that differs, if it is about one.
+pub fn unexplained_paths(trace: &Trace) -> Vec<(Option<RelPath>, Limit)> {
     let mut limits = Vec::new();
     let mut vfs = Vfs::new(&trace.before);
     for (index, op) in trace.ops.iter().enumerate().filter(|(_, op)| op.result >= 0) {
         if let Err(divergence) = vfs.apply(&op.call) {
             let detail = format!("op {index} cannot be explained: {divergence}");
-            limits.push(Limit { call: op.syscall.clone(), detail, count: 1 });
+            limits.push((None, Limit { call: op.syscall.clone(), detail, count: 1 }));
         }
     }
     let executed = vfs.tree();
@@ -37,7 +42,8 @@ pub fn unexplained(trace: &Trace) -> Vec<Limit> {
         };
         if let Some(difference) = difference {
             let detail = format!("{path} {difference}");
-            limits.push(Limit { call: "changed from outside".to_owned(), detail, count: 1 });
+            let limit = Limit { call: "changed from outside".to_owned(), detail, count: 1 };
+            limits.push((Some(path.clone()), limit));
         }
     }
     limits

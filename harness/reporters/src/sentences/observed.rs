@@ -46,6 +46,19 @@ pub fn observed(observed: &Observed) -> String {
             let group = group.map(|group| format!("group {}, where it was {}", group.new, group.old));
             mode.into_iter().chain(owner).chain(group).collect::<Vec<_>>().join("; ")
         }
+        Observed::Incomplete { marker, is_new, path, kind, observed: seen, wrong, of } => {
+            let time = if *is_new { "after" } else { "before" };
+            let more = match *wrong {
+                1 => String::new(),
+                wrong => format!(", and {} of {} names are not as they should be", thousands(wrong as u64), thousands(*of as u64)),
+            };
+            // One level, whatever a report says.
+            let seen = match &**seen {
+                Observed::Incomplete { .. } => String::new(),
+                seen => format!(": {}", self::observed(seen)),
+            };
+            format!("{marker} is as {time} the run, but {path} is {kind}{seen}{more}")
+        }
         Observed::Leftover => "a name that is there neither before nor after the run".to_owned(),
         Observed::Unreadable { what } => unreadable(what),
         Observed::Nonsense { why } => why.to_string(),
