@@ -217,6 +217,13 @@ impl<'s> FromIterator<&'s State> for Right {
 }
 
 impl Right {
+    /// This alone.
+    pub fn only(state: &State, origin: Origin) -> Self {
+        let mut right: Self = [state].into_iter().collect();
+        right.files.iter_mut().for_each(|allowed| allowed.origin = origin);
+        right
+    }
+
     /// What is wrong with what was found; `None` if it is right. See [`Kind`] for the definitions.
     pub fn judge(&self, found: &Found<'_>) -> Option<(Kind, Observed)> {
         match found {

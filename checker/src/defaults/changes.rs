@@ -61,11 +61,17 @@ impl Changes {
                 done.unlinked = (now.0.is_none() && matches!(op.call, Call::Unlink { .. })).then_some(index);
                 match (was, now) {
                     ((was, _), (now, _)) if was != now => done.bound |= now.is_some(),
-                    _ if empties(&op.call) => done.emptied = true,
+                    _ if emptied(&vfs, &op.call).is_some() => {}
                     ((_, before), (_, after)) if unchanged >= before && after >= before => {
                         done.appended |= after > before;
                     }
                     _ => done.overwritten = true,
+                }
+            }
+            if let Some(inode) = emptied(&vfs, &op.call) {
+                // Also where it was empty already.
+                for path in vfs.names(inode) {
+                    changes.names.entry(path).or_default().emptied = true;
                 }
             }
             if let Some(inode) = written(&vfs, &op.call, was_there) {
@@ -106,12 +112,12 @@ fn inode(vfs: &Vfs, path: &RelPath) -> Option<u64> {
     vfs.inode_of(&Target::NoFollow(path.clone()))
 }
 
-/// Whether a call truncates a file to nothing, be it empty already.
-fn empties(call: &Call) -> bool {
+/// The file that a call truncates to nothing, be it empty already.
+fn emptied(vfs: &Vfs, call: &Call) -> Option<u64> {
     match call {
-        Call::Open { flags, .. } => flags & TRUNCATE != 0,
-        Call::Truncate { length, .. } => *length == 0,
-        _ => false,
+        Call::Open { handle, flags, .. } if flags & TRUNCATE != 0 => vfs.inode_of(&Target::Handle(*handle)),
+        Call::Truncate { target, length: 0 } => vfs.inode_of(target),
+        _ => None,
     }
 }
 

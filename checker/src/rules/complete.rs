@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use program::{History, RelPath, State, Trace, Tree};
 
 use super::RuleError;
-use crate::found::{Found, Right};
+use crate::found::{Found, Origin, Right};
 use crate::observed::shown;
 use crate::{Changed, Finding, Invariant, Kind, Observation, Observed};
 
@@ -39,12 +39,12 @@ struct Part {
 }
 
 impl Below {
-    fn new<'a>(names: impl Iterator<Item = (&'a RelPath, &'a State)>, tree: &Tree) -> Self {
+    fn new<'a>(names: impl Iterator<Item = (&'a RelPath, &'a State)>, tree: &Tree, origin: Origin) -> Self {
         let there = names.filter(|(_, state)| **state != State::Absent);
         let part = |(path, state): (&RelPath, &State)| {
             let mode = tree.0.get(path).map(|node| node.mode);
             let mode = mode.filter(|_| !matches!(state, State::Symlink(_)));
-            (path.clone(), Part { right: [state].into_iter().collect(), mode })
+            (path.clone(), Part { right: Right::only(state, origin), mode })
         };
         Self(there.map(part).collect())
     }
@@ -89,8 +89,8 @@ impl Complete {
         let Some(after) = after else { return Err(RuleError::NoMarker { invariant, path: marker.clone() }) };
         let is_below = |path: &RelPath| path != marker && paths.iter().any(|top| path.starts_with(top));
         let below = || history.paths().filter(|(path, _)| is_below(path));
-        let old = Below::new(below().filter_map(|(path, all)| Some((path, &all.first()?.state))), &trace.before);
-        let new = Below::new(below().filter_map(|(path, all)| Some((path, &all.last()?.state))), &trace.after);
+        let old = Below::new(below().filter_map(|(path, all)| Some((path, &all.first()?.state))), &trace.before, Origin::Old);
+        let new = Below::new(below().filter_map(|(path, all)| Some((path, &all.last()?.state))), &trace.after, Origin::New);
         if let Some(path) = paths.iter().find(|top| !new.0.keys().any(|path| path.starts_with(top))) {
             return Err(RuleError::NothingBelow { invariant, path: path.clone() });
         }
@@ -101,12 +101,11 @@ impl Complete {
         };
         let mut files = [read(&old), read(&new)].concat();
         files.extend([&before, &Some(after.clone())].iter().any(|it| matches!(it, Some(State::File(_)))).then(|| marker.clone()));
-        let right = |state: &State| [state].into_iter().collect::<Right>();
         let rule = Self {
             invariant,
             marker: marker.clone(),
-            old: before.as_ref().map(|before| (right(before), old)),
-            new: (right(&after), new),
+            old: before.as_ref().map(|before| (Right::only(before, Origin::Old), old)),
+            new: (Right::only(&after, Origin::New), new),
         };
         Ok((rule, files))
     }

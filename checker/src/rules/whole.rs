@@ -2,7 +2,7 @@
 
 use program::{History, RelPath, State};
 
-use crate::found::{Found, Right};
+use crate::found::{Found, Origin, Right};
 use crate::{Finding, Invariant, Observed};
 
 /// Files of which at every moment one must be whole.
@@ -34,7 +34,12 @@ impl OneIsWhole {
             let there = |state: &&State| **state != State::Absent;
             let after = versions.last().map(|version| &version.state).filter(there);
             let before = versions.first().map(|version| &version.state).filter(there);
-            let whole = after.or(before).into_iter().collect();
+            let whole = match (after, before) {
+                (Some(after), _) => Right::only(after, Origin::New),
+                (None, Some(before)) => Right::only(before, Origin::Old),
+                // It is never whole.
+                (None, None) => Right::default(),
+            };
             Member { path: path.clone(), whole, stays: after.is_some() }
         };
         Self { invariant: Invariant::OneIsWhole(paths.to_vec()), members: paths.iter().map(member).collect() }

@@ -54,7 +54,7 @@ fn at_every_moment_one_of_both_is_whole() {
         @"
     one-is-whole data, data.gz: data.gz is missing: no such file
     one-is-whole data, data.gz: data.gz is empty: 0 bytes
-    one-is-whole data, data.gz: data.gz is zero-filled: 6 bytes: new bytes 0–2, zeros bytes 3–5
+    one-is-whole data, data.gz: data.gz is zero-filled: 6 bytes: new bytes 0–2, zeros from byte 3 on
     one-is-whole data, data.gz: data.gz is wrong-length: 4 bytes, where 6 would be right
     "
     );
@@ -175,7 +175,11 @@ fn a_marker_that_says_nothing_is_a_mistake() {
         let wanted = [Wanted::Tree { marker: marker.into(), paths: vec![top.into()] }];
         Rules::new(&trace, &History::new(&trace), &wanted).map(|_| ()).unwrap_err().to_string()
     };
-    insta::assert_snapshot!([error("other", "store"), error("none", "store"), error("current", "nowhere")].join("\n"), @"");
+    insta::assert_snapshot!([error("other", "store"), error("none", "store"), error("current", "nowhere")].join("\n"), @r"
+    the invariant tree other: store waits for other, but the command does not make it, or leaves it as it was: name the file or symbolic link that the command puts into place last
+    the invariant tree none: store waits for none, but the command does not make it, or leaves it as it was: name the file or symbolic link that the command puts into place last
+    the invariant tree current: nowhere is about nowhere, where nothing is after the command
+    ");
 }
 
 #[test]
