@@ -34,4 +34,4 @@ pub use reason::{check_reason, last_ack, reason};
 pub use reread::reread;
 pub use rules::{CrashWindow, RuleError, Rules};
 pub use sizes::Sizes;
-pub use wanted::{Ack, GarbageTail, Record, Wanted};
+pub use wanted::{Ack, GarbageTail, Reader, Record, View, Wanted};

@@ -216,6 +216,12 @@ impl Rules {
                     let known = history.paths().filter(|(_, all)| there(all.first()) || there(all.last()));
                     rules.names = Some(known.map(|(path, _)| path.clone()).collect());
                 }
+                // Who looks at whole trees judges by it; here only what it names is looked at.
+                Wanted::View(view) => {
+                    if let Some(ack) = &view.ack {
+                        acks.ops(ack)?;
+                    }
+                }
             }
         }
         if let Ok(exit) = acks.ops(&Ack::Exit) {
