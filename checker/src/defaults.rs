@@ -33,23 +33,12 @@ mod pairs;
 /// What is asked of a command that names neither an invariant nor a view, and has no check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Defaults {
-    /// The invariants.
+    /// The invariants, built-in views among them.
     pub wanted: Vec<Wanted>,
-    /// What built-in readers are to make of the files.
-    pub views: Vec<BuiltInView>,
     /// The files of which nobody can tell whether a crash state is right.
     pub unjudged: Vec<Unjudged>,
     /// The files that belong to a format which recovers by itself.
     owned: BTreeSet<RelPath>,
-}
-
-/// What a built-in reader is to look at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BuiltInView {
-    /// By which reader.
-    pub format: Format,
-    /// The database, or the directory of the repository.
-    pub path: RelPath,
 }
 
 /// A changed file that no rule can be held against.
@@ -125,15 +114,14 @@ impl Defaults {
     }
 
     fn give_to(&mut self, (format, owner): (Format, &RelPath), path: &RelPath) {
-        if !format.has_reader() {
-            let why = Why::Recovers { format };
-            self.unjudged.push(Unjudged { path: shown(path), why });
+        let Some(view) = format.view(owner) else {
+            self.unjudged.push(Unjudged { path: shown(path), why: Why::Recovers { format } });
             return;
-        }
+        };
         self.owned.insert(path.clone());
-        let view = BuiltInView { format, path: owner.clone() };
-        if !self.views.contains(&view) {
-            self.views.push(view);
+        let view = Wanted::View(view);
+        if !self.wanted.contains(&view) {
+            self.wanted.push(view);
         }
     }
 }

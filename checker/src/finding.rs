@@ -32,6 +32,8 @@ pub enum Invariant {
     NoLeftovers,
     /// The workload's own `check` command ends with exit status 0.
     Check,
+    /// See [`crate::Wanted::View`]: what looks, as [`crate::View`] is displayed.
+    View(String),
 }
 
 impl fmt::Display for Invariant {
@@ -49,6 +51,7 @@ impl fmt::Display for Invariant {
             Invariant::MetadataPreserved => f.write_str("metadata-preserved"),
             Invariant::NoLeftovers => f.write_str("no-leftovers"),
             Invariant::Check => f.write_str("check"),
+            Invariant::View(view) => write!(f, "view {view}"),
         }
     }
 }
@@ -100,6 +103,16 @@ pub enum Kind {
     CheckFailed,
     /// The workload's own check did not end in time, and was killed.
     CheckTimedOut,
+    /// What a view shows is what it shows of no directory that the program could have left when it was killed.
+    WrongView,
+    /// What a view shows is what it shows of a directory that the program leaves when it is killed at a point of which
+    /// nothing was asked for.
+    KilledView,
+    /// What a view shows is right, but of a directory later than any that the program could have left by then.
+    EarlyView,
+    /// A view fails (by its exit status, a signal or its time limit), though it succeeds wherever only the program is
+    /// killed.
+    Unreadable,
     /// The kernel refuses to mount.
     Unmountable,
     /// The guest panicked, hung, or stopped making sense.
@@ -126,6 +139,10 @@ impl fmt::Display for Kind {
             Kind::Leftover => "leftover",
             Kind::CheckFailed => "check-failed",
             Kind::CheckTimedOut => "check-timed-out",
+            Kind::WrongView => "wrong-view",
+            Kind::KilledView => "killed-view",
+            Kind::EarlyView => "early-view",
+            Kind::Unreadable => "unreadable",
             Kind::Unmountable => "unmountable",
             Kind::GuestDied => "guest-died",
         })
@@ -213,7 +230,8 @@ mod tests {
     fn the_names_are_those_of_the_report() {
         let new = [Kind::Truncated, Kind::TornRecord, Kind::Partial, Kind::MetadataChanged, Kind::Leftover];
         let old = [Kind::Missing, Kind::WrongLength, Kind::ZeroFilled, Kind::NotAFile, Kind::GuestDied];
-        for kind in [&new[..], &old, &[Kind::CheckFailed, Kind::CheckTimedOut]].concat() {
+        let views = [Kind::WrongView, Kind::KilledView, Kind::EarlyView, Kind::Unreadable];
+        for kind in [&new[..], &old, &views, &[Kind::CheckFailed, Kind::CheckTimedOut]].concat() {
             assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{kind}\""));
         }
         assert_eq!(Invariant::DurableAfter(Ack::Text("a \"b\"".into())).to_string(), r#"durable-after "a \"b\"""#);

@@ -23,7 +23,7 @@ mod testing;
 mod timeline;
 mod wanted;
 
-pub use defaults::{BuiltInView, Defaults, Format, Unjudged, Why, scratch};
+pub use defaults::{Defaults, Format, Unjudged, Why, scratch};
 pub use finding::{CheckFailure, Finding, Invariant, Kind, Output};
 pub use hint::{FileChange, Hint, InPlace, NameChange, NameOp, Pending};
 pub use observation::{Entry, EntryKind, Mount, Observation};
@@ -36,4 +36,4 @@ pub use reason::{check_reason, last_ack, reason};
 pub use reread::reread;
 pub use rules::{CrashWindow, RuleError, Rules};
 pub use sizes::Sizes;
-pub use wanted::{Ack, GarbageTail, Record, Wanted};
+pub use wanted::{Ack, GarbageTail, Reader, Record, View, Wanted};

@@ -191,6 +191,12 @@ impl Rules {
                         known.filter(|(path, all)| there(all.first()) || there(all.last()) || is_no_data(path));
                     rules.names = Some(known.map(|(path, _)| path.clone()).collect());
                 }
+                // Who looks at whole trees judges by it; here only what it names is looked at.
+                Wanted::View(view) => {
+                    if let Some(ack) = &view.ack {
+                        acks.ops(ack)?;
+                    }
+                }
             }
         }
         if let Ok(exit) = acks.ops(&Ack::Exit) {

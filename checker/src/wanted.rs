@@ -6,6 +6,10 @@ use std::num::NonZeroU64;
 use program::RelPath;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use self::view::{Reader, View};
+
+mod view;
+
 /// One `[[invariant]]` of `workload.toml`.
 ///
 /// ```toml
@@ -47,6 +51,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 ///
 /// [[invariant]]
 /// kind = "no-leftovers"
+///
+/// [[invariant]]
+/// kind = "view"
+/// command = ["git", "-C", "{run}", "log"] # or reader = "sqlite" with path = "a.db": a built-in one
+/// between = true                          # left out: only the views before, after and at named acks are right
+/// ack = "saved"                           # from then on, nothing older is right
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
@@ -121,6 +131,9 @@ pub enum Wanted {
     /// Every name that is there was there before the run or is there after it. What breaks this is told, but fails
     /// nothing.
     NoLeftovers {},
+    /// What a program, or a built-in reader, makes of the recovered directory is what it would have made of it, had only
+    /// the program been killed.
+    View(View),
 }
 
 /// How a log is divided.
@@ -248,6 +261,21 @@ mod optional_text_path {
     }
 }
 
+/// As [`optional_text_path`], and the directory itself may be meant.
+mod optional_any_path {
+    use super::{Deserialize, Deserializer, RelPath, parse};
+
+    pub use super::optional_text_path::serialize;
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RelPath>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if RelPath::new(&text).is_some_and(|path| path.is_root()) {
+            return Ok(Some(RelPath::root()));
+        }
+        parse(&text).map(Some).map_err(serde::de::Error::custom)
+    }
+}
+
 mod text_paths {
     use super::{Deserialize, Deserializer, RelPath, Serializer, parse};
 
@@ -342,6 +370,33 @@ mod tests {
     }
 
     #[test]
+    fn views_too() {
+        let text = "[[invariant]]\nkind = \"view\"\ncommand = [\"git\", \"-C\", \"{run}\", \"log\"]\nbetween = true\n\
+                    ack = \"saved\"\nnormalise = [\"sort\"]\n\n\
+                    [[invariant]]\nkind = \"view\"\nreader = \"sqlite\"\npath = \"a.db\"\n\n\
+                    [[invariant]]\nkind = \"view\"\nreader = \"git\"\npath = \".\"\n";
+        let file: File = toml::from_str(text).unwrap();
+        let words = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        let command = View {
+            command: words(&["git", "-C", "{run}", "log"]),
+            between: true,
+            ack: Some(Ack::Text("saved".into())),
+            normalise: words(&["sort"]),
+            ..View::default()
+        };
+        let reader = |reader, path: &str| Wanted::View(View::by_reader(reader, path.into()));
+        let expected = [Wanted::View(command), reader(Reader::Sqlite, "a.db"), reader(Reader::Git, ".")];
+        assert_eq!(file.invariant, expected);
+        assert_eq!(toml::to_string(&file).unwrap(), text);
+        let shown = expected.map(|wanted| match wanted {
+            Wanted::View(view) => view.to_string(),
+            _ => String::new(),
+        });
+        assert_eq!(shown, ["git -C '{run}' log", "sqlite a.db", "git ."]);
+        assert_eq!(View::by_command("sqlite3 a.db .dump").to_string(), "sqlite3 a.db .dump");
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let error =
             |line: &str| toml::from_str::<File>(&format!("[[invariant]]\n{line}")).unwrap_err().message().to_owned();
@@ -359,6 +414,15 @@ mod tests {
                 error("kind = \"all-or-nothing\"\npaths = [\"f\", \"./f\"]"),
                 error("kind = \"tree\"\nmarker = \"f\"\npaths = []"),
                 error("kind = \"no-leftovers\"\npath = \"f\""),
+                error("kind = \"view\""),
+                error("kind = \"view\"\ncommand = [\"a\"]\nreader = \"git\"\npath = \".\""),
+                error("kind = \"view\"\ncommand = []"),
+                error("kind = \"view\"\ncommand = [\"cat\"]\npath = \"f\""),
+                error("kind = \"view\"\nreader = \"sqlite\""),
+                error("kind = \"view\"\nreader = \"sqlite\"\npath = \".\""),
+                error("kind = \"view\"\nreader = \"mysql\"\npath = \"f\""),
+                error("kind = \"view\"\ncommand = [\"cat\"]\nnormalise = [\"\"]"),
+                error("kind = \"view\"\ncommand = [\"cat\"]\nbefore = true"),
             ]
             .join("\n")
         );

@@ -6,6 +6,7 @@ use program::{History, RelPath, State, Version};
 use serde::{Deserialize, Serialize};
 
 use super::any_file;
+use crate::{Reader, View};
 
 /// A format whose reader recovers what a crash leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -23,9 +24,18 @@ pub enum Format {
 }
 
 impl Format {
-    /// Whether there is a built-in view for it.
-    pub fn has_reader(self) -> bool {
-        matches!(self, Self::Sqlite | Self::Git)
+    /// What a built-in reader is to make of the database, or of the repository's directory; `None` if there is none for it.
+    ///
+    /// Whatever such a reader shows where the program alone was killed is right: to recover is what the format is for.
+    pub fn view(self, owner: &RelPath) -> Option<View> {
+        let (reader, path) = match self {
+            Self::Sqlite => (Reader::Sqlite, owner.clone()),
+            // Of a working tree, the directory that holds it.
+            Self::Git if owner.name() == b".git" => (Reader::Git, owner.parent().unwrap_or_else(RelPath::root)),
+            Self::Git => (Reader::Git, owner.clone()),
+            Self::Lmdb | Self::Bolt => return None,
+        };
+        Some(View { between: true, ..View::by_reader(reader, path) })
     }
 }
 

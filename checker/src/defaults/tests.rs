@@ -20,14 +20,14 @@ fn chosen_without(files: &[(&str, &[u8])], calls: Vec<Call>, ignored: &[&str]) -
         Wanted::AtomicReplace { path } => format!("atomic-replace {path}"),
         Wanted::AppendOnly { path, record, .. } => format!("append-only {path} {record:?}"),
         Wanted::OneIsWhole { paths } => format!("one-is-whole {paths:?}"),
+        Wanted::View(view) => format!("view {view}{}", if view.between { "" } else { " not between" }),
         other => format!("{other:?}"),
     });
-    let views = defaults.views.iter().map(|view| format!("view {:?} {}", view.format, view.path));
     let unjudged = defaults.unjudged.iter().map(|it| match &it.why {
         Why::ChangedBeside { beside, more } => format!("unjudged {} beside {beside:?} and {more} more", it.path),
         Why::Recovers { format } => format!("unjudged {} of {format:?}", it.path),
     });
-    let all: Vec<String> = wanted.chain(views).chain(unjudged).collect();
+    let all: Vec<String> = wanted.chain(unjudged).collect();
     all.join("; ")
 }
 
@@ -118,14 +118,14 @@ fn formats_that_recover_by_themselves_own_their_files() {
         let journal = format!("d/{journal}");
         vec![open(1, &journal, CREATE), write(1, 0, b"x"), open(2, "d/a.db", 2), write(2, 20, b"new"), unlink(&journal)]
     };
-    assert_eq!(chosen(&[sqlite], commit("a.db-journal")), "view Sqlite d/a.db");
+    assert_eq!(chosen(&[sqlite], commit("a.db-journal")), "view sqlite d/a.db");
     let wal = vec![open(1, "d/a.db-wal", CREATE), write(1, 0, b"x"), open(2, "d/a.db-shm", CREATE), write(2, 0, b"x")];
-    assert_eq!(chosen(&[sqlite], wal.clone()), "view Sqlite d/a.db");
+    assert_eq!(chosen(&[sqlite], wal.clone()), "view sqlite d/a.db");
     let beside = [wal, vec![open(3, "f", 2), write(3, 0, b"new")]].concat();
-    let expected = "view Sqlite d/a.db; unjudged f beside Some(\"d/a.db-wal\") and 0 more";
+    let expected = "view sqlite d/a.db; unjudged f beside Some(\"d/a.db-wal\") and 0 more";
     assert_eq!(chosen(&[sqlite, OLD], beside), expected);
     let made = vec![open(1, "new.db", CREATE), write(1, 0, b"SQLite format 3\0")];
-    assert_eq!(chosen(&[], made), "view Sqlite new.db");
+    assert_eq!(chosen(&[], made), "view sqlite new.db");
     assert_eq!(chosen(&[], vec![open(1, "x-wal", CREATE), write(1, 0, b"x")]), "atomic-replace x-wal");
     // Only its scratch file is changed: nothing is.
     assert_eq!(chosen(&[sqlite], vec![open(1, "d/a.db-shm", CREATE), write(1, 0, b"x")]), "");
@@ -155,9 +155,9 @@ fn repositories_of_git() {
         calls.extend([open(2, "file", CREATE), write(2, 0, b"x")]);
         calls
     };
-    assert_eq!(chosen(&[], init(".git")), "atomic-replace file; view Git .git");
-    assert_eq!(chosen(&[], init("bare.git")), "atomic-replace file; view Git bare.git");
-    assert_eq!(chosen(&[], init("")), "view Git .");
+    assert_eq!(chosen(&[], init(".git")), "view git .; atomic-replace file");
+    assert_eq!(chosen(&[], init("bare.git")), "view git bare.git; atomic-replace file");
+    assert_eq!(chosen(&[], init("")), "view git .");
     let half = vec![mkdir(".git"), open(1, ".git/HEAD", CREATE), write(1, 0, b"x")];
     assert_eq!(chosen(&[], half), "atomic-replace .git/HEAD");
 }
