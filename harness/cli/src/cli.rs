@@ -22,10 +22,11 @@ Exit status:
   3    this machine lacks something, or its disk is full
   4    the workload's own build, setup, command or check fails without any crash,
        or its check cannot be run
-  5    nothing is violated, but nothing of a cell was looked at; or not all was
-       covered, and --exhaustive was given
-  70   something could not be judged (and nothing is violated), or the harness
-       has a defect
+  5    nothing is violated, but a file was changed of which nobody can tell what
+       is right (name a view or an invariant), or nothing of a cell was looked
+       at; or not all was covered, and --exhaustive was given
+  70   a cell is invalid, so that it could not be judged (and nothing is
+       violated), or the harness has a defect
   129, 130, 143   ended by SIGHUP, SIGINT (Ctrl-C), SIGTERM; results so far are kept
 
 Results go to standard output, progress and messages to standard error.";

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use checker::{Ack, CrashWindow, Invariant, reason};
+use checker::{Ack, CrashWindow, Invariant, Wanted, reason};
 use filesystems::FlushCovers;
 use num_bigint::BigUint;
 use program::{Call, OpId, Trace};
@@ -58,6 +58,7 @@ pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
         not_durable: Vec::new(),
         weaknesses: Vec::new(),
         warnings: Vec::new(),
+        unjudged: subject.unjudged().to_vec(),
         unmodelled_calls: subject.unmodelled_calls().to_vec(),
         failure: result.failure.clone(),
         notes: notes(cell, result),
@@ -124,13 +125,20 @@ fn shifts(trace: &Trace) -> Vec<Note> {
 }
 
 /// What there is to know of a recorded workload, whatever crashes.
-pub fn notes_on(Subject { rules, trace, .. }: &Subject) -> Vec<Note> {
+pub fn notes_on(Subject { rules, trace, defaults, .. }: &Subject) -> Vec<Note> {
     let changed = rules.changed_metadata().iter().map(|changed| Note::ChangedMetadata { changed: changed.clone() });
     let names = record::numbered(trace);
     let numbered = (!names.is_empty()).then_some(Note::NumberedNames { names });
     let refused = trace.refused.iter().map(|refused| Note::Refused { refused: refused.clone() });
     let outside = trace.outside.iter().map(|path| Note::WrittenOutside { path: path.clone() });
-    changed.chain(numbered).chain(refused).chain(outside).collect()
+    let chosen = defaults.iter().flat_map(|defaults| &defaults.wanted);
+    let appended = chosen.filter_map(|wanted| match wanted {
+        Wanted::AppendOnly { path, record, .. } => {
+            Some(Note::OnlyAppended { path: path.to_string(), lines: record.is_some() })
+        }
+        _ => None,
+    });
+    changed.chain(numbered).chain(refused).chain(outside).chain(appended).collect()
 }
 
 /// One violation; `unit` is what its example was found in, `seen` what the confirming look at it showed, and `run` the

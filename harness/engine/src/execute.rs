@@ -1,6 +1,6 @@
 //! One execution of a trace on a guest: what the disk saw.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use checker::{Candidate, EntryKind, Observation, ReadPlan, Seen, Sizes};
@@ -60,9 +60,9 @@ pub async fn populate(
 }
 
 /// Gives the guest the trace that [`execute`] needs, for good.
-pub async fn give(guest: &mut Guest, trace: &Trace, live: &Arc<ReadPlan>) -> Result<(), GuestError> {
+pub async fn give(guest: &mut Guest, trace: &Trace, live: &Live) -> Result<(), GuestError> {
     let calls = trace.ops.iter().map(|op| op.call.clone()).collect();
-    guest.call(&Command::Trace { calls, live: live.clone() }).await.map(drop)
+    guest.call(&Command::Trace { calls, live: live.plan.clone() }).await.map(drop)
 }
 
 /// Executes `plan` on a copy of `base`: twice, if the guest's kernel did not come to rest in the first execution. How often it
@@ -77,7 +77,7 @@ pub async fn execute(
     base: &Image,
     plan: &Plan,
     trace: &Trace,
-    live: &Arc<ReadPlan>,
+    live: &Live,
 ) -> Result<(Execution, u32), ExecutionError> {
     let (steps, conditions) = (plan.steps.clone(), plan.conditions);
     let command = Command::Execute { filesystem: filesystem.recipe(), steps, conditions };
@@ -88,7 +88,7 @@ pub async fn execute(
         let disk = guest.eject();
         match outcome? {
             Reply::Executed { restless: 1.., .. } if !was_restless => was_restless = true,
-            Reply::Executed { live, restless } => break (live, disk, restless),
+            Reply::Executed { live: seen, restless } => break (seen, disk, restless),
             Reply::Ticked if tries < STILL => tries += 1,
             Reply::Ticked => return Err(ExecutionError::Ticked),
             _ => return Err(ExecutionError::Diverged("the agent gave an answer to another question".into())),
@@ -145,26 +145,38 @@ fn check_results(log: &BlockLog, plan: &Plan, trace: &Trace) -> Result<(), Execu
     Ok(())
 }
 
-/// A read plan that has every file of `tree` compared with what it should hold.
-pub fn live_read_plan(tree: &Tree) -> ReadPlan {
-    let mut contents: Vec<Content> = Vec::new();
-    let mut files = BTreeMap::new();
-    for (path, node) in &tree.0 {
-        if let Kind::File(content) = &node.kind {
-            let sizes = Sizes::only(content.len() as u64);
-            files.insert(path.clone(), vec![Candidate { content: contents.len() as u32, sizes }]);
-            contents.push(content.clone());
+/// What the guest's tree must be when it has executed a trace.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Live {
+    /// Has every file compared with what it should hold.
+    plan: Arc<ReadPlan>,
+    /// Names that matter to nobody: what they are in the guest does not matter either.
+    no_data: BTreeSet<RelPath>,
+}
+
+impl Live {
+    /// Of a program that left the tree `after` on the host.
+    pub fn new(after: &Tree, no_data: BTreeSet<RelPath>) -> Self {
+        let mut contents: Vec<Content> = Vec::new();
+        let mut files = BTreeMap::new();
+        for (path, node) in after.0.iter().filter(|(path, _)| !no_data.contains(path)) {
+            if let Kind::File(content) = &node.kind {
+                let sizes = Sizes::only(content.len() as u64);
+                files.insert(path.clone(), vec![Candidate { content: contents.len() as u32, sizes }]);
+                contents.push(content.clone());
+            }
         }
+        Self { plan: Arc::new(ReadPlan { contents, files, read_all_up_to: 0 }), no_data }
     }
-    ReadPlan { contents, files, read_all_up_to: 0 }
 }
 
 /// The first difference between the tree that the recorded program left on the host and the one in the guest.
-fn difference(after: &Tree, read_plan: &ReadPlan, live: &Observation) -> Option<String> {
-    if let Some(path) = live.entries.keys().find(|path| !after.0.contains_key(*path)) {
+fn difference(after: &Tree, Live { plan: read_plan, no_data }: &Live, live: &Observation) -> Option<String> {
+    let is_strange = |path: &&RelPath| !after.0.contains_key(*path) && !no_data.contains(*path);
+    if let Some(path) = live.entries.keys().find(is_strange) {
         return Some(format!("the guest has a {path} that the host has not"));
     }
-    after.0.iter().find_map(|(path, node)| {
+    after.0.iter().filter(|(path, _)| !no_data.contains(path)).find_map(|(path, node)| {
         let Some(entry) = live.entries.get(path) else { return Some(format!("the guest has no {path}")) };
         let same = match (&node.kind, &entry.kind) {
             (Kind::File(content), EntryKind::File { size, seen }) => {
@@ -224,12 +236,14 @@ mod tests {
     fn a_guest_that_ends_with_another_tree_is_no_execution() {
         let node = |kind| Node { kind, mode: 0o644, uid: 0, gid: 0, inode: 1, xattrs: Default::default() };
         let after = Tree([(RelPath::from("f"), node(Kind::File(Arc::new(b"new".to_vec()))))].into());
-        let read_plan = live_read_plan(&after);
+        let expected = Live::new(&after, BTreeSet::new());
         let seen = |path: &str, size, candidates| {
             let kind = EntryKind::File { size, seen: Seen::Equals { candidates } };
             let entry = Found { kind, mode: 0o644, uid: 0, gid: 0, links: 1, same_as: None };
             let live = Observation { mount: Mount::Mounted, entries: [(RelPath::from(path), entry)].into() };
-            difference(&after, &read_plan, &live)
+            let careless = Live::new(&after, ["f", "g"].map(RelPath::from).into());
+            assert_eq!(difference(&after, &careless, &live), None);
+            difference(&after, &expected, &live)
         };
         assert_eq!(seen("f", 3, vec![0]), None);
         let wrong = [seen("f", 2, vec![0]), seen("f", 3, vec![]), seen("g", 3, vec![0])].map(Option::unwrap);

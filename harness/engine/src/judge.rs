@@ -28,7 +28,7 @@ use crate::judging::{self, Confirmed, confirm};
 use crate::permit::Permit;
 use crate::run::{self, Begun, Finished, RunError};
 use crate::store::{Kept, KeptExecution, KeptWorkload, Shown, Store, StoreError};
-use crate::subject::{Subject, SubjectError};
+use crate::subject::{Demands, Subject, SubjectError};
 use crate::tally::{Tally, Violation, ViolationKey};
 use crate::targets::power::Mounted;
 use crate::unit::{self, Executed, RecoveryCrash, ToVisit, Unit};
@@ -169,12 +169,12 @@ fn subjects(
         }
         let check = given.filter(|given| given.check.is_some()).or(own.as_ref());
         let judges = run::judges(check, &trace, stop)?;
-        let wanted = match given {
-            Some(given) => given.invariants.clone(),
-            None => workload.wanted().map_err(|problem| first.damaged_manifest(problem))?,
+        let demands = match given {
+            Some(given) => Demands::new(given.invariants.clone(), &given.ignore, &kept.spec.ignore),
+            None => workload.demands().map_err(|problem| first.damaged_manifest(problem))?,
         };
         let name = workload.name.clone();
-        subjects.push(Arc::new(Subject::new(name, wanted, trace, kept.spec.bounds(), judges)?));
+        subjects.push(Arc::new(Subject::new(name, demands, trace, kept.spec.bounds(), judges)?));
     }
     Ok(subjects)
 }
@@ -185,8 +185,8 @@ struct Plans([(Id, ReadPlan); 2]);
 impl Plans {
     /// `was` is what the run kept of it, and `subject` the same program with what is to judge now.
     fn of(was: &KeptWorkload, subject: &Subject, first: &Store) -> Result<Self, RunError> {
-        let wanted = was.wanted().map_err(|problem| first.damaged_manifest(problem))?;
-        let plan = subject.read_plan_under(&wanted, was.check.is_some())?;
+        let demands = was.demands().map_err(|problem| first.damaged_manifest(problem))?;
+        let plan = subject.read_plan_under(&demands, was.check.is_some())?;
         let whole = Subject::whole_of(&plan);
         Ok(Self([plan, whole].map(|plan| (Id::of_value(&plan), plan))))
     }

@@ -22,6 +22,7 @@ pub async fn process_crash(subject: &Subject, explore_invalid: bool, stop: &Atom
         workload: subject.name.clone(),
         states: 0,
         violations: vec![],
+        unjudged: subject.unjudged().to_vec(),
         unmodelled_calls: subject.unmodelled_calls().to_vec(),
         failure: None,
         notes: notes_on(subject),

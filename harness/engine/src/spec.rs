@@ -16,6 +16,7 @@ use report::Explored;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use storage::{CacheKind, DiskModel, TearKind};
+use workload::IgnorePattern;
 
 use crate::subject::Bounds;
 
@@ -72,6 +73,10 @@ pub struct RunSpec {
     #[arg(long, value_name = "MODE", value_enum, default_value_t, help_heading = EXPLORED)]
     #[serde(default, skip_serializing_if = "IoUring::is_refused")]
     pub io_uring: IoUring,
+    /// Names that matter to nobody, such as *.log or cache/: no rule speaks of them; repeatable
+    #[arg(long, value_name = "PATTERN", help_heading = EXPLORED)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<IgnorePattern>,
     /// A kernel for QEMU, DIR/boot/vmlinuz-RELEASE, with DIR/lib/modules/RELEASE
     #[arg(long, value_name = "FILE", help_heading = MACHINES)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -79,7 +84,7 @@ pub struct RunSpec {
 }
 
 /// The fields of [`RunSpec`] that matter where no machine crashes.
-const WITHOUT_MACHINES: [&str; 3] = ["crash", "explore_invalid", "io_uring"];
+const WITHOUT_MACHINES: [&str; 4] = ["crash", "explore_invalid", "io_uring", "ignore"];
 
 impl Default for RunSpec {
     /// The specification of a run to which no option was given.

@@ -1,16 +1,18 @@
 //! One workload, built, prepared and recorded: what every cell of it needs to know.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use checker::{Description, ReadPlan, RuleError, Rules, Wanted, describe};
+use checker::{Defaults, Description, ReadPlan, RuleError, Rules, Unjudged, Wanted, describe};
 use filesystems::Filesystem;
-use program::{Ended, History, Limit, RelPath, Trace, cleared_set_ids};
+use program::{Ended, History, Limit, RelPath, Trace, cleared_set_ids, unexplained_paths};
 use record::{IoUring, RecordError, RecordSpec};
 use storage::DiskModel;
-use workload::Workload;
+use workload::{IgnorePattern, Ignored, PatternError, Workload};
 
-use crate::execute::live_read_plan;
+use crate::execute::Live;
+use crate::spec::RunSpec;
 use crate::journal::line::Id;
 use crate::label::Labels;
 use checks::Workplace;
@@ -74,6 +76,14 @@ pub enum SubjectError {
         name: String,
         /// Why.
         source: RuleError,
+    },
+    /// What is to be ignored is too much to be told.
+    #[error("{name}: {source}")]
+    Ignore {
+        /// The workload.
+        name: String,
+        /// Why.
+        source: PatternError,
     },
     /// No fresh directory.
     #[error("failed to make a fresh directory to run {name} in: {source}")]
@@ -148,12 +158,32 @@ pub enum Judges {
     CheckMissing,
 }
 
+/// What is asked of a workload.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Demands {
+    /// What the author wants to hold; if that is nothing, and there is no check either, it is chosen.
+    pub wanted: Vec<Wanted>,
+    /// Names that matter to nobody.
+    pub ignore: Vec<IgnorePattern>,
+}
+
+impl Demands {
+    /// What a workload asks for, and what a run has ignored besides.
+    pub fn new(wanted: Vec<Wanted>, of_workload: &[IgnorePattern], of_run: &[IgnorePattern]) -> Self {
+        let mut ignore = of_workload.to_vec();
+        ignore.extend(of_run.iter().filter(|pattern| !of_workload.contains(pattern)).cloned());
+        Self { wanted, ignore }
+    }
+}
+
 /// A recorded workload.
 pub struct Subject {
     /// Its name.
     pub name: String,
-    /// What the author wants to hold.
-    pub wanted: Vec<Wanted>,
+    /// What is asked of it.
+    pub demands: Demands,
+    /// What was chosen, if nothing is asked for.
+    pub defaults: Option<Defaults>,
     /// What the recorder saw of the program.
     pub trace: Trace,
     /// See [`Subject::unmodelled_calls`].
@@ -167,7 +197,7 @@ pub struct Subject {
     /// The hash of the read plan.
     pub plan: Id,
     /// How the guest looks at the live tree.
-    pub live: Arc<ReadPlan>,
+    pub live: Live,
     /// What to execute; with fast commits, where a file system of the run has such, come last.
     pub schedules: Vec<Schedule>,
     /// How many schedules there are with one kind of commit: more than are executed, if these are a choice. `u64::MAX` if more
@@ -186,7 +216,7 @@ impl Subject {
     pub fn record(
         workload: &Workload,
         bounds: Bounds,
-        io_uring: IoUring,
+        spec: &RunSpec,
         stop: &Arc<AtomicBool>,
     ) -> Result<Self, SubjectError> {
         let name = workload.name.clone();
@@ -194,25 +224,26 @@ impl Subject {
         let fresh = Workplace::new("crash-harness-run-");
         let fresh = fresh.map_err(|source| SubjectError::Directory { name: name.clone(), source })?;
         workload.prepare(fresh.path(), stop)?;
-        let trace = record_in(workload, fresh.path(), io_uring, stop)?;
+        let trace = record_in(workload, fresh.path(), spec.io_uring.into(), stop)?;
         // Before the check is tried on it.
         fits(&name, &trace)?;
         let judges = match &workload.check {
             Some(_) => Judges::Both(Box::new(Checker::new(workload, &trace, stop)?)),
             None => Judges::Rules,
         };
-        Self::new(name, workload.invariants.clone(), trace, bounds, judges)
+        let demands = Demands::new(workload.invariants.clone(), &workload.ignore, &spec.ignore);
+        Self::new(name, demands, trace, bounds, judges)
     }
 
     /// A subject from a trace that is there.
     pub fn of(name: String, wanted: Vec<Wanted>, trace: Trace, bounds: Bounds) -> Result<Self, SubjectError> {
-        Self::new(name, wanted, trace, bounds, Judges::Rules)
+        Self::new(name, Demands { wanted, ..Demands::default() }, trace, bounds, Judges::Rules)
     }
 
-    /// The same; with a check of its own, nothing has to be replaced atomically unless it is wanted.
+    /// The same; with a check of its own, nothing is chosen.
     pub fn new(
         name: String,
-        wanted: Vec<Wanted>,
+        demands: Demands,
         trace: Trace,
         bounds: Bounds,
         judges: Judges,
@@ -220,7 +251,9 @@ impl Subject {
         // A trace that is read from a file may be anyone's.
         fits(&name, &trace)?;
         let history = History::new(&trace);
-        let mut rules = rules(&name, &trace, &history, &wanted, !matches!(judges, Judges::Rules))?;
+        let no_data = no_data(&name, &trace, &history, &demands.ignore)?;
+        let has_check = !matches!(judges, Judges::Rules);
+        let (mut rules, defaults) = rules(&name, (&trace, &history), &demands.wanted, has_check, &no_data)?;
         let checker = match judges {
             Judges::Both(checker) => Some(*checker),
             Judges::Rules | Judges::CheckMissing => None,
@@ -228,8 +261,8 @@ impl Subject {
         if checker.is_some() {
             rules.read_all_up_to(LARGEST_FILE);
         }
-        let mut unmodelled_calls = trace.limits.clone();
-        for wanted in &wanted {
+        let mut unmodelled_calls = limits(&trace, &no_data);
+        for wanted in &demands.wanted {
             if let Wanted::MetadataPreserved { path } = wanted {
                 unmodelled_calls.extend(cleared_set_ids(&trace, path));
             }
@@ -237,10 +270,11 @@ impl Subject {
         let read_plan = Arc::new(rules.read_plan().clone());
         Ok(Self {
             name,
-            wanted,
+            demands,
+            defaults,
             plan: Id::of_value(&*read_plan),
             read_plan,
-            live: Arc::new(live_read_plan(&trace.after)),
+            live: Live::new(&trace.after, no_data),
             schedules: bounds.schedules(&trace, &history),
             all_schedules: schedule_count(&trace, &history, bounds.injections),
             overwrites: Overwrites::new(&trace, &history),
@@ -257,8 +291,10 @@ impl Subject {
     ///
     /// # Errors
     /// What is wanted does not fit the program.
-    pub fn read_plan_under(&self, wanted: &[Wanted], has_check: bool) -> Result<ReadPlan, SubjectError> {
-        let mut rules = rules(&self.name, &self.trace, &self.history, wanted, has_check)?;
+    pub fn read_plan_under(&self, demands: &Demands, has_check: bool) -> Result<ReadPlan, SubjectError> {
+        let no_data = no_data(&self.name, &self.trace, &self.history, &demands.ignore)?;
+        let recorded = (&self.trace, &self.history);
+        let (mut rules, _) = rules(&self.name, recorded, &demands.wanted, has_check, &no_data)?;
         if has_check {
             rules.read_all_up_to(LARGEST_FILE);
         }
@@ -309,25 +345,60 @@ impl Subject {
         [versions.first(), versions.last()].map(|version| version.map(|version| describe(&version.state)))
     }
 
+    /// The files that were changed and that no rule is held against.
+    pub fn unjudged(&self) -> &[Unjudged] {
+        self.defaults.as_ref().map_or(&[], |defaults| &defaults.unjudged)
+    }
+
     /// What the recorder could not follow, and what no guest can show of what is wanted.
     pub fn unmodelled_calls(&self) -> &[Limit] {
         &self.unmodelled_calls
     }
 }
 
-/// The rules of a program of this name; with a check of its own, nothing has to be replaced atomically unless it is wanted.
-fn rules(
+/// The names that matter to nobody: by their format, and since they are to be ignored.
+fn no_data(
     name: &str,
     trace: &Trace,
     history: &History,
+    ignore: &[IgnorePattern],
+) -> Result<BTreeSet<RelPath>, SubjectError> {
+    let ignored = Ignored::new(ignore);
+    let ignored = ignored.map_err(|source| SubjectError::Ignore { name: name.into(), source })?;
+    let names = history.paths().map(|(path, _)| path).chain(trace.after.0.keys());
+    let names = names.filter(|path| !path.is_root() && ignored.has(path)).cloned();
+    Ok(names.chain(checker::scratch(history)).collect())
+}
+
+/// What the recorder could not follow, without what it noticed by the end of files that matter to nobody.
+fn limits(trace: &Trace, no_data: &BTreeSet<RelPath>) -> Vec<Limit> {
+    let mut limits = trace.limits.clone();
+    if !limits.is_empty() && !no_data.is_empty() {
+        let of_nobody = unexplained_paths(trace).into_iter();
+        let of_nobody = of_nobody.filter(|(path, _)| path.as_ref().is_some_and(|path| no_data.contains(path)));
+        let of_nobody: Vec<Limit> = of_nobody.map(|(_, limit)| limit).collect();
+        limits.retain(|limit| !of_nobody.contains(limit));
+    }
+    limits
+}
+
+/// The rules of a program of this name, and what was chosen, if nothing is wanted and it has no check of its own.
+fn rules(
+    name: &str,
+    (trace, history): (&Trace, &History),
     wanted: &[Wanted],
     has_check: bool,
-) -> Result<Rules, SubjectError> {
-    let make = if has_check { Rules::asked_for } else { Rules::new };
-    match make(trace, history, wanted) {
+    no_data: &BTreeSet<RelPath>,
+) -> Result<(Rules, Option<Defaults>), SubjectError> {
+    let chosen = (wanted.is_empty() && !has_check).then(|| Defaults::new(trace, history, no_data));
+    let made = match &chosen {
+        Some(defaults) => Rules::chosen(trace, history, defaults, no_data),
+        None => Rules::asked_for(trace, history, wanted, no_data),
+    };
+    match made {
         // What the recorder did not follow may be what the rules are about: that is the reason then.
-        Err(error) if is_doubtful(&error, trace) => Ok(Rules::default()),
-        made => made.map_err(|source| SubjectError::Rules { name: name.into(), source }),
+        Err(error) if is_doubtful(&error, trace) => Ok((Rules::default(), chosen)),
+        made => made.map(|rules| (rules, chosen)).map_err(|source| SubjectError::Rules { name: name.into(), source }),
     }
 }
 
@@ -337,6 +408,8 @@ fn is_doubtful(error: &RuleError, trace: &Trace) -> bool {
         RuleError::NothingChanged
         | RuleError::NotAFile { .. }
         | RuleError::NotAppended { .. }
+        | RuleError::NoMarker { .. }
+        | RuleError::NothingBelow { .. }
         | RuleError::OpenRecord { .. } => true,
         // A name that nobody ever saw is a misspelt one.
         RuleError::UnknownPath { path, .. } => trace.after.0.contains_key(path),

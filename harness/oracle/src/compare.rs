@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use checker::{CrashWindow, EntryKind, Mount, Observation, ReadPlan, Seen};
-use engine::execute::{ExecutionError, execute, give, live_read_plan, populate};
+use engine::execute::{ExecutionError, Live, execute, give, populate};
 use engine::label::Labels;
 use engine::spec::RunSpec;
 use engine::unit::Executed;
@@ -159,7 +159,7 @@ pub async fn outcomes_of(
     mut enough: impl FnMut(&BTreeSet<Outcome>) -> bool,
 ) -> Result<Explored, CompareError> {
     let history = History::new(trace);
-    let live = Arc::new(live_read_plan(&trace.after));
+    let live = Live::new(&trace.after, Default::default());
     let fresh = engine::mkfs::mkfs(filesystem, SECTORS * storage::SECTOR as u64)?;
     let base = populate(guests.guest().await?, filesystem, fresh, trace).await?;
     let model = RunSpec::default().model(filesystem.kind);

@@ -10,10 +10,17 @@ use serde::{Deserialize, Serialize};
 pub struct Asked {
     /// The workload's name, or the bare command.
     pub workload: String,
-    /// Its invariants, with the keys of `workload.toml`. Without any, and without a check, every file that the command
-    /// changed is to be replaced atomically.
+    /// Its invariants, with the keys of `workload.toml`.
     #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")]
     pub invariants: Vec<Wanted>,
+    /// Without any, and without a check: what was chosen by what the command does to each file. Reports of older versions do
+    /// not have it: there, every file that the command changed was to be replaced atomically.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<serde_json::Map<String, serde_json::Value>>>")]
+    pub chosen: Option<Vec<Wanted>>,
+    /// Patterns of the names that matter to nobody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<String>,
     /// Its check, as written: a list of arguments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<Vec<String>>,
@@ -23,20 +30,24 @@ impl Asked {
     /// Whether violations that a report shows with this `invariant` and `path` are looked for, and as many of them as
     /// `before` asked for: all that there are, if that is not known.
     pub(crate) fn asks_again(&self, before: Option<&Self>, invariant: &str, path: &str) -> bool {
-        let rules = self.rules(invariant, path);
-        let were = before.map(|before| before.rules(invariant, path)).unwrap_or_default();
+        // Where more is ignored, the file may be among that.
+        let ignores_more = |before: &Self| self.ignore.iter().any(|pattern| !before.ignore.contains(pattern));
+        let rules = self.rules(invariant, path, !before.is_some_and(ignores_more));
+        let were = before.map(|before| before.rules(invariant, path, true)).unwrap_or_default();
         !rules.is_empty() && were.iter().all(|rule| rules.contains(rule))
     }
 
-    /// What is asked for that such a violation breaks.
-    fn rules(&self, invariant: &str, path: &str) -> Vec<Rule<'_>> {
+    /// What is asked for that such a violation breaks; `of_all` is whether what is asked of all files is asked of this one.
+    fn rules(&self, invariant: &str, path: &str, of_all: bool) -> Vec<Rule<'_>> {
         let is = |known: Invariant| invariant == known.to_string();
         // Whatever a workload asks for, its file system is to mount.
         let always = is(Invariant::Mountable).then_some(Rule::Plain);
-        let nothing = self.invariants.is_empty() && self.check.is_none();
+        let nothing = self.invariants.is_empty() && self.check.is_none() && self.chosen.is_none();
         let default = (nothing && is(Invariant::AtomicReplace)).then_some(Rule::Plain);
         let check = self.check.as_deref().filter(|_| is(Invariant::Check)).map(Rule::Check);
-        let wanted = self.invariants.iter().filter(|wanted| is_broken(wanted, invariant, path)).map(Rule::of);
+        let all = self.invariants.iter().chain(self.chosen.iter().flatten());
+        let wanted = all.filter(|wanted| of_all || !matches!(wanted, Wanted::DurableAfter { path: None, .. }));
+        let wanted = wanted.filter(|wanted| is_broken(wanted, invariant, path)).map(Rule::of);
         always.into_iter().chain(default).chain(check).chain(wanted).collect()
     }
 }
@@ -71,6 +82,8 @@ fn is_broken(wanted: &Wanted, invariant: &str, path: &str) -> bool {
         Wanted::AppendOnly { path, .. } => (Invariant::AppendOnly, named(path)),
         Wanted::PrefixOfHistory { path } => (Invariant::PrefixOfHistory, named(path)),
         Wanted::AllOrNothing { paths } => (Invariant::AllOrNothing(paths.clone()), paths.iter().any(named)),
+        Wanted::OneIsWhole { paths } => (Invariant::OneIsWhole(paths.clone()), paths.iter().any(named)),
+        Wanted::Tree { marker, paths } => (Invariant::Tree(marker.clone(), paths.clone()), paths.iter().any(named)),
         Wanted::MetadataPreserved { path } => (Invariant::MetadataPreserved, named(path)),
         // `no-leftovers` is broken by no violation; of what is not known here, nobody knows.
         _ => return false,
@@ -86,7 +99,26 @@ mod tests {
 
     fn asked(invariants: &[Wanted], check: Option<&str>) -> Asked {
         let check = check.map(|program| vec![program.to_owned()]);
-        Asked { workload: "w".into(), invariants: invariants.to_vec(), check }
+        Asked { workload: "w".into(), invariants: invariants.to_vec(), chosen: None, ignore: vec![], check }
+    }
+
+    /// Where nobody asked, it depends on what was chosen for each file.
+    #[test]
+    fn what_was_chosen_is_asked_for() {
+        let chosen = |wanted: &[Wanted]| Asked { chosen: Some(wanted.to_vec()), ..asked(&[], None) };
+        let atomic = chosen(&[Wanted::AtomicReplace { path: "f".into() }]);
+        assert!(atomic.asks_again(Some(&atomic), "atomic-replace", "f"));
+        assert!(!atomic.asks_again(Some(&atomic), "atomic-replace", "g"));
+        assert!(!chosen(&[]).asks_again(Some(&atomic), "atomic-replace", "f"), "it is unjudged now");
+        assert!(atomic.asks_again(Some(&asked(&[], None)), "atomic-replace", "f"), "an older version asked it of all");
+    }
+
+    #[test]
+    fn what_is_ignored_is_not_asked_again() {
+        let all = asked(&[Wanted::DurableAfter { ack: Ack::Exit, path: None }], None);
+        let fewer = Asked { ignore: vec!["*.log".into()], ..all.clone() };
+        let again = |now: &Asked, before| now.asks_again(Some(before), "durable-after exit", "f.log");
+        assert!(again(&all, &all) && again(&fewer, &fewer) && again(&all, &fewer) && !again(&fewer, &all));
     }
 
     #[test]

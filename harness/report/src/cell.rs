@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use checker::Unjudged;
 use num_bigint::BigUint;
 use program::{Limit, OpId};
 use schemars::JsonSchema;
@@ -198,6 +199,8 @@ pub struct CellReport {
     pub weaknesses: Vec<ViolationReport>,
     /// What an invariant that was asked for only warns of (`no-leftovers`): fails nothing.
     pub warnings: Vec<ViolationReport>,
+    /// The files that were changed and that no rule is held against: with any of these there is no pass.
+    pub unjudged: Vec<Unjudged>,
     /// What the recorder could not follow: with any of these there is no pass.
     pub unmodelled_calls: Vec<Limit>,
     /// Why the harness could not judge or finish the cell by its own fault, if so.
@@ -210,7 +213,7 @@ impl CellReport {
     /// What the cell came to.
     pub fn verdict(&self) -> Verdict {
         let judged = self.unmodelled_calls.is_empty() && self.failure.is_none();
-        verdict(self.violations.len(), judged, &self.schedules, &self.crash_states)
+        verdict(self.violations.len(), self.unjudged.len(), judged, &self.schedules, &self.crash_states)
     }
 
     /// The ops that it refers to.
@@ -251,6 +254,8 @@ struct Stored {
     weaknesses: Vec<ViolationReport>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<ViolationReport>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unjudged: Vec<Unjudged>,
     #[serde(default)]
     #[schemars(with = "Vec<crate::schema::UnmodelledCall>")]
     unmodelled_calls: Vec<Limit>,
@@ -276,6 +281,7 @@ impl From<CellReport> for Stored {
             not_durable: cell.not_durable,
             weaknesses: cell.weaknesses,
             warnings: cell.warnings,
+            unjudged: cell.unjudged,
             unmodelled_calls: cell.unmodelled_calls,
             failure: cell.failure,
             notes: cell.notes,
@@ -299,6 +305,7 @@ impl TryFrom<Stored> for CellReport {
             not_durable: stored.not_durable,
             weaknesses: stored.weaknesses,
             warnings: stored.warnings,
+            unjudged: stored.unjudged,
             unmodelled_calls: stored.unmodelled_calls,
             failure: stored.failure,
             notes: stored.notes,

@@ -88,11 +88,15 @@ pub struct Diff {
     pub no_longer_exhaustive: Vec<Subject>,
     /// What could be judged, and no longer can.
     pub no_longer_judged: Vec<Subject>,
+    /// Where every file had a rule that was held against it, and some file has none any more.
+    pub no_longer_ruled: Vec<Subject>,
     /// Where what the command wrote is durable once it has ended, and was not; nobody asked for that, so that no
     /// violation tells.
     pub now_durable: Vec<Subject>,
     /// Where it was durable and no longer is: told, and no violation.
     pub no_longer_durable: Vec<Subject>,
+    /// Where it was not durable and still is not, though nobody asked.
+    pub still_not_durable: Vec<Subject>,
     /// If the later run is not about all the crash states of file systems that the earlier one was about, or if a report
     /// of an older version does not tell: with which options they were explored, the earlier one first.
     pub narrower: Option<[Option<Explored>; 2]>,
@@ -123,12 +127,16 @@ pub fn diff(before: &Report, after: &Report) -> Diff {
         if was.judged && !is.judged {
             diff.no_longer_judged.push(subject.clone());
         }
+        if was.ruled && !is.ruled {
+            diff.no_longer_ruled.push(subject.clone());
+        }
         // What is asked for shows as a violation, below.
         if !was.asks_for_durability() && !is.asks_for_durability() {
             match (was.durable, is.durable) {
                 // That it is in fewer states proves nothing.
                 (Durable::No, Durable::Yes) if diff.narrower.is_none() => diff.now_durable.push(subject.clone()),
                 (Durable::Yes, Durable::No) => diff.no_longer_durable.push(subject.clone()),
+                (Durable::No, Durable::No) => diff.still_not_durable.push(subject.clone()),
                 _ => {}
             }
         }
@@ -186,6 +194,8 @@ struct Outcome {
     exhaustive: bool,
     /// Whether it could be judged.
     judged: bool,
+    /// Whether a rule was held against each file that was changed.
+    ruled: bool,
     /// Whether what the command wrote is durable once it has ended.
     durable: Durable,
     /// With their tokens.
@@ -217,6 +227,7 @@ impl Outcome {
         Self {
             exhaustive: cell.exhaustive(),
             judged: cell.verdict() != Verdict::Invalid,
+            ruled: cell.unjudged.is_empty(),
             durable: cell.durable_after_exit,
             violations: cell.violations.iter().map(|shown| (key(shown), Some(shown.token.clone()))).collect(),
             told: cell.not_durable.iter().chain(&cell.warnings).map(key).collect(),
@@ -233,7 +244,8 @@ impl Outcome {
         let judged = killed.verdict() != Verdict::Invalid;
         // What the kernel holds is not lost: that says nothing of disks.
         let durable = Durable::Unknown;
-        Self { exhaustive: judged, judged, durable, violations: violations.collect(), told: BTreeSet::new() }
+        let ruled = killed.unjudged.is_empty();
+        Self { exhaustive: judged, judged, ruled, durable, violations: violations.collect(), told: BTreeSet::new() }
     }
 }
 
@@ -250,6 +262,7 @@ fn outcomes(report: &Report) -> BTreeMap<Subject, Outcome> {
             Some(known) => {
                 known.exhaustive &= outcome.exhaustive;
                 known.judged &= outcome.judged;
+                known.ruled &= outcome.ruled;
                 known.durable = match (known.durable, outcome.durable) {
                     (Durable::No, _) | (_, Durable::No) => Durable::No,
                     (Durable::Yes, Durable::Yes) => Durable::Yes,

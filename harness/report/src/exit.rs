@@ -18,8 +18,9 @@ pub enum ExitStatus {
     Machine = 3,
     /// The workload's own build, setup, command or check failed.
     Command = 4,
-    /// Nothing is violated, but a cell had not a single mount; or not all was covered, and `--exhaustive` was asked.
-    Budget = 5,
+    /// Nothing is violated, but of a file that was changed nobody can tell what is right, or a cell had not a single mount;
+    /// or not all was covered, and `--exhaustive` was asked.
+    Undecided = 5,
     /// The harness could not judge, or has a defect.
     Defect = 70,
     /// Ended early by SIGHUP, as a shell shows it: 128 and the number of the signal. So are the next two.
@@ -38,8 +39,8 @@ impl From<ExitStatus> for ExitCode {
 
 /// The exit status of a run: the worst of its cells and process crashes. `exhaustive` is whether `--exhaustive` was asked.
 ///
-/// In this order: a violation, a cell that could not be judged, one that nobody has looked at or that is not whole
-/// although `exhaustive` asks for that. Neither does a run without any cell count as holding.
+/// In this order: a violation, a cell that could not be judged, one with a file that no rule is held against, that nobody
+/// has looked at or that is not whole although `exhaustive` asks for that. Neither does a run without any cell count as holding.
 pub fn exit_status(report: &Report, exhaustive: bool) -> ExitStatus {
     let cells = report.cells.iter().map(|cell| cell.verdict());
     let verdicts: Vec<Verdict> = cells.chain(report.process_crashes.iter().map(|killed| killed.verdict())).collect();
@@ -48,8 +49,8 @@ pub fn exit_status(report: &Report, exhaustive: bool) -> ExitStatus {
         ExitStatus::Violation
     } else if any(Verdict::Invalid) || verdicts.is_empty() {
         ExitStatus::Defect
-    } else if report.cells.iter().any(unseen) || (exhaustive && any(Verdict::Incomplete)) {
-        ExitStatus::Budget
+    } else if any(Verdict::Unjudged) || report.cells.iter().any(unseen) || (exhaustive && any(Verdict::Incomplete)) {
+        ExitStatus::Undecided
     } else {
         ExitStatus::Holds
     }
@@ -94,6 +95,19 @@ mod tests {
             assert_eq!(status(&[none.clone(), invalid("ext4")]), 70);
             assert_eq!(status(&[none, violated("ext4")]), 1);
         }
+    }
+
+    /// Neither a pass nor a false alarm.
+    #[test]
+    fn a_file_that_no_rule_is_held_against_does_not_hold() {
+        let status = |cells: &[CellReport]| exit_status(&Report::new(cells.to_vec()), false) as u8;
+        let unjudged = testing::unjudged("xfs");
+        assert_eq!(status(std::slice::from_ref(&unjudged)), 5);
+        assert_eq!(status(&[cell("ext4"), unjudged.clone(), incomplete("btrfs")]), 5);
+        assert_eq!(status(&[unjudged.clone(), invalid("ext4")]), 70);
+        assert_eq!(status(&[unjudged, invalid("btrfs"), violated("ext4")]), 1);
+        let killed = ProcessReport { unjudged: testing::unjudged("xfs").unjudged, ..testing::killed("a") };
+        assert_eq!(exit_status(&Report::with_process_crashes(vec![], vec![killed]), false) as u8, 5);
     }
 
     #[test]

@@ -60,6 +60,13 @@ pub enum Note {
         /// Where, as the recorder saw it.
         path: String,
     },
+    /// Nobody asked for anything, and a file was only appended to: it was held to `append-only`.
+    OnlyAppended {
+        /// The file.
+        path: String,
+        /// Whether its records are lines; else a crash may cut it anywhere.
+        lines: bool,
+    },
     /// The run was cut short.
     CutShort {
         /// By what, in the words of the error.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use checker::{Description, Observed};
+use checker::{Description, Observed, Unjudged};
 use program::{Limit, OpId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,8 @@ pub struct ProcessReport {
     pub states: u64,
     /// What breaks an invariant, each kind of it once.
     pub violations: Vec<ProcessViolation>,
+    /// The files that were changed and that no rule is held against: with any of these there is no pass.
+    pub unjudged: Vec<Unjudged>,
     /// What the recorder could not follow: with any of these there is no pass.
     pub unmodelled_calls: Vec<Limit>,
     /// Why the harness could not judge by its own fault, if so.
@@ -46,6 +48,8 @@ impl ProcessReport {
             Verdict::Invalid
         } else if !self.violations.is_empty() {
             Verdict::Violation
+        } else if !self.unjudged.is_empty() {
+            Verdict::Unjudged
         } else {
             Verdict::Pass
         }
@@ -110,6 +114,8 @@ struct Stored {
     verdict: Verdict,
     states: u64,
     violations: Vec<ProcessViolation>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unjudged: Vec<Unjudged>,
     #[serde(default)]
     #[schemars(with = "Vec<crate::schema::UnmodelledCall>")]
     unmodelled_calls: Vec<Limit>,
@@ -122,8 +128,8 @@ struct Stored {
 impl From<ProcessReport> for Stored {
     fn from(report: ProcessReport) -> Self {
         let verdict = report.verdict();
-        let ProcessReport { workload, states, violations, unmodelled_calls, failure, notes } = report;
-        Self { workload, verdict, states, violations, unmodelled_calls, failure, notes }
+        let ProcessReport { workload, states, violations, unjudged, unmodelled_calls, failure, notes } = report;
+        Self { workload, verdict, states, violations, unjudged, unmodelled_calls, failure, notes }
     }
 }
 
@@ -131,8 +137,8 @@ impl TryFrom<Stored> for ProcessReport {
     type Error = String;
 
     fn try_from(stored: Stored) -> Result<Self, String> {
-        let Stored { workload, verdict, states, violations, unmodelled_calls, failure, notes } = stored;
-        let report = Self { workload, states, violations, unmodelled_calls, failure, notes };
+        let Stored { workload, verdict, states, violations, unjudged, unmodelled_calls, failure, notes } = stored;
+        let report = Self { workload, states, violations, unjudged, unmodelled_calls, failure, notes };
         if report.verdict() != verdict {
             let (name, right) = (&report.workload, report.verdict());
             return Err(format!(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use checker::{ContentSummary, Description, Hint, Observed, Record, Wanted};
+use checker::{ContentSummary, Description, Format, Hint, Observed, Record, Unjudged, Wanted, Why};
 use num_bigint::BigUint;
 use program::{Limit, OpId};
 
@@ -38,6 +38,7 @@ pub fn cell(fs: &str) -> CellReport {
         not_durable: vec![],
         weaknesses: vec![],
         warnings: vec![],
+        unjudged: vec![],
         unmodelled_calls: vec![],
         failure: None,
         notes: vec![],
@@ -199,6 +200,14 @@ pub fn incomplete(fs: &str) -> CellReport {
     }
 }
 
+/// A cell in which everything holds that can be judged.
+pub fn unjudged(fs: &str) -> CellReport {
+    let beside = Why::ChangedBeside { beside: Some("journal".into()), more: 1 };
+    let all = [("data.db", beside), ("env/data.mdb", Why::Recovers { format: Format::Lmdb })];
+    let unjudged = all.map(|(path, why)| Unjudged { path: path.into(), why });
+    CellReport { unjudged: unjudged.to_vec(), ..cell(fs) }
+}
+
 /// A cell that the recorder could not follow.
 pub fn invalid(fs: &str) -> CellReport {
     let limit = Limit { call: "mmap".into(), detail: "shared mapping of data.db".into(), count: 2 };
@@ -222,6 +231,7 @@ pub fn killed(workload: &str) -> ProcessReport {
         workload: workload.into(),
         states: 2048,
         violations: vec![],
+        unjudged: vec![],
         unmodelled_calls: vec![],
         failure: None,
         notes: vec![],
@@ -304,13 +314,14 @@ pub fn report() -> Report {
         other(cell("ext4:noauto_da_alloc")),
         other(not_durable),
         other(failed("f2fs")),
+        unjudged("f2fs"),
     ];
     let config = Wanted::AtomicReplace { path: "config.json".into() };
     let log = Wanted::AppendOnly { path: "log".into(), record: Some(Record::Line), garbage_tail: None };
     let check = Some(vec!["python3".into(), "{workload}/check.py".into()]);
     let asked = vec![
-        Asked { workload: "naive_config".into(), invariants: vec![config, log], check: None },
-        Asked { workload: "safe_config".into(), invariants: vec![], check },
+        Asked { workload: "naive_config".into(), invariants: vec![config, log], chosen: None, ignore: vec![], check: None },
+        Asked { workload: "safe_config".into(), invariants: vec![], chosen: None, ignore: vec!["*.tmp".into()], check },
     ];
     Report { explored: Some(explored()), asked, ..Report::new(cells) }.with_ops(ops)
 }

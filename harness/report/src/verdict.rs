@@ -15,6 +15,8 @@ pub enum Verdict {
     Pass,
     /// Some crash state breaks an invariant.
     Violation,
+    /// No violation, but of some file that the command changed nobody can tell what is right: no rule was held against it.
+    Unjudged,
     /// No violation so far, but not every state was covered: most often because the budget ran out.
     Incomplete,
     /// The harness could not judge: something of the run escaped the recorder, or the harness failed.
@@ -26,6 +28,7 @@ impl fmt::Display for Verdict {
         f.pad(match self {
             Verdict::Pass => "pass",
             Verdict::Violation => "violation",
+            Verdict::Unjudged => "unjudged",
             Verdict::Incomplete => "incomplete",
             Verdict::Invalid => "invalid",
         })
@@ -40,16 +43,26 @@ pub(crate) fn is_exhaustive(schedules: &Schedules, states: &CrashStates) -> bool
         && states.covered == states.allowed
 }
 
-/// The verdict. `judged` is whether the harness could judge at all: no trace limits, no failure of its own.
+/// The verdict. `judged` is whether the harness could judge at all: no trace limits, no failure of its own. `unruled` is how
+/// many files were changed that no rule was held against.
 ///
 /// A pass needs everything. A violation needs a trace that is whole: what the recorder missed may be the very call that
-/// prevents it. It stands whatever was left uncovered.
-pub fn verdict(violations: usize, judged: bool, schedules: &Schedules, states: &CrashStates) -> Verdict {
+/// prevents it. It stands whatever was left uncovered. So does it that nobody can tell of a file what is right: to cover
+/// more would not change that.
+pub fn verdict(
+    violations: usize,
+    unruled: usize,
+    judged: bool,
+    schedules: &Schedules,
+    states: &CrashStates,
+) -> Verdict {
     let impossible = states.covered > states.allowed || schedules.explored > schedules.total;
     if !judged || impossible {
         Verdict::Invalid
     } else if violations > 0 {
         Verdict::Violation
+    } else if unruled > 0 {
+        Verdict::Unjudged
     } else if !is_exhaustive(schedules, states) {
         Verdict::Incomplete
     } else {
@@ -96,7 +109,18 @@ mod tests {
     fn judge(violations: usize, judged: bool, schedules: (u64, u64), states: (u32, u32)) -> Verdict {
         let schedules = Schedules { explored: schedules.0, new: 0, total: schedules.1 };
         let states = CrashStates { covered: states.0.into(), allowed: states.1.into(), mounts: 1 };
-        verdict(violations, judged, &schedules, &states)
+        verdict(violations, 0, judged, &schedules, &states)
+    }
+
+    /// It is below a violation, and above what was not covered.
+    #[test]
+    fn a_file_without_a_rule_is_no_pass() {
+        let states = |covered: u32| CrashStates { covered: covered.into(), allowed: 9u32.into(), mounts: 1 };
+        let schedules = Schedules { explored: 3, new: 0, total: 3 };
+        assert_eq!(verdict(0, 1, true, &schedules, &states(9)), Verdict::Unjudged);
+        assert_eq!(verdict(0, 1, true, &schedules, &states(1)), Verdict::Unjudged);
+        assert_eq!(verdict(1, 1, true, &schedules, &states(9)), Verdict::Violation);
+        assert_eq!(verdict(0, 1, false, &schedules, &states(9)), Verdict::Invalid);
     }
 
     #[test]

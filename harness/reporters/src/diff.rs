@@ -34,11 +34,14 @@ pub fn diff_text(diff: &Diff, results: Option<&Path>) -> String {
         lines.push(format!("explored   the later run: {}", told(after)));
     }
     lines.extend(diff.unchanged.iter().map(|key| format!("unchanged  {}", show(key))));
+    let lost = diff.still_not_durable.iter();
+    lines.extend(lost.map(|cell| format!("unchanged  {}: not durable after exit (which fails nothing)", subject(cell))));
     for (cells, what) in [
         (&diff.only_before, "is in the earlier results only"),
         (&diff.only_after, "is in the later results only"),
         (&diff.no_longer_exhaustive, "is no longer exhaustive"),
         (&diff.no_longer_judged, "can no longer be judged"),
+        (&diff.no_longer_ruled, "has changed files now that no rule is held against"),
     ] {
         lines.extend(cells.iter().map(|cell| format!("cell       {} {what}", subject(cell))));
     }
@@ -51,7 +54,11 @@ pub fn diff_text(diff: &Diff, results: Option<&Path>) -> String {
     if !diff.not_seen.is_empty() {
         sum.push_str(&format!(", {} not seen", diff.not_seen.len()));
     }
-    for (cells, what) in [(&diff.now_durable, "now durable"), (&diff.no_longer_durable, "no longer durable")] {
+    for (cells, what) in [
+        (&diff.now_durable, "now durable"),
+        (&diff.no_longer_durable, "no longer durable"),
+        (&diff.still_not_durable, "not durable as before"),
+    ] {
         if !cells.is_empty() {
             sum.push_str(&format!(", {} {what}", cells.len()));
         }

@@ -1,6 +1,7 @@
 //! The final text for people, on stdout.
 
 mod block;
+mod not_durable;
 mod remarks;
 mod table;
 
@@ -70,6 +71,10 @@ pub fn final_text(report: &Report, colour: bool, results: Option<&Path>) -> Stri
             push(&mut text, &block::killed(killed, violation, report.ops_of(&killed.workload), colour));
         }
     }
+    if let Some(blocks) = not_durable::blocks(report, colour, results) {
+        push(&mut text, "");
+        push(&mut text, &blocks);
+    }
     let cells = report.cells.iter().flat_map(|cell| remarks::of_cell(cell, report.ops_of(&cell.id.workload), results));
     let killed = report.process_crashes.iter();
     let killed = killed.flat_map(|killed| remarks::of_killed(killed, report.ops_of(&killed.workload)));
@@ -103,7 +108,7 @@ fn style(verdict: Verdict) -> Style {
     match verdict {
         Verdict::Pass => AnsiColor::Green.on_default(),
         Verdict::Violation => AnsiColor::Red.on_default(),
-        Verdict::Incomplete | Verdict::Invalid => AnsiColor::Yellow.on_default(),
+        Verdict::Unjudged | Verdict::Incomplete | Verdict::Invalid => AnsiColor::Yellow.on_default(),
     }
 }
 
@@ -116,8 +121,10 @@ fn summary(report: &Report) -> String {
         if killed(Verdict::Violation) > 0 {
             process.push(many(killed(Verdict::Violation), "violation"));
         }
-        if killed(Verdict::Invalid) > 0 {
-            process.push(format!("{} {}", thousands(killed(Verdict::Invalid) as u64), Verdict::Invalid));
+        for verdict in [Verdict::Unjudged, Verdict::Invalid] {
+            if killed(verdict) > 0 {
+                process.push(format!("{} {verdict}", thousands(killed(verdict) as u64)));
+            }
         }
     }
     if report.cells.is_empty() {
@@ -129,7 +136,7 @@ fn summary(report: &Report) -> String {
     if with(Verdict::Violation) > 0 {
         parts.push(many(with(Verdict::Violation), "violation"));
     }
-    for verdict in [Verdict::Incomplete, Verdict::Invalid] {
+    for verdict in [Verdict::Unjudged, Verdict::Incomplete, Verdict::Invalid] {
         if with(verdict) > 0 {
             parts.push(format!("{} {verdict}", thousands(with(verdict) as u64)));
         }

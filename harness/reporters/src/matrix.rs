@@ -40,7 +40,8 @@ pub fn matrix(report: &Report, results: Option<&Path>) -> String {
     lines.push(String::new());
     lines.push(
         "`pass`: every crash state that the disk model allows was covered, and every invariant holds in each. \
-         `violation`: some state breaks one. `incomplete`: none so far, but not every state was covered. \
+         `violation`: some state breaks one. `unjudged`: none does, but the command changed files of which nobody can tell \
+         what is right. `incomplete`: none so far, but not every state was covered. \
          `invalid`: the harness could not judge. \
          `not durable`: some state after the end of the command lacks what it wrote, whether or not anyone asked for that."
             .to_owned(),
@@ -100,7 +101,9 @@ pub fn matrix(report: &Report, results: Option<&Path>) -> String {
         let reach = cell.reach.iter().map(|reach| format!("of {}: {}", executed(cell, reach), reached(reach)));
         let ops = report.ops_of(&cell.id.workload);
         let notes = cell.notes.iter().map(|note| sentences::note(note, ops));
-        let remarks: Vec<String> = cell.failure.iter().cloned().chain(reach).chain(calls).chain(notes).collect();
+        let unjudged = cell.unjudged.iter().map(|file| format!("not judged: {}", sentences::unjudged(file)));
+        let remarks = cell.failure.iter().cloned().chain(reach).chain(calls).chain(unjudged).chain(notes);
+        let remarks: Vec<String> = remarks.collect();
         let states = &cell.crash_states;
         let covered = match cell.untouched() {
             true => "none".to_owned(),
@@ -118,7 +121,8 @@ pub fn matrix(report: &Report, results: Option<&Path>) -> String {
     }
     for killed in &report.process_crashes {
         let calls = killed.unmodelled_calls.iter().map(|call| format!("not followed: {call}"));
-        let remarks = killed.failure.iter().cloned().chain(calls);
+        let unjudged = killed.unjudged.iter().map(|file| format!("not judged: {}", sentences::unjudged(file)));
+        let remarks = killed.failure.iter().cloned().chain(calls).chain(unjudged);
         let ops = report.ops_of(&killed.workload);
         let remarks = remarks.chain(killed.notes.iter().map(|note| sentences::note(note, ops)));
         let remarks: Vec<String> = remarks.collect();

@@ -7,6 +7,7 @@ mod note;
 mod observed;
 mod op;
 mod schedule;
+mod unjudged;
 mod write;
 
 pub use description::description;
@@ -17,5 +18,6 @@ pub(crate) use op::{ack, op};
 pub use op::{after, killed};
 pub use schedule::schedule;
 pub(crate) use schedule::work;
+pub use unjudged::unjudged;
 pub use write::block;
 pub(crate) use write::write;

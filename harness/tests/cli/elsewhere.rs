@@ -59,7 +59,7 @@ fn results_from_elsewhere(place: &Place) {
             mount_options: String::new(),
             mkfs_options: String::new(),
         }],
-        workloads: vec![KeptWorkload::new("w", &[], Some(serde_json::from_value(check).unwrap()))],
+        workloads: vec![KeptWorkload::new("w", &Default::default(), Some(serde_json::from_value(check).unwrap()))],
         tools: Default::default(),
     };
     store.keep("0a1b2c3d", &kept).unwrap();

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use checks::Checker;
 use engine::run::{Options, run_recorded};
-use engine::subject::{Bounds, Judges, Subject};
+use engine::subject::{Bounds, Demands, Judges, Subject};
 use program::{Call, RelPath, Target, Trace, Vfs};
 use report::Event;
 use vm::Paths;
@@ -104,7 +104,8 @@ async fn fault(workload: &Workload, trace: Trace, kind: &str) -> (Option<String>
         None => Judges::Rules,
     };
     let bounds = Bounds { injections: 1, ..Bounds::default() };
-    let subject = Subject::new(workload.name.clone(), workload.invariants.clone(), trace, bounds, judges).unwrap();
+    let demands = Demands::new(workload.invariants.clone(), &workload.ignore, &[]);
+    let subject = Subject::new(workload.name.clone(), demands, trace, bounds, judges).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let place = |_: &str| -> PathBuf { directory.path().into() };
     let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
@@ -137,7 +138,7 @@ async fn each_sync_is_needed_or_spared(kind: &str) {
     let mut wrong = Vec::new();
     for workload in workloads(names) {
         let stop = Arc::new(AtomicBool::new(false));
-        let recorded = Subject::record(&workload, Bounds::default(), Default::default(), &stop).unwrap();
+        let recorded = Subject::record(&workload, Bounds::default(), &Default::default(), &stop).unwrap();
         for Mutant { op, sync, trace } in mutants(&recorded.trace) {
             let text = format!("{} on {kind} without op {op} ({sync})", workload.name);
             let (fault, mounts) = fault(&workload, trace, kind).await;

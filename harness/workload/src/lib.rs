@@ -19,6 +19,7 @@
 //! | `time-limit` | whole seconds that `setup` and `command` may each take; 60 if it is not given |
 //! | `env` | table of environment variables that `setup`, `command` and `check` get besides the harness's own |
 //! | `check` | argument list of a checker of the workload's own; runs in an unpacked copy of each recovered tree |
+//! | `ignore` | list of patterns ([`IgnorePattern`]) of names that matter to nobody |
 //! | `[[invariant]]` | what must hold after a crash ([`checker::Wanted`]); with none, the harness chooses |
 //!
 //! Any other key is an error. In argument lists and in the values of `env` these words are replaced:
@@ -35,6 +36,7 @@
 
 mod copy;
 mod error;
+mod ignore;
 mod invocation;
 mod load;
 mod manifest;
@@ -45,6 +47,7 @@ mod target;
 mod workload;
 
 pub use error::{Error, ErrorKind, Step};
+pub use ignore::{IgnorePattern, Ignored, PatternError};
 pub use invocation::Invocation;
 pub use load::LARGEST_MANIFEST;
 pub use run::{End, Limit, PATIENCE};

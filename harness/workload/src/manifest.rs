@@ -8,7 +8,7 @@ use checker::Wanted;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::{Error, near};
+use crate::{Error, IgnorePattern, near};
 
 /// `workload.toml` as it is written.
 #[derive(Debug, Deserialize)]
@@ -19,6 +19,8 @@ pub(crate) struct Manifest {
     pub(crate) setup: Option<Spanned<Vec<String>>>,
     pub(crate) command: Spanned<Vec<String>>,
     pub(crate) from: Option<Spanned<PathBuf>>,
+    #[serde(default)]
+    pub(crate) ignore: Vec<IgnorePattern>,
     #[serde(default)]
     pub(crate) invariant: Vec<Wanted>,
     pub(crate) check: Option<Spanned<Vec<String>>>,

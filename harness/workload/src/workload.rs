@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use checker::Wanted;
 
+use crate::IgnorePattern;
+
 /// How long `setup` and `command` may each take if the workload does not say.
 pub const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(60);
 
@@ -26,6 +28,8 @@ pub struct Workload {
     pub command: Vec<String>,
     /// The directory whose content is the durable start state, absolute.
     pub from: Option<PathBuf>,
+    /// Names that matter to nobody.
+    pub ignore: Vec<IgnorePattern>,
     /// What must hold; if empty, the harness chooses.
     pub invariants: Vec<Wanted>,
     /// A checker of the workload's own, as written.

@@ -103,9 +103,10 @@ impl From<SubjectError> for Failure {
             SubjectError::Record { source, .. } => Self::new(status_of_recording(source), error),
             SubjectError::Directory { source, .. } => Self::io(source, &error),
             SubjectError::Check(check) => Self::new(status_of(check.kind()), error),
-            SubjectError::Rules { .. } | SubjectError::TooLarge { .. } | SubjectError::NoDisk { .. } => {
-                Self::usage(error)
-            }
+            SubjectError::Rules { .. }
+            | SubjectError::Ignore { .. }
+            | SubjectError::TooLarge { .. }
+            | SubjectError::NoDisk { .. } => Self::usage(error),
         }
     }
 }

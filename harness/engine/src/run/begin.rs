@@ -41,7 +41,7 @@ pub async fn run(
         let doing = if workload.build.is_some() { "building and recording" } else { "recording" };
         let _ = events.send(Event::Note { cell: None, text: format!("{doing} {}", workload.name) });
         let subject =
-            tokio::task::block_in_place(|| Subject::record(workload, spec.bounds(), spec.io_uring.into(), stop));
+            tokio::task::block_in_place(|| Subject::record(workload, spec.bounds(), spec, stop));
         if stop.load(Ordering::Relaxed) {
             return Err(RunError::Interrupted);
         }

@@ -49,7 +49,7 @@ impl Begun {
             }
         }
         let check = |subject: &Subject| subject.checker.as_ref().map(Checker::kept);
-        let keep = |subject: &Arc<Subject>| KeptWorkload::new(&subject.name, &subject.wanted, check(subject));
+        let keep = |subject: &Arc<Subject>| KeptWorkload::new(&subject.name, &subject.demands, check(subject));
         let kept = Kept {
             version: VERSION,
             machine: machine.into(),

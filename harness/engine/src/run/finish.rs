@@ -52,7 +52,9 @@ pub(super) fn report_of(
 fn asked(subjects: &[Arc<Subject>]) -> Vec<Asked> {
     let asked = |subject: &Arc<Subject>| Asked {
         workload: subject.name.clone(),
-        invariants: subject.wanted.clone(),
+        invariants: subject.demands.wanted.clone(),
+        chosen: subject.defaults.as_ref().map(|defaults| defaults.wanted.clone()),
+        ignore: subject.demands.ignore.iter().map(ToString::to_string).collect(),
         check: subject.checker.as_ref().map(|checker| checker.command().to_vec()),
     };
     subjects.iter().map(asked).collect()

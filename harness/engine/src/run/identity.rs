@@ -6,6 +6,7 @@ use checker::Wanted;
 use program::Trace;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use workload::IgnorePattern;
 
 use crate::spec::RunSpec;
 use crate::subject::Subject;
@@ -17,6 +18,9 @@ struct Identity<'a> {
     /// The checks of those workloads that have one, by their index.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     checks: Vec<(usize, &'a [String])>,
+    /// What each of those workloads ignores that ignore anything.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ignore: Vec<(usize, &'a [IgnorePattern])>,
     machine: &'a str,
     spec: &'a RunSpec,
 }
@@ -28,8 +32,9 @@ struct Identity<'a> {
 /// a checkout say nothing about what a crash may leave.
 pub(crate) fn hash(subjects: &[Arc<Subject>], spec: &RunSpec, machine: &str) -> String {
     let identity = Identity {
-        workloads: subjects.iter().map(|subject| (subject.name.as_str(), subject.wanted.as_slice())).collect(),
+        workloads: subjects.iter().map(|subject| (subject.name.as_str(), subject.demands.wanted.as_slice())).collect(),
         checks: (0..).zip(subjects).filter_map(|(n, it)| Some((n, it.checker.as_ref()?.command()))).collect(),
+        ignore: (0..).zip(subjects).map(|(n, it)| (n, it.demands.ignore.as_slice())).filter(|it| !it.1.is_empty()).collect(),
         machine,
         spec,
     };
@@ -91,6 +96,7 @@ mod tests {
             name(&["a"], &RunSpec { schedules: 2, ..spec.clone() }, "uml"),
             name(&["a"], &RunSpec { recovery_crashes: true, ..spec.clone() }, "uml"),
             name(&["a"], &RunSpec { explore_invalid: true, ..spec.clone() }, "uml"),
+            name(&["a"], &RunSpec { ignore: vec!["*.log".parse().unwrap()], ..spec.clone() }, "uml"),
             name(&["a"], &RunSpec { seed: 1, ..spec.clone() }, "uml"),
             name(&["a"], &RunSpec { budget: Budget { mounts: Some(9), time: None }, ..spec.clone() }, "uml"),
         ];

@@ -7,12 +7,13 @@ use checks::KeptCheck;
 use filesystems::{ChoiceError, Filesystem};
 use program::Trace;
 use serde::{Deserialize, Serialize};
+use workload::IgnorePattern;
 
 use super::names::{LARGEST_MANIFEST, MANIFEST, OLD_MANIFEST};
 use super::translate::translate;
 use super::{Store, StoreError};
 use crate::spec::RunSpec;
-use crate::subject::{Bounds, Judges, Subject, SubjectError};
+use crate::subject::{Bounds, Demands, Judges, Subject, SubjectError};
 use crate::sum::{is_sealed, seal};
 
 /// What is kept of a run beside its report, for `--resume` and for tokens: `run.json`, once `replay.json`.
@@ -71,6 +72,9 @@ pub struct KeptWorkload {
     pub name: String,
     /// The invariants that were asked for, as in `workload.toml`.
     pub invariants: String,
+    /// Patterns of the names that matter to nobody: of the workload, and of the run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<IgnorePattern>,
     /// The workload's own check, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<KeptCheck>,
@@ -84,9 +88,9 @@ struct Invariants {
 
 impl KeptWorkload {
     /// Keeps a workload's invariants and its check.
-    pub fn new(name: &str, wanted: &[Wanted], check: Option<KeptCheck>) -> Self {
-        let invariants = toml::to_string(&Invariants { invariant: wanted.to_vec() }).unwrap_or_default();
-        Self { name: name.into(), invariants, check }
+    pub fn new(name: &str, Demands { wanted, ignore }: &Demands, check: Option<KeptCheck>) -> Self {
+        let invariants = toml::to_string(&Invariants { invariant: wanted.clone() }).unwrap_or_default();
+        Self { name: name.into(), invariants, ignore: ignore.clone(), check }
     }
 
     /// The workload as it was when it was recorded, from its `trace`; its own check is what `judges` says. The outer error
@@ -97,17 +101,17 @@ impl KeptWorkload {
         bounds: Bounds,
         judges: Judges,
     ) -> Result<Result<Subject, SubjectError>, String> {
-        let wanted = self.wanted()?;
-        Ok(Subject::new(self.name.clone(), wanted, trace, bounds, judges))
+        Ok(Subject::new(self.name.clone(), self.demands()?, trace, bounds, judges))
     }
 
-    /// The invariants.
-    pub fn wanted(&self) -> Result<Vec<Wanted>, String> {
+    /// What is asked of the workload.
+    pub fn demands(&self) -> Result<Demands, String> {
         // They stood in a `workload.toml`.
         if self.invariants.len() as u64 > workload::LARGEST_MANIFEST {
             return Err(format!("the invariants of {} are longer than any workload.toml", self.name));
         }
-        toml::from_str::<Invariants>(&self.invariants).map(|kept| kept.invariant).map_err(|error| error.to_string())
+        let kept = toml::from_str::<Invariants>(&self.invariants).map_err(|error| error.to_string())?;
+        Ok(Demands { wanted: kept.invariant, ignore: self.ignore.clone() })
     }
 }
 

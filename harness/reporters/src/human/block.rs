@@ -86,7 +86,7 @@ pub(super) fn killed(killed: &ProcessReport, violation: &ProcessViolation, ops: 
 }
 
 /// Tells what was found, and what the file was before and after the run.
-fn seen(
+pub(super) fn seen(
     line: &mut impl FnMut(&str, &str),
     observed: &Observed,
     output: Option<&checker::Output>,

@@ -40,19 +40,7 @@ pub(super) fn of_cell(cell: &CellReport, ops: &Ops, results: Option<&Path>) -> V
             }
         });
     }
-    for lost in &cell.not_durable {
-        let headline = of_violation(lost);
-        lines.push(format!("not durable: {headline}: {}", reproduce(lost)));
-    }
-    // One thing that is missing can show in many ways.
-    let mut hints: Vec<String> = Vec::new();
-    for hint in cell.not_durable.iter().filter_map(|lost| lost.hint.as_ref()) {
-        let hint = sentences::hint(hint, ops);
-        if !hints.contains(&hint) {
-            hints.push(hint);
-        }
-    }
-    lines.extend(hints.into_iter().map(|hint| format!("not durable, hint: {hint}")));
+    lines.extend(cell.unjudged.iter().map(|file| format!("not judged: {}", sentences::unjudged(file))));
     for weak in &cell.weaknesses {
         let plural = if weak.states == BigUint::from(1u32) { "" } else { "s" };
         let states = format!("{} state{plural}", count(&weak.states));
@@ -72,7 +60,8 @@ pub(super) fn of_killed(killed: &ProcessReport, ops: &Ops) -> Vec<String> {
     let calls = killed.unmodelled_calls.iter().map(|call| format!("not followed: {call}"));
     let failure = killed.failure.iter().map(|failure| format!("could not be judged: {failure}"));
     let notes = killed.notes.iter().map(|note| format!("note: {}", sentences::note(note, ops)));
-    let all = failure.chain(calls).chain(notes);
+    let unjudged = killed.unjudged.iter().map(|file| format!("not judged: {}", sentences::unjudged(file)));
+    let all = failure.chain(calls).chain(unjudged).chain(notes);
     all.map(|line| tame(&format!("{}, process crash: {line}", killed.workload))).collect()
 }
 

@@ -93,6 +93,7 @@ pub(crate) fn in_table(cell: &CellReport) -> String {
     let rest = match cell.verdict() {
         Verdict::Pass => format!("{} states", count(&states.allowed)),
         Verdict::Violation => many(cell.violations.len(), "kind"),
+        Verdict::Unjudged => many(cell.unjudged.len(), "file"),
         Verdict::Incomplete if cell.untouched() => "not begun".to_owned(),
         Verdict::Incomplete => format!("{} covered", percent(&states.covered, &states.allowed)),
         Verdict::Invalid if cell.failure.is_some() => "failed".to_owned(),
@@ -112,6 +113,7 @@ pub(crate) fn killed_in_table(killed: &ProcessReport) -> String {
         Verdict::Violation => many(killed.violations.len(), "kind"),
         Verdict::Invalid if killed.failure.is_none() => many(killed.unmodelled_calls.len(), "limit"),
         Verdict::Invalid => "failed".to_owned(),
+        Verdict::Unjudged => many(killed.unjudged.len(), "file"),
         Verdict::Pass | Verdict::Incomplete => format!("{} states", thousands(killed.states)),
     };
     format!("{}: {rest}", killed.verdict())

@@ -21,7 +21,7 @@ fn colours_are_those_of_verdicts_and_change_nothing_else() {
     let report = Report::with_process_crashes(report.cells, process);
     let (plain, coloured) = (final_text(&report, false, None), final_text(&report, true, None));
     let mut bare = coloured.clone();
-    for code in ["\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"] {
+    for code in ["\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[36m", "\x1b[0m"] {
         bare = bare.replace(code, "");
     }
     assert_eq!(bare, plain);
@@ -142,14 +142,21 @@ fn what_is_not_durable_has_its_hint() {
         ..testing::bare_violation()
     };
     let hint = Some("no fsync of the directory");
-    let not_durable = vec![lost("a", hint), lost("b", hint), lost("c", None)];
+    let not_durable = vec![lost("a", hint), lost("b", hint), lost("c", None), lost("d", hint), lost("e", hint), lost("f", hint)];
     let cell = CellReport { not_durable, durable_after_exit: Durable::No, ..testing::cell("xfs") };
-    let text = final_text(&Report::new(vec![cell]), false, None);
-    let lines: Vec<&str> = text.lines().filter(|line| line.contains("not durable") && !line.contains('|')).collect();
-    let found = ["a", "b", "c"].map(|path| format!("{path} is stale (durable-after exit): harness reproduce cc1-2"));
-    let expected = found.map(|found| format!("naive_config on xfs: not durable: {found}"));
-    assert_eq!(lines[..3], expected);
-    assert_eq!(lines[3..], ["naive_config on xfs: not durable, hint: no fsync of the directory"]);
+    let violated = CellReport { violations: vec![testing::violation()], ..cell.clone() };
+    let alike = vec![lost("config.json", hint), lost("config.json", None)];
+    let short = CellReport { not_durable: alike, ..violated };
+    let text = final_text(&Report::new(vec![cell, short]), false, None);
+    let start = text.find("Not durable once").unwrap();
+    insta::assert_snapshot!(&text[start..]);
+}
+
+/// What nobody can judge is told with what to do about it.
+#[test]
+fn files_without_a_rule_are_named() {
+    let text = final_text(&Report::new(vec![testing::unjudged("xfs"), testing::cell("ext4")]), false, None);
+    insta::assert_snapshot!(text);
 }
 
 #[test]

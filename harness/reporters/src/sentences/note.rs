@@ -46,6 +46,14 @@ pub fn note(note: &Note, ops: &Ops) -> String {
         Note::Refused { refused } => format!("{refused}: what the program did without it is tested"),
         Note::NumberedNames { names } => format!("random names, numbered by the recorder: {}", names.join(", ")),
         Note::WrittenOutside { path } => format!("{path} was written outside the workload's directory: not tested"),
+        Note::OnlyAppended { path, lines } => {
+            let record = if *lines { ", record = \"line\"" } else { "" };
+            let records = if *lines { "whole lines" } else { "a cut at any byte is right, since it is no text" };
+            format!(
+                "{path} was only appended to, and nothing was asked for, so it was held to this, which is to be put into a \
+                 workload.toml ({records}): invariant = [{{ kind = \"append-only\", path = {path:?}{record} }}]"
+            )
+        }
         Note::CutShort { error } => format!("the run was cut short: {error}"),
         Note::NotConfirmed => "what it shows is not re-verified".to_owned(),
         Note::JudgedUnconfirmed => {
@@ -83,11 +91,13 @@ mod tests {
             Note::Unchecked,
             Note::Refused { refused: RefusedCall { call: "io_uring_setup".into(), count: 2 } },
             Note::WrittenOutside { path: "/etc/odd".into() },
+            Note::OnlyAppended { path: "log".into(), lines: true },
+            Note::OnlyAppended { path: "wal".into(), lines: false },
             Note::CutShort { error: "interrupted".into() },
             Note::NotConfirmed,
             Note::JudgedUnconfirmed,
         ];
-        insta::assert_snapshot!(notes.map(|one| note(&one, &ops)).join("\n"), @"
+        insta::assert_snapshot!(notes.map(|one| note(&one, &ops)).join("\n"), @r#"
         the budget ran out (the states of schedules that were not begun are not counted): raise --budget
         there are 20,000 schedules; 1,000 of them were chosen, by chance (--seed) beyond the single injections
         op 3 (sync_file_range) moves extents one by one: a commit between two of them is not explored
@@ -99,9 +109,11 @@ mod tests {
         it has no journal: fsync does not always send a flush, and after a crash it is in need of a check by its own tool (fsck), without which it was mounted; what is found need not be the program's fault
         io_uring_setup was refused (ENOSYS, 2 times): what the program did without it is tested
         /etc/odd was written outside the workload's directory: not tested
+        log was only appended to, and nothing was asked for, so it was held to this, which is to be put into a workload.toml (whole lines): invariant = [{ kind = "append-only", path = "log", record = "line" }]
+        wal was only appended to, and nothing was asked for, so it was held to this, which is to be put into a workload.toml (a cut at any byte is right, since it is no text): invariant = [{ kind = "append-only", path = "wal" }]
         the run was cut short: interrupted
         what it shows is not re-verified
         judged by what was seen before: not every state that is shown was looked at by itself
-        ");
+        "#);
     }
 }
