@@ -8,6 +8,7 @@ mod calls;
 mod commit;
 mod execute;
 mod mailbox;
+mod mapped;
 mod observe;
 mod ordered;
 mod populate;
