@@ -13,7 +13,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags};
 use program::{Call, Handle, RelPath, Target, Time};
 
-use crate::mailbox::Aligned;
+use crate::aligned::Aligned;
 use crate::mapped;
 
 /// What is open, by the trace's numbers.

@@ -4,11 +4,9 @@
 
 mod ahead;
 mod boot;
-mod calls;
 mod commit;
 mod execute;
 mod mailbox;
-mod mapped;
 mod observe;
 mod ordered;
 mod populate;
@@ -18,6 +16,7 @@ mod watch;
 
 use std::process::ExitCode;
 
+use guest_agent::{aligned, calls};
 use protocol::{Command, Reply};
 
 /// Where the file system under test is mounted.
