@@ -34,7 +34,7 @@ struct Data {
 pub fn reason(trace: &Trace, invariant: &Invariant, kind: Kind, path: &RelPath, window: &CrashWindow) -> Option<Hint> {
     match (invariant, kind) {
         (Invariant::Mountable, _) | (_, Kind::ReadError | Kind::Unmountable | Kind::GuestDied) => None,
-        (Invariant::Check, _) => unsynced::unsynced(trace, window),
+        (Invariant::Check | Invariant::View(_) | Invariant::ViewAfter(..), _) => unsynced::unsynced(trace, window),
         (Invariant::DurableAfter(ack), kind) => {
             let ack = last_ack(trace, ack, window.ended_latest)?;
             // To lack a file that was not there before is to be as before: nothing of it was replaced by halves.

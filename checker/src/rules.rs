@@ -221,11 +221,19 @@ impl Rules {
                     if let Some(ack) = &view.ack {
                         acks.ops(ack)?;
                     }
+                    let is_known =
+                        |path: &RelPath| trace.before.0.contains_key(path) || !history.versions(path).is_empty();
+                    let unknown = view.path.as_ref().filter(|path| !path.is_root() && !is_known(path));
+                    if let Some(path) = unknown {
+                        check_path(&Invariant::View(view.to_string()), path, history, &changed)?;
+                    }
                 }
             }
         }
+        let is_owned =
+            |path: &RelPath| wanted.iter().any(|wanted| matches!(wanted, Wanted::View(view) if view.owns(path)));
         if let Ok(exit) = acks.ops(&Ack::Exit) {
-            for path in &changed {
+            for path in changed.iter().filter(|path| !is_owned(path)) {
                 rules.file(path, history).add_promise(&Ack::Exit, false, &exit);
             }
         }
@@ -294,6 +302,11 @@ impl Rules {
             let candidates = sizes.into_iter().map(|(content, sizes)| Candidate { content, sizes }).collect();
             self.read_plan.files.insert(path.clone(), candidates);
         }
+    }
+
+    /// Has what is not durable after the exit fail.
+    pub fn require_durability(&mut self) {
+        self.files.values_mut().for_each(FileRules::require_durability);
     }
 
     /// Has every file of up to `limit` bytes read whole: for who judges whole trees.

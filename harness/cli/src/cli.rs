@@ -115,6 +115,10 @@ pub struct Run {
     )]
     pub time_limit: Option<u64>,
 
+    /// A command line whose output tells what is in a recovered directory, where sh runs it: it must be what it is before
+    /// the run, after it, or at an ack that an invariant names; repeatable
+    #[arg(long = "view", value_name = "COMMAND LINE", value_parser = NonEmptyStringValueParser::new(), help_heading = EXPLORED)]
+    pub views: Vec<String>,
     /// What is explored.
     #[command(flatten)]
     pub spec: RunSpec,
@@ -135,7 +139,7 @@ pub struct Run {
     /// Go on with the run in this results directory, which was cut short; its own options hold
     #[arg(
         long, value_name = "DIR", help_heading = RESULTS,
-        conflicts_with_all = ["workloads", "command", "RunSpec", "vm", "out"]
+        conflicts_with_all = ["workloads", "command", "views", "RunSpec", "vm", "out"]
     )]
     pub resume: Option<PathBuf>,
     /// With --resume: the directory of a workload, whose check may judge as that of the run if it is the same; repeatable

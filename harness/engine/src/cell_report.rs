@@ -35,7 +35,7 @@ pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
     let subject = &cell.subject;
     let total = subject.scheduled(&cell.filesystem).of;
     let exit = |key: &ViolationKey| match key.invariant {
-        Invariant::DurableAfter(checker::Ack::Exit) => true,
+        Invariant::DurableAfter(Ack::Exit) | Invariant::ViewAfter(_, Ack::Exit) => true,
         Invariant::Mountable => !key.informational,
         _ => false,
     };
@@ -190,7 +190,7 @@ pub fn violation_report(
 /// promised is not broken before the promise, however early the state can occur.
 pub fn broken_from(trace: &Trace, invariant: &Invariant, window: &CrashWindow) -> Option<usize> {
     let promise = match invariant {
-        Invariant::DurableAfter(Ack::Exit) => {
+        Invariant::DurableAfter(Ack::Exit) | Invariant::ViewAfter(_, Ack::Exit) => {
             let ended = trace.ops.iter().enumerate().take(window.ended_latest);
             ended.rev().find(|(_, op)| matches!(op.call, Call::Exit { .. })).map(|(index, _)| index)
         }

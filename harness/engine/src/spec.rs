@@ -58,6 +58,10 @@ pub struct RunSpec {
     /// The most work for one workload on one file system: 90s, 10m, 2h, 5000mounts, or none
     #[arg(long, default_value = "10m", value_parser = budget, allow_hyphen_values = true, help_heading = EXPLORED)]
     pub budget: Budget,
+    /// Have what is not durable once the program has ended be a violation: files, and what views show
+    #[arg(long, help_heading = EXPLORED)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub require_durable: bool,
     /// Let the machine crash a second time, while it recovers from the first crash
     #[arg(long, help_heading = EXPLORED)]
     pub recovery_crashes: bool,
@@ -124,7 +128,8 @@ impl RunSpec {
     /// Which schedules are executed.
     pub fn bounds(&self) -> Bounds {
         let fast_commits = self.filesystems.iter().any(Filesystem::has_fast_commits);
-        Bounds { injections: self.schedules, seed: self.seed, fast_commits }
+        let require_durable = self.require_durable;
+        Bounds { injections: self.schedules, seed: self.seed, fast_commits, require_durable }
     }
 
     /// What the report says of it.

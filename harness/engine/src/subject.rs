@@ -5,96 +5,24 @@ use std::sync::atomic::AtomicBool;
 
 use checker::{Description, ReadPlan, RuleError, Rules, Wanted, describe};
 use filesystems::Filesystem;
-use program::{Ended, History, Limit, RelPath, Trace, cleared_set_ids};
-use record::{IoUring, RecordError, RecordSpec};
+use program::{History, Limit, RelPath, Trace, cleared_set_ids};
+use record::{IoUring, RecordSpec};
 use storage::DiskModel;
 use workload::Workload;
 
 use crate::execute::live_read_plan;
 use crate::journal::line::Id;
 use crate::label::Labels;
-use checks::Workplace;
-use checks::{CheckError, Checker, LARGEST_FILE};
+use checks::{CheckError, Checker, LARGEST_FILE, Workplace};
 use plan::{Overwrites, Schedule, data_of, sample, schedule_count};
 use protocol::Conditions;
 
-/// Why a workload cannot be tested.
-#[derive(Debug, thiserror::Error)]
-pub enum SubjectError {
-    /// Building or preparing it.
-    #[error(transparent)]
-    Workload(#[from] workload::Error),
-    /// Recording it.
-    #[error("failed to record {name}: {source}")]
-    Record {
-        /// The workload.
-        name: String,
-        /// Why.
-        source: RecordError,
-    },
-    /// Its command failed.
-    #[error("the command of {name} {}{said}", ended.failure())]
-    Command {
-        /// The workload.
-        name: String,
-        /// How it ended.
-        ended: Ended,
-        /// The end of what it printed, in words.
-        said: String,
-    },
-    /// Its files are more than a guest can hold.
-    #[error(
-        "{name} is too large: its files after the run and what it writes to them are {} MiB together, and a guest has \
-         memory for {} MiB: test it with smaller files",
-        bytes.div_ceil(1 << 20),
-        LARGEST >> 20
-    )]
-    TooLarge {
-        /// The workload.
-        name: String,
-        /// Files after the run, and data of all writes, bytes.
-        bytes: u64,
-    },
-    /// Its disk would be larger than any that is made.
-    #[error(
-        "{name} is too large: what it writes, copies and allocates is {} MiB, and no disk is made for more than {} MiB",
-        bytes.div_ceil(1 << 20),
-        MOST_ON_DISK >> 20
-    )]
-    NoDisk {
-        /// The workload.
-        name: String,
-        /// Files before the run, and what all calls write, copy and allocate, bytes.
-        bytes: u64,
-    },
-    /// Its invariants do not fit what it does.
-    #[error("{name}: {source}")]
-    Rules {
-        /// The workload.
-        name: String,
-        /// Why.
-        source: RuleError,
-    },
-    /// No fresh directory.
-    #[error("failed to make a fresh directory to run {name} in: {source}")]
-    Directory {
-        /// The workload.
-        name: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Its own check cannot be run, or does not hold where nothing crashed.
-    #[error(transparent)]
-    Check(#[from] CheckError),
-}
+use self::size::fits;
 
-/// What a workload may write and leave, bytes. The agent holds the trace's data, what they leave, and the contents that
-/// it compares with, some 2 times this, and as much again while it unpacks the last of them. A guest has 1024 MiB, and
-/// its kernel needs the rest for the files themselves.
-const LARGEST: u64 = 160 << 20;
+mod error;
+mod size;
 
-/// What a workload may write, copy and allocate, bytes: its disk is some times as large, and mkfs writes to all parts of it.
-const MOST_ON_DISK: u64 = 2 << 30;
+pub use error::SubjectError;
 
 /// Files up to this size, bytes, are read whole where a report shows what they hold.
 const WHOLE: u64 = 4 << 20;
@@ -103,7 +31,7 @@ const WHOLE: u64 = 4 << 20;
 /// Where there are more, so many of them are chosen.
 const MOST_SCHEDULES: usize = 20_000;
 
-/// Which schedules are executed.
+/// What of a run's specification a workload depends on: which schedules are executed, and what has to hold unasked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bounds {
     /// The most injections that a schedule has.
@@ -112,6 +40,8 @@ pub struct Bounds {
     pub seed: u64,
     /// Whether each is executed once more with fast commits, on file systems that have such.
     pub fast_commits: bool,
+    /// Whether what is not durable after the exit fails.
+    pub require_durable: bool,
 }
 
 impl Bounds {
@@ -140,12 +70,25 @@ pub struct Scheduled {
 
 /// Who judges crash states.
 pub enum Judges {
-    /// The rules; the workload has no check of its own.
+    /// The rules; the workload has neither a check of its own nor views.
     Rules,
-    /// The workload's own check, too.
+    /// The workload's own check and views, too.
     Both(Box<Checker>),
-    /// The workload has a check of its own, which may not be run here: the rules judge what they would judge beside it.
+    /// The workload has commands that judge, which may not be run here: the rules judge what they would judge beside them.
     CheckMissing,
+}
+
+impl Judges {
+    /// Who judges a program by a workload's check and views, if it has any.
+    ///
+    /// # Errors
+    /// See [`Checker::new`].
+    pub fn of(workload: &Workload, trace: &Trace, stop: &Arc<AtomicBool>) -> Result<Self, CheckError> {
+        match Checker::is_needed(workload) {
+            true => Checker::new(workload, trace, stop).map(Box::new).map(Self::Both),
+            false => Ok(Self::Rules),
+        }
+    }
 }
 
 /// A recorded workload.
@@ -177,7 +120,7 @@ pub struct Subject {
     overwrites: Overwrites,
     /// Which file the data of a block write belong to.
     pub labels: Labels,
-    /// The workload's own check.
+    /// The workload's own check and views.
     pub checker: Option<Checker>,
 }
 
@@ -197,10 +140,7 @@ impl Subject {
         let trace = record_in(workload, fresh.path(), io_uring, stop)?;
         // Before the check is tried on it.
         fits(&name, &trace)?;
-        let judges = match &workload.check {
-            Some(_) => Judges::Both(Box::new(Checker::new(workload, &trace, stop)?)),
-            None => Judges::Rules,
-        };
+        let judges = Judges::of(workload, &trace, stop)?;
         Self::new(name, workload.invariants.clone(), trace, bounds, judges)
     }
 
@@ -221,10 +161,16 @@ impl Subject {
         fits(&name, &trace)?;
         let history = History::new(&trace);
         let mut rules = rules(&name, &trace, &history, &wanted, !matches!(judges, Judges::Rules))?;
-        let checker = match judges {
+        let mut checker = match judges {
             Judges::Both(checker) => Some(*checker),
+            // A pass would be none.
+            Judges::Rules if has_views(&wanted) => return Err(SubjectError::NobodyLooks { name }),
             Judges::Rules | Judges::CheckMissing => None,
         };
+        if bounds.require_durable {
+            rules.require_durability();
+            checker.iter_mut().for_each(Checker::require_durability);
+        }
         if checker.is_some() {
             rules.read_all_up_to(LARGEST_FILE);
         }
@@ -259,7 +205,7 @@ impl Subject {
     /// What is wanted does not fit the program.
     pub fn read_plan_under(&self, wanted: &[Wanted], has_check: bool) -> Result<ReadPlan, SubjectError> {
         let mut rules = rules(&self.name, &self.trace, &self.history, wanted, has_check)?;
-        if has_check {
+        if has_check || has_views(wanted) {
             rules.read_all_up_to(LARGEST_FILE);
         }
         Ok(rules.read_plan().clone())
@@ -313,6 +259,10 @@ impl Subject {
     pub fn unmodelled_calls(&self) -> &[Limit] {
         &self.unmodelled_calls
     }
+}
+
+fn has_views(wanted: &[Wanted]) -> bool {
+    wanted.iter().any(|wanted| matches!(wanted, Wanted::View(_)))
 }
 
 /// The rules of a program of this name; with a check of its own, nothing has to be replaced atomically unless it is wanted.
@@ -375,31 +325,6 @@ fn record_in(
             Err(SubjectError::Command { name, ended, said })
         }
     }
-}
-
-/// Whether a guest has memory, and this host a disk, for what this trace does.
-fn fits(name: &str, trace: &Trace) -> Result<(), SubjectError> {
-    let (held, on_disk) = (size(trace), data_of(trace));
-    if held > LARGEST {
-        Err(SubjectError::TooLarge { name: name.into(), bytes: held })
-    } else if on_disk > MOST_ON_DISK {
-        Err(SubjectError::NoDisk { name: name.into(), bytes: on_disk })
-    } else {
-        Ok(())
-    }
-}
-
-/// What a guest has to be given of a trace, bytes.
-fn size(trace: &Trace) -> u64 {
-    let written = trace.ops.iter().map(|op| match &op.call {
-        program::Call::Write { data, .. } => data.len(),
-        _ => 0,
-    });
-    let left = trace.after.0.values().map(|node| match &node.kind {
-        program::Kind::File(content) => content.len(),
-        _ => 0,
-    });
-    written.chain(left).sum::<usize>() as u64
 }
 
 #[cfg(test)]

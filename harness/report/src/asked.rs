@@ -72,6 +72,12 @@ fn is_broken(wanted: &Wanted, invariant: &str, path: &str) -> bool {
         Wanted::PrefixOfHistory { path } => (Invariant::PrefixOfHistory, named(path)),
         Wanted::AllOrNothing { paths } => (Invariant::AllOrNothing(paths.clone()), paths.iter().any(named)),
         Wanted::MetadataPreserved { path } => (Invariant::MetadataPreserved, named(path)),
+        // Whatever ack it is about.
+        Wanted::View(view) => {
+            let known = Invariant::View(view.to_string()).to_string();
+            let after = invariant.strip_prefix(&known).is_some_and(|rest| rest.starts_with(" after "));
+            return named(&view.about()) && (after || invariant == known);
+        }
         // `no-leftovers` is broken by no violation; of what is not known here, nobody knows.
         _ => return false,
     };

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use checks::Checker;
 use engine::run::{Options, run_recorded};
 use engine::subject::{Bounds, Judges, Subject};
 use program::{Call, RelPath, Target, Trace, Vfs};
@@ -99,10 +98,7 @@ fn mutants(trace: &Trace) -> Vec<Mutant> {
 /// What `harness run` finds fault with on one file system, and after how many mounts: it is stopped once it does.
 async fn fault(workload: &Workload, trace: Trace, kind: &str) -> (Option<String>, u64) {
     let stop = Arc::new(AtomicBool::new(false));
-    let judges = match &workload.check {
-        Some(_) => Judges::Both(Box::new(Checker::new(workload, &trace, &stop).unwrap())),
-        None => Judges::Rules,
-    };
+    let judges = Judges::of(workload, &trace, &stop).unwrap();
     let bounds = Bounds { injections: 1, ..Bounds::default() };
     let subject = Subject::new(workload.name.clone(), workload.invariants.clone(), trace, bounds, judges).unwrap();
     let directory = tempfile::tempdir().unwrap();

@@ -50,6 +50,7 @@ impl Workload {
             from: manifest.from.map(|from| directory.join(from.into_inner())),
             invariants: manifest.invariant,
             check: manifest.check.map(Spanned::into_inner),
+            recover: manifest.recover.map(Spanned::into_inner),
             time_limit: manifest.time_limit.map_or(DEFAULT_TIME_LIMIT, |limit| Duration::from_secs(limit.into_inner())),
             env: manifest.env.into_iter().map(|(name, value)| (name.into_inner(), value.into_inner())).collect(),
             directory: Some(directory),
@@ -79,6 +80,7 @@ impl Workload {
             from: from.map(start_directory).transpose()?,
             invariants: Vec::new(),
             check: None,
+            recover: None,
             time_limit: DEFAULT_TIME_LIMIT,
             env: BTreeMap::new(),
         })

@@ -17,6 +17,9 @@ struct Identity<'a> {
     /// The checks of those workloads that have one, by their index.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     checks: Vec<(usize, &'a [String])>,
+    /// What runs before checks and views, in the same way.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    recovers: Vec<(usize, &'a [String])>,
     machine: &'a str,
     spec: &'a RunSpec,
 }
@@ -29,7 +32,8 @@ struct Identity<'a> {
 pub(crate) fn hash(subjects: &[Arc<Subject>], spec: &RunSpec, machine: &str) -> String {
     let identity = Identity {
         workloads: subjects.iter().map(|subject| (subject.name.as_str(), subject.wanted.as_slice())).collect(),
-        checks: (0..).zip(subjects).filter_map(|(n, it)| Some((n, it.checker.as_ref()?.command()))).collect(),
+        checks: (0..).zip(subjects).filter_map(|(n, it)| Some((n, it.checker.as_ref()?.command()?))).collect(),
+        recovers: (0..).zip(subjects).filter_map(|(n, it)| Some((n, it.checker.as_ref()?.recover()?))).collect(),
         machine,
         spec,
     };

@@ -71,9 +71,10 @@ pub struct KeptWorkload {
     pub name: String,
     /// The invariants that were asked for, as in `workload.toml`.
     pub invariants: String,
-    /// The workload's own check, if it has one.
+    /// The workload's own check, what views run, and what runs before them, if there is any such command. The views
+    /// themselves are invariants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub check: Option<KeptCheck>,
+    check: Option<KeptCheck>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -99,6 +100,19 @@ impl KeptWorkload {
     ) -> Result<Result<Subject, SubjectError>, String> {
         let wanted = self.wanted()?;
         Ok(Subject::new(self.name.clone(), wanted, trace, bounds, judges))
+    }
+
+    /// The commands that judge, those of views among them, if there are any.
+    ///
+    /// # Errors
+    /// The invariants are damaged.
+    pub fn commands(&self) -> Result<Option<KeptCheck>, String> {
+        Ok(KeptCheck::with_views(self.check.as_ref(), &self.wanted()?))
+    }
+
+    /// Whether it has a check of its own.
+    pub fn has_check(&self) -> bool {
+        self.check.as_ref().is_some_and(KeptCheck::has_check)
     }
 
     /// The invariants.
