@@ -122,6 +122,8 @@ pub struct Subject {
     pub labels: Labels,
     /// The workload's own check and views.
     pub checker: Option<Checker>,
+    /// Whether what is not durable after the exit fails.
+    pub requires_durability: bool,
 }
 
 impl Subject {
@@ -196,6 +198,7 @@ impl Subject {
             history,
             rules,
             checker,
+            requires_durability: bounds.require_durable,
         })
     }
 

@@ -17,6 +17,9 @@ pub struct Asked {
     /// Its check, as written: a list of arguments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<Vec<String>>,
+    /// Whether whatever the command changed must be durable after its exit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub require_durable: bool,
 }
 
 impl Asked {
@@ -37,7 +40,10 @@ impl Asked {
         let default = (nothing && is(Invariant::AtomicReplace)).then_some(Rule::Plain);
         let check = self.check.as_deref().filter(|_| is(Invariant::Check)).map(Rule::Check);
         let wanted = self.invariants.iter().filter(|wanted| is_broken(wanted, invariant, path)).map(Rule::of);
-        always.into_iter().chain(default).chain(check).chain(wanted).collect()
+        let of_view = invariant.starts_with("view ") && invariant.ends_with(" after exit");
+        let after_exit = of_view || is(Invariant::DurableAfter(checker::Ack::Exit));
+        let durable = (self.require_durable && after_exit).then_some(Rule::Plain);
+        always.into_iter().chain(durable).chain(default).chain(check).chain(wanted).collect()
     }
 }
 
@@ -92,7 +98,24 @@ mod tests {
 
     fn asked(invariants: &[Wanted], check: Option<&str>) -> Asked {
         let check = check.map(|program| vec![program.to_owned()]);
-        Asked { workload: "w".into(), invariants: invariants.to_vec(), check }
+        Asked { workload: "w".into(), invariants: invariants.to_vec(), check, require_durable: false }
+    }
+
+    #[test]
+    fn durability_that_is_required_is_asked_for_whatever_else_is() {
+        let required = |require_durable| Asked { require_durable, ..asked(&[], None) };
+        for invariant in ["durable-after exit", "view cat f after exit"] {
+            let again = |now: bool| required(now).asks_again(Some(&required(true)), invariant, "f");
+            assert_eq!([again(true), again(false)], [true, false], "{invariant}");
+        }
+    }
+
+    #[test]
+    fn a_view_is_asked_for_again_if_it_is_the_same() {
+        let by = |line: &str| asked(&[Wanted::View(checker::View::by_command(line))], None);
+        let again = |now: &str, invariant: &str| by(now).asks_again(Some(&by("cat f")), invariant, ".");
+        assert!(again("cat f", "view cat f") && again("cat f", "view cat f after \"saved\""));
+        assert!(!again("cat g", "view cat f") && !again("cat f", "view cat f g"));
     }
 
     #[test]

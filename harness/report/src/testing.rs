@@ -309,8 +309,8 @@ pub fn report() -> Report {
     let log = Wanted::AppendOnly { path: "log".into(), record: Some(Record::Line), garbage_tail: None };
     let check = Some(vec!["python3".into(), "{workload}/check.py".into()]);
     let asked = vec![
-        Asked { workload: "naive_config".into(), invariants: vec![config, log], check: None },
-        Asked { workload: "safe_config".into(), invariants: vec![], check },
+        Asked { workload: "naive_config".into(), invariants: vec![config, log], check: None, require_durable: false },
+        Asked { workload: "safe_config".into(), invariants: vec![], check, require_durable: false },
     ];
     Report { explored: Some(explored()), asked, ..Report::new(cells) }.with_ops(ops)
 }

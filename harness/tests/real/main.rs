@@ -24,3 +24,4 @@ mod support;
 mod tokens;
 mod twice;
 mod variants;
+mod views;

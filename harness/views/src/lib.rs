@@ -8,6 +8,8 @@
 mod place;
 pub mod sqlite;
 
+pub use place::{MEMORY, keep_in};
+
 /// What a reader made of what it was given: the same for the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reading {

@@ -53,6 +53,7 @@ fn asked(subjects: &[Arc<Subject>]) -> Vec<Asked> {
     let asked = |subject: &Arc<Subject>| Asked {
         workload: subject.name.clone(),
         invariants: subject.wanted.clone(),
+        require_durable: subject.requires_durability,
         check: subject.checker.as_ref().and_then(|checker| Some(checker.command()?.to_vec())),
     };
     subjects.iter().map(asked).collect()

@@ -68,15 +68,14 @@ fn view(shows: &ViewLines, right: Option<&ViewLines>, line: usize, killed: Optio
         Some(at) => format!("killed {}, the program shows this: ", viewed_at(at)),
         None => String::new(),
     };
+    let number = thousands(line as u64);
     let same_end = right.is_some_and(|right| right.ended == shows.ended);
-    if !same_end {
-        text += &shows.ended;
-        text += "; ";
-    }
-    text += &match shows.lines.first() {
-        Some(first) => format!("line {} is {first:?}", thousands(line as u64)),
-        None => format!("it ends before line {}", thousands(line as u64)),
+    let ended = (!same_end).then(|| shows.ended.clone());
+    let output = match shows.lines.first() {
+        Some(first) => Some(format!("line {number} is {first:?}")),
+        None => same_end.then(|| format!("it ends before line {number}")),
     };
+    text += &ended.into_iter().chain(output).collect::<Vec<_>>().join("; ");
     let Some(right) = right else { return text };
     text += ", where ";
     text += &match right.lines.first() {
