@@ -14,7 +14,7 @@ use program::{RelPath, Trace};
 use tokio::sync::OnceCell;
 
 use self::boundaries::Boundaries;
-use self::look::{Shown, look};
+use self::look::{Difference, Shown, look};
 use crate::checker::Shared;
 use crate::error::CheckError;
 use crate::place::Runner;
@@ -116,7 +116,7 @@ impl ViewJudge {
             })?;
             let one = look(runner, view, &tree)?;
             if one.timed_out {
-                return Err(blind(index, one.told(1, None).ended));
+                return Err(blind(index, one.told(Difference::NONE, None).ended));
             }
             let other = look(runner, view, &tree)?;
             if one.id != other.id {
@@ -128,7 +128,7 @@ impl ViewJudge {
         if let (Some((&last, shown)), true) =
             (named.last_key_value(), named.values().all(|shown| shown.failed.is_some()))
         {
-            return Err(blind(last, shown.told(1, None).ended));
+            return Err(blind(last, shown.told(Difference::NONE, None).ended));
         }
         let mut at = vec![None; boundaries.last() + 1];
         named.iter().for_each(|(index, shown)| at[*index] = Some(shown.clone()));
@@ -211,7 +211,7 @@ impl ViewJudge {
         match found {
             Some(_) if is_legal => fails = false,
             Some(point) => {
-                let observed = self.observed(shared, shown, (earliest, latest), Some(point)).await?;
+                let observed = self.observed(shared, shown, (earliest, latest), (Some(point), false)).await?;
                 findings.push(self.finding(invariant(), Kind::KilledView, observed, true));
             }
             None => {
@@ -224,7 +224,7 @@ impl ViewJudge {
                 } else {
                     None
                 };
-                let observed = self.observed(shared, shown, (earliest, latest), before.filter(|_| !is_legal)).await?;
+                let observed = self.observed(shared, shown, (earliest, latest), (before.or(after), is_legal)).await?;
                 let (invariant, kind) = match (before, after, promise) {
                     (Some(_), _, Some((_, ack))) if is_legal => {
                         (Invariant::ViewAfter(self.view.to_string(), ack.clone()), Kind::Stale)
@@ -254,19 +254,20 @@ impl ViewJudge {
         if known.iter().any(|known| known.invariant == invariant) {
             return None;
         }
-        let line = shown.differs_from(right);
-        let right = right.told(line, Some(self.boundaries.viewed_at(last)));
-        let observed = Observed::View { shows: shown.told(line, None), right: Some(right), line, killed: None };
+        let differs = shown.differs_from(right);
+        let right = Some(right.told(differs, Some(self.boundaries.viewed_at(last))));
+        let observed = Observed::View { shows: shown.told(differs, None), right, line: differs.line, killed: None };
         Some(self.finding(invariant, Kind::Stale, observed, fails))
     }
 
-    /// What is to be told of what is shown: it, and what is right and most like it.
+    /// What is to be told of what is shown: it, and what is right and most like it. It is shown `at` a point, if at any,
+    /// where it may be right.
     async fn observed(
         &self,
         shared: &Arc<Shared>,
         shown: &Shown,
         (earliest, latest): (usize, usize),
-        killed: Option<usize>,
+        (at, is_legal): (Option<usize>, bool),
     ) -> Result<Observed, CheckError> {
         let mut right: BTreeMap<usize, Arc<Shown>> =
             self.named.range(earliest..=latest).map(|(index, shown)| (*index, shown.clone())).collect();
@@ -277,10 +278,11 @@ impl ViewJudge {
         }
         // Of several the latest.
         let nearest = right.iter().max_by_key(|(_, right)| shown.differs_from(right));
-        let line = nearest.map_or(1, |(_, right)| shown.differs_from(right));
-        let right = nearest.map(|(index, right)| right.told(line, Some(self.boundaries.viewed_at(*index))));
-        let killed = killed.map(|index| self.boundaries.viewed_at(index));
-        Ok(Observed::View { shows: shown.told(line, None), right, line, killed })
+        let differs = nearest.map_or(Difference::NONE, |(_, right)| shown.differs_from(right));
+        let right = nearest.map(|(index, right)| right.told(differs, Some(self.boundaries.viewed_at(*index))));
+        let at = at.map(|index| self.boundaries.viewed_at(index));
+        let (killed, at) = if is_legal { (None, at) } else { (at, None) };
+        Ok(Observed::View { shows: shown.told(differs, at), right, line: differs.line, killed })
     }
 
     fn finding(&self, invariant: Invariant, kind: Kind, observed: Observed, fails: bool) -> Finding {
@@ -367,15 +369,15 @@ impl ViewJudge {
     }
 
     fn unsteady(&self, shared: &Shared, one: &Shown, other: &Shown) -> CheckError {
-        let line = one.differs_from(other);
-        let text = |shown: &Shown| match shown.line(line) {
+        let differs = one.differs_from(other);
+        let text = |shown: &Shown| match shown.line(differs) {
             empty if empty.is_empty() => shown.ended.clone(),
             text => text,
         };
         CheckError::Unsteady {
             name: shared.workload.name.clone(),
             view: self.view.to_string(),
-            line,
+            line: differs.line,
             one: text(one),
             other: text(other),
         }

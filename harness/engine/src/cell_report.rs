@@ -14,6 +14,7 @@ use report::{
 use storage::CacheKind;
 
 use crate::cell::{Cell, CellResult, Seen};
+use crate::judging::is_of_check;
 use crate::promises::promises;
 use crate::scheduled;
 use crate::subject::{Scheduled, Subject};
@@ -157,7 +158,8 @@ pub fn violation_report(
         state: example.state.clone(),
     };
     let writes = unit.map(|unit| writes(cell, unit, path, example)).unwrap_or_default();
-    let [old, new] = subject.old_and_new(path);
+    // What a view is about, it shows itself.
+    let [old, new] = if is_of_check(invariant) { [None, None] } else { subject.old_and_new(path) };
     let observed = seen.and_then(|seen| seen.observed.clone()).unwrap_or_else(|| example.observed.clone());
     let known = reason(trace, invariant, *kind, path, &example.window);
     let hint = known.or_else(|| seen.and_then(|seen| seen.hint.clone()));

@@ -132,9 +132,9 @@ impl ViolationReport {
 pub(crate) fn observed_ops(observed: &Observed) -> Vec<OpId> {
     match observed {
         Observed::Stale { promise, .. } => vec![*promise],
-        Observed::View { right, killed, .. } => {
+        Observed::View { shows, right, killed, .. } => {
             let right = right.as_ref().and_then(|right| right.at);
-            right.iter().chain(killed).filter_map(|at| at.op).collect()
+            shows.at.iter().chain(&right).chain(killed).filter_map(|at| at.op).collect()
         }
         _ => Vec::new(),
     }

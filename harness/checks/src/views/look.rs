@@ -11,7 +11,7 @@ use views::sqlite;
 use workload::Step;
 
 use crate::error::CheckError;
-use crate::place::{Failed, LINE, Runner};
+use crate::place::{Failed, Runner};
 use crate::trees::{Entries, sqlite_file};
 
 /// The longest output that is compared, bytes.
@@ -19,6 +19,10 @@ const LONGEST: u64 = 16 << 20;
 
 /// How much of an output is kept to be told, bytes.
 const KEPT: usize = 64 << 10;
+
+/// How much of a line is told, characters, and how much of it before what differs.
+const LONGEST_LINE: usize = 100;
+const BEFORE: usize = 20;
 
 /// How many lines of an output are told, from the first that differs on.
 const TOLD: usize = 3;
@@ -159,37 +163,58 @@ impl Shown {
             _ => hasher.update(&output),
         }
         let end = output.len().min(KEPT);
-        let text = String::from_utf8_lossy(&output[..end]);
-        let text = text.chars().filter(|&c| c == '\n' || c == '\t' || !c.is_control()).collect();
+        // With all that is in it: of zeros one must see that they are some.
+        let text = String::from_utf8_lossy(&output[..end]).into_owned();
         let timed_out = failed.as_ref().is_some_and(|failed| failed.timed_out);
         let failed = failed.map(|Failed { ended, message, output, .. }| CheckFailure { ended, message, output });
         Self { id: hasher.finalize().into(), ended, text, failed, timed_out }
     }
 
-    /// The first line, from 1, in which it differs from another.
-    pub fn differs_from(&self, other: &Self) -> usize {
-        1 + self.text.lines().zip(other.text.lines()).take_while(|(one, other)| one == other).count()
+    /// Where it differs from another.
+    pub fn differs_from(&self, other: &Self) -> Difference {
+        let same = self.text.lines().zip(other.text.lines()).take_while(|(one, other)| one == other).count();
+        let line = |shown: &Self| shown.text.lines().nth(same).unwrap_or_default().to_owned();
+        let column = line(self).chars().zip(line(other).chars()).take_while(|(one, other)| one == other).count();
+        Difference { line: same + 1, column }
     }
 
-    /// That line; empty if there is none.
-    pub fn line(&self, line: usize) -> String {
-        self.lines(line).into_iter().next().unwrap_or_default()
+    /// The line that differs, in short; empty if there is none.
+    pub fn line(&self, at: Difference) -> String {
+        self.lines(at).into_iter().next().unwrap_or_default()
     }
 
-    fn lines(&self, line: usize) -> Vec<String> {
-        let short = |line: &str| match line.char_indices().nth(LINE) {
-            Some((end, _)) => format!("{} …", &line[..end]),
-            None => line.to_owned(),
+    fn lines(&self, Difference { line, column }: Difference) -> Vec<String> {
+        // What differs is to be seen of a long line.
+        let left_out = if column + BEFORE < LONGEST_LINE { 0 } else { column - BEFORE };
+        let short = |line: &str| {
+            let part: String = line.chars().skip(left_out).take(LONGEST_LINE).collect();
+            let more = line.chars().nth(left_out + LONGEST_LINE).is_some();
+            let (before, after) = (if left_out > 0 { "… " } else { "" }, if more { " …" } else { "" });
+            format!("{before}{part}{after}")
         };
-        self.text.lines().skip(line.saturating_sub(1)).take(TOLD).map(short).collect()
+        self.text.lines().skip(line - 1).take(TOLD).map(short).collect()
     }
 
-    /// In short, from a line on.
-    pub fn told(&self, line: usize, at: Option<ViewedAt>) -> ViewLines {
+    /// In short, from where it differs on.
+    pub fn told(&self, from: Difference, at: Option<ViewedAt>) -> ViewLines {
         let ended = match &self.failed {
             Some(CheckFailure { ended, message, .. }) => format!("{ended}: {message}"),
             None => self.ended.clone(),
         };
-        ViewLines { ended, lines: self.lines(line), at }
+        ViewLines { ended, lines: self.lines(from), at }
     }
+}
+
+/// Where two outputs begin to differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Difference {
+    /// The line, from 1.
+    pub line: usize,
+    /// How many characters of that line are the same.
+    pub column: usize,
+}
+
+impl Difference {
+    /// They do not, as far as one knows.
+    pub const NONE: Self = Self { line: 1, column: 0 };
 }

@@ -106,8 +106,8 @@ async fn no_view_older_than_the_last_ack_and_none_later_than_the_last_op_begun()
     insta::assert_snapshot!(
         [judge(&named, "old\n", (0, 3)).await, judge(&named, "two\n", (0, 2)).await].join("\n"),
         @r#"
-    view cat f after "one": stale: line 1 is "old", where "one" is right, as after op 2
-    view cat f: early-view: line 1 is "two", where "one" is right, as after op 2
+    view cat f after "one": stale: line 1 is "old", as before the first op, where "one" is right, as after op 2
+    view cat f: early-view: line 1 is "two", as after the end, where "one" is right, as after op 2
     "#
     );
     // Named by another invariant, it is right, and promises nothing of the whole directory.

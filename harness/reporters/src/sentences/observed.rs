@@ -76,6 +76,9 @@ fn view(shows: &ViewLines, right: Option<&ViewLines>, line: usize, killed: Optio
         None => same_end.then(|| format!("it ends before line {number}")),
     };
     text += &ended.into_iter().chain(output).collect::<Vec<_>>().join("; ");
+    if let Some(at) = &shows.at {
+        text += &format!(", as {}", viewed_at(at));
+    }
     let Some(right) = right else { return text };
     text += ", where ";
     text += &match right.lines.first() {
