@@ -77,6 +77,9 @@ impl Acks {
 }
 
 /// The ops that complete an ack, ascending.
-pub(crate) fn ack_ops(trace: &Trace, ack: &Ack) -> Result<Vec<usize>, RuleError> {
+///
+/// # Errors
+/// The program never gives it.
+pub fn ack_ops(trace: &Trace, ack: &Ack) -> Result<Vec<usize>, RuleError> {
     Acks::new(trace).ops(ack)
 }

@@ -37,8 +37,6 @@ pub struct Defaults {
     pub wanted: Vec<Wanted>,
     /// The files of which nobody can tell whether a crash state is right.
     pub unjudged: Vec<Unjudged>,
-    /// The files that belong to a format which recovers by itself.
-    owned: BTreeSet<RelPath>,
 }
 
 /// A changed file that no rule can be held against.
@@ -108,17 +106,11 @@ impl Defaults {
         defaults
     }
 
-    /// The files that belong to a format which recovers by itself: whether they are durable is for its reader to say.
-    pub fn owned(&self) -> &BTreeSet<RelPath> {
-        &self.owned
-    }
-
     fn give_to(&mut self, (format, owner): (Format, &RelPath), path: &RelPath) {
         let Some(view) = format.view(owner) else {
             self.unjudged.push(Unjudged { path: shown(path), why: Why::Recovers { format } });
             return;
         };
-        self.owned.insert(path.clone());
         let view = Wanted::View(view);
         if !self.wanted.contains(&view) {
             self.wanted.push(view);

@@ -34,6 +34,8 @@ pub enum Invariant {
     Check,
     /// See [`crate::Wanted::View`]: what looks, as [`crate::View`] is displayed.
     View(String),
+    /// See [`crate::Wanted::View`]: what the view showed when this was promised, or something later.
+    ViewAfter(String, Ack),
 }
 
 impl fmt::Display for Invariant {
@@ -52,6 +54,7 @@ impl fmt::Display for Invariant {
             Invariant::NoLeftovers => f.write_str("no-leftovers"),
             Invariant::Check => f.write_str("check"),
             Invariant::View(view) => write!(f, "view {view}"),
+            Invariant::ViewAfter(view, ack) => write!(f, "view {view} after {ack}"),
         }
     }
 }

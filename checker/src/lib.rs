@@ -23,13 +23,14 @@ mod testing;
 mod timeline;
 mod wanted;
 
+pub use acks::ack_ops;
 pub use defaults::{Defaults, Format, Unjudged, Why, scratch};
 pub use finding::{CheckFailure, Finding, Invariant, Kind, Output};
 pub use hint::{FileChange, Hint, InPlace, NameChange, NameOp, Pending};
 pub use observation::{Entry, EntryKind, Mount, Observation};
 pub use observed::{
     ByteRange, ByteSource, Changed, ChangedMetadata, ContentSummary, Contradiction, Description, MoreSizes, Nonsense,
-    Observed, Owners, SizeRange, Unreadable, describe,
+    Observed, Owners, SizeRange, Unreadable, ViewLines, ViewedAt, describe,
 };
 pub use read_plan::{CHUNK, Candidate, ReadPlan, Reading, Seen};
 pub use reason::{check_reason, last_ack, reason};

@@ -161,11 +161,51 @@ pub enum Observed {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         earliest_acks: bool,
     },
+    /// What a view shows.
+    View {
+        /// What it shows that is not right.
+        shows: ViewLines,
+        /// What it shows of the directory at the nearest of the points at which it is right.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        right: Option<ViewLines>,
+        /// The first line in which they differ, from 1.
+        line: usize,
+        /// Whether that is what the view shows if the program is killed at this point.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        killed: Option<ViewedAt>,
+    },
     /// In words: in reports of older versions.
     Text {
         /// The words.
         text: String,
     },
+}
+
+/// What a view shows, in short.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
+pub struct ViewLines {
+    /// How it ended: `exit 0`.
+    pub ended: String,
+    /// A few lines from the first that differs on; none if it ends there.
+    pub lines: Vec<String>,
+    /// The point of the run at which the directory shows this, had only the program been killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<ViewedAt>,
+}
+
+/// A point of the run at which a view was looked through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
+pub struct ViewedAt {
+    /// The last op that had begun; `None` before the first.
+    pub op: Option<OpId>,
+    /// How much that had written, bytes, if it was under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<u64>,
+    /// Whether it is the end of the run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub end: bool,
 }
 
 /// What a name stands for, in short.

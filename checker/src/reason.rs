@@ -34,7 +34,7 @@ struct Data {
 pub fn reason(trace: &Trace, invariant: &Invariant, kind: Kind, path: &RelPath, window: &CrashWindow) -> Option<Hint> {
     match (invariant, kind) {
         (Invariant::Mountable, _) | (_, Kind::ReadError | Kind::Unmountable | Kind::GuestDied) => None,
-        (Invariant::Check, _) => unsynced::unsynced(trace, window),
+        (Invariant::Check | Invariant::View(_) | Invariant::ViewAfter(..), _) => unsynced::unsynced(trace, window),
         (Invariant::DurableAfter(ack), kind) => {
             let ack = last_ack(trace, ack, window.ended_latest)?;
             // To lack a file that was not there before is to be as before: nothing of it was replaced by halves.
@@ -51,8 +51,10 @@ pub fn reason(trace: &Trace, invariant: &Invariant, kind: Kind, path: &RelPath, 
                 .or_else(|| not_atomic(trace, kind, path, window.begun_earliest))
         }
         (Invariant::AllOrNothing(paths), Kind::Partial) => together::partial(trace, paths),
-        (Invariant::OneIsWhole(paths), kind) => together::removed_too_early(trace, (paths, path), window.begun_earliest)
-            .or_else(|| not_atomic(trace, kind, path, window.begun_earliest)),
+        (Invariant::OneIsWhole(paths), kind) => {
+            together::removed_too_early(trace, (paths, path), window.begun_earliest)
+                .or_else(|| not_atomic(trace, kind, path, window.begun_earliest))
+        }
         (Invariant::Tree(marker, paths), _) => {
             together::marked_too_early(trace, (marker, paths), window.begun_earliest)
         }

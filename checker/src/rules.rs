@@ -87,8 +87,7 @@ impl Rules {
         if history.changed().iter().all(|path| no_data.contains(path)) {
             return Err(RuleError::NothingChanged);
         }
-        let owned = defaults.owned();
-        Self::make(trace, history, &defaults.wanted, |path| no_data.contains(path), |path| owned.contains(path))
+        Self::asked_for(trace, history, &defaults.wanted, no_data)
     }
 
     /// The rules that are asked for, and no others: for a workload that judges by itself. `no_data` are names that matter
@@ -102,17 +101,7 @@ impl Rules {
         wanted: &[Wanted],
         no_data: &BTreeSet<RelPath>,
     ) -> Result<Self, RuleError> {
-        Self::make(trace, history, wanted, |path| no_data.contains(path), |_| false)
-    }
-
-    /// `is_owned` says of a file that others tell whether it is durable.
-    fn make(
-        trace: &Trace,
-        history: &History,
-        wanted: &[Wanted],
-        is_no_data: impl Fn(&RelPath) -> bool,
-        is_owned: impl Fn(&RelPath) -> bool,
-    ) -> Result<Self, RuleError> {
+        let is_no_data = |path: &RelPath| no_data.contains(path);
         let mut changed = history.changed();
         changed.retain(|path| !is_no_data(path));
         let mut rules = Self::default();
@@ -187,8 +176,7 @@ impl Rules {
                 Wanted::NoLeftovers {} => {
                     let there = |version: Option<&Version>| version.is_some_and(|it| it.state != State::Absent);
                     let known = history.paths();
-                    let known =
-                        known.filter(|(path, all)| there(all.first()) || there(all.last()) || is_no_data(path));
+                    let known = known.filter(|(path, all)| there(all.first()) || there(all.last()) || is_no_data(path));
                     rules.names = Some(known.map(|(path, _)| path.clone()).collect());
                 }
                 // Who looks at whole trees judges by it; here only what it names is looked at.
@@ -196,9 +184,17 @@ impl Rules {
                     if let Some(ack) = &view.ack {
                         acks.ops(ack)?;
                     }
+                    let is_known =
+                        |path: &RelPath| trace.before.0.contains_key(path) || !history.versions(path).is_empty();
+                    let unknown = view.path.as_ref().filter(|path| !path.is_root() && !is_known(path));
+                    if let Some(path) = unknown {
+                        check_path(&Invariant::View(view.to_string()), path, history, &changed)?;
+                    }
                 }
             }
         }
+        let is_owned =
+            |path: &RelPath| wanted.iter().any(|wanted| matches!(wanted, Wanted::View(view) if view.owns(path)));
         if let Ok(exit) = acks.ops(&Ack::Exit) {
             for path in changed.iter().filter(|path| !is_owned(path)) {
                 rules.file(path, history).add_promise(&Ack::Exit, false, &exit);
@@ -269,6 +265,11 @@ impl Rules {
             let candidates = sizes.into_iter().map(|(content, sizes)| Candidate { content, sizes }).collect();
             self.read_plan.files.insert(path.clone(), candidates);
         }
+    }
+
+    /// Has what is not durable after the exit fail.
+    pub fn require_durability(&mut self) {
+        self.files.values_mut().for_each(FileRules::require_durability);
     }
 
     /// Has every file of up to `limit` bytes read whole: for who judges whole trees.

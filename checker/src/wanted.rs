@@ -286,7 +286,9 @@ mod text_paths {
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RelPath>, D::Error> {
         let paths = distinct(deserializer)?;
         if paths.len() < 2 {
-            return Err(serde::de::Error::custom("`paths` names fewer than two files: such an invariant is about several"));
+            return Err(serde::de::Error::custom(
+                "`paths` names fewer than two files: such an invariant is about several",
+            ));
         }
         Ok(paths)
     }

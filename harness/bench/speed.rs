@@ -109,7 +109,7 @@ impl Guests for Stand {
 pub async fn measure(places: &Places, effort: Effort) -> Outcome<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let subject =
-        Subject::record(&Workload::load(&places.workload(WORKLOAD))?, Bounds::default(), &Default::default(), &stop)?;
+        Subject::record(&Workload::load(&places.workload(WORKLOAD))?, Bounds::default(), Default::default(), &stop)?;
     let paths = Paths::from_environment();
     let mut stands = Vec::new();
     for machine in machines(&paths).await {

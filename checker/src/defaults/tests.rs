@@ -135,7 +135,8 @@ fn formats_that_recover_by_themselves_own_their_files() {
 fn environments_of_lmdb_have_no_reader_here() {
     let page = [&[0; 16][..], &0xBEEF_C0DE_u32.to_le_bytes(), &[1; 100]].concat();
     let data: (&str, &[u8]) = ("env/data.mdb", &page);
-    let calls = vec![open(1, "env/lock.mdb", CREATE), write(1, 0, b"x"), open(2, "env/data.mdb", 2), write(2, 30, b"x")];
+    let calls =
+        vec![open(1, "env/lock.mdb", CREATE), write(1, 0, b"x"), open(2, "env/data.mdb", 2), write(2, 30, b"x")];
     assert_eq!(chosen(&[data], calls), "unjudged env/data.mdb of Lmdb");
     let single: (&str, &[u8]) = ("cache", &page);
     let calls = vec![open(1, "cache-lock", CREATE), write(1, 0, b"x"), open(2, "cache", 2), write(2, 30, b"x")];
@@ -143,7 +144,10 @@ fn environments_of_lmdb_have_no_reader_here() {
     let bolt = [&[0; 16][..], &0xED0C_DAED_u32.to_le_bytes()].concat();
     assert_eq!(chosen(&[("db", &bolt)], vec![open(2, "db", 2), write(2, 20, b"x")]), "unjudged db of Bolt");
     // What another program calls so is data.
-    assert_eq!(chosen(&[("lock.mdb", b"x")], vec![open(1, "lock.mdb", TRUNCATE), write(1, 0, b"y")]), "atomic-replace lock.mdb");
+    assert_eq!(
+        chosen(&[("lock.mdb", b"x")], vec![open(1, "lock.mdb", TRUNCATE), write(1, 0, b"y")]),
+        "atomic-replace lock.mdb"
+    );
 }
 
 #[test]
@@ -151,7 +155,12 @@ fn repositories_of_git() {
     let init = |top: &str| {
         let at = |name: &str| if top.is_empty() { name.to_owned() } else { format!("{top}/{name}") };
         let mut calls = if top.is_empty() { vec![] } else { vec![mkdir(top)] };
-        calls.extend([mkdir(&at("objects")), mkdir(&at("refs")), open(1, &at("HEAD"), CREATE), write(1, 0, b"ref: x\n")]);
+        calls.extend([
+            mkdir(&at("objects")),
+            mkdir(&at("refs")),
+            open(1, &at("HEAD"), CREATE),
+            write(1, 0, b"ref: x\n"),
+        ]);
         calls.extend([open(2, "file", CREATE), write(2, 0, b"x")]);
         calls
     };

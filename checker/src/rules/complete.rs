@@ -89,8 +89,10 @@ impl Complete {
         let Some(after) = after else { return Err(RuleError::NoMarker { invariant, path: marker.clone() }) };
         let is_below = |path: &RelPath| path != marker && paths.iter().any(|top| path.starts_with(top));
         let below = || history.paths().filter(|(path, _)| is_below(path));
-        let old = Below::new(below().filter_map(|(path, all)| Some((path, &all.first()?.state))), &trace.before, Origin::Old);
-        let new = Below::new(below().filter_map(|(path, all)| Some((path, &all.last()?.state))), &trace.after, Origin::New);
+        let old =
+            Below::new(below().filter_map(|(path, all)| Some((path, &all.first()?.state))), &trace.before, Origin::Old);
+        let new =
+            Below::new(below().filter_map(|(path, all)| Some((path, &all.last()?.state))), &trace.after, Origin::New);
         if let Some(path) = paths.iter().find(|top| !new.0.keys().any(|path| path.starts_with(top))) {
             return Err(RuleError::NothingBelow { invariant, path: path.clone() });
         }
@@ -100,7 +102,9 @@ impl Complete {
             files.map(|(path, _)| path.clone()).collect::<Vec<_>>()
         };
         let mut files = [read(&old), read(&new)].concat();
-        files.extend([&before, &Some(after.clone())].iter().any(|it| matches!(it, Some(State::File(_)))).then(|| marker.clone()));
+        files.extend(
+            [&before, &Some(after.clone())].iter().any(|it| matches!(it, Some(State::File(_)))).then(|| marker.clone()),
+        );
         let rule = Self {
             invariant,
             marker: marker.clone(),

@@ -74,6 +74,11 @@ impl FileRules {
         }
     }
 
+    /// Has what is not durable after the exit fail.
+    pub fn require_durability(&mut self) {
+        self.durable.iter_mut().filter(|rule| rule.ack == Ack::Exit).for_each(|rule| rule.fails = true);
+    }
+
     /// The acks that invariants name for this file; `None` if no invariant asks for its versions.
     pub fn named_acks(&self) -> Option<BTreeSet<usize>> {
         let wanted = || self.durable.iter().filter(|rule| rule.fails);

@@ -3,8 +3,8 @@
 use program::Call;
 
 use super::*;
-use crate::{GarbageTail, Record};
 use crate::testing::{CREATE, observation, observed_text, open, rename, see, trace, write};
+use crate::{GarbageTail, Record};
 
 mod append;
 mod content;

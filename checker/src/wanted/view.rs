@@ -67,6 +67,31 @@ impl View {
     }
 }
 
+impl View {
+    /// Whether every point at which the program can be killed leaves a directory that is right to show: formats that
+    /// recover by themselves promise it.
+    pub fn is_between(&self) -> bool {
+        self.between || self.reader.is_some()
+    }
+
+    /// Whether a file is one of those that only this reader judges: whatever is in them, it knows what they are for.
+    pub fn owns(&self, file: &RelPath) -> bool {
+        let (Some(reader), Some(path)) = (self.reader, &self.path) else { return false };
+        match reader {
+            Reader::Sqlite => {
+                let suffix = file.name().strip_prefix(path.name()).filter(|_| file.parent() == path.parent());
+                suffix.is_some_and(|suffix| matches!(suffix, b"" | b"-journal" | b"-wal" | b"-shm"))
+            }
+            Reader::Git => file.starts_with(&path.join(b".git")),
+        }
+    }
+
+    /// The file or directory that it is about; the root for one that may look at everything.
+    pub fn about(&self) -> RelPath {
+        self.path.clone().unwrap_or_else(RelPath::root)
+    }
+}
+
 impl fmt::Display for View {
     /// What looks, as one could type it into a shell: by this a view is known.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

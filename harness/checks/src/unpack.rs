@@ -12,6 +12,10 @@ use program::{Content, Kind, Node, RelPath, Tree};
 use tempfile::TempDir;
 use treeio::{Root, WriteOptions};
 
+/// When all of a tree that is judged was last read and written, seconds since 1970: times must not make two looks at one
+/// tree differ. The year 2001, which is neither the beginning of time nor the future.
+const TIMES: i64 = 1_000_000_000;
+
 /// Why a tree cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
@@ -72,7 +76,7 @@ impl Drop for Workplace {
 
 /// An unpacked tree; removed when dropped.
 ///
-/// See [`unpack`].
+/// See [`unpack`]. All times are one fixed instant, so that what looks at it sees the same whenever it looks.
 pub struct Unpacked {
     place: Workplace,
 }
@@ -84,7 +88,7 @@ impl Unpacked {
         let unpacked = Self { place: Workplace::new("crash-harness-check-").map_err(failed)? };
         let tree = unpacked.tree();
         fs::create_dir(&tree).map_err(failed)?;
-        unpack(&tree, entries)?;
+        unpack_with(&tree, entries, &WriteOptions { times: Some(TIMES), ..WriteOptions::UNTRUSTED })?;
         Ok(unpacked)
     }
 
@@ -127,10 +131,14 @@ pub fn make_empty(directory: &Path) -> io::Result<()> {
 /// # Errors
 /// A name or a kind that no tree can have: nothing is made then. Or what cannot be made here: what was made before stays.
 pub fn unpack(tree: &Path, entries: &BTreeMap<RelPath, Entry>) -> Result<(), UnpackError> {
+    unpack_with(tree, entries, &WriteOptions::UNTRUSTED)
+}
+
+fn unpack_with(tree: &Path, entries: &BTreeMap<RelPath, Entry>, options: &WriteOptions) -> Result<(), UnpackError> {
     let nodes = nodes(entries)?;
     let root = Root::open(tree).map_err(|source| UnpackError::Io { path: RelPath::root(), source })?;
     let failed = |treeio::Error { path, source, .. }| UnpackError::Io { path, source };
-    treeio::write(&root, &nodes, &WriteOptions::UNTRUSTED).map_err(failed)
+    treeio::write(&root, &nodes, options).map_err(failed)
 }
 
 /// The tree that `entries` tell of, if there can be one.

@@ -116,6 +116,10 @@ pub struct Run {
     )]
     pub time_limit: Option<u64>,
 
+    /// A command line whose output tells what is in a recovered directory, where sh runs it: it must be what it is before
+    /// the run, after it, or at an ack that an invariant names; repeatable
+    #[arg(long = "view", value_name = "COMMAND LINE", value_parser = NonEmptyStringValueParser::new(), help_heading = EXPLORED)]
+    pub views: Vec<String>,
     /// What is explored.
     #[command(flatten)]
     pub spec: RunSpec,
@@ -136,13 +140,14 @@ pub struct Run {
     /// Go on with the run in this results directory, which was cut short; its own options hold
     #[arg(
         long, value_name = "DIR", help_heading = RESULTS,
-        conflicts_with_all = ["workloads", "command", "RunSpec", "vm", "out"]
+        conflicts_with_all = ["workloads", "command", "views", "RunSpec", "vm", "out"]
     )]
     pub resume: Option<PathBuf>,
-    /// With --resume: the directory of a workload, whose check may judge as that of the run if it is the same; repeatable
+    /// With --resume: the directory of a workload, whose check and views may judge as those of the run if they are the
+    /// same; repeatable
     #[arg(long = "workload", value_name = "DIR", requires = "resume", help_heading = RESULTS)]
     pub at_hand: Vec<PathBuf>,
-    /// With --resume: run the checks that stand in the results directory; trust whoever made it
+    /// With --resume: run the checks and views that stand in the results directory; trust whoever made it
     #[arg(long, requires = "resume", help_heading = RESULTS)]
     pub run_check: bool,
     /// What is printed at the end
@@ -245,10 +250,10 @@ pub struct Reproduce {
     /// Put the files of the state into this directory, too, which must be empty or not there
     #[arg(long, value_name = "DIR")]
     pub tree: Option<PathBuf>,
-    /// The directory of the workload, whose check may judge if it is that of the run; repeatable
+    /// The directory of the workload, whose check and views may judge if they are those of the run; repeatable
     #[arg(long = "workload", value_name = "DIR")]
     pub at_hand: Vec<PathBuf>,
-    /// Run the check that stands in the results; trust whoever made them
+    /// Run the check and views that stand in the results; trust whoever made them
     #[arg(long)]
     pub run_check: bool,
     /// The machine that mounts the crash state [default: that of the run, if this host has it]
@@ -268,7 +273,7 @@ pub struct Judge {
     /// A directory whose workload.toml says what must hold of the run's workload of that name; repeatable
     #[arg(long = "workload", value_name = "DIR")]
     pub workloads: Vec<PathBuf>,
-    /// Run the checks that stand in the results directory; trust whoever made it
+    /// Run the checks and views that stand in the results directory; trust whoever made it
     #[arg(long)]
     pub run_check: bool,
     /// Guests at once, if something must be looked at again [default: the number of processors]

@@ -14,6 +14,7 @@ use report::{
 use storage::CacheKind;
 
 use crate::cell::{Cell, CellResult, Seen};
+use crate::judging::is_of_check;
 use crate::promises::promises;
 use crate::scheduled;
 use crate::subject::{Scheduled, Subject};
@@ -35,7 +36,7 @@ pub fn cell_report(cell: &Cell, result: &CellResult, run: &str) -> CellReport {
     let subject = &cell.subject;
     let total = subject.scheduled(&cell.filesystem).of;
     let exit = |key: &ViolationKey| match key.invariant {
-        Invariant::DurableAfter(checker::Ack::Exit) => true,
+        Invariant::DurableAfter(Ack::Exit) | Invariant::ViewAfter(_, Ack::Exit) => true,
         Invariant::Mountable => !key.informational,
         _ => false,
     };
@@ -165,7 +166,8 @@ pub fn violation_report(
         state: example.state.clone(),
     };
     let writes = unit.map(|unit| writes(cell, unit, path, example)).unwrap_or_default();
-    let [old, new] = subject.old_and_new(path);
+    // What a view is about, it shows itself.
+    let [old, new] = if is_of_check(invariant) { [None, None] } else { subject.old_and_new(path) };
     let observed = seen.and_then(|seen| seen.observed.clone()).unwrap_or_else(|| example.observed.clone());
     let known = reason(trace, invariant, *kind, path, &example.window);
     let hint = known.or_else(|| seen.and_then(|seen| seen.hint.clone()));
@@ -198,7 +200,7 @@ pub fn violation_report(
 /// promised is not broken before the promise, however early the state can occur.
 pub fn broken_from(trace: &Trace, invariant: &Invariant, window: &CrashWindow) -> Option<usize> {
     let promise = match invariant {
-        Invariant::DurableAfter(Ack::Exit) => {
+        Invariant::DurableAfter(Ack::Exit) | Invariant::ViewAfter(_, Ack::Exit) => {
             let ended = trace.ops.iter().enumerate().take(window.ended_latest);
             ended.rev().find(|(_, op)| matches!(op.call, Call::Exit { .. })).map(|(index, _)| index)
         }

@@ -168,6 +168,11 @@ impl Live {
         }
         Self { plan: Arc::new(ReadPlan { contents, files, read_all_up_to: 0 }), no_data }
     }
+
+    /// How far the guest reads of it.
+    pub fn plan(&self) -> &Arc<ReadPlan> {
+        &self.plan
+    }
 }
 
 /// The first difference between the tree that the recorded program left on the host and the one in the guest.

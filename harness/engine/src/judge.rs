@@ -165,12 +165,13 @@ fn subjects(
         let trace = first.trace(index)?;
         let given = judging.workloads.iter().find(|given| given.name == workload.name);
         if own.is_some() {
-            run::tell_of_check(workload, judging.permit, events);
+            let told = run::tell_of_check(workload, judging.permit, events);
+            told.map_err(|problem| first.damaged_manifest(problem))?;
         }
-        let check = given.filter(|given| given.check.is_some()).or(own.as_ref());
-        let judges = run::judges(check, &trace, stop)?;
-        let demands = match given {
-            Some(given) => Demands::new(given.invariants.clone(), &given.ignore, &kept.spec.ignore),
+        let given = given.map(|given| kept.spec.ignoring(given.clone()));
+        let judges = run::judges(given.as_ref().or(own.as_ref()), &trace, stop)?;
+        let demands = match &given {
+            Some(given) => Demands::of(given),
             None => workload.demands().map_err(|problem| first.damaged_manifest(problem))?,
         };
         let name = workload.name.clone();
@@ -186,7 +187,7 @@ impl Plans {
     /// `was` is what the run kept of it, and `subject` the same program with what is to judge now.
     fn of(was: &KeptWorkload, subject: &Subject, first: &Store) -> Result<Self, RunError> {
         let demands = was.demands().map_err(|problem| first.damaged_manifest(problem))?;
-        let plan = subject.read_plan_under(&demands, was.check.is_some())?;
+        let plan = subject.read_plan_under(&demands)?;
         let whole = Subject::whole_of(&plan);
         Ok(Self([plan, whole].map(|plan| (Id::of_value(&plan), plan))))
     }

@@ -33,7 +33,7 @@ pub trait JudgedUnit: ExplorationUnit {
 /// all of them.
 ///
 /// # Errors
-/// The observation makes no sense, or the workload's own check cannot be run on it.
+/// The observation makes no sense, or a command that judges cannot be run on it.
 pub async fn judge(
     subject: &Subject,
     torn: bool,
@@ -49,7 +49,7 @@ pub async fn judge(
     Ok(findings)
 }
 
-/// The same without the workload's own check.
+/// The same without the workload's own check and views.
 ///
 /// # Errors
 /// The observation makes no sense.
@@ -177,10 +177,15 @@ pub async fn confirm(
     if observed.is_none() && is_mixture(finding.kind) {
         return Ok(Confirmed::InPart(finding.clone()));
     }
-    let of_check = key.invariant == Invariant::Check;
+    let of_check = is_of_check(&key.invariant);
     let wrong = of_check.then(|| subject.rules.not_versions(observation));
     let hint = wrong.and_then(|wrong| checker::check_reason(&subject.trace, &wrong, &example.window));
     Ok(Confirmed::Yes(Seen { observed, hint }))
+}
+
+/// Whether it is judged by what looks at whole trees: then it is not known what it is about.
+pub fn is_of_check(invariant: &Invariant) -> bool {
+    matches!(invariant, Invariant::Check | Invariant::View(_) | Invariant::ViewAfter(..))
 }
 
 /// Whether a file of this kind may hold more than its first wrong piece shows.

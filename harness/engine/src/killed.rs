@@ -89,7 +89,9 @@ fn violation(subject: &Subject, key: &ViolationKey, found: &explore::Violation<K
     let KilledExample { point, observed, output, .. } = &found.example;
     let promises = promises(trace, invariant, point.ended);
     let op = point.begun().checked_sub(1).map(OpId);
-    let [old, new] = subject.old_and_new(path);
+    // What a view is about, it shows itself.
+    let of_check = judging::is_of_check(invariant);
+    let [old, new] = if of_check { [None, None] } else { subject.old_and_new(path) };
     ProcessViolation {
         invariant: invariant.to_string(),
         kind: *kind,

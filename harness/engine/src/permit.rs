@@ -1,4 +1,4 @@
-//! Which checks of a results directory may be run: what stands in such a directory is data, and may come from anyone.
+//! Which commands of a results directory (checks, views, what runs before them) may be run: what stands in such a directory is data, and may come from anyone.
 //!
 //! A check is run if the user says so (`--run-check`), or if a workload at hand has the very same. At hand is a workload
 //! whose directory the user names (`--workload`), or the one of that name in `workloads` of the current directory, unless

@@ -25,7 +25,7 @@ pub fn promises(trace: &Trace, invariant: &Invariant, ended: usize) -> Promises 
     let ops: Vec<usize> = given.filter(|(_, op)| is_promise(op)).map(|(index, _)| index).collect();
     let ack = |op: &usize| AckRef::Op(OpId(*op));
     let waited_for = match invariant {
-        Invariant::DurableAfter(ack) => checker::last_ack(trace, ack, ended),
+        Invariant::DurableAfter(ack) | Invariant::ViewAfter(_, ack) => checker::last_ack(trace, ack, ended),
         _ => None,
     };
     let matters = waited_for.map_or(ops.len(), |op| ops.partition_point(|given| *given <= op)).checked_sub(1);

@@ -16,7 +16,7 @@ use report::Explored;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use storage::{CacheKind, DiskModel, TearKind};
-use workload::IgnorePattern;
+use workload::{IgnorePattern, Workload};
 
 use crate::subject::Bounds;
 
@@ -59,6 +59,10 @@ pub struct RunSpec {
     /// The most work for one workload on one file system: 90s, 10m, 2h, 5000mounts, or none
     #[arg(long, default_value = "10m", value_parser = budget, allow_hyphen_values = true, help_heading = EXPLORED)]
     pub budget: Budget,
+    /// Have what is not durable once the program has ended be a violation: files, and what views show
+    #[arg(long, help_heading = EXPLORED)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub require_durable: bool,
     /// Let the machine crash a second time, while it recovers from the first crash
     #[arg(long, help_heading = EXPLORED)]
     pub recovery_crashes: bool,
@@ -126,10 +130,19 @@ impl RunSpec {
         DiskModel { cache, tear, unit: bytes / storage::SECTOR as u32, fua: self.fua.into() }
     }
 
+    /// The same workload, which ignores what the run ignores, too.
+    pub fn ignoring(&self, mut workload: Workload) -> Workload {
+        let more = self.ignore.iter().filter(|pattern| !workload.ignore.contains(pattern)).cloned();
+        let more: Vec<IgnorePattern> = more.collect();
+        workload.ignore.extend(more);
+        workload
+    }
+
     /// Which schedules are executed.
     pub fn bounds(&self) -> Bounds {
         let fast_commits = self.filesystems.iter().any(Filesystem::has_fast_commits);
-        Bounds { injections: self.schedules, seed: self.seed, fast_commits }
+        let require_durable = self.require_durable;
+        Bounds { injections: self.schedules, seed: self.seed, fast_commits, require_durable }
     }
 
     /// What the report says of it.

@@ -6,105 +6,24 @@ use std::sync::atomic::AtomicBool;
 
 use checker::{Defaults, Description, ReadPlan, RuleError, Rules, Unjudged, Wanted, describe};
 use filesystems::Filesystem;
-use program::{Ended, History, Limit, RelPath, Trace, cleared_set_ids, unexplained_paths};
-use record::{IoUring, RecordError, RecordSpec};
+use program::{History, Limit, RelPath, Trace, cleared_set_ids, unexplained_paths};
+use record::{IoUring, RecordSpec};
 use storage::DiskModel;
-use workload::{IgnorePattern, Ignored, PatternError, Workload};
+use workload::{IgnorePattern, Ignored, Workload};
 
 use crate::execute::Live;
-use crate::spec::RunSpec;
 use crate::journal::line::Id;
 use crate::label::Labels;
-use checks::Workplace;
-use checks::{CheckError, Checker, LARGEST_FILE};
+use checks::{Checker, LARGEST_FILE, Workplace};
 use plan::{Overwrites, Schedule, data_of, sample, schedule_count};
 use protocol::Conditions;
 
-/// Why a workload cannot be tested.
-#[derive(Debug, thiserror::Error)]
-pub enum SubjectError {
-    /// Building or preparing it.
-    #[error(transparent)]
-    Workload(#[from] workload::Error),
-    /// Recording it.
-    #[error("failed to record {name}: {source}")]
-    Record {
-        /// The workload.
-        name: String,
-        /// Why.
-        source: RecordError,
-    },
-    /// Its command failed.
-    #[error("the command of {name} {}{said}", ended.failure())]
-    Command {
-        /// The workload.
-        name: String,
-        /// How it ended.
-        ended: Ended,
-        /// The end of what it printed, in words.
-        said: String,
-    },
-    /// Its files are more than a guest can hold.
-    #[error(
-        "{name} is too large: its files after the run and what it writes to them are {} MiB together, and a guest has \
-         memory for {} MiB: test it with smaller files",
-        bytes.div_ceil(1 << 20),
-        LARGEST >> 20
-    )]
-    TooLarge {
-        /// The workload.
-        name: String,
-        /// Files after the run, and data of all writes, bytes.
-        bytes: u64,
-    },
-    /// Its disk would be larger than any that is made.
-    #[error(
-        "{name} is too large: what it writes, copies and allocates is {} MiB, and no disk is made for more than {} MiB",
-        bytes.div_ceil(1 << 20),
-        MOST_ON_DISK >> 20
-    )]
-    NoDisk {
-        /// The workload.
-        name: String,
-        /// Files before the run, and what all calls write, copy and allocate, bytes.
-        bytes: u64,
-    },
-    /// Its invariants do not fit what it does.
-    #[error("{name}: {source}")]
-    Rules {
-        /// The workload.
-        name: String,
-        /// Why.
-        source: RuleError,
-    },
-    /// What is to be ignored is too much to be told.
-    #[error("{name}: {source}")]
-    Ignore {
-        /// The workload.
-        name: String,
-        /// Why.
-        source: PatternError,
-    },
-    /// No fresh directory.
-    #[error("failed to make a fresh directory to run {name} in: {source}")]
-    Directory {
-        /// The workload.
-        name: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Its own check cannot be run, or does not hold where nothing crashed.
-    #[error(transparent)]
-    Check(#[from] CheckError),
-}
+use self::size::fits;
 
-/// What a workload may write and leave, bytes. The agent holds the trace's data, what they leave, and the contents that
-/// it compares with, some 2 times this, and as much again while it unpacks the last of them. A guest has 1024 MiB, and
-/// its kernel needs the rest for the files themselves.
-const LARGEST: u64 = 160 << 20;
+mod error;
+mod size;
 
-/// What a workload may write, copy and allocate, bytes: its disk is some times as large, and mkfs writes to all parts of it.
-const MOST_ON_DISK: u64 = 2 << 30;
+pub use error::SubjectError;
 
 /// Files up to this size, bytes, are read whole where a report shows what they hold.
 const WHOLE: u64 = 4 << 20;
@@ -113,7 +32,7 @@ const WHOLE: u64 = 4 << 20;
 /// Where there are more, so many of them are chosen.
 const MOST_SCHEDULES: usize = 20_000;
 
-/// Which schedules are executed.
+/// What of a run's specification a workload depends on: which schedules are executed, and what has to hold unasked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bounds {
     /// The most injections that a schedule has.
@@ -122,6 +41,8 @@ pub struct Bounds {
     pub seed: u64,
     /// Whether each is executed once more with fast commits, on file systems that have such.
     pub fast_commits: bool,
+    /// Whether what is not durable after the exit fails.
+    pub require_durable: bool,
 }
 
 impl Bounds {
@@ -150,12 +71,38 @@ pub struct Scheduled {
 
 /// Who judges crash states.
 pub enum Judges {
-    /// The rules; the workload has no check of its own.
+    /// The rules; the workload has neither a check of its own nor views.
     Rules,
-    /// The workload's own check, too.
+    /// The workload's own check and views, too.
     Both(Box<Checker>),
-    /// The workload has a check of its own, which may not be run here: the rules judge what they would judge beside it.
+    /// The workload has commands that judge, which may not be run here: the rules judge what they would judge beside them.
     CheckMissing,
+}
+
+impl Judges {
+    /// Who judges a program by a workload's check and views, if it has any, or if views are chosen for it.
+    ///
+    /// # Errors
+    /// See [`Checker::new`].
+    pub fn of(workload: &Workload, trace: &Trace, stop: &Arc<AtomicBool>) -> Result<Self, SubjectError> {
+        let demands = Demands::of(workload);
+        let chosen = demands.choose(&workload.name, trace, &History::new(trace))?;
+        let views = chosen.into_iter().flat_map(|defaults| defaults.wanted).filter(is_view);
+        let mut workload = workload.clone();
+        workload.invariants.extend(views);
+        match Checker::is_needed(&workload) {
+            true => Ok(Checker::new(&workload, trace, stop).map(Box::new).map(Self::Both)?),
+            false => Ok(Self::Rules),
+        }
+    }
+
+    /// The same, and all that a check prints is kept.
+    pub fn keeping_all(self) -> Self {
+        match self {
+            Self::Both(checker) => Self::Both(Box::new(checker.keeping_all())),
+            other => other,
+        }
+    }
 }
 
 /// What is asked of a workload.
@@ -163,16 +110,24 @@ pub enum Judges {
 pub struct Demands {
     /// What the author wants to hold; if that is nothing, and there is no check either, it is chosen.
     pub wanted: Vec<Wanted>,
+    /// Whether it has a check of its own.
+    pub has_check: bool,
     /// Names that matter to nobody.
     pub ignore: Vec<IgnorePattern>,
 }
 
 impl Demands {
-    /// What a workload asks for, and what a run has ignored besides.
-    pub fn new(wanted: Vec<Wanted>, of_workload: &[IgnorePattern], of_run: &[IgnorePattern]) -> Self {
-        let mut ignore = of_workload.to_vec();
-        ignore.extend(of_run.iter().filter(|pattern| !of_workload.contains(pattern)).cloned());
-        Self { wanted, ignore }
+    /// What a workload asks for.
+    pub fn of(workload: &Workload) -> Self {
+        let Workload { invariants, check, ignore, .. } = workload;
+        Self { wanted: invariants.clone(), has_check: check.is_some(), ignore: ignore.clone() }
+    }
+
+    /// What is chosen for a program of this name, if nothing is asked for.
+    fn choose(&self, name: &str, trace: &Trace, history: &History) -> Result<Option<Defaults>, SubjectError> {
+        let asks = self.has_check || !self.wanted.is_empty();
+        let no_data = if asks { BTreeSet::new() } else { no_data(name, trace, history, &self.ignore)? };
+        Ok((!asks).then(|| Defaults::new(trace, history, &no_data)))
     }
 }
 
@@ -207,8 +162,10 @@ pub struct Subject {
     overwrites: Overwrites,
     /// Which file the data of a block write belong to.
     pub labels: Labels,
-    /// The workload's own check.
+    /// The workload's own check and views.
     pub checker: Option<Checker>,
+    /// Whether what is not durable after the exit fails.
+    pub requires_durability: bool,
 }
 
 impl Subject {
@@ -216,7 +173,7 @@ impl Subject {
     pub fn record(
         workload: &Workload,
         bounds: Bounds,
-        spec: &RunSpec,
+        io_uring: IoUring,
         stop: &Arc<AtomicBool>,
     ) -> Result<Self, SubjectError> {
         let name = workload.name.clone();
@@ -224,15 +181,11 @@ impl Subject {
         let fresh = Workplace::new("crash-harness-run-");
         let fresh = fresh.map_err(|source| SubjectError::Directory { name: name.clone(), source })?;
         workload.prepare(fresh.path(), stop)?;
-        let trace = record_in(workload, fresh.path(), spec.io_uring.into(), stop)?;
+        let trace = record_in(workload, fresh.path(), io_uring, stop)?;
         // Before the check is tried on it.
         fits(&name, &trace)?;
-        let judges = match &workload.check {
-            Some(_) => Judges::Both(Box::new(Checker::new(workload, &trace, stop)?)),
-            None => Judges::Rules,
-        };
-        let demands = Demands::new(workload.invariants.clone(), &workload.ignore, &spec.ignore);
-        Self::new(name, demands, trace, bounds, judges)
+        let judges = Judges::of(workload, &trace, stop)?;
+        Self::new(name, Demands::of(workload), trace, bounds, judges)
     }
 
     /// A subject from a trace that is there.
@@ -252,12 +205,19 @@ impl Subject {
         fits(&name, &trace)?;
         let history = History::new(&trace);
         let no_data = no_data(&name, &trace, &history, &demands.ignore)?;
-        let has_check = !matches!(judges, Judges::Rules);
-        let (mut rules, defaults) = rules(&name, (&trace, &history), &demands.wanted, has_check, &no_data)?;
-        let checker = match judges {
+        let (mut rules, defaults) = rules(&name, (&trace, &history), &demands, &no_data)?;
+        let chosen = defaults.iter().flat_map(|defaults| &defaults.wanted);
+        let has_views = demands.wanted.iter().chain(chosen).any(is_view);
+        let mut checker = match judges {
             Judges::Both(checker) => Some(*checker),
+            // A pass would be none.
+            Judges::Rules if has_views => return Err(SubjectError::NobodyLooks { name }),
             Judges::Rules | Judges::CheckMissing => None,
         };
+        if bounds.require_durable {
+            rules.require_durability();
+            checker.iter_mut().for_each(Checker::require_durability);
+        }
         if checker.is_some() {
             rules.read_all_up_to(LARGEST_FILE);
         }
@@ -284,6 +244,7 @@ impl Subject {
             history,
             rules,
             checker,
+            requires_durability: bounds.require_durable,
         })
     }
 
@@ -291,11 +252,11 @@ impl Subject {
     ///
     /// # Errors
     /// What is wanted does not fit the program.
-    pub fn read_plan_under(&self, demands: &Demands, has_check: bool) -> Result<ReadPlan, SubjectError> {
+    pub fn read_plan_under(&self, demands: &Demands) -> Result<ReadPlan, SubjectError> {
         let no_data = no_data(&self.name, &self.trace, &self.history, &demands.ignore)?;
-        let recorded = (&self.trace, &self.history);
-        let (mut rules, _) = rules(&self.name, recorded, &demands.wanted, has_check, &no_data)?;
-        if has_check {
+        let (mut rules, defaults) = rules(&self.name, (&self.trace, &self.history), demands, &no_data)?;
+        let chosen = defaults.iter().flat_map(|defaults| &defaults.wanted);
+        if demands.has_check || demands.wanted.iter().chain(chosen).any(is_view) {
             rules.read_all_up_to(LARGEST_FILE);
         }
         Ok(rules.read_plan().clone())
@@ -356,6 +317,10 @@ impl Subject {
     }
 }
 
+fn is_view(wanted: &Wanted) -> bool {
+    matches!(wanted, Wanted::View(_))
+}
+
 /// The names that matter to nobody: by their format, and since they are to be ignored.
 fn no_data(
     name: &str,
@@ -382,18 +347,17 @@ fn limits(trace: &Trace, no_data: &BTreeSet<RelPath>) -> Vec<Limit> {
     limits
 }
 
-/// The rules of a program of this name, and what was chosen, if nothing is wanted and it has no check of its own.
+/// The rules of a program of this name, and what was chosen, if nothing is asked for.
 fn rules(
     name: &str,
     (trace, history): (&Trace, &History),
-    wanted: &[Wanted],
-    has_check: bool,
+    demands: &Demands,
     no_data: &BTreeSet<RelPath>,
 ) -> Result<(Rules, Option<Defaults>), SubjectError> {
-    let chosen = (wanted.is_empty() && !has_check).then(|| Defaults::new(trace, history, no_data));
+    let chosen = demands.choose(name, trace, history)?;
     let made = match &chosen {
         Some(defaults) => Rules::chosen(trace, history, defaults, no_data),
-        None => Rules::asked_for(trace, history, wanted, no_data),
+        None => Rules::asked_for(trace, history, &demands.wanted, no_data),
     };
     match made {
         // What the recorder did not follow may be what the rules are about: that is the reason then.
@@ -448,31 +412,6 @@ fn record_in(
             Err(SubjectError::Command { name, ended, said })
         }
     }
-}
-
-/// Whether a guest has memory, and this host a disk, for what this trace does.
-fn fits(name: &str, trace: &Trace) -> Result<(), SubjectError> {
-    let (held, on_disk) = (size(trace), data_of(trace));
-    if held > LARGEST {
-        Err(SubjectError::TooLarge { name: name.into(), bytes: held })
-    } else if on_disk > MOST_ON_DISK {
-        Err(SubjectError::NoDisk { name: name.into(), bytes: on_disk })
-    } else {
-        Ok(())
-    }
-}
-
-/// What a guest has to be given of a trace, bytes.
-fn size(trace: &Trace) -> u64 {
-    let written = trace.ops.iter().map(|op| match &op.call {
-        program::Call::Write { data, .. } | program::Call::Store { data, .. } => data.len(),
-        _ => 0,
-    });
-    let left = trace.after.0.values().map(|node| match &node.kind {
-        program::Kind::File(content) => content.len(),
-        _ => 0,
-    });
-    written.chain(left).sum::<usize>() as u64
 }
 
 #[cfg(test)]

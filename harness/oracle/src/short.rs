@@ -64,7 +64,7 @@ impl FromStr for Kept {
 pub fn record(directory: &Path) -> Result<(String, Trace), SubjectError> {
     let workload = Workload::load(directory)?;
     let stop = Arc::new(AtomicBool::new(false));
-    let subject = Subject::record(&workload, Bounds::default(), &Default::default(), &stop)?;
+    let subject = Subject::record(&workload, Bounds::default(), Default::default(), &stop)?;
     Ok((subject.name, subject.trace))
 }
 

@@ -24,6 +24,9 @@ pub struct Asked {
     /// Its check, as written: a list of arguments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<Vec<String>>,
+    /// Whether whatever the command changed must be durable after its exit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub require_durable: bool,
 }
 
 impl Asked {
@@ -48,7 +51,10 @@ impl Asked {
         let all = self.invariants.iter().chain(self.chosen.iter().flatten());
         let wanted = all.filter(|wanted| of_all || !matches!(wanted, Wanted::DurableAfter { path: None, .. }));
         let wanted = wanted.filter(|wanted| is_broken(wanted, invariant, path)).map(Rule::of);
-        always.into_iter().chain(default).chain(check).chain(wanted).collect()
+        let of_view = invariant.starts_with("view ") && invariant.ends_with(" after exit");
+        let after_exit = of_view || is(Invariant::DurableAfter(checker::Ack::Exit));
+        let durable = (self.require_durable && of_all && after_exit).then_some(Rule::Plain);
+        always.into_iter().chain(durable).chain(default).chain(check).chain(wanted).collect()
     }
 }
 
@@ -85,6 +91,12 @@ fn is_broken(wanted: &Wanted, invariant: &str, path: &str) -> bool {
         Wanted::OneIsWhole { paths } => (Invariant::OneIsWhole(paths.clone()), paths.iter().any(named)),
         Wanted::Tree { marker, paths } => (Invariant::Tree(marker.clone(), paths.clone()), paths.iter().any(named)),
         Wanted::MetadataPreserved { path } => (Invariant::MetadataPreserved, named(path)),
+        // Whatever ack it is about.
+        Wanted::View(view) => {
+            let known = Invariant::View(view.to_string()).to_string();
+            let after = invariant.strip_prefix(&known).is_some_and(|rest| rest.starts_with(" after "));
+            return named(&view.about()) && (after || invariant == known);
+        }
         // `no-leftovers` is broken by no violation; of what is not known here, nobody knows.
         _ => return false,
     };
@@ -99,7 +111,25 @@ mod tests {
 
     fn asked(invariants: &[Wanted], check: Option<&str>) -> Asked {
         let check = check.map(|program| vec![program.to_owned()]);
-        Asked { workload: "w".into(), invariants: invariants.to_vec(), chosen: None, ignore: vec![], check }
+        let invariants = invariants.to_vec();
+        Asked { workload: "w".into(), invariants, chosen: None, ignore: vec![], check, require_durable: false }
+    }
+
+    #[test]
+    fn durability_that_is_required_is_asked_for_whatever_else_is() {
+        let required = |require_durable| Asked { require_durable, ..asked(&[], None) };
+        for invariant in ["durable-after exit", "view cat f after exit"] {
+            let again = |now: bool| required(now).asks_again(Some(&required(true)), invariant, "f");
+            assert_eq!([again(true), again(false)], [true, false], "{invariant}");
+        }
+    }
+
+    #[test]
+    fn a_view_is_asked_for_again_if_it_is_the_same() {
+        let by = |line: &str| asked(&[Wanted::View(checker::View::by_command(line))], None);
+        let again = |now: &str, invariant: &str| by(now).asks_again(Some(&by("cat f")), invariant, ".");
+        assert!(again("cat f", "view cat f") && again("cat f", "view cat f after \"saved\""));
+        assert!(!again("cat g", "view cat f") && !again("cat f", "view cat f g"));
     }
 
     /// Where nobody asked, it depends on what was chosen for each file.

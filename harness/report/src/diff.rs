@@ -213,7 +213,9 @@ impl Outcome {
     /// Whether a violation says that something is not durable after the exit.
     fn asks_for_durability(&self) -> bool {
         let exit = checker::Invariant::DurableAfter(checker::Ack::Exit).to_string();
-        self.violations.keys().any(|key| key.invariant == exit)
+        // Of a view, whatever it is called.
+        let of_view = |name: &str| name.starts_with("view ") && name.ends_with(" after exit");
+        self.violations.keys().any(|key| key.invariant == exit || of_view(&key.invariant))
     }
 
     /// Whether this was found, as far as the reports tell.

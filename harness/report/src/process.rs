@@ -7,7 +7,7 @@ use program::{Limit, OpId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::violation::{acks, is_zero, observed_op};
+use crate::violation::{acks, is_zero, observed_ops};
 use crate::{AckRef, Note, Promised, Verdict};
 
 /// One workload, killed at every point.
@@ -36,7 +36,7 @@ impl ProcessReport {
     /// The ops that it refers to.
     pub fn ops(&self) -> BTreeSet<OpId> {
         let of = |violation: &ProcessViolation| {
-            let points = violation.killed.op.into_iter().chain(observed_op(&violation.observed));
+            let points = violation.killed.op.into_iter().chain(observed_ops(&violation.observed));
             points.chain(acks(&violation.acks, violation.promised.as_ref())).collect::<Vec<_>>()
         };
         self.violations.iter().flat_map(of).chain(self.notes.iter().filter_map(Note::op)).collect()

@@ -320,8 +320,22 @@ pub fn report() -> Report {
     let log = Wanted::AppendOnly { path: "log".into(), record: Some(Record::Line), garbage_tail: None };
     let check = Some(vec!["python3".into(), "{workload}/check.py".into()]);
     let asked = vec![
-        Asked { workload: "naive_config".into(), invariants: vec![config, log], chosen: None, ignore: vec![], check: None },
-        Asked { workload: "safe_config".into(), invariants: vec![], chosen: None, ignore: vec!["*.tmp".into()], check },
+        Asked {
+            workload: "naive_config".into(),
+            invariants: vec![config, log],
+            chosen: None,
+            ignore: vec![],
+            check: None,
+            require_durable: false,
+        },
+        Asked {
+            workload: "safe_config".into(),
+            invariants: vec![],
+            chosen: None,
+            ignore: vec!["*.tmp".into()],
+            check,
+            require_durable: false,
+        },
     ];
     Report { explored: Some(explored()), asked, ..Report::new(cells) }.with_ops(ops)
 }

@@ -117,7 +117,7 @@ impl ViolationReport {
         let writes = [&self.lost, &self.kept, &self.unwritten].into_iter().flatten().filter_map(WriteReport::op);
         let hint = self.hint.iter().flat_map(Hint::ops);
         let points = self.after_op.into_iter().chain(self.after_op_latest);
-        let seen = observed_op(&self.observed);
+        let seen = observed_ops(&self.observed);
         points
             .chain(writes)
             .chain(seen)
@@ -128,11 +128,15 @@ impl ViolationReport {
     }
 }
 
-/// The op that an observation names.
-pub(crate) fn observed_op(observed: &Observed) -> Option<OpId> {
+/// The ops that an observation names.
+pub(crate) fn observed_ops(observed: &Observed) -> Vec<OpId> {
     match observed {
-        Observed::Stale { promise, .. } => Some(*promise),
-        _ => None,
+        Observed::Stale { promise, .. } => vec![*promise],
+        Observed::View { shows, right, killed, .. } => {
+            let right = right.as_ref().and_then(|right| right.at);
+            shows.at.iter().chain(&right).chain(killed).filter_map(|at| at.op).collect()
+        }
+        _ => Vec::new(),
     }
 }
 

@@ -35,7 +35,8 @@ pub fn diff_text(diff: &Diff, results: Option<&Path>) -> String {
     }
     lines.extend(diff.unchanged.iter().map(|key| format!("unchanged  {}", show(key))));
     let lost = diff.still_not_durable.iter();
-    lines.extend(lost.map(|cell| format!("unchanged  {}: not durable after exit (which fails nothing)", subject(cell))));
+    lines
+        .extend(lost.map(|cell| format!("unchanged  {}: not durable after exit (which fails nothing)", subject(cell))));
     for (cells, what) in [
         (&diff.only_before, "is in the earlier results only"),
         (&diff.only_after, "is in the later results only"),

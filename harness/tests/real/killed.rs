@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use engine::spec::Crash;
-use engine::targets::process::points;
-use program::{Kind, RelPath, Trace, Tree};
+use program::{KilledFiles, Kind, RelPath, Trace, Tree, kill_points};
 use report::Verdict;
 
 use crate::support::{options, run, workloads};
@@ -51,7 +50,8 @@ fn contents(tree: &Tree) -> BTreeMap<RelPath, Kind> {
 fn each_real_kill_is_one_of_the_points_in_order() {
     let whole = record(1000);
     assert_eq!(record::exit_status(&whole), Some(0));
-    let all: Vec<_> = points(&whole).map(|point| contents(&point.unwrap().1)).collect();
+    let mut files = KilledFiles::new(&whole);
+    let all: Vec<_> = kill_points(&whole).into_iter().map(|point| contents(&files.at(point).unwrap())).collect();
     let mut at = 0;
     for steps in 0..12 {
         let killed = record(steps);

@@ -25,3 +25,4 @@ mod support;
 mod tokens;
 mod twice;
 mod variants;
+mod views;

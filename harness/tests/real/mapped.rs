@@ -34,7 +34,7 @@ async fn guests_are_left_with_what_was_stored() {
     let stores = trace.ops.iter().filter(|op| matches!(op.call, program::Call::Store { .. })).count();
     assert!(stores == 5, "{}", program::listing(&trace).join("\n"));
     let subject = subject(trace);
-    let mut guests = crate::support::OneGuest::new(uml, subject.live.clone());
+    let mut guests = crate::support::OneGuest::new(uml, subject.live.plan().clone());
     for name in ["ext4", "xfs", "btrfs", "f2fs"] {
         // It compares the tree that is left with that of the host.
         execute_on(&mut guests, &filesystem(name), &subject, 0).await;

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use checks::Checker;
 use engine::run::{Options, run_recorded};
 use engine::subject::{Bounds, Demands, Judges, Subject};
 use program::{Call, RelPath, Target, Trace, Vfs};
@@ -102,12 +101,9 @@ fn mutants(trace: &Trace) -> Vec<Mutant> {
 /// What `harness run` finds fault with on one file system, and after how many mounts: it is stopped once it does.
 async fn fault(workload: &Workload, trace: Trace, kind: &str) -> (Option<String>, u64) {
     let stop = Arc::new(AtomicBool::new(false));
-    let judges = match &workload.check {
-        Some(_) => Judges::Both(Box::new(Checker::new(workload, &trace, &stop).unwrap())),
-        None => Judges::Rules,
-    };
+    let judges = Judges::of(workload, &trace, &stop).unwrap();
     let bounds = Bounds { injections: 1, ..Bounds::default() };
-    let demands = Demands::new(workload.invariants.clone(), &workload.ignore, &[]);
+    let demands = Demands::of(workload);
     let subject = Subject::new(workload.name.clone(), demands, trace, bounds, judges).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let place = |_: &str| -> PathBuf { directory.path().into() };
@@ -141,7 +137,7 @@ async fn each_sync_is_needed_or_spared(kind: &str) {
     let mut wrong = Vec::new();
     for workload in workloads(names) {
         let stop = Arc::new(AtomicBool::new(false));
-        let recorded = Subject::record(&workload, Bounds::default(), &Default::default(), &stop).unwrap();
+        let recorded = Subject::record(&workload, Bounds::default(), Default::default(), &stop).unwrap();
         for Mutant { op, sync, trace } in mutants(&recorded.trace) {
             let text = format!("{} on {kind} without op {op} ({sync})", workload.name);
             let (fault, mounts) = fault(&workload, trace, kind).await;

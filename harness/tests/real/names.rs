@@ -13,7 +13,7 @@ use crate::support::{options, run, uml, workloads};
 fn two_recordings_are_the_same() {
     for workload in workloads(&["tempfile_no_sync", "fsync_replace_py"]) {
         let record = || {
-            Subject::record(&workload, Bounds::default(), &Default::default(), &Arc::new(AtomicBool::new(false)))
+            Subject::record(&workload, Bounds::default(), Default::default(), &Arc::new(AtomicBool::new(false)))
                 .unwrap()
                 .trace
         };

@@ -26,13 +26,15 @@ pub struct WriteOptions {
     pub owners_and_xattrs: bool,
     /// Whether devices are made, which takes privileges; else one is an error.
     pub devices: bool,
+    /// When all was last read and written, seconds since 1970; `None` for the time at which it is made.
+    pub times: Option<i64>,
 }
 
 impl WriteOptions {
     /// The tree as it is.
-    pub const EXACT: Self = Self { mode_bits: 0o7777, owners_and_xattrs: true, devices: true };
+    pub const EXACT: Self = Self { mode_bits: 0o7777, owners_and_xattrs: true, devices: true, times: None };
     /// Of a tree from elsewhere what gives nobody rights: no set-ID or sticky bits, no devices, all of it this user's own.
-    pub const UNTRUSTED: Self = Self { mode_bits: 0o777, owners_and_xattrs: false, devices: false };
+    pub const UNTRUSTED: Self = Self { mode_bits: 0o777, owners_and_xattrs: false, devices: false, times: None };
 }
 
 /// Writes `tree` into a directory that is there and empty, and gets the root entry's permissions.
@@ -84,7 +86,7 @@ fn attributes<'node>(node: &'node Node, options: &WriteOptions) -> Attributes<'n
     Attributes {
         owner: all.then_some((node.uid, node.gid)),
         xattrs: all.then_some(&node.xattrs),
-        times: None,
+        times: options.times.map(|seconds| (TimeSpec::new(seconds, 0), TimeSpec::new(seconds, 0))),
         mode: node.mode & options.mode_bits,
     }
 }

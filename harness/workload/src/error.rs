@@ -34,6 +34,12 @@ pub enum Step {
     Command,
     /// `check`, on a recovered tree.
     Check,
+    /// `recover`, on a recovered tree, before a check or a view.
+    Recover,
+    /// The command of a view, on a recovered tree.
+    View,
+    /// What changes the output of a view.
+    Normalise,
 }
 
 impl fmt::Display for Step {
@@ -43,6 +49,9 @@ impl fmt::Display for Step {
             Self::Setup => "setup",
             Self::Command => "command",
             Self::Check => "check",
+            Self::Recover => "recover",
+            Self::View => "view",
+            Self::Normalise => "normalise",
         })
     }
 }

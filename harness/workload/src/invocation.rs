@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 
 use nix::unistd::{AccessFlags, access};
 
-use crate::run::{End, Keep, Limit};
+use crate::run::{End, Heard, Keep, Limit};
 use crate::target::target_directory;
 use crate::{Error, Step, Workload};
 
@@ -47,6 +47,22 @@ impl Invocation {
     /// It could not be started.
     pub fn run_and_hear(&self, limit: Option<Limit>, stop: &AtomicBool) -> io::Result<(End, String)> {
         crate::run::run(self, limit, stop, Keep::Whole)
+    }
+
+    /// Runs it with `input` on its standard input, and gives all that it printed on standard output, if that is at most
+    /// `longest` bytes; and what it printed on standard error, as [`Invocation::run_and_hear`] does.
+    ///
+    /// # Errors
+    ///
+    /// It could not be started.
+    pub fn run_and_read(
+        &self,
+        input: &[u8],
+        longest: u64,
+        limit: Option<Limit>,
+        stop: &AtomicBool,
+    ) -> io::Result<Heard> {
+        crate::run::read(self, input, longest, limit, stop)
     }
 
     /// What may be wrong if this program failed: an argument names a file that lies elsewhere than where the program
@@ -104,6 +120,24 @@ impl Workload {
         invocation.argv.push(acks.to_string_lossy().into_owned());
         invocation.env.insert("HARNESS_ACKS".into(), acks.into());
         Ok(Some(invocation))
+    }
+
+    /// What repairs `tree`, a directory that holds a recovered tree; `None` if the workload names nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Workload::command_in`].
+    pub fn recover_in(&self, tree: &Path) -> Result<Option<Invocation>, Error> {
+        self.recover.as_ref().map(|words| self.invocation(Step::Recover, words, tree)).transpose()
+    }
+
+    /// A command of a view ([`Step::View`] or [`Step::Normalise`]), to be run in `tree`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Workload::command_in`].
+    pub fn view_in(&self, step: Step, words: &[String], tree: &Path) -> Result<Invocation, Error> {
+        self.invocation(step, words, tree)
     }
 
     /// Fills in the words in braces and finds the program.

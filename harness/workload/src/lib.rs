@@ -17,7 +17,8 @@
 //! | `setup` | argument list; runs in the run directory after `from` was copied there |
 //! | `command` | argument list, required; runs in the run directory and is what is recorded |
 //! | `time-limit` | whole seconds that `setup` and `command` may each take; 60 if it is not given |
-//! | `env` | table of environment variables that `setup`, `command` and `check` get besides the harness's own |
+//! | `env` | table of environment variables that all steps but `build` get besides the harness's own |
+//! | `recover` | argument list; runs in the unpacked copy of a recovered tree before a check or a view looks at it |
 //! | `check` | argument list of a checker of the workload's own; runs in an unpacked copy of each recovered tree |
 //! | `ignore` | list of patterns ([`IgnorePattern`]) of names that matter to nobody |
 //! | `[[invariant]]` | what must hold after a crash ([`checker::Wanted`]); with none, the harness chooses |
@@ -28,7 +29,7 @@
 //! | --- | --- |
 //! | `{workload}` | the workload's directory |
 //! | `{target}` | the directory where `cargo build --release` leaves binaries: `release` below `CARGO_TARGET_DIR`, or else below `target` of the cargo workspace that the workload's directory is in |
-//! | `{run}` | the run directory; for `check`, that of the unpacked copy; not in `build` |
+//! | `{run}` | the run directory; for `check`, `recover` and views, that of the unpacked copy; not in `build` |
 //!
 //! The first word of a list is the program. Without a slash it is looked up in `PATH`; a relative path with a slash
 //! starts in the directory in which the program runs.
@@ -50,5 +51,5 @@ pub use error::{Error, ErrorKind, Step};
 pub use ignore::{IgnorePattern, Ignored, PatternError};
 pub use invocation::Invocation;
 pub use load::LARGEST_MANIFEST;
-pub use run::{End, Limit, PATIENCE};
+pub use run::{End, Heard, Limit, PATIENCE};
 pub use workload::{DEFAULT_TIME_LIMIT, Workload};

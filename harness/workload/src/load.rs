@@ -51,6 +51,7 @@ impl Workload {
             ignore: manifest.ignore,
             invariants: manifest.invariant,
             check: manifest.check.map(Spanned::into_inner),
+            recover: manifest.recover.map(Spanned::into_inner),
             time_limit: manifest.time_limit.map_or(DEFAULT_TIME_LIMIT, |limit| Duration::from_secs(limit.into_inner())),
             env: manifest.env.into_iter().map(|(name, value)| (name.into_inner(), value.into_inner())).collect(),
             directory: Some(directory),
@@ -81,6 +82,7 @@ impl Workload {
             ignore: Vec::new(),
             invariants: Vec::new(),
             check: None,
+            recover: None,
             time_limit: DEFAULT_TIME_LIMIT,
             env: BTreeMap::new(),
         })

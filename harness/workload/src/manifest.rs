@@ -24,6 +24,7 @@ pub(crate) struct Manifest {
     #[serde(default)]
     pub(crate) invariant: Vec<Wanted>,
     pub(crate) check: Option<Spanned<Vec<String>>>,
+    pub(crate) recover: Option<Spanned<Vec<String>>>,
     pub(crate) time_limit: Option<Spanned<u64>>,
     #[serde(default)]
     pub(crate) env: BTreeMap<Spanned<String>, Spanned<String>>,
@@ -45,6 +46,7 @@ impl Manifest {
             ("setup", manifest.setup.as_ref()),
             ("command", Some(&manifest.command)),
             ("check", manifest.check.as_ref()),
+            ("recover", manifest.recover.as_ref()),
         ];
         for (key, list) in lists {
             let Some(list) = list else { continue };

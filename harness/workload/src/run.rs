@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -82,18 +82,67 @@ pub(crate) fn run(
 ) -> Result<(End, String), io::Error> {
     // A file, not a pipe: a process that outlives the program and holds the pipe open would keep us waiting.
     let mut output = tempfile::tempfile()?;
-    let mut child = Command::new(&invocation.program)
+    let mut child = spawn(invocation, Stdio::null(), output.try_clone()?, output.try_clone()?)?;
+    let end = wait(&mut child, limit, stop)?;
+    Ok((end, keep.read(&mut output).unwrap_or_default()))
+}
+
+fn spawn(invocation: &Invocation, input: Stdio, output: File, errors: File) -> io::Result<Child> {
+    Command::new(&invocation.program)
         .arg0(&invocation.argv[0])
         .args(&invocation.argv[1..])
         .envs(&invocation.env)
         .current_dir(&invocation.directory)
-        .stdin(Stdio::null())
-        .stdout(output.try_clone()?)
-        .stderr(output.try_clone()?)
+        .stdin(input)
+        .stdout(output)
+        .stderr(errors)
         .process_group(0)
-        .spawn()?;
+        .spawn()
+}
+
+/// How a program ended, and what it printed where.
+#[derive(Debug)]
+pub struct Heard {
+    /// How it ended.
+    pub end: End,
+    /// All of its standard output; `None` if that is longer than it may be.
+    pub output: Option<Vec<u8>>,
+    /// What it printed on standard error: all of it, but for the middle of more than 1 MiB.
+    pub errors: String,
+}
+
+/// The same with an input, and with standard output as it is.
+///
+/// # Errors
+///
+/// The program could not be started.
+pub(crate) fn read(
+    invocation: &Invocation,
+    input: &[u8],
+    longest: u64,
+    limit: Option<Limit>,
+    stop: &AtomicBool,
+) -> io::Result<Heard> {
+    let (mut output, mut errors) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    let input = if input.is_empty() {
+        Stdio::null()
+    } else {
+        let mut file = tempfile::tempfile()?;
+        file.write_all(input)?;
+        file.rewind()?;
+        file.into()
+    };
+    let mut child = spawn(invocation, input, output.try_clone()?, errors.try_clone()?)?;
     let end = wait(&mut child, limit, stop)?;
-    Ok((end, keep.read(&mut output).unwrap_or_default()))
+    let length = output.seek(SeekFrom::End(0))?;
+    let mut bytes = Vec::new();
+    if length <= longest {
+        output.rewind()?;
+        // What it left running is killed, but may have written since the end was looked for.
+        output.take(longest).read_to_end(&mut bytes)?;
+    }
+    let errors = Keep::Whole.read(&mut errors).unwrap_or_default();
+    Ok(Heard { end, output: (length <= longest).then_some(bytes), errors })
 }
 
 fn wait(child: &mut Child, limit: Option<Limit>, stop: &AtomicBool) -> io::Result<End> {

@@ -34,8 +34,10 @@ pub struct Workload {
     pub invariants: Vec<Wanted>,
     /// A checker of the workload's own, as written.
     pub check: Option<Vec<String>>,
+    /// What repairs a recovered tree before a check or a view looks at it, as a server does when it starts; as written.
+    pub recover: Option<Vec<String>>,
     /// How long `setup` and `command` may each take.
     pub time_limit: Duration,
-    /// Environment variables of `setup`, `command` and `check`, as written.
+    /// Environment variables of all steps but `build`, as written.
     pub env: BTreeMap<String, String>,
 }

@@ -103,6 +103,7 @@ impl From<SubjectError> for Failure {
             SubjectError::Record { source, .. } => Self::new(status_of_recording(source), error),
             SubjectError::Directory { source, .. } => Self::io(source, &error),
             SubjectError::Check(check) => Self::new(status_of(check.kind()), error),
+            SubjectError::NobodyLooks { .. } => Self::new(ExitStatus::Defect, error),
             SubjectError::Rules { .. }
             | SubjectError::Ignore { .. }
             | SubjectError::TooLarge { .. }

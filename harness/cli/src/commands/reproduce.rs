@@ -5,29 +5,29 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use checker::{CrashWindow, Entry, EntryKind, Finding, Invariant, Mount, Observation, Seen};
+use checker::{CrashWindow, Entry, EntryKind, Finding, Invariant, Mount, Observation, Seen, Wanted};
 use program::OpId;
 use report::{ExitStatus, Ops, ScheduleReport, ViolationReport};
 use reporters::{headline, sentences, tame};
 use storage::{DiskModel, Layers};
 use vm::{Choice, KernelError, Limits, Machine, Paths};
+use workload::Workload;
 
 use super::failure::say;
 use super::run::check_kernel;
 use super::signal::{Manner, Scratch, Signals};
 use super::{Failure, show::print};
 use crate::cli;
-use checks::{Checker, LARGEST_FILE};
-use checks::{can_be_made, make_empty, unpack};
+use checks::{KeptCheck, LARGEST_FILE, can_be_made, make_empty, unpack};
 use engine::cell_report::broken_from;
 use engine::execute::{Execution, ExecutionError};
 use engine::guests::{Boot, Slot};
-use engine::judging::judge;
+use engine::judging::{is_of_check, judge};
 use engine::permit::{ADVICE, Permit};
 use engine::run::default_results;
 use engine::scheduled;
 use engine::store::{Kept, KeptCell, KeptExecution, Shown, Store};
-use engine::subject::{Judges, Subject, SubjectError};
+use engine::subject::{Demands, Judges, Subject, SubjectError};
 use engine::token::Token;
 use engine::unit::Executed;
 use engine::visit::Guests;
@@ -212,8 +212,11 @@ fn rebuild(store: &Store, token: Token, permit: &Permit) -> Result<Rebuilt, Fail
     let trace = store.trace(cell.workload)?;
     let damaged = |problem| Failure::from(store.damaged_manifest(problem));
     // Whether there is such a state is found out before anything is run.
-    let judges = if workload.check.is_some() { Judges::CheckMissing } else { Judges::Rules };
-    let mut subject = workload.subject(trace, kept.spec.bounds(), judges).map_err(damaged)??;
+    let commands = workload.commands().map_err(damaged)?;
+    let Demands { wanted, ignore, .. } = workload.demands().map_err(damaged)?;
+    let mut subject = workload.subject(trace, kept.spec.bounds(), Judges::CheckMissing).map_err(damaged)??;
+    let chosen = subject.defaults.iter().flat_map(|defaults| &defaults.wanted);
+    let has_views = wanted.iter().chain(chosen).any(|wanted| matches!(wanted, Wanted::View(_)));
     if token.schedule >= subject.schedules.len() {
         return Err(none(format!("schedule {}", token.schedule)));
     }
@@ -230,19 +233,28 @@ fn rebuild(store: &Store, token: Token, permit: &Permit) -> Result<Rebuilt, Fail
         shown.map_or_else(|| window(&executed.plan, &epoch, &executed.log, torn(&token.state)), |shown| shown.window);
     let begun_latest = begun_latest(&executed.plan, &epoch);
     let mut unchecked = None;
-    if let Some(check) = &workload.check {
-        let at_hand = permit.check(&workload.name, check).map_err(SubjectError::from)?;
-        match at_hand.filter(|found| permit.runs_what_stands_there() || check.has_files_of(found)) {
-            Some(found) => {
-                if permit.runs_what_stands_there() {
-                    say(&tame(&format!("running the check of {}: {}", workload.name, check.shown())));
+    let nothing = KeptCheck::default();
+    let mut found = None;
+    match &commands {
+        None => found = has_views.then(|| nothing.workload(&workload.name)).transpose().map_err(SubjectError::from)?,
+        Some(commands) => {
+            let at_hand = permit.check(&workload.name, commands).map_err(SubjectError::from)?;
+            match at_hand.filter(|found| permit.runs_what_stands_there() || commands.has_files_of(found)) {
+                Some(at_hand) => {
+                    if permit.runs_what_stands_there() {
+                        let what = commands.what();
+                        say(&tame(&format!("running the {what} of {}: {}", workload.name, commands.shown())));
+                    }
+                    found = Some(at_hand);
                 }
-                let checker = Checker::new(&found, &subject.trace, &Arc::default()).map_err(SubjectError::from)?;
-                let judges = Judges::Both(Box::new(checker.keeping_all()));
-                subject = workload.subject(subject.trace, kept.spec.bounds(), judges).map_err(damaged)??;
+                None => unchecked = Some(commands.shown()),
             }
-            None => unchecked = Some(check.shown()),
         }
+    }
+    if let Some(found) = found {
+        let found = Workload { invariants: wanted, ignore, ..found };
+        let judges = Judges::of(&found, &subject.trace, &Arc::default())?.keeping_all();
+        subject = workload.subject(subject.trace, kept.spec.bounds(), judges).map_err(damaged)??;
     }
     let said = said(store, &token);
     Ok(Rebuilt { subject, cell, layers, token, window, begun_latest, unchecked, said })
@@ -369,7 +381,7 @@ fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> S
             }
         }
         let hint = match invariant {
-            Invariant::Check => {
+            invariant if is_of_check(invariant) => {
                 checker::check_reason(&subject.trace, &subject.rules.not_versions(observation), &rebuilt.window)
             }
             _ => checker::reason(&subject.trace, invariant, *kind, path, &rebuilt.window),
@@ -384,7 +396,9 @@ fn text(rebuilt: &Rebuilt, observation: &Observation, findings: &[Finding]) -> S
         None => {}
     }
     for said in rebuilt.said.iter().filter(|said| !findings.iter().any(|finding| said.is(finding))) {
-        let of_check = rebuilt.unchecked.is_some() && said.violation.invariant == Invariant::Check.to_string();
+        let invariant = &said.violation.invariant;
+        let by_command = *invariant == Invariant::Check.to_string() || invariant.starts_with("view ");
+        let of_check = rebuilt.unchecked.is_some() && by_command;
         let why = if of_check { "the check was not run" } else { "this state does not show that" };
         lines.push(format!("the report says of this state: {}; {why}", said.text()));
     }

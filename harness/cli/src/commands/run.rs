@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, IsTerminal, stderr, stdout};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use checker::{View, Wanted};
 use report::{All, Event, ExitStatus, Reporter, exit_status};
 use reporters::{Human, Json, Progress, write_matrix};
 use tokio::sync::mpsc;
@@ -27,7 +28,7 @@ pub fn run(arguments: cli::Run) -> Result<ExitStatus, Failure> {
     }
     let begun = arguments.resume.as_deref().unwrap_or(Path::new(RESULTS));
     let permit = Permit::new(arguments.run_check, &arguments.at_hand, begun)?;
-    let workloads: Vec<Workload> = if arguments.command.is_empty() {
+    let mut workloads: Vec<Workload> = if arguments.command.is_empty() {
         load(&arguments.workloads).map_err(|failure| match cli::dashes(&arguments.workloads) {
             Some(tip) => failure.and(tip),
             None => failure,
@@ -38,6 +39,12 @@ pub fn run(arguments: cli::Run) -> Result<ExitStatus, Failure> {
         workload.time_limit = arguments.time_limit.map_or(workload.time_limit, Duration::from_secs);
         vec![workload]
     };
+    let views: Vec<Wanted> = arguments.views.iter().map(|line| Wanted::View(View::by_command(line))).collect();
+    for workload in &mut workloads {
+        // They are asked for as the workload's own are: so they name the run, and are kept with it.
+        let new = views.iter().filter(|view| !workload.invariants.contains(view)).cloned().collect::<Vec<_>>();
+        workload.invariants.extend(new);
+    }
     check_kernel(arguments.spec.kernel.as_deref(), arguments.vm)?;
     if !arguments.idle.is_empty() {
         let idle = arguments.idle.join(", ");

@@ -17,8 +17,8 @@ use super::Failure;
 use super::failure::say;
 use super::stale;
 
-/// The directory for everything temporary, for a thread that ends the process.
-static SCRATCH: OnceLock<PathBuf> = OnceLock::new();
+/// The directories for everything temporary, for a thread that ends the process.
+static SCRATCH: OnceLock<Vec<PathBuf>> = OnceLock::new();
 
 /// How its name begins.
 const PREFIX: &str = "crash-harness-";
@@ -31,9 +31,27 @@ const LONGEST: usize = 107 - "/guest-XXXXXX/mailbox.inner".len();
 ///
 /// Nobody else can look into it: there are copies of what the user may read and others may not.
 pub struct Scratch {
-    _directory: TempDir,
-    /// Held as long as this process lives: what is left of one that was killed is told from what is in use by it.
+    _directory: Kept,
+    /// For what is read many times over, in memory.
+    _memory: Option<Kept>,
+}
+
+/// A directory, and a lock that is held as long as this process lives: what is left of one that was killed is told from
+/// what is in use by it.
+struct Kept {
+    directory: TempDir,
     _lock: File,
+}
+
+impl Kept {
+    /// A fresh one in `place`. What is left there of processes that were killed is removed.
+    fn new(place: &Path) -> std::io::Result<Self> {
+        stale::remove(place, PREFIX);
+        let mut builder = tempfile::Builder::new();
+        let directory = builder.prefix(PREFIX).permissions(Permissions::from_mode(0o700)).tempdir_in(place)?;
+        let lock = stale::lock(directory.path())?;
+        Ok(Self { directory, _lock: lock })
+    }
 }
 
 impl Scratch {
@@ -41,19 +59,19 @@ impl Scratch {
     pub fn new() -> Result<Self, Failure> {
         let place = std::env::temp_dir();
         let below = format!("below {}; TMPDIR can name another place", place.display());
-        stale::remove(&place, PREFIX);
-        let directory = tempfile::Builder::new().prefix(PREFIX).permissions(Permissions::from_mode(0o700)).tempdir();
-        let directory =
-            directory.map_err(|error| Failure::io(&error, format!("failed to make a directory {below}: {error}")))?;
-        check(directory.path())
-            .map_err(|problem| Failure::usage(format!("a guest's sockets cannot be {below}: {problem}")))?;
-        let lock = stale::lock(directory.path());
-        let lock = lock.map_err(|error| Failure::io(&error, format!("failed to lock a directory {below}: {error}")))?;
+        let kept = Kept::new(&place)
+            .map_err(|error| Failure::io(&error, format!("failed to make a directory {below}: {error}")))?;
+        let path = kept.directory.path().to_path_buf();
+        check(&path).map_err(|problem| Failure::usage(format!("a guest's sockets cannot be {below}: {problem}")))?;
+        // Where there is none, all goes to the one above.
+        let memory = Kept::new(Path::new(views::MEMORY)).ok();
+        let in_memory = memory.as_ref().map(|kept| kept.directory.path().to_path_buf());
         // Fails if it was called before, which a second command in one process would do: its files go elsewhere, and
         // are cleaned up one by one.
-        let _ = tempfile::env::override_temp_dir(directory.path());
-        let _ = SCRATCH.set(directory.path().to_path_buf());
-        Ok(Self { _directory: directory, _lock: lock })
+        let _ = tempfile::env::override_temp_dir(&path);
+        views::keep_in(in_memory.clone().unwrap_or_else(|| path.clone()));
+        let _ = SCRATCH.set(std::iter::once(path).chain(in_memory).collect());
+        Ok(Self { _directory: kept, _memory: memory })
     }
 }
 
@@ -72,7 +90,7 @@ fn check(directory: &Path) -> Result<(), String> {
 
 /// Ends the process at once, and leaves nothing behind: guests and recorded programs end with it.
 fn leave(status: ExitStatus) -> ! {
-    if let Some(scratch) = SCRATCH.get() {
+    for scratch in SCRATCH.get().into_iter().flatten() {
         // Other threads and recorded programs may still be making files there: so more than once.
         for _ in 0..10 {
             if !scratch.exists() || fs::remove_dir_all(scratch).is_ok() {

@@ -40,8 +40,9 @@ pub async fn run(
     for workload in workloads {
         let doing = if workload.build.is_some() { "building and recording" } else { "recording" };
         let _ = events.send(Event::Note { cell: None, text: format!("{doing} {}", workload.name) });
-        let subject =
-            tokio::task::block_in_place(|| Subject::record(workload, spec.bounds(), spec, stop));
+        let subject = tokio::task::block_in_place(|| {
+            Subject::record(&spec.ignoring(workload.clone()), spec.bounds(), spec.io_uring.into(), stop)
+        });
         if stop.load(Ordering::Relaxed) {
             return Err(RunError::Interrupted);
         }

@@ -48,7 +48,7 @@ impl Begun {
                 cells.push(KeptCell { workload, fs: kind.name.into(), mount_options, mkfs_options });
             }
         }
-        let check = |subject: &Subject| subject.checker.as_ref().map(Checker::kept);
+        let check = |subject: &Subject| subject.checker.as_ref().and_then(Checker::kept);
         let keep = |subject: &Arc<Subject>| KeptWorkload::new(&subject.name, &subject.demands, check(subject));
         let kept = Kept {
             version: VERSION,

@@ -70,7 +70,7 @@ pub enum RunError {
     },
     /// The run has a check that stands in its results directory, and the user has not permitted to run it.
     #[error(
-        "the run in {} has a check of its own for {name}, and what stands in a results directory is not run unasked:\n  \
+        "the run in {} has {what} of its own for {name}, and what stands in a results directory is not run unasked:\n  \
          {check}\n{ADVICE}",
         directory.display()
     )]
@@ -79,7 +79,9 @@ pub enum RunError {
         directory: PathBuf,
         /// The name of the workload.
         name: String,
-        /// The command that would be run.
+        /// What would be run: `a check`, `views` …
+        what: &'static str,
+        /// The commands that would be run.
         check: String,
     },
     /// The run that is to be judged has no workload of that name.

@@ -55,7 +55,8 @@ fn asked(subjects: &[Arc<Subject>]) -> Vec<Asked> {
         invariants: subject.demands.wanted.clone(),
         chosen: subject.defaults.as_ref().map(|defaults| defaults.wanted.clone()),
         ignore: subject.demands.ignore.iter().map(ToString::to_string).collect(),
-        check: subject.checker.as_ref().map(|checker| checker.command().to_vec()),
+        require_durable: subject.requires_durability,
+        check: subject.checker.as_ref().and_then(|checker| Some(checker.command()?.to_vec())),
     };
     subjects.iter().map(asked).collect()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use checks::Checker;
+use checks::KeptCheck;
 use program::Trace;
 use report::Event;
 use tokio::sync::mpsc;
@@ -16,7 +16,7 @@ use super::explore::{choose, explore, stopped};
 use super::{Finished, RunError};
 use crate::permit::Permit;
 use crate::store::{Kept, KeptWorkload, Store};
-use crate::subject::{Judges, SubjectError};
+use crate::subject::{Demands, Judges, SubjectError};
 
 /// Goes on with a run that was cut short: what it has found is not looked for again, and the report is the one that it
 /// would have written. Its checks are run if `permit` says so.
@@ -42,11 +42,11 @@ pub async fn resume(
     let mut subjects = Vec::new();
     for (index, (workload, check)) in kept.workloads.iter().zip(&checks).enumerate() {
         let trace = store.trace(index)?;
+        let damaged = |problem| store.damaged_manifest(problem);
         if check.is_some() {
-            tell_of_check(workload, permit, &events);
+            tell_of_check(workload, permit, &events).map_err(damaged)?;
         }
         let judges = judges(check.as_ref(), &trace, stop)?;
-        let damaged = |problem| store.damaged_manifest(problem);
         subjects.push(Arc::new(workload.subject(trace, kept.spec.bounds(), judges).map_err(damaged)??));
     }
     let begun = Begun { id, subjects, kept, store, lock, done: BTreeMap::new() };
@@ -78,34 +78,57 @@ pub(crate) async fn go_on(
     explore(begun, machine, workers, limits, paths, stop, events).await
 }
 
-/// Who judges a program: its rules and, if it has one that may be run, this workload's check.
+/// Who judges a program: its rules and this workload's check and views.
 pub(crate) fn judges(check: Option<&Workload>, trace: &Trace, stop: &Arc<AtomicBool>) -> Result<Judges, SubjectError> {
     let Some(check) = check else { return Ok(Judges::Rules) };
-    let checker = tokio::task::block_in_place(|| Checker::new(check, trace, stop))?;
-    Ok(Judges::Both(Box::new(checker)))
+    tokio::task::block_in_place(|| Judges::of(check, trace, stop))
 }
 
-/// Says which check is run, if it is one that stands in the results.
-pub(crate) fn tell_of_check(workload: &KeptWorkload, permit: &Permit, events: &mpsc::UnboundedSender<Event>) {
-    if let Some(kept) = workload.check.as_ref().filter(|_| permit.runs_what_stands_there()) {
-        let text = format!("running the check of {}: {}", workload.name, kept.shown());
+/// Says which commands are run, if they stand in the results.
+///
+/// # Errors
+/// What was kept of the workload is damaged.
+pub(crate) fn tell_of_check(
+    workload: &KeptWorkload,
+    permit: &Permit,
+    events: &mpsc::UnboundedSender<Event>,
+) -> Result<(), String> {
+    if let Some(kept) = workload.commands()?.filter(|_| permit.runs_what_stands_there()) {
+        let text = format!("running the {} of {}: {}", kept.what(), workload.name, kept.shown());
         let _ = events.send(Event::Note { cell: None, text });
     }
+    Ok(())
 }
 
-/// For each workload of a run, whose check is run as its own, if it has one and another does not take its place.
+/// For each workload of a run, whose check and commands are run as its own, with the views of the run, unless another
+/// takes its place.
 pub(crate) fn checks(
     kept: &Kept,
     store: &Store,
     permit: &Permit,
     is_replaced: impl Fn(&str) -> bool,
 ) -> Result<Vec<Option<Workload>>, RunError> {
-    let check = |KeptWorkload { name, check, .. }: &KeptWorkload| {
-        let Some(check) = check.as_ref().filter(|_| !is_replaced(name)) else { return Ok(None) };
-        let permitted = permit.check(name, check).map_err(SubjectError::from)?;
-        let refused =
-            || RunError::NotPermitted { directory: store.directory().into(), name: name.clone(), check: check.shown() };
-        permitted.ok_or_else(refused).map(Some)
+    let check = |kept: &KeptWorkload| {
+        let name = &kept.name;
+        if is_replaced(name) {
+            return Ok(None);
+        }
+        let damaged = |problem| RunError::from(store.damaged_manifest(problem));
+        let found = match kept.commands().map_err(damaged)? {
+            // Built-in readers run no command.
+            None => KeptCheck::default().workload(name).map_err(SubjectError::from)?,
+            Some(commands) => {
+                let permitted = permit.check(name, &commands).map_err(SubjectError::from)?;
+                permitted.ok_or_else(|| RunError::NotPermitted {
+                    directory: store.directory().into(),
+                    name: name.clone(),
+                    what: commands.with_article(),
+                    check: commands.shown(),
+                })?
+            }
+        };
+        let Demands { wanted, ignore, .. } = kept.demands().map_err(damaged)?;
+        Ok(Some(Workload { invariants: wanted, ignore, ..found }))
     };
     kept.workloads.iter().map(check).collect()
 }
@@ -116,10 +139,11 @@ pub(crate) fn is_as_it_was(kept: &Kept, checks: &[Option<Workload>], store: &Sto
     let was = |what: &str| kept.tools.get(what).map_or("unknown", String::as_str).to_owned();
     let mut all: Vec<(String, String, String)> =
         tools(&filesystems).into_iter().map(|(what, is)| (was(&what), is, what)).collect();
-    for (KeptWorkload { name, check, .. }, workload) in kept.workloads.iter().zip(checks) {
-        if let (Some(check), Some(workload)) = (check, workload) {
-            let (was, is) = check.files_in(workload);
-            all.push((was, is, format!("check of {name}")));
+    for (kept, workload) in kept.workloads.iter().zip(checks) {
+        let commands = kept.commands().map_err(|problem| store.damaged_manifest(problem))?;
+        if let (Some(commands), Some(workload)) = (commands, workload) {
+            let (was, is) = commands.files_in(workload);
+            all.push((was, is, format!("{} of {}", commands.what(), kept.name)));
         }
     }
     match all.into_iter().find(|(was, is, _)| was != is) {

@@ -21,6 +21,9 @@ struct Identity<'a> {
     /// What each of those workloads ignores that ignore anything.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     ignore: Vec<(usize, &'a [IgnorePattern])>,
+    /// What runs before checks and views, in the same way.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    recovers: Vec<(usize, &'a [String])>,
     machine: &'a str,
     spec: &'a RunSpec,
 }
@@ -33,8 +36,13 @@ struct Identity<'a> {
 pub(crate) fn hash(subjects: &[Arc<Subject>], spec: &RunSpec, machine: &str) -> String {
     let identity = Identity {
         workloads: subjects.iter().map(|subject| (subject.name.as_str(), subject.demands.wanted.as_slice())).collect(),
-        checks: (0..).zip(subjects).filter_map(|(n, it)| Some((n, it.checker.as_ref()?.command()))).collect(),
-        ignore: (0..).zip(subjects).map(|(n, it)| (n, it.demands.ignore.as_slice())).filter(|it| !it.1.is_empty()).collect(),
+        checks: (0..).zip(subjects).filter_map(|(n, it)| Some((n, it.checker.as_ref()?.command()?))).collect(),
+        ignore: (0..)
+            .zip(subjects)
+            .map(|(n, it)| (n, it.demands.ignore.as_slice()))
+            .filter(|it| !it.1.is_empty())
+            .collect(),
+        recovers: (0..).zip(subjects).filter_map(|(n, it)| Some((n, it.checker.as_ref()?.recover()?))).collect(),
         machine,
         spec,
     };

@@ -75,9 +75,10 @@ pub struct KeptWorkload {
     /// Patterns of the names that matter to nobody: of the workload, and of the run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ignore: Vec<IgnorePattern>,
-    /// The workload's own check, if it has one.
+    /// The workload's own check, what views run, and what runs before them, if there is any such command. The views
+    /// themselves are invariants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub check: Option<KeptCheck>,
+    check: Option<KeptCheck>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -88,7 +89,7 @@ struct Invariants {
 
 impl KeptWorkload {
     /// Keeps a workload's invariants and its check.
-    pub fn new(name: &str, Demands { wanted, ignore }: &Demands, check: Option<KeptCheck>) -> Self {
+    pub fn new(name: &str, Demands { wanted, ignore, .. }: &Demands, check: Option<KeptCheck>) -> Self {
         let invariants = toml::to_string(&Invariants { invariant: wanted.clone() }).unwrap_or_default();
         Self { name: name.into(), invariants, ignore: ignore.clone(), check }
     }
@@ -104,14 +105,26 @@ impl KeptWorkload {
         Ok(Subject::new(self.name.clone(), self.demands()?, trace, bounds, judges))
     }
 
+    /// The commands that judge, those of views among them, if there are any.
+    ///
+    /// # Errors
+    /// The invariants are damaged.
+    pub fn commands(&self) -> Result<Option<KeptCheck>, String> {
+        Ok(KeptCheck::with_views(self.check.as_ref(), &self.demands()?.wanted))
+    }
+
     /// What is asked of the workload.
+    ///
+    /// # Errors
+    /// The invariants are damaged.
     pub fn demands(&self) -> Result<Demands, String> {
         // They stood in a `workload.toml`.
         if self.invariants.len() as u64 > workload::LARGEST_MANIFEST {
             return Err(format!("the invariants of {} are longer than any workload.toml", self.name));
         }
         let kept = toml::from_str::<Invariants>(&self.invariants).map_err(|error| error.to_string())?;
-        Ok(Demands { wanted: kept.invariant, ignore: self.ignore.clone() })
+        let has_check = self.check.as_ref().is_some_and(KeptCheck::has_check);
+        Ok(Demands { wanted: kept.invariant, has_check, ignore: self.ignore.clone() })
     }
 }
 

@@ -69,7 +69,8 @@ fn only_a_run_that_asks_for_as_much_can_fix() {
     let atomic = |path: &str| Wanted::AtomicReplace { path: path.into() };
     let asking = |cell: CellReport, invariants: &[Wanted]| {
         let workload = cell.id.workload.clone();
-        let asked = vec![Asked { workload, invariants: invariants.to_vec(), chosen: None, ignore: vec![], check: None }];
+        let (invariants, chosen, ignore) = (invariants.to_vec(), None, vec![]);
+        let asked = vec![Asked { workload, invariants, chosen, ignore, check: None, require_durable: false }];
         Report { asked, ..Report::new(vec![cell]) }
     };
     let before = asking(violated("ext4"), &[atomic("config.json"), atomic("other")]);

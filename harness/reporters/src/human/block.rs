@@ -96,6 +96,13 @@ pub(super) fn seen(
     for printed in printed(output) {
         line("printed", &printed);
     }
+    if let Observed::View { shows, right, .. } = observed {
+        let right = right.iter().flat_map(|right| &right.lines);
+        // One line of each is all told.
+        let more = shows.lines.len() > 1 || right.clone().count() > 1;
+        let lines = shows.lines.iter().map(|line| ("shows", line)).chain(right.map(|line| ("right", line)));
+        lines.filter(|_| more).for_each(|(name, text)| line(name, text));
+    }
     for (name, file) in [("old", old), ("new", new)] {
         if let Some(file) = file {
             line(name, &sentences::description(file));

@@ -142,7 +142,8 @@ fn what_is_not_durable_has_its_hint() {
         ..testing::bare_violation()
     };
     let hint = Some("no fsync of the directory");
-    let not_durable = vec![lost("a", hint), lost("b", hint), lost("c", None), lost("d", hint), lost("e", hint), lost("f", hint)];
+    let not_durable =
+        vec![lost("a", hint), lost("b", hint), lost("c", None), lost("d", hint), lost("e", hint), lost("f", hint)];
     let cell = CellReport { not_durable, durable_after_exit: Durable::No, ..testing::cell("xfs") };
     let violated = CellReport { violations: vec![testing::violation()], ..cell.clone() };
     let alike = vec![lost("config.json", hint), lost("config.json", None)];

@@ -1,6 +1,6 @@
 //! What was seen of a crash state.
 
-use checker::{ByteRange, ByteSource, MoreSizes, Observed, SizeRange};
+use checker::{ByteRange, ByteSource, MoreSizes, Observed, SizeRange, ViewLines, ViewedAt};
 use program::thousands;
 
 use super::description::{description, error, unreadable};
@@ -50,7 +50,11 @@ pub fn observed(observed: &Observed) -> String {
             let time = if *is_new { "after" } else { "before" };
             let more = match *wrong {
                 1 => String::new(),
-                wrong => format!(", and {} of {} names are not as they should be", thousands(wrong as u64), thousands(*of as u64)),
+                wrong => format!(
+                    ", and {} of {} names are not as they should be",
+                    thousands(wrong as u64),
+                    thousands(*of as u64)
+                ),
             };
             // One level, whatever a report says.
             let seen = match &**seen {
@@ -70,7 +74,47 @@ pub fn observed(observed: &Observed) -> String {
         Observed::NoWholeTree { path, earliest_acks } => {
             format!("{path} cannot be read, so the check has no whole tree{}", only_earliest(*earliest_acks))
         }
+        Observed::View { shows, right, line, killed } => view(shows, right.as_ref(), *line, killed.as_ref()),
         Observed::Text { text } => text.clone(),
+    }
+}
+
+/// What a view shows and should show; of the output, the first line that differs.
+fn view(shows: &ViewLines, right: Option<&ViewLines>, line: usize, killed: Option<&ViewedAt>) -> String {
+    let mut text = match killed {
+        Some(at) => format!("killed {}, the program shows this: ", viewed_at(at)),
+        None => String::new(),
+    };
+    let number = thousands(line as u64);
+    let same_end = right.is_some_and(|right| right.ended == shows.ended);
+    let ended = (!same_end).then(|| shows.ended.clone());
+    let output = match shows.lines.first() {
+        Some(first) => Some(format!("line {number} is {first:?}")),
+        None => same_end.then(|| format!("it ends before line {number}")),
+    };
+    text += &ended.into_iter().chain(output).collect::<Vec<_>>().join("; ");
+    if let Some(at) = &shows.at {
+        text += &format!(", as {}", viewed_at(at));
+    }
+    let Some(right) = right else { return text };
+    text += ", where ";
+    text += &match right.lines.first() {
+        Some(first) => format!("{first:?} is right"),
+        None => "nothing is right".to_owned(),
+    };
+    if let Some(at) = &right.at {
+        text += &format!(", as {}", viewed_at(at));
+    }
+    text
+}
+
+/// When a view was looked through.
+fn viewed_at(ViewedAt { op, written, end }: &ViewedAt) -> String {
+    match (op, written) {
+        (None, _) => "before the first op".to_owned(),
+        _ if *end => "after the end".to_owned(),
+        (Some(op), None) => format!("after op {op}"),
+        (Some(op), Some(written)) => format!("in op {op}, after {} bytes", thousands(*written)),
     }
 }
 

@@ -1,9 +1,16 @@
 use std::collections::BTreeMap;
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use program::{Channel, Node, Op};
+use ::checker::{CheckFailure, Entry, EntryKind, Seen};
+use program::{Channel, Node, Op, Tree};
+use workload::ErrorKind;
 
 use super::*;
+use crate::LARGEST_FILE;
+use crate::place::LINE;
+use crate::trees::Entries;
+use crate::unpack::{UnpackError, Unpacked};
 
 fn workload(check: &[&str]) -> Workload {
     let mut workload = Workload::bare(vec!["true".into()], None).unwrap();
@@ -179,7 +186,7 @@ fn a_check_that_was_changed_is_another() {
     let script = directory.path().join("check.sh");
     let kept = |content: &str| {
         fs::write(&script, content).unwrap();
-        checker(&workload(&["sh", &script.to_string_lossy()])).unwrap().kept()
+        checker(&workload(&["sh", &script.to_string_lossy()])).unwrap().kept().unwrap()
     };
     let first = kept("exit 0");
     assert_eq!(kept("exit 0"), first);
@@ -258,11 +265,15 @@ name'; cat hard; exit 1"#;
         ("hard", link),
         ("pipe", entry(EntryKind::Special { mode: 0o010640 }, 0o640)),
     ]);
-    let verdict = run(&checker.workload, &seen.entries, b"", &checker.stop, true).unwrap();
+    let whole = |workload: &Workload| {
+        let runner = Runner { workload, stop: &AtomicBool::new(false), whole: true };
+        run(runner, &seen.entries, b"").unwrap()
+    };
+    let verdict = whole(&checker.shared.workload);
     let lines = |verdict: Verdict| verdict.unwrap().check.unwrap().output.lines().collect::<Vec<_>>().join("\n");
     insta::assert_snapshot!(lines(verdict));
     let script = script.replace("test hard", "exit 1; test hard");
-    let listing = run(&shell(&script), &seen.entries, b"", &checker.stop, true).unwrap();
+    let listing = whole(&shell(&script));
     insta::assert_snapshot!(lines(listing));
 }
 
