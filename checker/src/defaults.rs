@@ -79,7 +79,7 @@ impl Defaults {
         let mut pairs = pairs::pairs(history, &changes, |path| no_data.contains(path) || owners.of(path).is_some());
         for path in history.changed().into_iter().filter(|path| !no_data.contains(path)) {
             if let Some(owner) = owners.of(&path) {
-                defaults.give_to(owner, &path);
+                defaults.give_to(owner);
                 continue;
             }
             if let Some(pair) = pairs.iter_mut().find(|pair| pair.has(&path)) {
@@ -106,9 +106,13 @@ impl Defaults {
         defaults
     }
 
-    fn give_to(&mut self, (format, owner): (Format, &RelPath), path: &RelPath) {
+    fn give_to(&mut self, (format, owner): (Format, &RelPath)) {
         let Some(view) = format.view(owner) else {
-            self.unjudged.push(Unjudged { path: shown(path), why: Why::Recovers { format } });
+            // It is one thing, of however many files.
+            let unjudged = Unjudged { path: shown(owner), why: Why::Recovers { format } };
+            if !self.unjudged.contains(&unjudged) {
+                self.unjudged.push(unjudged);
+            }
             return;
         };
         let view = Wanted::View(view);

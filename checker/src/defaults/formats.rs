@@ -28,14 +28,11 @@ impl Format {
     ///
     /// Whatever such a reader shows where the program alone was killed is right: to recover is what the format is for.
     pub fn view(self, owner: &RelPath) -> Option<View> {
-        let (reader, path) = match self {
-            Self::Sqlite => (Reader::Sqlite, owner.clone()),
-            // Of a working tree, the directory that holds it.
-            Self::Git if owner.name() == b".git" => (Reader::Git, owner.parent().unwrap_or_else(RelPath::root)),
-            Self::Git => (Reader::Git, owner.clone()),
-            Self::Lmdb | Self::Bolt => return None,
-        };
-        Some(View { between: true, ..View::by_reader(reader, path) })
+        match self {
+            Self::Sqlite => Some(View { between: true, ..View::by_reader(Reader::Sqlite, owner.clone()) }),
+            // There is no reader for repositories yet (`CheckError::NoReader`).
+            Self::Git | Self::Lmdb | Self::Bolt => None,
+        }
     }
 }
 

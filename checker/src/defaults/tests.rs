@@ -164,9 +164,9 @@ fn repositories_of_git() {
         calls.extend([open(2, "file", CREATE), write(2, 0, b"x")]);
         calls
     };
-    assert_eq!(chosen(&[], init(".git")), "view git .; atomic-replace file");
-    assert_eq!(chosen(&[], init("bare.git")), "view git bare.git; atomic-replace file");
-    assert_eq!(chosen(&[], init("")), "view git .");
+    assert_eq!(chosen(&[], init(".git")), "atomic-replace file; unjudged .git of Git");
+    assert_eq!(chosen(&[], init("bare.git")), "atomic-replace file; unjudged bare.git of Git");
+    assert_eq!(chosen(&[], init("")), "unjudged . of Git");
     let half = vec![mkdir(".git"), open(1, ".git/HEAD", CREATE), write(1, 0, b"x")];
     assert_eq!(chosen(&[], half), "atomic-replace .git/HEAD");
 }
