@@ -97,7 +97,9 @@ impl<'a> Watch<'a> {
     /// The file whose data a call may change.
     fn target(&self, call: &Call) -> Option<u64> {
         match call {
-            Call::Write { handle, data, .. } if !data.is_empty() => self.vfs.inode_of(&Target::Handle(*handle)),
+            Call::Write { handle, data, .. } | Call::Store { handle, data, .. } if !data.is_empty() => {
+                self.vfs.inode_of(&Target::Handle(*handle))
+            }
             Call::CopyRange { to, .. } => self.vfs.inode_of(&Target::Handle(*to)),
             Call::Allocate { handle, .. } => self.vfs.inode_of(&Target::Handle(*handle)),
             Call::Truncate { target, .. } => self.vfs.inode_of(target),
@@ -116,7 +118,7 @@ impl<'a> Watch<'a> {
             let writes = match call {
                 // RWF_DSYNC, RWF_SYNC (pwritev2(2)); O_DSYNC, O_SYNC (open(2)).
                 Call::Write { handle, flags, .. } => flags & 6 == 0 && !self.vfs.writes_sync(*handle),
-                Call::CopyRange { .. } => true,
+                Call::CopyRange { .. } | Call::Store { .. } => true,
                 // Without any mode but FALLOC_FL_KEEP_SIZE it only reserves, or extends.
                 Call::Allocate { mode, .. } if mode & !1 != 0 => true,
                 _ => self.vfs.length(inode) != length,
@@ -127,6 +129,11 @@ impl<'a> Watch<'a> {
         }
         match call {
             Call::Fsync { handle } | Call::Fdatasync { handle } => {
+                if let Some(inode) = self.vfs.inode_of(&Target::Handle(*handle)) {
+                    self.data.entry(inode).or_default().synced = Some(index);
+                }
+            }
+            Call::Msync { handle, offset, length } if self.vfs.is_whole(*handle, *offset, *length) => {
                 if let Some(inode) = self.vfs.inode_of(&Target::Handle(*handle)) {
                     self.data.entry(inode).or_default().synced = Some(index);
                 }

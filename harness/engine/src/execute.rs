@@ -127,7 +127,7 @@ fn check_results(log: &BlockLog, plan: &Plan, trace: &Trace) -> Result<(), Execu
                 if mark.result < 0 {
                     return Err(problem(format!("op {index}, {op},")));
                 }
-                if let program::Call::Write { data, .. } = &op.call
+                if let Some((_, _, data)) = op.call.written()
                     && mark.result != data.len() as i64
                 {
                     let wrote = format!("op {index}, {op}, wrote {} of {} bytes in the guest", mark.result, data.len());

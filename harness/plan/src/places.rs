@@ -56,7 +56,7 @@ pub(super) fn places(trace: &Trace, history: &History) -> Vec<bool> {
                 emptied.extend(inode(&vfs, target));
                 true
             }
-            Call::Write { handle, data, .. } => {
+            Call::Write { handle, data, .. } | Call::Store { handle, data, .. } => {
                 written = inode(&vfs, &Target::Handle(*handle));
                 !data.is_empty()
             }

@@ -69,7 +69,9 @@ pub struct Trace {
 
 const MAGIC: &[u8; 8] = b"CCTRACE\n";
 /// Raised with every change of the types in this crate that are written to files.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
+/// The same without calls that have to do with mappings ([`Call::Store`](crate::Call::Store)). Still read.
+const WITHOUT_MAPPINGS: u32 = 3;
 /// The same without [`Trace::refused`], which is the last field. Still read: nothing was refused when it was written.
 const WITHOUT_REFUSED: u32 = 2;
 
@@ -165,7 +167,7 @@ impl Header {
         let number =
             |range: std::ops::Range<usize>| header[range].iter().rev().fold(0u64, |n, &b| n << 8 | u64::from(b));
         let version = number(0..4) as u32;
-        if ![WITHOUT_REFUSED, VERSION].contains(&version) {
+        if ![WITHOUT_REFUSED, WITHOUT_MAPPINGS, VERSION].contains(&version) {
             return Err(ReadError::Version { found: version });
         }
         let (expected, there) = (number(4..12), length.saturating_sub(HEADER as u64));

@@ -110,7 +110,7 @@ fn written_span(op: &Op) -> Option<(u64, u64)> {
 /// Where a call that can be cut short writes, and how much (bytes).
 fn span(call: &Call) -> Option<(u64, u64)> {
     match call {
-        Call::Write { offset, data, .. } => Some((*offset, data.len() as u64)),
+        Call::Write { offset, data, .. } | Call::Store { offset, data, .. } => Some((*offset, data.len() as u64)),
         Call::CopyRange { to_offset, length, .. } => Some((*to_offset, *length)),
         _ => None,
     }
@@ -120,7 +120,7 @@ fn span(call: &Call) -> Option<(u64, u64)> {
 fn part(call: &Call, start: u64, end: u64) -> Call {
     let mut part = call.clone();
     match &mut part {
-        Call::Write { offset, data, .. } => {
+        Call::Write { offset, data, .. } | Call::Store { offset, data, .. } => {
             *offset += start;
             *data = Arc::new(data[start as usize..end as usize].to_vec());
         }

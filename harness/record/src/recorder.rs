@@ -10,6 +10,8 @@ use program::{Call, Handle, Op, RelPath};
 
 use crate::files::{Files, TableId};
 use crate::kept::Kept;
+use crate::mappings::{FileId, Mappings, SpaceId};
+use crate::mirror::Mirror;
 use crate::peers::Peers;
 use crate::remote;
 use crate::stop::{self, TraceeEvent};
@@ -26,6 +28,7 @@ pub(crate) struct Thread {
     /// Its process (thread group).
     pub(crate) process: pid_t,
     pub(crate) table: TableId,
+    pub(crate) space: SpaceId,
     /// The flags of the `clone` that it is inside of.
     pub(crate) clone_flags: u64,
     pub(crate) pending: Option<Pending>,
@@ -85,6 +88,10 @@ pub(crate) struct Recorder<'a> {
     pub(crate) replaced: HashSet<pid_t>,
     pub(crate) turn: Turn,
     pub(crate) files: Files,
+    /// What is mapped of recorded files.
+    pub(crate) mappings: Mappings,
+    /// What the files held, when they were last looked at, that can be stored to.
+    pub(crate) mirrors: BTreeMap<FileId, Mirror>,
     /// Inode numbers of sockets that socketpair(2) made: like a pipe's, their bytes stay within the program.
     pub(crate) paired: HashSet<u64>,
     /// What is known of the other ends of sockets.
@@ -106,7 +113,9 @@ pub(crate) fn run(
 ) -> Result<Recorded, RecordError> {
     let mut files = Files::default();
     let table = files.table();
-    let first = Thread { number: 0, process: launched.pid, table, clone_flags: 0, pending: None };
+    let mut mappings = Mappings::default();
+    let space = mappings.space();
+    let first = Thread { number: 0, process: launched.pid, table, space, clone_flags: 0, pending: None };
     let recorded = Recorded {
         ops: Vec::new(),
         kept: Kept::new(scene.data_limit),
@@ -125,6 +134,8 @@ pub(crate) fn run(
         replaced: HashSet::new(),
         turn: Turn::default(),
         files,
+        mappings,
+        mirrors: BTreeMap::new(),
         paired: HashSet::new(),
         peers: Peers::default(),
         processes: HashSet::from([launched.pid]),

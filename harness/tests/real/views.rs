@@ -58,8 +58,8 @@ async fn a_killed_program_is_judged_by_views_too() {
         let view = View { between, ..View::by_command("cat settings.json") };
         let workload = with_view(workloads(&["naive_config_py"]).remove(0), view);
         let report = run(&[workload], &options, &directory.path().join(name)).await.report;
-        assert_eq!(report.process[0].failure, None);
-        (report.process[0].verdict(), report.process[0].violations.iter().map(|it| it.kind).collect::<Vec<_>>())
+        assert_eq!(report.process_crashes[0].failure, None);
+        (report.process_crashes[0].verdict(), report.process_crashes[0].violations.iter().map(|it| it.kind).collect::<Vec<_>>())
     };
     assert_eq!(verdict(false, "ends").await, (Verdict::Violation, vec![Kind::KilledView]));
     assert_eq!(verdict(true, "between").await, (Verdict::Pass, vec![]));
@@ -91,7 +91,7 @@ async fn sqlite_recovers_and_what_it_does_not_sync_is_found() {
     let Finished { report, .. } = run(&[full, extra, off], &options(&["ext4", "xfs"]), &at("run")).await;
     for cell in &report.cells {
         assert_eq!(cell.failure, None, "{}", cell.id);
-        let expected = match cell.id.split(['-', ' ', '/']).next().unwrap() {
+        let expected = match cell.id.workload.as_str() {
             "full" => (Verdict::Pass, Durable::No),
             "extra" => (Verdict::Pass, Durable::Yes),
             _ => (Verdict::Violation, Durable::No),

@@ -4,7 +4,6 @@
 
 mod ahead;
 mod boot;
-mod calls;
 mod commit;
 mod execute;
 mod mailbox;
@@ -17,6 +16,7 @@ mod watch;
 
 use std::process::ExitCode;
 
+use guest_agent::{aligned, calls};
 use protocol::{Command, Reply};
 
 /// Where the file system under test is mounted.
