@@ -15,3 +15,4 @@ mod support;
 mod tidy;
 mod traces;
 mod usage;
+mod views;

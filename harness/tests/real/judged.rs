@@ -16,7 +16,7 @@ use workload::Workload;
 use crate::support::{options, run, uml, workloads};
 
 /// Judges the run in `first` as `given` say, into `place`; and whether anything had to be looked at again.
-async fn judged(first: &Path, given: &[Workload], place: &Path) -> (Finished, bool) {
+pub(crate) async fn judged(first: &Path, given: &[Workload], place: &Path) -> (Finished, bool) {
     let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
     let permit = Permit::everything();
     let paths = Paths::from_environment();
@@ -31,7 +31,7 @@ async fn judged(first: &Path, given: &[Workload], place: &Path) -> (Finished, bo
 }
 
 /// What a report says of states: verdicts, counts, and which violations there are of how many states.
-fn said(report: &Report) -> Vec<(String, String, BTreeMap<String, String>)> {
+pub(crate) fn said(report: &Report) -> Vec<(String, String, BTreeMap<String, String>)> {
     let cell = |cell: &report::CellReport| {
         let all = [&cell.violations, &cell.not_durable, &cell.weaknesses, &cell.warnings];
         let violations = all.into_iter().enumerate().flat_map(|(place, violations)| {

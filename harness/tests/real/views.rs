@@ -1,14 +1,18 @@
 //! Views: what programs show of what a crash has left, with real guests.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use checker::{Invariant, Kind, View, Wanted};
 use engine::permit::Permit;
 use engine::run::Finished;
 use engine::spec::Crash;
+use engine::store::Store;
 use report::{CellReport, Durable, Verdict};
+use vm::{Limits, Paths};
 use workload::Workload;
 
+use crate::judged::{judged, said};
 use crate::support::{options, run, uml, workloads};
 
 fn with_view(workload: Workload, view: View) -> Workload {
@@ -58,11 +62,41 @@ async fn a_killed_program_is_judged_by_views_too() {
         let view = View { between, ..View::by_command("cat settings.json") };
         let workload = with_view(workloads(&["naive_config_py"]).remove(0), view);
         let report = run(&[workload], &options, &directory.path().join(name)).await.report;
-        assert_eq!(report.process[0].failure, None);
-        (report.process[0].verdict(), report.process[0].violations.iter().map(|it| it.kind).collect::<Vec<_>>())
+        assert_eq!(report.process_crashes[0].failure, None);
+        (
+            report.process_crashes[0].verdict(),
+            report.process_crashes[0].violations.iter().map(|it| it.kind).collect::<Vec<_>>(),
+        )
     };
     assert_eq!(verdict(false, "ends").await, (Verdict::Violation, vec![Kind::KilledView]));
     assert_eq!(verdict(true, "between").await, (Verdict::Pass, vec![]));
+}
+
+/// What a run saw is enough, or looked at again; and what stands in its results is not run unasked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_judged_again_by_a_view() {
+    if uml().is_none() {
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    let options = options(&["ext4"]);
+    run(&workloads(&["naive_config_py"]), &options, &at("first")).await;
+    let given = with_view(workloads(&["naive_config_py"]).remove(0), View::by_command("cat settings.json"));
+    let (again, _) = judged(&at("first"), std::slice::from_ref(&given), &at("again")).await;
+    let new = run(std::slice::from_ref(&given), &options, &at("new")).await.report;
+    assert_eq!(said(&again.report), said(&new));
+    let (same, looked) = judged(&at("new"), &[], &at("same")).await;
+    assert_eq!((said(&same.report), looked), (said(&new), false));
+
+    let (sender, _) = tokio::sync::mpsc::unbounded_channel();
+    let (permit, paths, stop) = (Permit::default(), Paths::from_environment(), Arc::default());
+    let store = Store::open(&at("new")).unwrap();
+    let Err(error) = engine::run::resume(store, &permit, 1, Limits::default(), &paths, &stop, sender).await else {
+        panic!("what stands in the results was run")
+    };
+    assert!(error.to_string().contains("has views of its own for naive_config_py, and what stands in"), "{error}");
+    assert!(error.to_string().contains("sh -c 'cat settings.json'"), "{error}");
 }
 
 /// A workload whose command writes an SQLite database.
@@ -91,7 +125,7 @@ async fn sqlite_recovers_and_what_it_does_not_sync_is_found() {
     let Finished { report, .. } = run(&[full, extra, off], &options(&["ext4", "xfs"]), &at("run")).await;
     for cell in &report.cells {
         assert_eq!(cell.failure, None, "{}", cell.id);
-        let expected = match cell.id.split(['-', ' ', '/']).next().unwrap() {
+        let expected = match cell.id.workload.as_str() {
             "full" => (Verdict::Pass, Durable::No),
             "extra" => (Verdict::Pass, Durable::Yes),
             _ => (Verdict::Violation, Durable::No),

@@ -81,8 +81,8 @@ async fn the_first_and_the_last_view_are_right_and_what_else_a_kill_leaves_is_no
         [judge(&checker, "", ANY).await, judge(&checker, "one\n", ANY).await, judge(&checker, "tw\0\0", ANY).await].join("\n"),
         @r#"
     view cat f: killed-view: killed after op 3, the program shows this: it ends before line 1, where "two" is right, as after the end
-    view cat f: killed-view: killed after op 2, the program shows this: line 1 is "one", where "two" is right, as after the end
-    view cat f: wrong-view: line 1 is "tw", where "two" is right, as after the end
+    view cat f: killed-view: killed after op 2, the program shows this: line 1 is "one", where "old" is right, as before the first op
+    view cat f: wrong-view: line 1 is "tw\0\0", where "two" is right, as after the end
     "#
     );
 }
@@ -124,7 +124,7 @@ async fn what_is_not_durable_after_the_exit_is_told_and_fails_if_that_is_asked_f
     let mut checker = checker(by("cat f"));
     insta::assert_snapshot!(judge(&checker, "old\n", (0, 6)).await, @r#"view cat f after exit: stale (told): line 1 is "old", where "two" is right, as after the end"#);
     checker.require_durability();
-    insta::assert_snapshot!(judge(&checker, "old\n", (0, 6)).await, @r#"view cat f after exit: stale: line 1 is "old", where "two" is right, as after the end"#);
+    insta::assert_snapshot!(judge(&checker, "old\n", (0, 6)).await, @r#"view cat f after exit: stale: line 1 is "old", as before the first op, where "two" is right, as after the end"#);
     let named = self::checker(View { ack: Some(Ack::Exit), ..by("cat f") });
     assert_eq!(judge(&named, "old\n", (0, 6)).await, judge(&checker, "old\n", (0, 6)).await);
     assert_eq!(judge(&named, "two\n", (0, 6)).await, "");

@@ -28,7 +28,7 @@ pub(super) fn fits(name: &str, trace: &Trace) -> Result<(), SubjectError> {
 /// What a guest has to be given of a trace, bytes.
 fn size(trace: &Trace) -> u64 {
     let written = trace.ops.iter().map(|op| match &op.call {
-        program::Call::Write { data, .. } => data.len(),
+        program::Call::Write { data, .. } | program::Call::Store { data, .. } => data.len(),
         _ => 0,
     });
     let left = trace.after.0.values().map(|node| match &node.kind {

@@ -129,6 +129,9 @@ fn the_name_of_a_super_journal_is_not_followed() {
 
 #[test]
 fn a_thousand_looks_take_two_seconds_at_most() {
+    if Path::new(crate::MEMORY).is_dir() {
+        crate::keep_in(crate::MEMORY.into());
+    }
     let (_place, _connection, copy) = left_by(
         "CREATE TABLE t(a, b); CREATE INDEX i ON t(a);
          WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 100)
