@@ -190,3 +190,55 @@ fn what_is_marked_too_early_is_named() {
     let hint = crate::reason(&trace, &invariant, Kind::Empty, &"store".into(), &window).unwrap();
     insta::assert_snapshot!(hint_text(&hint, &trace), @"no fsync of the directory since op 0 (creation of store), nor of the directory store since op 1 (creation of store/2), nor of the directory store/2 since op 2 (creation of store/2/bin) and op 5 (creation of store/2/doc), nor of store/2/bin since its last write (op 3) before op 9 (test): a crash can keep what comes later without that");
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 500, failure_persistence: None, ..Default::default() })]
+
+    /// Whatever is there of marker and tree, it is right by the definition.
+    #[test]
+    fn a_tree_is_right_by_its_definition(
+        upgrade: bool,
+        marker in proptest::sample::select(vec![None, Some("1"), Some("2"), Some("")]),
+        parts in proptest::collection::vec(proptest::sample::select(vec![None, Some(true), Some(false)]), 3),
+    ) {
+        let before: [(&str, &[u8]); 2] = [("current", b"1"), ("store/1/bin", b"first")];
+        let rules = rules(&install(if upgrade { &before } else { &[] }), &tree());
+        let names = [("store/1/bin", &b"first"[..]), ("store/2/bin", b"second"), ("store/2/doc", b"text")];
+        let right = |index: usize| parts[index] == Some(true);
+        let (old, new) = (right(0), right(1) && right(2));
+        let holds = match (upgrade, marker) {
+            (_, None) | (true, Some("")) => true,
+            (true, Some("1")) => old,
+            // What is below the path after the run: the old version stays.
+            (true, _) => old && new,
+            // That it is there says all.
+            (false, _) => new,
+        };
+        let mut seen: Vec<(RelPath, crate::EntryKind)> = Vec::new();
+        for ((name, content), part) in names.iter().zip(&parts) {
+            let content: &[u8] = if *part == Some(true) { content } else { b"?" };
+            let path = RelPath::from(*name);
+            seen.extend(part.map(|_| (path.clone(), see(rules.read_plan(), &path, content))));
+        }
+        seen.extend(marker.map(|text| ("current".into(), see(rules.read_plan(), &"current".into(), text.as_bytes()))));
+        let directories = ["store", "store/1", "store/2"].map(|path| (path.into(), crate::EntryKind::Directory { error: None }));
+        let mut seen = observation(seen.into_iter().chain(directories).collect());
+        for (path, mode) in [("store", 0o755), ("store/2", 0o755), ("store/2/bin", 0o755)] {
+            seen.entries.entry(path.into()).and_modify(|entry| entry.mode = mode);
+        }
+        proptest::prop_assert_eq!(rules.judge(&seen, &NEVER).is_empty(), holds, "{:?}", rules.judge(&seen, &NEVER));
+    }
+
+    /// One whole file is enough, and none is not.
+    #[test]
+    fn one_of_both_is_whole_by_its_definition(
+        old in proptest::sample::select(vec![None, Some(&b"content"[..]), Some(b"cont"), Some(b"")]),
+        new in proptest::sample::select(vec![None, Some(&b"packed"[..]), Some(b"pac\0\0\0"), Some(b"")]),
+    ) {
+        let rules = rules(&compress(true), &[Wanted::OneIsWhole { paths: vec!["data".into(), "data.gz".into()] }]);
+        let files = [("data", old), ("data.gz", new)].into_iter().filter_map(|(name, content)| Some((name, content?)));
+        let files: Vec<(&str, &[u8])> = files.collect();
+        let holds = old == Some(b"content") || new == Some(b"packed");
+        proptest::prop_assert_eq!(found_among(&rules, &files).is_empty(), holds);
+    }
+}
