@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use engine::execute::{ExecutionError, execute, give, live_read_plan, populate};
+use engine::execute::{ExecutionError, Live, execute, give, populate};
 use engine::mkfs::mkfs;
 use engine::visit::Guests;
 use filesystems::Filesystem;
@@ -316,14 +316,14 @@ async fn random_programs_do_the_same_in_the_model_and_in_kernels() {
         std::fs::remove_dir_all(&directory).unwrap();
         calls += trace.ops.len();
         kinds.extend(trace.ops.iter().map(|op| format!("{:?}", op.call).split([' ', '{']).next().unwrap().to_owned()));
-        let read_plan = Arc::new(live_read_plan(&trace.after));
+        let live = Live::new(&trace.after, BTreeSet::new());
         let plan = schedule.plan(&trace, &History::new(&trace));
         for (filesystem, base) in &disks {
             let guest = guests.guest().await.unwrap();
-            give(guest, &trace, &read_plan).await.unwrap();
+            give(guest, &trace, &live).await.unwrap();
             let told =
                 |what: String| format!("seed {seed} on {filesystem}: {what}\n{}", program::listing(&trace).join("\n"));
-            match execute(guest, filesystem, base, &plan, &trace, &read_plan).await {
+            match execute(guest, filesystem, base, &plan, &trace, &live).await {
                 Ok(_) => {}
                 // Not every file system has every call.
                 Err(ExecutionError::Diverged(why)) if why.contains("Operation not supported") => continue,
