@@ -26,6 +26,9 @@ mod look;
 /// How many trees that are found fault with are looked at twice.
 const DOUBTED: usize = 16;
 
+/// What is shown, and what was said of a failure: that is told, but not compared.
+type ShownKey = ([u8; 32], Option<CheckFailure>);
+
 /// One view of a workload.
 pub(crate) struct ViewJudge {
     view: View,
@@ -44,7 +47,7 @@ pub(crate) struct ViewJudge {
     unsteady: Option<(Arc<Shown>, Arc<Shown>)>,
     looks: Mutex<HashMap<TreeId, Arc<OnceCell<Arc<Shown>>>>>,
     /// All that was ever shown, once each: many trees show the same.
-    shown: Mutex<HashMap<([u8; 32], Option<CheckFailure>), Arc<Shown>>>,
+    shown: Mutex<HashMap<ShownKey, Arc<Shown>>>,
     /// What is shown at each point, as far as it was looked at.
     at: Mutex<Vec<Option<Arc<Shown>>>>,
     /// What was looked at twice.
