@@ -81,7 +81,7 @@ fn files_that_are_no_traces() {
     place.write("header", &good[..15]);
     place.write("longer", [&good[..], b"x"].concat());
     place.write("other-version", changed(8, 8));
-    place.write("claims-the-version-before", changed(8, 7));
+    place.write("claims-the-version-before", changed(8, 6));
     place.write("flipped", changed(good.len() - 1, 1));
     let names = [
         "empty",
