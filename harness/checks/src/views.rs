@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use checker::{Ack, CrashWindow, Finding, Invariant, Kind, Observation, Observed, View, Wanted, ack_ops};
+use checker::{Ack, CheckFailure, CrashWindow, Finding, Invariant, Kind, Observation, Observed, View, Wanted, ack_ops};
 use program::{RelPath, Trace};
 use tokio::sync::OnceCell;
 
@@ -25,6 +25,9 @@ mod look;
 
 /// How many trees that are found fault with are looked at twice.
 const DOUBTED: usize = 16;
+
+/// What is shown, and what was said of a failure: that is told, but not compared.
+type ShownKey = ([u8; 32], Option<CheckFailure>);
 
 /// One view of a workload.
 pub(crate) struct ViewJudge {
@@ -43,6 +46,8 @@ pub(crate) struct ViewJudge {
     /// Two looks at the files of a point that is right differed.
     unsteady: Option<(Arc<Shown>, Arc<Shown>)>,
     looks: Mutex<HashMap<TreeId, Arc<OnceCell<Arc<Shown>>>>>,
+    /// All that was ever shown, once each: many trees show the same.
+    shown: Mutex<HashMap<ShownKey, Arc<Shown>>>,
     /// What is shown at each point, as far as it was looked at.
     at: Mutex<Vec<Option<Arc<Shown>>>>,
     /// What was looked at twice.
@@ -143,6 +148,7 @@ impl ViewJudge {
             requires_exit: false,
             unsteady,
             looks: Mutex::new(looks),
+            shown: Mutex::default(),
             at: Mutex::new(at),
             doubted: Mutex::default(),
         })
@@ -355,7 +361,11 @@ impl ViewJudge {
     /// Looks once at each tree, whoever asks.
     async fn look(&self, shared: &Arc<Shared>, tree: TreeId, entries: &Entries) -> Result<Arc<Shown>, CheckError> {
         let known = locked(&self.looks).entry(tree).or_default().clone();
-        known.get_or_try_init(|| self.fresh_look(shared, entries)).await.cloned()
+        let look = async || {
+            let shown = self.fresh_look(shared, entries).await?;
+            Ok(locked(&self.shown).entry((shown.id, shown.failed.clone())).or_insert(shown).clone())
+        };
+        known.get_or_try_init(look).await.cloned()
     }
 
     async fn fresh_look(&self, shared: &Arc<Shared>, entries: &Entries) -> Result<Arc<Shown>, CheckError> {

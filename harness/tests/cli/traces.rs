@@ -80,8 +80,8 @@ fn files_that_are_no_traces() {
     place.write("cut", &good[..good.len() - 1]);
     place.write("header", &good[..15]);
     place.write("longer", [&good[..], b"x"].concat());
-    place.write("other-version", changed(8, 4));
-    place.write("claims-the-version-before", changed(8, 1));
+    place.write("other-version", changed(8, 8));
+    place.write("claims-the-version-before", changed(8, 6));
     place.write("flipped", changed(good.len() - 1, 1));
     let names = [
         "empty",

@@ -111,7 +111,7 @@ fn super_journal(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
         return None;
     }
     let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-    let start = rest.len().checked_sub(length).unwrap_or(0);
+    let start = rest.len().saturating_sub(length);
     let (before, name) = rest.split_at(start);
     // The number of the page that it stands in place of.
     Some((&before[..before.len().saturating_sub(4)], name))

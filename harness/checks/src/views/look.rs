@@ -1,6 +1,7 @@
 //! One look at a tree through a view.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -164,7 +165,11 @@ impl Shown {
         }
         let end = output.len().min(KEPT);
         // With all that is in it: of zeros one must see that they are some.
-        let text = String::from_utf8_lossy(&output[..end]).into_owned();
+        let mut text = String::from_utf8_lossy(&output[..end]).into_owned();
+        if end < output.len() {
+            let sum = hex::encode(&Sha256::digest(&output)[..8]);
+            let _ = write!(text, "\n({} bytes are not kept; all of it has the hash {sum})", output.len() - end);
+        }
         let timed_out = failed.as_ref().is_some_and(|failed| failed.timed_out);
         let failed = failed.map(|Failed { ended, message, output, .. }| CheckFailure { ended, message, output });
         Self { id: hasher.finalize().into(), ended, text, failed, timed_out }
