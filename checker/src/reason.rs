@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use program::{Call, OpId, RelPath, Target, Trace, Vfs};
+use program::{Arrival, ArrivalKind, Call, OpId, RelPath, Target, Trace, Vfs};
 
 use crate::acks::ack_ops;
 use crate::observed::shown;
@@ -181,6 +181,13 @@ fn renamed_from(rename: &Call, path: &RelPath) -> Option<RelPath> {
     below(to, from).or_else(|| (flags & EXCHANGE != 0).then(|| below(from, to)).flatten())
 }
 
+/// The file that came from outside and is at `path` then, if `entries` get the name `to`.
+fn arrived_at(entries: &[Arrival], to: &RelPath, path: &RelPath) -> Option<Target> {
+    let below = RelPath::new(path.as_path().strip_prefix(to.as_path()).ok()?)?;
+    let entry = entries.iter().find(|entry| entry.path == below)?;
+    if let ArrivalKind::File(handle) = entry.kind { Some(Target::Handle(handle)) } else { None }
+}
+
 /// Looks for what lets a crash show something between the versions; the last such thing counts.
 fn not_atomic(trace: &Trace, kind: Kind, path: &RelPath, begun: usize) -> Option<Hint> {
     let mut watch = Watch::new(trace, path);
@@ -195,6 +202,9 @@ fn not_atomic(trace: &Trace, kind: Kind, path: &RelPath, begun: usize) -> Option
             Call::Rename { .. } => renamed_from(&op.call, path)
                 .and_then(|from| Some((watch.inode(&from)?, from)))
                 .filter(|(inode, _)| Some(*inode) != before),
+            Call::Arrive { entries, to, .. } => {
+                arrived_at(entries, to, path).and_then(|file| Some((watch.vfs.inode_of(&file)?, path.clone())))
+            }
             Call::Link { from, to } if to == path => watch.vfs.inode_of(from).map(|inode| (inode, to.clone())),
             _ => None,
         };

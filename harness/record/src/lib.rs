@@ -12,6 +12,7 @@ mod kept;
 mod launch;
 mod lookup;
 mod normalise;
+mod outside;
 mod peers;
 mod recorder;
 mod remote;

@@ -10,6 +10,7 @@ use program::{Call, Handle, Op, RelPath};
 
 use crate::files::{Files, TableId};
 use crate::kept::Kept;
+use crate::outside::{OutsideFiles, Prelude};
 use crate::peers::Peers;
 use crate::remote;
 use crate::stop::{self, TraceeEvent};
@@ -40,6 +41,8 @@ pub(crate) struct Recorded {
     pub(crate) kept: Kept,
     pub(crate) unmodelled: UnmodelledCalls,
     pub(crate) outside: BTreeSet<String>,
+    /// What comes before all ops: what was outside before the run, and came in.
+    pub(crate) prelude: Prelude,
     /// How often each call was refused.
     pub(crate) refused: BTreeMap<&'static str, u64>,
     /// Set if the run did not come to its own end.
@@ -85,6 +88,7 @@ pub(crate) struct Recorder<'a> {
     pub(crate) replaced: HashSet<pid_t>,
     pub(crate) turn: Turn,
     pub(crate) files: Files,
+    pub(crate) outside: OutsideFiles,
     /// Inode numbers of sockets that socketpair(2) made: like a pipe's, their bytes stay within the program.
     pub(crate) paired: HashSet<u64>,
     /// What is known of the other ends of sockets.
@@ -112,6 +116,7 @@ pub(crate) fn run(
         kept: Kept::new(scene.data_limit),
         unmodelled: UnmodelledCalls::default(),
         outside: BTreeSet::new(),
+        prelude: Prelude::default(),
         refused: BTreeMap::new(),
         cut: None,
     };
@@ -125,6 +130,7 @@ pub(crate) fn run(
         replaced: HashSet::new(),
         turn: Turn::default(),
         files,
+        outside: OutsideFiles::new(),
         paired: HashSet::new(),
         peers: Peers::default(),
         processes: HashSet::from([launched.pid]),

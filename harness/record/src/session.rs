@@ -170,6 +170,7 @@ fn account(recorded: &mut Recorded, mut printed: Printed) -> io::Result<()> {
             recorded.unmodelled.add("ack", detail);
         }
     }
-    let kept = std::mem::replace(&mut recorded.kept, Kept::new(0));
+    let mut kept = std::mem::replace(&mut recorded.kept, Kept::new(0));
+    std::mem::take(&mut recorded.prelude).put_before(&mut recorded.ops, &mut kept);
     kept.fill(&mut recorded.ops, &mut printed)
 }

@@ -13,13 +13,14 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags};
 use program::{Call, Handle, RelPath, Target, Time};
 
+use crate::crossing;
 use crate::mailbox::Aligned;
 
 /// What is open, by the trace's numbers.
 pub type Handles = HashMap<Handle, OwnedFd>;
 
 /// The current directory is the workload's.
-const HERE: BorrowedFd<'static> = nix::fcntl::AT_FDCWD;
+pub const HERE: BorrowedFd<'static> = nix::fcntl::AT_FDCWD;
 
 /// Flags of pwritev2(2) (include/uapi/linux/fs.h).
 const RWF_APPEND: u32 = 0x10;
@@ -105,6 +106,8 @@ pub fn perform(call: &Call, handles: &mut Handles) -> Result<i64, Errno> {
             nix::unistd::sync();
             Ok(0)
         }
+        Call::Arrive { entries, to, flags } => crossing::arrive(entries, to, *flags, handles),
+        Call::Leave { path } => crossing::leave(path),
         Call::Ack { .. } | Call::Exit { .. } => Ok(0),
     }
 }
@@ -118,12 +121,12 @@ fn opening(flags: u32) -> OFlag {
     (OFlag::from_bits_retain(flags as i32) | OFlag::O_CLOEXEC) - OFlag::O_APPEND
 }
 
-fn get(handles: &Handles, handle: Handle) -> Result<BorrowedFd<'_>, Errno> {
+pub fn get(handles: &Handles, handle: Handle) -> Result<BorrowedFd<'_>, Errno> {
     Ok(handles.get(&handle).ok_or(Errno::EBADF)?.as_fd())
 }
 
 /// A path for the kernel.
-fn name(path: &RelPath) -> &Path {
+pub fn name(path: &RelPath) -> &Path {
     if path.is_root() { Path::new(".") } else { path.as_path() }
 }
 

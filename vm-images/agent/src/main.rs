@@ -6,6 +6,7 @@ mod ahead;
 mod boot;
 mod calls;
 mod commit;
+mod crossing;
 mod execute;
 mod mailbox;
 mod observe;

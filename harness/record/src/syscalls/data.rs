@@ -84,7 +84,14 @@ pub(super) fn tee(recorder: &mut Recorder<'_>, call: &Asked) -> io::Result<AtEnt
 
 pub(super) fn copy_file_range(recorder: &mut Recorder<'_>, call: &Asked) -> io::Result<AtEntry> {
     let (from, to) = (call.fd(0), call.fd(2));
-    let Some(Descriptor::File(handle)) = recorder.descriptor(call.tid, to) else { return Ok(AtEntry::Pass) };
+    let handle = match recorder.descriptor(call.tid, to) {
+        Some(Descriptor::File(handle)) => handle,
+        Some(Descriptor::Outside(id)) => {
+            recorder.outside.change(id);
+            return Ok(AtEntry::Pass);
+        }
+        _ => return Ok(AtEntry::Pass),
+    };
     let to = OpenAt { handle, fd: to };
     let (from_position, to_position) = (position_at(call.tid, call.args[1])?, position_at(call.tid, call.args[3])?);
     Ok(AtEntry::exclusive(match recorder.handle(call.tid, from) {
@@ -102,13 +109,13 @@ pub(super) fn truncate(recorder: &mut Recorder<'_>, call: &Asked) -> io::Result<
 
 pub(super) fn ftruncate(recorder: &mut Recorder<'_>, call: &Asked) -> io::Result<AtEntry> {
     let length = call.args[1];
-    Ok(recorder.on_handle(call, |handle| AtEntry::record(Call::Truncate { target: Target::Handle(handle), length })))
+    Ok(recorder.changing(call, |handle| AtEntry::record(Call::Truncate { target: Target::Handle(handle), length })))
 }
 
 pub(super) fn fallocate(recorder: &mut Recorder<'_>, call: &Asked) -> io::Result<AtEntry> {
     let [_, _, offset, length, ..] = call.args;
     let mode = call.u32(1);
-    Ok(recorder.on_handle(call, |handle| AtEntry::record(Call::Allocate { handle, mode, offset, length })))
+    Ok(recorder.changing(call, |handle| AtEntry::record(Call::Allocate { handle, mode, offset, length })))
 }
 
 /// The array of `struct iovec` that arguments 1 and 2 give.
@@ -146,6 +153,10 @@ fn writing(
             Some(channel) => AtEntry::free(ExitAction::Ack { channel, spans: spans(call)? }),
             None => AtEntry::Pass,
         },
+        Some(Descriptor::Outside(id)) => {
+            recorder.outside.change(id);
+            AtEntry::Pass
+        }
         _ => AtEntry::Pass,
     })
 }
@@ -172,6 +183,10 @@ fn transferring(
             Some(channel) => AtEntry::free(ExitAction::UnseenAck { channel }),
             None => AtEntry::Pass,
         },
+        Some(Descriptor::Outside(id)) => {
+            recorder.outside.change(id);
+            AtEntry::Pass
+        }
         _ => AtEntry::Pass,
     })
 }

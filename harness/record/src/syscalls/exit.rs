@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use libc::pid_t;
-use program::{Call, Channel, Handle};
+use program::{Call, Channel, Handle, RelPath};
 
 use super::Syscall;
 use super::data::{FileOffset, OpenAt, Writing};
@@ -92,6 +92,27 @@ pub(crate) enum ExitAction {
     },
     /// It gave a descriptor in an unusual way.
     Look,
+    /// What was outside the directory, at `from` if it had a name, is at `to` now: by renameat2(2) with these flags, or by a link,
+    /// which is as with `RENAME_NOREPLACE`.
+    Arrive {
+        from: Option<PathBuf>,
+        to: RelPath,
+        flags: u32,
+    },
+    /// What was at a name in the directory is outside now.
+    Leave {
+        path: RelPath,
+        to: PathBuf,
+    },
+    /// A file of the directory has this name outside, too.
+    LinkOutside {
+        path: RelPath,
+        to: PathBuf,
+    },
+    /// It made a file outside the directory durable.
+    SyncOutside {
+        fd: i32,
+    },
     /// It changed what has these canonical paths, outside the directory.
     Outside {
         paths: Vec<PathBuf>,
@@ -115,6 +136,9 @@ impl ExitAction {
             Self::Record { call: Call::Truncate { .. }, .. } | Self::Open { .. } => WaitsFor::Lease,
             // An unmodelled call that has its turn is one with a path that leads nowhere.
             Self::Record { .. } | Self::Unmodelled { .. } => WaitsFor::Disk,
+            Self::Arrive { .. } | Self::Leave { .. } | Self::LinkOutside { .. } | Self::SyncOutside { .. } => {
+                WaitsFor::Disk
+            }
             // Into a regular file; a transfer that has its turn is from one, too.
             Self::Write(_) | Self::Transfer { .. } | Self::CopyRange { .. } => WaitsFor::Disk,
             _ => WaitsFor::Anyone,
@@ -142,6 +166,9 @@ impl Recorder<'_> {
         let (fd, length) = (result as i32, result as u64);
         let looked = match action {
             ExitAction::Record { call, .. } => {
+                if result >= 0 && matches!(call, Call::SyncAll | Call::SyncFs { .. }) {
+                    self.synced_all_outside(tid, name);
+                }
                 self.push(tid, name, call, result);
                 Ok(())
             }
@@ -184,6 +211,20 @@ impl Recorder<'_> {
                 self.descriptor(tid, fd);
                 Ok(())
             }
+            ExitAction::Arrive { from, to, flags } => {
+                from.iter().for_each(|path| self.name_outside(path));
+                self.arrived(tid, name, &to, flags)
+            }
+            ExitAction::Leave { path, to } => {
+                self.name_outside(&to);
+                self.push(tid, name, Call::Leave { path }, result);
+                Ok(())
+            }
+            ExitAction::LinkOutside { path, to } => {
+                self.name_outside(&to);
+                self.linked_outside(path, &to)
+            }
+            ExitAction::SyncOutside { fd } => self.synced_outside(tid, name, fd),
             ExitAction::Outside { paths } => {
                 paths.iter().for_each(|path| self.name_outside(path));
                 Ok(())

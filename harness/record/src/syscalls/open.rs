@@ -61,7 +61,7 @@ impl Recorder<'_> {
     pub(super) fn opened(&mut self, tid: pid_t, name: &str, fd: i32, flags: u32, mode: u32) -> io::Result<()> {
         let path = remote::fd_name(tid, fd)?;
         if !path.starts_with(&self.scene.root) {
-            return self.opened_elsewhere(tid, fd, &path);
+            return self.opened_elsewhere(tid, name, fd, flags, &path);
         }
         let metadata = fs::metadata(remote::fd_link(tid, fd))?;
         if !metadata.is_file() && !metadata.is_dir() {
@@ -84,9 +84,14 @@ impl Recorder<'_> {
         Ok(())
     }
 
-    fn opened_elsewhere(&mut self, tid: pid_t, fd: i32, path: &Path) -> io::Result<()> {
-        if fs::metadata(remote::fd_link(tid, fd))?.is_file() {
+    fn opened_elsewhere(&mut self, tid: pid_t, name: &str, fd: i32, flags: u32, path: &Path) -> io::Result<()> {
+        let metadata = fs::metadata(remote::fd_link(tid, fd))?;
+        if metadata.is_file() {
             self.name_outside(path);
+            self.outside.opened(&metadata, flags);
+            if self.open_inside(tid, name, fd, Some(flags), (path, &metadata)).is_some() {
+                return Ok(());
+            }
         }
         // Saves a look at each write to it; `/dev/stdout` and the like lead to a channel.
         self.descriptor(tid, fd);

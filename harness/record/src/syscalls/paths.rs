@@ -100,6 +100,18 @@ impl Recorder<'_> {
         self.handle(call.tid, call.fd(0)).map_or(AtEntry::Pass, make)
     }
 
+    /// As [`Recorder::on_handle`], for a call that changes the file's data, which may be one outside the directory.
+    pub(super) fn changing(&mut self, call: &Asked, make: impl FnOnce(Handle) -> AtEntry) -> AtEntry {
+        match self.descriptor(call.tid, call.fd(0)) {
+            Some(Descriptor::Outside(id)) => {
+                self.outside.change(id);
+                AtEntry::Pass
+            }
+            None => AtEntry::Pass,
+            Some(_) => self.on_handle(call, make),
+        }
+    }
+
     /// The file of a path argument, followed; without a path that of the descriptor.
     pub(super) fn host_path(&self, tid: pid_t, path: PathArgument) -> io::Result<PathBuf> {
         let text = path_text(tid, path)?;

@@ -103,6 +103,8 @@ fn paths(call: &mut Call) -> Vec<&mut RelPath> {
         | Call::Mknod { path, .. }
         | Call::Symlink { path, .. }
         | Call::Unlink { path }
+        | Call::Arrive { to: path, .. }
+        | Call::Leave { path }
         | Call::Rmdir { path } => vec![path],
         Call::Rename { from, to, .. } => vec![from, to],
         Call::Link { from, to } => of_target(from).into_iter().chain([to]).collect(),
