@@ -122,6 +122,9 @@ pub struct KeptCheck {
     command: Vec<String>,
     /// The workload's environment variables, as written.
     env: BTreeMap<String, String>,
+    /// Where the tree appears to it, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    at: Vec<PathBuf>,
     /// A hash of the program and of the files that its arguments name: what judges.
     #[serde(default)]
     files: String,
@@ -130,7 +133,7 @@ pub struct KeptCheck {
 impl KeptCheck {
     /// Whether this is the check of that workload, as written.
     pub fn is_of(&self, workload: &Workload) -> bool {
-        workload.check.as_ref() == Some(&self.command) && workload.env == self.env
+        workload.check.as_ref() == Some(&self.command) && workload.env == self.env && workload.at == self.at
     }
 
     /// Whether the files that judge are those of that workload.
@@ -154,8 +157,8 @@ impl KeptCheck {
     /// A workload of this name with this check, and no more than a check needs.
     pub fn workload(&self, name: &str) -> Result<Workload, workload::Error> {
         let bare = Workload::bare(vec![name.into()], None)?;
-        let Self { directory, command, env, files: _ } = self.clone();
-        Ok(Workload { name: name.into(), directory, check: Some(command), env, ..bare })
+        let Self { directory, command, env, at, files: _ } = self.clone();
+        Ok(Workload { name: name.into(), directory, check: Some(command), env, at, ..bare })
     }
 }
 
@@ -237,9 +240,8 @@ impl Checker {
 
     /// What is kept of it with the results.
     pub fn kept(&self) -> KeptCheck {
-        let Workload { directory, env, .. } = &self.workload;
-        let files = files(&self.workload);
-        KeptCheck { directory: directory.clone(), command: self.command().to_vec(), env: env.clone(), files }
+        let Workload { directory, env, at, .. } = self.workload.clone();
+        KeptCheck { directory, command: self.command().to_vec(), env, at, files: files(&self.workload) }
     }
 
     /// What the check says about a crash state whose files were read whole (see [`LARGEST_FILE`]): at most one finding.

@@ -108,6 +108,9 @@ pub struct Run {
         value_parser = NonEmptyStringValueParser::new()
     )]
     pub name: Option<String>,
+    /// A directory where the one that the COMMAND runs in appears to it, too: /etc/app, say; repeatable
+    #[arg(long, value_name = "PATH", conflicts_with = "workloads", requires = "command", help_heading = OF_COMMAND)]
+    pub at: Vec<PathBuf>,
     /// How long the COMMAND may take [default: 60]
     #[arg(
         long, value_name = "SECONDS", conflicts_with = "workloads", requires = "command", help_heading = OF_COMMAND,
@@ -212,6 +215,9 @@ pub struct Record {
     /// The trace file to write
     #[arg(short, long, value_name = "TRACE")]
     pub output: PathBuf,
+    /// A directory where the current one appears to the command, too: /etc/app, say; repeatable
+    #[arg(long, value_name = "PATH")]
+    pub at: Vec<PathBuf>,
     /// How long the command may take
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = value_parser!(u64).range(1..))]
     pub time_limit: u64,

@@ -363,6 +363,7 @@ fn record_in(
     spec.time_limit = workload.time_limit;
     spec.cancel = Some(stop.clone());
     spec.io_uring = io_uring;
+    spec.at = invocation.at.clone();
     let trace = record::record(&spec).map_err(|source| SubjectError::Record { name: name.clone(), source })?;
     match record::ended(&trace).filter(|ended| !ended.is_success()) {
         None => Ok(trace),

@@ -115,7 +115,7 @@ impl Recorder<'_> {
     /// Finds out what a descriptor is that was not seen before.
     fn look_up(&mut self, tid: pid_t, fd: i32) -> Option<Descriptor> {
         let path = self.seen(tid, "descriptor", remote::fd_name(tid, fd))?;
-        if path.starts_with(&self.scene.root) {
+        if self.inside(&path).is_some() {
             return self.look_up_inside(tid, fd, path);
         }
         if path.is_absolute() {
@@ -162,7 +162,7 @@ impl Recorder<'_> {
             return Some(Descriptor::File(self.open_file(tid, "open", fd, path, flags & !CREATION, 0)));
         }
         let shown = remote::without_deleted(path.clone());
-        let shown = shown.strip_prefix(&self.scene.root).unwrap_or(&shown).display().to_string();
+        let shown = self.inside(&shown).map_or_else(|| shown.display().to_string(), |path| path.to_string());
         if metadata.nlink() == 0 {
             self.unmodelled("descriptor", format!("{shown} was opened in a way that is not followed, and has no name"));
             return Some(Descriptor::Other);

@@ -12,7 +12,7 @@ use crate::files::{Files, TableId};
 use crate::kept::Kept;
 use crate::outside::{OutsideFiles, Prelude};
 use crate::peers::Peers;
-use crate::remote;
+use crate::{remote, resolve};
 use crate::stop::{self, TraceeEvent};
 use crate::supervise::{Shared, Stop};
 use crate::turns::{Pending, Turn};
@@ -63,6 +63,8 @@ pub(crate) struct Cut {
 pub(crate) struct Scene {
     /// Canonical.
     pub(crate) root: PathBuf,
+    /// Where it appears to the program, too: as the program's own paths lead there.
+    pub(crate) at: Vec<PathBuf>,
     /// `st_dev` of the directory.
     pub(crate) device: u64,
     /// Inode numbers of the pipes that are the program's standard output and error.
@@ -222,7 +224,13 @@ impl Recorder<'_> {
 
     /// Where a canonical path lies below the directory.
     pub(crate) fn inside(&self, path: &Path) -> Option<RelPath> {
-        RelPath::new(path.strip_prefix(&self.scene.root).ok()?)
+        let tops = std::iter::once(&self.scene.root).chain(&self.scene.at);
+        RelPath::new(tops.map(|top| path.strip_prefix(top)).find_map(Result::ok)?)
+    }
+
+    /// A path as this process must spell it to reach what thread `tid` means by `text`.
+    pub(crate) fn spell(&self, tid: pid_t, dirfd: i32, text: &[u8]) -> PathBuf {
+        resolve::spell(tid, self.process(tid), dirfd, text, !self.scene.at.is_empty())
     }
 
     /// The process of a thread.

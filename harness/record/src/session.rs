@@ -85,6 +85,8 @@ fn run(spec: &RecordSpec, root: &Path, device: u64) -> Result<(Recorded, Printed
     };
     let scene = Scene {
         root: root.to_path_buf(),
+        // Paths that lead over links are shown as they are behind these.
+        at: spec.at.iter().map(|path| fs::canonicalize(path).unwrap_or_else(|_| path.clone())).collect(),
         device,
         pipes: [inode(&stdout.reader)?, inode(&stderr.reader)?],
         io_uring: spec.io_uring,

@@ -27,6 +27,8 @@ pub struct Invocation {
     pub env: BTreeMap<String, OsString>,
     /// The directory to run in, absolute.
     pub directory: PathBuf,
+    /// Where that appears to the program, too.
+    pub at: Vec<PathBuf>,
 }
 
 impl Invocation {
@@ -124,7 +126,8 @@ impl Workload {
             workload: self.name.clone(),
             reason,
         })?;
-        Ok(Invocation { step, program, argv, env: variables, directory: directory.into() })
+        let at = if step == Step::Build { Vec::new() } else { self.at.clone() };
+        Ok(Invocation { step, program, argv, env: variables, directory: directory.into(), at })
     }
 
     fn target(&self) -> Option<PathBuf> {

@@ -18,6 +18,7 @@
 //! | `command` | argument list, required; runs in the run directory and is what is recorded |
 //! | `time-limit` | whole seconds that `setup` and `command` may each take; 60 if it is not given |
 //! | `env` | table of environment variables that `setup`, `command` and `check` get besides the harness's own |
+//! | `at` | an absolute path or a list of such: there the run directory appears to `setup`, `command` and `check`, too |
 //! | `check` | argument list of a checker of the workload's own; runs in an unpacked copy of each recovered tree |
 //! | `[[invariant]]` | what must hold after a crash ([`checker::Wanted`]); with none, the harness chooses |
 //!

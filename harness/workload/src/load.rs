@@ -52,6 +52,7 @@ impl Workload {
             check: manifest.check.map(Spanned::into_inner),
             time_limit: manifest.time_limit.map_or(DEFAULT_TIME_LIMIT, |limit| Duration::from_secs(limit.into_inner())),
             env: manifest.env.into_iter().map(|(name, value)| (name.into_inner(), value.into_inner())).collect(),
+            at: manifest.at.into_iter().flat_map(|at| at.into_inner().into_paths()).collect(),
             directory: Some(directory),
         })
     }
@@ -81,6 +82,7 @@ impl Workload {
             check: None,
             time_limit: DEFAULT_TIME_LIMIT,
             env: BTreeMap::new(),
+            at: Vec::new(),
         })
     }
 }

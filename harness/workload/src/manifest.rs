@@ -25,6 +25,31 @@ pub(crate) struct Manifest {
     pub(crate) time_limit: Option<Spanned<u64>>,
     #[serde(default)]
     pub(crate) env: BTreeMap<Spanned<String>, Spanned<String>>,
+    pub(crate) at: Option<Spanned<OneOrMore>>,
+}
+
+/// A path, or a list of paths.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a path or a list of paths")]
+pub(crate) enum OneOrMore {
+    One(PathBuf),
+    More(Vec<PathBuf>),
+}
+
+impl OneOrMore {
+    pub(crate) fn into_paths(self) -> Vec<PathBuf> {
+        match self {
+            Self::One(path) => vec![path],
+            Self::More(paths) => paths,
+        }
+    }
+
+    fn paths(&self) -> &[PathBuf] {
+        match self {
+            Self::One(path) => std::slice::from_ref(path),
+            Self::More(paths) => paths,
+        }
+    }
 }
 
 impl Manifest {
@@ -72,6 +97,11 @@ impl Manifest {
             if value.get_ref().contains('\0') {
                 return Err(wrong(value.span(), "a variable cannot hold a NUL character".into()));
             }
+        }
+        if let Some(at) = &manifest.at
+            && let Some(path) = at.get_ref().paths().iter().find(|path| !path.is_absolute())
+        {
+            return Err(wrong(at.span(), format!("`at` is {}: it must be an absolute path", path.display())));
         }
         if let Some(from) = &manifest.from {
             check_from(from.get_ref(), directory).map_err(|reason| wrong(from.span(), reason))?;

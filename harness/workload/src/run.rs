@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use load::Meter;
+use mounts::Mounts;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
@@ -82,7 +83,10 @@ pub(crate) fn run(
 ) -> Result<(End, String), io::Error> {
     // A file, not a pipe: a process that outlives the program and holds the pipe open would keep us waiting.
     let mut output = tempfile::tempfile()?;
-    let mut child = Command::new(&invocation.program)
+    let mounts = Mounts::new(&invocation.at).map_err(io::Error::other)?;
+    let mut command = Command::new(&invocation.program);
+    mounts.add_to(&mut command);
+    let mut child = command
         .arg0(&invocation.argv[0])
         .args(&invocation.argv[1..])
         .envs(&invocation.env)

@@ -34,4 +34,6 @@ pub struct Workload {
     pub time_limit: Duration,
     /// Environment variables of `setup`, `command` and `check`, as written.
     pub env: BTreeMap<String, String>,
+    /// Where the directory in which `setup`, `command` and `check` run appears to them, too; absolute.
+    pub at: Vec<PathBuf>,
 }

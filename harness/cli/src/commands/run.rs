@@ -36,6 +36,7 @@ pub fn run(arguments: cli::Run) -> Result<ExitStatus, Failure> {
         let mut workload = Workload::bare(arguments.command.clone(), arguments.from.as_deref())?;
         workload.name = arguments.name.clone().unwrap_or(workload.name);
         workload.time_limit = arguments.time_limit.map_or(workload.time_limit, Duration::from_secs);
+        workload.at = arguments.at.clone();
         vec![workload]
     };
     check_kernel(arguments.spec.kernel.as_deref(), arguments.vm)?;

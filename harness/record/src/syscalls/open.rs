@@ -12,7 +12,7 @@ use super::{AtEntry, ExitAction, PERMISSIONS, TMPFILE};
 use crate::files::Descriptor;
 use crate::recorder::Recorder;
 use crate::stop::Asked;
-use crate::{remote, resolve};
+use crate::remote;
 
 pub(super) fn open(recorder: &mut Recorder<'_>, call: &Asked) -> io::Result<AtEntry> {
     Ok(opening(recorder, call.tid, call.path(0), call.u32(1), call.u32(2)))
@@ -50,7 +50,7 @@ fn opening(recorder: &mut Recorder<'_>, tid: pid_t, path: PathArgument, flags: u
 
 fn may_block(recorder: &Recorder<'_>, tid: pid_t, path: PathArgument) -> bool {
     let Ok(text) = remote::string(tid, path.address) else { return false };
-    let path = resolve::spell(tid, recorder.process(tid), path.dirfd, &text);
+    let path = recorder.spell(tid, path.dirfd, &text);
     let Ok(metadata) = fs::metadata(path) else { return false };
     let kind = metadata.file_type();
     kind.is_fifo() || kind.is_char_device() || kind.is_block_device()
@@ -60,7 +60,7 @@ impl Recorder<'_> {
     /// A call gave descriptor `fd` for a file that may be written.
     pub(super) fn opened(&mut self, tid: pid_t, name: &str, fd: i32, flags: u32, mode: u32) -> io::Result<()> {
         let path = remote::fd_name(tid, fd)?;
-        if !path.starts_with(&self.scene.root) {
+        if self.inside(&path).is_none() {
             return self.opened_elsewhere(tid, name, fd, flags, &path);
         }
         let metadata = fs::metadata(remote::fd_link(tid, fd))?;

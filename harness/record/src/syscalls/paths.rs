@@ -42,7 +42,7 @@ impl Recorder<'_> {
     }
 
     pub(super) fn destination_of(&self, tid: pid_t, dirfd: i32, text: &[u8], last: Last) -> io::Result<Destination> {
-        Ok(match resolve::resolve(tid, self.process(tid), dirfd, text, last) {
+        Ok(match resolve::resolve(|text| self.spell(tid, dirfd, text), tid, text, last) {
             Ok(Resolved::At(path)) => self.inside(&path).map_or(Destination::Outside(path), Destination::Inside),
             Ok(Resolved::Fd(fd)) => Destination::Fd(fd),
             Ok(Resolved::Nowhere) => {
@@ -117,7 +117,7 @@ impl Recorder<'_> {
         let text = path_text(tid, path)?;
         Ok(match text.is_empty() {
             true => remote::fd_link(tid, path.dirfd),
-            false => resolve::spell(tid, self.process(tid), path.dirfd, &text),
+            false => self.spell(tid, path.dirfd, &text),
         })
     }
 }
