@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
+use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 
 use engine::spec::{EXPLORED, MACHINES, RunSpec, is_given};
 
@@ -33,6 +33,7 @@ Results go to standard output, progress and messages to standard error.";
 const RUN_USAGE: &str = "\
 harness run [OPTIONS] <WORKLOAD>...
        harness run [OPTIONS] [--from <DIR>] -- <COMMAND>...
+       harness run [OPTIONS] [--workload <DIR>] --trace <FILE>
        harness run --resume <DIR> [--jobs <N>]";
 
 const RUN_EXAMPLES: &str = "\
@@ -91,9 +92,13 @@ pub enum Command {
 
 /// `harness run`.
 #[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("unnamed").args(["command", "trace"]),
+    group = ArgGroup::new("of_workload").args(["resume", "trace"])
+)]
 pub struct Run {
     /// Directories that hold a workload.toml
-    #[arg(value_name = "WORKLOAD", required_unless_present_any = ["command", "resume"])]
+    #[arg(value_name = "WORKLOAD", required_unless_present_any = ["command", "trace", "resume"])]
     pub workloads: Vec<PathBuf>,
     /// Instead of workloads: a program and its arguments
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "workloads")]
@@ -104,7 +109,7 @@ pub struct Run {
     pub from: Option<PathBuf>,
     /// What reports call it [default: the name of its program]
     #[arg(
-        long, value_name = "NAME", conflicts_with = "workloads", requires = "command", help_heading = OF_COMMAND,
+        long, value_name = "NAME", conflicts_with = "workloads", requires = "unnamed", help_heading = OF_COMMAND,
         value_parser = NonEmptyStringValueParser::new()
     )]
     pub name: Option<String>,
@@ -117,6 +122,16 @@ pub struct Run {
         value_parser = value_parser!(u64).range(1..), allow_negative_numbers = true
     )]
     pub time_limit: Option<u64>,
+
+    /// Instead of workloads: a trace that was recorded before, by harness record, say; nothing in it is run
+    #[arg(long, value_name = "FILE", conflicts_with = "workloads", help_heading = OF_COMMAND)]
+    pub trace: Option<PathBuf>,
+    /// Record each program so many times, and explore all recordings that differ: for programs with threads
+    #[arg(
+        long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u16).range(1..),
+        conflicts_with_all = ["trace", "resume"], allow_negative_numbers = true, help_heading = OF_COMMAND
+    )]
+    pub recordings: u16,
 
     /// What is explored.
     #[command(flatten)]
@@ -138,11 +153,12 @@ pub struct Run {
     /// Go on with the run in this results directory, which was cut short; its own options hold
     #[arg(
         long, value_name = "DIR", help_heading = RESULTS,
-        conflicts_with_all = ["workloads", "command", "RunSpec", "vm", "out"]
+        conflicts_with_all = ["workloads", "command", "trace", "RunSpec", "vm", "out"]
     )]
     pub resume: Option<PathBuf>,
-    /// With --resume: the directory of a workload, whose check may judge as that of the run if it is the same; repeatable
-    #[arg(long = "workload", value_name = "DIR", requires = "resume", help_heading = RESULTS)]
+    /// With --resume: the directory of a workload, whose check may judge as that of the run if it is the same; repeatable. With
+    /// --trace: that of the workload which says what must hold
+    #[arg(long = "workload", value_name = "DIR", requires = "of_workload", help_heading = RESULTS)]
     pub at_hand: Vec<PathBuf>,
     /// With --resume: run the checks that stand in the results directory; trust whoever made it
     #[arg(long, requires = "resume", help_heading = RESULTS)]
