@@ -69,7 +69,7 @@ pub(crate) fn ends(trace: &Trace, paths: &BTreeMap<RelPath, BTreeSet<usize>>) ->
 fn synced(vfs: &Vfs, call: &Call) -> Option<Synced> {
     let handle = match call {
         Call::SyncFs { .. } | Call::SyncAll => return Some(Synced::All),
-        Call::Fsync { handle } | Call::Fdatasync { handle } => handle,
+        Call::Fsync { handle } | Call::Fdatasync { handle } | Call::Msync { handle, .. } => handle,
         Call::Write { handle, flags, .. } if flags & RWF_SYNCS != 0 || vfs.writes_sync(*handle) => handle,
         Call::CopyRange { to, .. } if vfs.writes_sync(*to) => to,
         _ => return None,

@@ -7,7 +7,7 @@ use program::{Arrival, ArrivalKind, Call, OpId, RelPath, Target, Trace, Vfs};
 use crate::acks::ack_ops;
 use crate::observed::shown;
 use crate::timeline::unchanged_up_to;
-use crate::{Ack, CrashWindow, Hint, InPlace, Invariant, Kind, NameChange};
+use crate::{Ack, CrashWindow, Hint, InPlace, Invariant, Kind, NameChange, RuleError};
 
 mod durable;
 mod names;
@@ -76,6 +76,14 @@ pub fn last_ack(trace: &Trace, ack: &Ack, ended: usize) -> Option<usize> {
     ops.into_iter().rev().find(|op| *op < ended)
 }
 
+/// The first op that completes the ack.
+///
+/// # Errors
+/// None does.
+pub fn first_ack(trace: &Trace, ack: &Ack) -> Result<usize, RuleError> {
+    ack_ops(trace, ack).and_then(|ops| ops.into_iter().next().ok_or(RuleError::NoExit))
+}
+
 /// Watches one name, and the data of every inode, while the trace is replayed.
 struct Watch<'a> {
     path: &'a RelPath,
@@ -97,7 +105,9 @@ impl<'a> Watch<'a> {
     /// The file whose data a call may change.
     fn target(&self, call: &Call) -> Option<u64> {
         match call {
-            Call::Write { handle, data, .. } if !data.is_empty() => self.vfs.inode_of(&Target::Handle(*handle)),
+            Call::Write { handle, data, .. } | Call::Store { handle, data, .. } if !data.is_empty() => {
+                self.vfs.inode_of(&Target::Handle(*handle))
+            }
             Call::CopyRange { to, .. } => self.vfs.inode_of(&Target::Handle(*to)),
             Call::Allocate { handle, .. } => self.vfs.inode_of(&Target::Handle(*handle)),
             Call::Truncate { target, .. } => self.vfs.inode_of(target),
@@ -116,7 +126,7 @@ impl<'a> Watch<'a> {
             let writes = match call {
                 // RWF_DSYNC, RWF_SYNC (pwritev2(2)); O_DSYNC, O_SYNC (open(2)).
                 Call::Write { handle, flags, .. } => flags & 6 == 0 && !self.vfs.writes_sync(*handle),
-                Call::CopyRange { .. } => true,
+                Call::CopyRange { .. } | Call::Store { .. } => true,
                 // Without any mode but FALLOC_FL_KEEP_SIZE it only reserves, or extends.
                 Call::Allocate { mode, .. } if mode & !1 != 0 => true,
                 _ => self.vfs.length(inode) != length,
@@ -127,6 +137,11 @@ impl<'a> Watch<'a> {
         }
         match call {
             Call::Fsync { handle } | Call::Fdatasync { handle } => {
+                if let Some(inode) = self.vfs.inode_of(&Target::Handle(*handle)) {
+                    self.data.entry(inode).or_default().synced = Some(index);
+                }
+            }
+            Call::Msync { handle, offset, length } if self.vfs.is_whole(*handle, *offset, *length) => {
                 if let Some(inode) = self.vfs.inode_of(&Target::Handle(*handle)) {
                     self.data.entry(inode).or_default().synced = Some(index);
                 }

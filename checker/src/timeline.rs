@@ -34,7 +34,7 @@ pub(crate) struct Change {
 impl Change {
     fn of(call: &Call, before: &Vfs) -> Self {
         let written = match call {
-            Call::Write { offset, data, .. } => Some((*offset, data.clone())),
+            Call::Write { offset, data, .. } | Call::Store { offset, data, .. } => Some((*offset, data.clone())),
             // FALLOC_FL_COLLAPSE_RANGE and FALLOC_FL_INSERT_RANGE move what is there; other modes leave zeros at most.
             Call::Allocate { mode, .. } if mode & 0x28 == 0 => Some((0, Content::default())),
             _ => None,
@@ -170,7 +170,9 @@ fn execute(trace: &Trace, mut after: impl FnMut(Option<usize>, &Change, &Vfs)) {
 pub(crate) fn unchanged_up_to(call: &Call, before: &Vfs) -> u64 {
     let bytes = |handle: Handle| before.inode_of(&Target::Handle(handle)).and_then(|inode| before.bytes(inode));
     match call {
-        Call::Write { handle, offset, data, .. } => same_up_to(bytes(*handle), *offset, data),
+        Call::Write { handle, offset, data, .. } | Call::Store { handle, offset, data } => {
+            same_up_to(bytes(*handle), *offset, data)
+        }
         Call::CopyRange { from, from_offset, to, to_offset, length } => {
             let source = bytes(*from).unwrap_or_default();
             let at = |offset: u64| offset.min(source.len() as u64) as usize;

@@ -20,6 +20,7 @@ fn changes(call: &Call) -> bool {
             | Call::Fdatasync { .. }
             | Call::SyncRange { .. }
             | Call::DontNeed { .. }
+            | Call::Msync { .. }
             | Call::SyncFs { .. }
             | Call::SyncAll
             | Call::Ack { .. }

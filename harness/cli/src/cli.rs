@@ -86,6 +86,12 @@ pub enum Command {
     Diff(Diff),
     /// Remove the results of old runs
     Gc(Gc),
+    /// Run a server and its client: what is recorded of a workload with a [server]
+    #[command(name = engine::subject::SERVE, hide = true)]
+    Serve {
+        /// What to run.
+        task: String,
+    },
     /// Say what this machine has, what is missing, and what installs it
     Doctor,
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use checker::{Description, ReadPlan, RuleError, Rules, Wanted, describe};
+use checker::{Ack, Description, ReadPlan, RuleError, Rules, Wanted, describe, first_ack};
 use filesystems::Filesystem;
 use program::{Ended, History, Limit, RelPath, Trace, cleared_set_ids};
 use record::{IoUring, RecordError, RecordSpec};
@@ -87,6 +87,9 @@ pub enum SubjectError {
     #[error(transparent)]
     Check(#[from] CheckError),
 }
+
+/// The command of the harness that runs a server and its client: it is recorded in the place of the client.
+pub const SERVE: &str = "run-with-server";
 
 /// What a workload may write and leave, bytes. The agent holds the trace's data, what they leave, and the contents that
 /// it compares with, some 2 times this, and as much again while it unpacks the last of them. A guest has 1024 MiB, and
@@ -194,7 +197,11 @@ impl Subject {
         let fresh = Workplace::new("crash-harness-run-");
         let fresh = fresh.map_err(|source| SubjectError::Directory { name: name.clone(), source })?;
         workload.prepare(fresh.path(), stop)?;
-        let trace = record_in(workload, fresh.path(), io_uring, stop)?;
+        let mut trace = record_in(workload, fresh.path(), io_uring, stop)?;
+        if let Some(text) = &workload.explore_from {
+            let from = first_ack(&trace, &Ack::Text(text.clone()));
+            trace.explored_from = Some(from.map_err(|source| SubjectError::Rules { name: name.clone(), source })?);
+        }
         // Before the check is tried on it.
         fits(&name, &trace)?;
         let judges = match &workload.check {
@@ -291,6 +298,10 @@ impl Subject {
 
     /// Whether all crash states of a schedule are among those of others that are executed, on this file system and disk.
     pub fn is_implied(&self, schedule: usize, filesystem: &Filesystem, model: &DiskModel) -> bool {
+        // Those of others may have come before the exploration begins.
+        if self.trace.explored_from.is_some() {
+            return false;
+        }
         // In a choice of schedules, the others may be missing.
         let Scheduled { chosen, of } = self.scheduled(filesystem);
         let all = chosen as u64 == of;
@@ -359,12 +370,20 @@ fn record_in(
     let invocation = workload.command_in(directory)?;
     let mut spec = RecordSpec::new(&invocation.argv, &invocation.directory);
     spec.command[0] = invocation.program.clone().into();
+    if let Some(task) = workload.served(&invocation)? {
+        let this = std::env::current_exe().map_err(|source| SubjectError::Directory { name: name.clone(), source })?;
+        spec.command = vec![this.into(), SERVE.into(), task.into()];
+    }
     spec.env = invocation.env.iter().map(|(name, value)| (name.into(), value.clone())).collect();
     spec.time_limit = workload.time_limit;
     spec.cancel = Some(stop.clone());
     spec.io_uring = io_uring;
     spec.at = invocation.at.clone();
-    let trace = record::record(&spec).map_err(|source| SubjectError::Record { name: name.clone(), source })?;
+    let mut trace = record::record(&spec).map_err(|source| SubjectError::Record { name: name.clone(), source })?;
+    // As without a server.
+    trace.command = std::iter::once(invocation.program.to_string_lossy().into_owned())
+        .chain(invocation.argv.iter().skip(1).cloned())
+        .collect();
     match record::ended(&trace).filter(|ended| !ended.is_success()) {
         None => Ok(trace),
         Some(ended) => {
@@ -393,7 +412,7 @@ fn fits(name: &str, trace: &Trace) -> Result<(), SubjectError> {
 /// What a guest has to be given of a trace, bytes.
 fn size(trace: &Trace) -> u64 {
     let written = trace.ops.iter().map(|op| match &op.call {
-        program::Call::Write { data, .. } => data.len(),
+        program::Call::Write { data, .. } | program::Call::Store { data, .. } => data.len(),
         _ => 0,
     });
     let left = trace.after.0.values().map(|node| match &node.kind {

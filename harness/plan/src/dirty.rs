@@ -17,7 +17,9 @@ pub(super) fn cuts(trace: &Trace, history: &History) -> Vec<Vec<(Target, u64)>> 
     for (index, op) in trace.ops.iter().enumerate() {
         if op.result >= 0 && vfs.apply(&op.call).is_ok() {
             let (handle, start, length) = match &op.call {
-                Call::Write { handle, offset, data, .. } => (Some(*handle), *offset, data.len() as u64),
+                Call::Write { handle, offset, data, .. } | Call::Store { handle, offset, data } => {
+                    (Some(*handle), *offset, data.len() as u64)
+                }
                 Call::CopyRange { to, to_offset, length, .. } => (Some(*to), *to_offset, *length),
                 _ => (None, 0, 0),
             };

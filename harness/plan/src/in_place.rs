@@ -145,9 +145,11 @@ fn spoiled(trace: &Trace) -> BTreeMap<u64, usize> {
     for (index, op) in trace.ops.iter().enumerate().filter(|(_, op)| op.result >= 0) {
         let touched = match &op.call {
             Call::Truncate { target, .. } => vec![target.clone()],
-            Call::Allocate { handle, .. } | Call::SyncRange { handle, .. } | Call::DontNeed { handle, .. } => {
-                vec![Target::Handle(*handle)]
-            }
+            Call::Allocate { handle, .. }
+            | Call::SyncRange { handle, .. }
+            | Call::DontNeed { handle, .. }
+            | Call::Store { handle, .. }
+            | Call::Msync { handle, .. } => vec![Target::Handle(*handle)],
             Call::CopyRange { from, to, .. } => vec![Target::Handle(*from), Target::Handle(*to)],
             Call::Rename { from, to, .. } => vec![Target::NoFollow(from.clone()), Target::NoFollow(to.clone())],
             Call::Arrive { entries, to, .. } => {
@@ -162,8 +164,13 @@ fn spoiled(trace: &Trace) -> BTreeMap<u64, usize> {
             _ => Vec::new(),
         };
         let inodes: Vec<u64> = touched.iter().filter_map(|target| vfs.inode_of(target)).collect();
-        let is_direct = matches!(&op.call, Call::Open { flags, .. } if flags & O_DIRECT != 0);
-        last.extend(inodes.into_iter().map(|inode| (inode, if is_direct { usize::MAX } else { index })));
+        // So are stores through a mapping: each first one to a page tells the file system, which may have to wait.
+        let at_any_time = match &op.call {
+            Call::Open { flags, .. } => flags & O_DIRECT != 0,
+            Call::Store { .. } | Call::Msync { .. } => true,
+            _ => false,
+        };
+        last.extend(inodes.into_iter().map(|inode| (inode, if at_any_time { usize::MAX } else { index })));
         let _ = vfs.apply(&op.call);
     }
     last

@@ -24,7 +24,7 @@ pub(super) fn injections(trace: &Trace, history: &History) -> Vec<Injection> {
     let passed = passed_by(trace, history, &places);
     let mut injections = Vec::new();
     for (op, cuts) in dirty::cuts(trace, history).into_iter().enumerate() {
-        if waits[op] {
+        if waits[op] && trace.explored_from.is_none_or(|from| op > from) {
             injections.push(Injection { op, event: Event::CommitDuring });
         }
         if places[op] {
@@ -83,6 +83,9 @@ enum Passed {
     AsAtNextPlace,
 }
 
+/// The number of no inode.
+const NO_FILE: u64 = u64::MAX;
+
 /// For each op and each file that it leaves dirty.
 fn passed_by(trace: &Trace, history: &History, places: &[bool]) -> Vec<Vec<Passed>> {
     let mut vfs = Vfs::new(&trace.before);
@@ -96,12 +99,17 @@ fn passed_by(trace: &Trace, history: &History, places: &[bool]) -> Vec<Vec<Passe
         synced.push(match &op.call {
             _ if op.result < 0 => None,
             Call::Fsync { handle } | Call::Fdatasync { handle } => file(*handle),
+            // A part of a file: whatever is under way beside it is not waited for.
+            Call::Msync { handle, offset, length } if !vfs.is_whole(*handle, *offset, *length) => Some(Some(NO_FILE)),
+            Call::Msync { handle, .. } => file(*handle),
             Call::Write { handle, flags, .. } if places::writes_sync(&vfs, *handle, *flags) => file(*handle),
             Call::SyncFs { .. } | Call::SyncAll => Some(None),
             _ => None,
         });
         written.push(match &op.call {
-            Call::Write { handle, .. } if synced[index].is_none() => vfs.inode_of(&Target::Handle(*handle)),
+            Call::Write { handle, .. } | Call::Store { handle, .. } if synced[index].is_none() => {
+                vfs.inode_of(&Target::Handle(*handle))
+            }
             _ => None,
         });
         if op.result >= 0 {
@@ -140,7 +148,7 @@ fn waits_for_data(trace: &Trace, history: &History) -> Vec<bool> {
             inode.is_some() && dirty.iter().any(|target| vfs.inode_of(target) == inode)
         };
         waits[index] = match &op.call {
-            Call::Fsync { handle } | Call::Fdatasync { handle } => is_dirty(*handle),
+            Call::Fsync { handle } | Call::Fdatasync { handle } | Call::Msync { handle, .. } => is_dirty(*handle),
             Call::SyncRange { handle, flags, .. } => flags & WAITS != 0 && is_dirty(*handle),
             Call::SyncFs { .. } | Call::SyncAll => !dirty.is_empty(),
             Call::Write { handle, flags, .. } => places::writes_sync(&vfs, *handle, *flags),

@@ -56,7 +56,7 @@ pub(super) fn places(trace: &Trace, history: &History) -> Vec<bool> {
                 emptied.extend(inode(&vfs, target));
                 true
             }
-            Call::Write { handle, data, .. } => {
+            Call::Write { handle, data, .. } | Call::Store { handle, data, .. } => {
                 written = inode(&vfs, &Target::Handle(*handle));
                 !data.is_empty()
             }
@@ -74,6 +74,11 @@ pub(super) fn places(trace: &Trace, history: &History) -> Vec<bool> {
     for (_, run) in runs.iter().filter(|(_, run)| run.len() > RUN) {
         let kept = [0, 1, run.len() / 2, run.len() - 2, run.len() - 1];
         run.iter().enumerate().filter(|(place, _)| !kept.contains(place)).for_each(|(_, op)| places[*op] = false);
+    }
+    // What could be other between the ops before comes together behind the last of them.
+    if let Some(from) = trace.explored_from {
+        places.iter_mut().take(from).for_each(|place| *place = false);
+        places.iter_mut().skip(from).take(1).for_each(|place| *place = true);
     }
     places
 }

@@ -5,7 +5,7 @@ use program::{Call, Trace};
 /// Bytes that a trace writes, start state included: what the disk must have room for. `u64::MAX` if more than that.
 pub fn data_of(trace: &Trace) -> u64 {
     let written = trace.ops.iter().map(|op| match &op.call {
-        Call::Write { data, .. } => data.len() as u64,
+        Call::Write { data, .. } | Call::Store { data, .. } => data.len() as u64,
         Call::Allocate { length, .. } | Call::CopyRange { length, .. } => *length,
         _ => 0,
     });

@@ -112,6 +112,17 @@ pub enum Call {
     /// posix_fadvise(2) with `POSIX_FADV_DONTNEED`: starts writeback of what is dirty there (mm/fadvise.c,
     /// `generic_fadvise`). A length of 0 is up to the end.
     DontNeed { handle: Handle, offset: u64, length: u64 },
+    /// Bytes stored through a shared mapping (mmap(2), `MAP_SHARED`) of an open file: all that changed in a run of pages since
+    /// the op before. In which order, and whether some were stored more than once, nobody saw.
+    Store {
+        handle: Handle,
+        offset: u64,
+        #[serde(with = "crate::bytes")]
+        data: Arc<Vec<u8>>,
+    },
+    /// msync(2) with `MS_SYNC` of what is mapped of this range: fdatasync(2) of a part of the file (mm/msync.c). `MS_ASYNC` does
+    /// nothing (since Linux 2.6.19).
+    Msync { handle: Handle, offset: u64, length: u64 },
     /// rename(2), link(2) and their kin, from a name outside the recorded directory: a file, or a directory with all that is in
     /// it (`entries`, itself first), gets the name `to` at once. `flags` are those of renameat2(2); for a link,
     /// `RENAME_NOREPLACE`. With `RENAME_EXCHANGE`, what was at `to` leaves.
@@ -120,6 +131,26 @@ pub enum Call {
     Arrive { entries: Vec<Arrival>, to: RelPath, flags: u32 },
     /// rename(2) to a name outside the recorded directory, with all that is below.
     Leave { path: RelPath },
+}
+
+impl Call {
+    /// The bytes that it puts into a file, and where: of a write, or of stores through a mapping.
+    pub fn written(&self) -> Option<(Handle, u64, &Arc<Vec<u8>>)> {
+        match self {
+            Self::Write { handle, offset, data, .. } | Self::Store { handle, offset, data } => {
+                Some((*handle, *offset, data))
+            }
+            _ => None,
+        }
+    }
+
+    /// The file whose data it makes durable, all or a part of them.
+    pub fn synced(&self) -> Option<Handle> {
+        match self {
+            Self::Fsync { handle } | Self::Fdatasync { handle } | Self::Msync { handle, .. } => Some(*handle),
+            _ => None,
+        }
+    }
 }
 
 /// One recorded call, or one promise.

@@ -187,6 +187,9 @@ impl Line<'_> {
                 write!(f, "{}, {}, {}, at {offset}", self.file(handle), Data(data), data.len())?;
                 if *flags == 0 { Ok(()) } else { write!(f, ", {}", Bits(*flags, WRITE)) }
             }
+            Call::Store { handle, offset, data } => {
+                write!(f, "{}, {}, {}, at {offset}", self.file(handle), Data(data), data.len())
+            }
             Call::CopyRange { from, from_offset, to, to_offset, length } => {
                 write!(f, "{} at {from_offset}, {} at {to_offset}, {length}", self.file(from), self.file(to))
             }
@@ -240,6 +243,7 @@ impl Line<'_> {
             Call::DontNeed { handle, offset, length } => {
                 write!(f, "{}, {length} at {offset}, POSIX_FADV_DONTNEED", self.file(handle))
             }
+            Call::Msync { handle, offset, length } => write!(f, "{}, {length} at {offset}, MS_SYNC", self.file(handle)),
             Call::SyncAll | Call::Ack { .. } | Call::Exit { .. } => Ok(()),
         }
     }
@@ -350,6 +354,8 @@ mod tests {
             op("fdatasync", -5, Call::Fdatasync { handle: h }),
             op("sync_file_range", 0, Call::SyncRange { handle: h, offset: 0, length: 0, flags: 2 }),
             op("fadvise64", 0, Call::DontNeed { handle: h, offset: 0, length: 4096 }),
+            op("store", 0, Call::Store { handle: h, offset: 4096, data: data("stored") }),
+            op("msync", 0, Call::Msync { handle: h, offset: 0, length: 8192 }),
             op("syncfs", 0, Call::SyncFs { handle: h }),
             op("sync", 0, Call::SyncAll),
             op("close", 0, Call::Close { handle: h }),

@@ -60,6 +60,7 @@ impl Vfs {
             Call::Open { handle, path, flags, mode } => self.open(*handle, path, *flags, *mode),
             Call::Close { handle } => self.close(*handle),
             Call::Write { handle, offset, data, flags } => self.write_through(*handle, *offset, data, *flags),
+            Call::Store { handle, offset, data } => self.store(*handle, *offset, data),
             Call::CopyRange { from, from_offset, to, to_offset, length } => {
                 self.copy_range((*from, *from_offset), (*to, *to_offset), *length)
             }
@@ -84,6 +85,7 @@ impl Vfs {
             Call::SetXattr { target, name, value, flags } => self.set_xattr(target, name, value, *flags),
             Call::RemoveXattr { target, name } => self.remove_xattr(target, name),
             Call::Fsync { handle } | Call::Fdatasync { handle } => self.sync(*handle),
+            Call::Msync { handle, offset, length } => self.sync_range(*handle, *offset, *length),
             Call::SyncRange { handle, .. } | Call::DontNeed { handle, .. } => self.handle(*handle).map(|_| ()),
             Call::SyncFs { handle } => self.sync_fs(*handle),
             Call::SyncAll => {

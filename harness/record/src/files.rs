@@ -4,7 +4,7 @@
 //! descriptors. Only descriptors that were looked at are in it; an entry is dropped when its descriptor is closed.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -50,6 +50,8 @@ struct Table {
 #[derive(Debug)]
 pub(crate) struct OpenFile {
     descriptors: usize,
+    /// Whether it is mapped, which keeps it open, too.
+    mapped: bool,
     /// Where it was when it was opened.
     pub(crate) path: RelPath,
     /// Flags of open(2); `O_APPEND` as it is now.
@@ -160,7 +162,7 @@ impl Files {
     /// A new open file at a descriptor; gives it and the file that this closed.
     pub(crate) fn open(&mut self, id: TableId, fd: i32, path: RelPath, flags: u32) -> (Handle, Option<Handle>) {
         let handle = self.nameless();
-        self.files.insert(handle, OpenFile { descriptors: 0, path, flags });
+        self.files.insert(handle, OpenFile { descriptors: 0, mapped: false, path, flags });
         let closed = self.set(id, fd, Descriptor::File(handle));
         (handle, closed)
     }
@@ -256,13 +258,30 @@ impl Files {
         let Descriptor::File(handle) = entry else { return None };
         let file = self.files.get_mut(&handle)?;
         file.descriptors -= 1;
-        if file.descriptors > 0 {
+        if file.descriptors > 0 || file.mapped {
             return None;
         }
+        Some(self.forget(handle))
+    }
+
+    fn forget(&mut self, handle: Handle) -> Handle {
         self.files.remove(&handle);
         self.positions.remove(&handle);
         self.contents.remove(&handle);
-        Some(handle)
+        handle
+    }
+
+    /// These open files are mapped, and no others. Gives those that this closed.
+    pub(crate) fn keep_mapped(&mut self, mapped: &BTreeSet<Handle>) -> Vec<Handle> {
+        let mut closed = Vec::new();
+        for (handle, file) in &mut self.files {
+            file.mapped = mapped.contains(handle);
+            if !file.mapped && file.descriptors == 0 {
+                closed.push(*handle);
+            }
+        }
+        closed.sort_unstable();
+        closed.into_iter().map(|handle| self.forget(handle)).collect()
     }
 }
 

@@ -151,7 +151,7 @@ impl Kept {
         // What never came out stays unknown: it is told that there is a difference.
         let bytes = from.read(piece.start + (piece.length - length), length)?.unwrap_or_default();
         match ops.get_mut(piece.op).map(|op| &mut op.call) {
-            Some(Call::Write { data, .. }) => *data = Arc::new(bytes),
+            Some(Call::Write { data, .. } | Call::Store { data, .. }) => *data = Arc::new(bytes),
             Some(Call::Ack { data, .. }) => *data = bytes,
             _ => {}
         }
@@ -200,7 +200,9 @@ fn names(call: &Call) -> usize {
         | Call::SyncAll
         | Call::Ack { .. }
         | Call::Exit { .. }
-        | Call::DontNeed { .. } => 0,
+        | Call::DontNeed { .. }
+        | Call::Store { .. }
+        | Call::Msync { .. } => 0,
     }
 }
 

@@ -71,7 +71,9 @@ impl Launched {
         Some(match step {
             step::CHDIR => RecordError::System { what: "enter the directory", source },
             step::SECCOMP => RecordError::Refused { what: "install a seccomp filter", source },
-            at if at > step::MOUNTS && let Some(step) = mounts::Step::numbered(at - step::MOUNTS) => {
+            at if at > step::MOUNTS
+                && let Some(step) = mounts::Step::numbered(at - step::MOUNTS) =>
+            {
                 RecordError::At(mounts::MountError::Refused { step, source })
             }
             step::EXEC if errno == libc::ENOENT => RecordError::NotFound(self.program),

@@ -68,7 +68,10 @@ impl Recorder<'_> {
         if let Some(closed) = closed {
             self.push_closed(tid, syscall, closed);
         }
-        self.push(tid, syscall, Call::Open { handle, path, flags, mode }, i64::from(fd));
+        let call = Call::Open { handle, path, flags, mode };
+        let done = self.follows_stores().then(|| call.clone());
+        self.push(tid, syscall, call, i64::from(fd));
+        done.iter().for_each(|call| self.mirror(call));
         handle
     }
 
@@ -87,7 +90,9 @@ impl Recorder<'_> {
                 let path = path?;
                 let flags = match opened {
                     Some(flags) => flags & !(libc::O_CREAT | libc::O_EXCL) as u32,
-                    None => self.seen(tid, "descriptor", remote::fd_info(tid, fd))?.1 & !(CREATION | libc::O_TMPFILE as u32),
+                    None => {
+                        self.seen(tid, "descriptor", remote::fd_info(tid, fd))?.1 & !(CREATION | libc::O_TMPFILE as u32)
+                    }
                 };
                 if flags & libc::O_PATH as u32 != 0 {
                     return None;
@@ -97,7 +102,10 @@ impl Recorder<'_> {
                 Some(known.unwrap_or_else(|| self.open_file(tid, "open", fd, path, flags, 0)))
             }
             Err(path) => {
-                self.unmodelled(syscall, format!("{path}, which was renamed, was opened by a name outside the directory"));
+                self.unmodelled(
+                    syscall,
+                    format!("{path}, which was renamed, was opened by a name outside the directory"),
+                );
                 None
             }
         }

@@ -10,6 +10,8 @@ fn handles(call: &mut Call) -> Vec<&mut Handle> {
         Call::Open { handle, .. }
         | Call::Close { handle }
         | Call::Write { handle, .. }
+        | Call::Store { handle, .. }
+        | Call::Msync { handle, .. }
         | Call::Allocate { handle, .. }
         | Call::Fsync { handle }
         | Call::Fdatasync { handle }

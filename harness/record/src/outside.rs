@@ -76,12 +76,7 @@ pub(crate) struct OutsideFiles {
 
 impl OutsideFiles {
     pub(crate) fn new() -> Self {
-        Self {
-            began: SystemTime::now(),
-            known: HashMap::new(),
-            inside: HashMap::new(),
-            synchronous: HashSet::new(),
-        }
+        Self { began: SystemTime::now(), known: HashMap::new(), inside: HashMap::new(), synchronous: HashSet::new() }
     }
 
     /// Takes note of a file that a descriptor stands for.
@@ -264,7 +259,10 @@ impl Recorder<'_> {
         }
         let (id, durability) = (OutsideId::of(metadata), self.outside.durability(metadata));
         if matches!(durability, Durability::Unsynced) && self.outside.synchronous.contains(&id) {
-            self.unmodelled("open", "a file was written with O_SYNC or O_DSYNC outside the recorded directory, and came in");
+            self.unmodelled(
+                "open",
+                "a file was written with O_SYNC or O_DSYNC outside the recorded directory, and came in",
+            );
         }
         // Brought in once more, it is another file.
         self.outside.change(id);

@@ -10,14 +10,16 @@ use program::{Call, Handle, Op, RelPath};
 
 use crate::files::{Files, TableId};
 use crate::kept::Kept;
+use crate::mappings::{FileId, Mappings, SpaceId};
+use crate::mirror::Mirror;
 use crate::outside::{OutsideFiles, Prelude};
 use crate::peers::Peers;
-use crate::{remote, resolve};
 use crate::stop::{self, TraceeEvent};
 use crate::supervise::{Shared, Stop};
 use crate::turns::{Pending, Turn};
 use crate::unmodelled::UnmodelledCalls;
 use crate::{IoUring, RecordError, launch};
+use crate::{remote, resolve};
 
 /// A thread of the program.
 #[derive(Debug)]
@@ -27,6 +29,7 @@ pub(crate) struct Thread {
     /// Its process (thread group).
     pub(crate) process: pid_t,
     pub(crate) table: TableId,
+    pub(crate) space: SpaceId,
     /// The flags of the `clone` that it is inside of.
     pub(crate) clone_flags: u64,
     pub(crate) pending: Option<Pending>,
@@ -91,6 +94,10 @@ pub(crate) struct Recorder<'a> {
     pub(crate) turn: Turn,
     pub(crate) files: Files,
     pub(crate) outside: OutsideFiles,
+    /// What is mapped of recorded files.
+    pub(crate) mappings: Mappings,
+    /// What the files held, when they were last looked at, that can be stored to.
+    pub(crate) mirrors: BTreeMap<FileId, Mirror>,
     /// Inode numbers of sockets that socketpair(2) made: like a pipe's, their bytes stay within the program.
     pub(crate) paired: HashSet<u64>,
     /// What is known of the other ends of sockets.
@@ -112,7 +119,9 @@ pub(crate) fn run(
 ) -> Result<Recorded, RecordError> {
     let mut files = Files::default();
     let table = files.table();
-    let first = Thread { number: 0, process: launched.pid, table, clone_flags: 0, pending: None };
+    let mut mappings = Mappings::default();
+    let space = mappings.space();
+    let first = Thread { number: 0, process: launched.pid, table, space, clone_flags: 0, pending: None };
     let recorded = Recorded {
         ops: Vec::new(),
         kept: Kept::new(scene.data_limit),
@@ -133,6 +142,8 @@ pub(crate) fn run(
         turn: Turn::default(),
         files,
         outside: OutsideFiles::new(),
+        mappings,
+        mirrors: BTreeMap::new(),
         paired: HashSet::new(),
         peers: Peers::default(),
         processes: HashSet::from([launched.pid]),

@@ -147,6 +147,19 @@ pub(crate) fn fd_link(tid: pid_t, fd: i32) -> PathBuf {
     PathBuf::from(format!("/proc/{tid}/fd/{fd}"))
 }
 
+/// The magic link of the file that is mapped at an address (proc(5), `/proc/pid/map_files`).
+pub(crate) fn mapped_link(tid: pid_t, address: u64) -> io::Result<PathBuf> {
+    let maps = fs::read_to_string(format!("/proc/{tid}/maps"))?;
+    let ranges = maps.lines().filter_map(|line| line.split_whitespace().next());
+    let holds = |range: &&str| {
+        let parse = |text: &str| u64::from_str_radix(text, 16).ok();
+        let (start, end) = range.split_once('-').unwrap_or_default();
+        parse(start).is_some_and(|start| start <= address) && parse(end).is_some_and(|end| address < end)
+    };
+    let range = ranges.into_iter().find(holds).ok_or(io::ErrorKind::NotFound)?;
+    Ok(PathBuf::from(format!("/proc/{tid}/map_files/{range}")))
+}
+
 /// What a descriptor refers to: a path, or `pipe:[…]` and the like.
 pub(crate) fn fd_name(tid: pid_t, fd: i32) -> io::Result<PathBuf> {
     fs::read_link(fd_link(tid, fd))

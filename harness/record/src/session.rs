@@ -56,6 +56,7 @@ pub fn record(spec: &RecordSpec) -> Result<Trace, RecordError> {
             .into_iter()
             .map(|(call, count)| RefusedCall { call: call.to_owned(), count })
             .collect(),
+        explored_from: None,
     };
     temporary_names::number(&mut trace);
     for unmodelled in unexplained(&trace) {

@@ -4,6 +4,7 @@ use libc::pid_t;
 use program::Call;
 
 use crate::files::TableId;
+use crate::mappings::SpaceId;
 use crate::recorder::{Cut, Recorder, Thread};
 use crate::remote;
 use crate::set_id;
@@ -36,17 +37,22 @@ impl Recorder<'_> {
                 }
                 copy
             };
-            self.adopt(child, process, table);
+            let space = self.threads.get(&tid).map(|parent| parent.space).unwrap_or_default();
+            let space = match flags & libc::CLONE_VM as u64 != 0 {
+                true => self.mappings.share(space),
+                false => self.mappings.copy(space),
+            };
+            self.adopt(child, process, table, space);
         }
         stop.resume();
         self.handle_early(child);
     }
 
-    fn adopt(&mut self, tid: pid_t, process: pid_t, table: TableId) {
+    fn adopt(&mut self, tid: pid_t, process: pid_t, table: TableId, space: SpaceId) {
         let number = self.next_number;
         self.next_number += 1;
         self.processes.insert(process);
-        self.threads.insert(tid, Thread { number, process, table, clone_flags: 0, pending: None });
+        self.threads.insert(tid, Thread { number, process, table, space, clone_flags: 0, pending: None });
     }
 
     fn handle_early(&mut self, tid: pid_t) {
@@ -66,7 +72,10 @@ impl Recorder<'_> {
 
     pub(crate) fn executed(&mut self, stop: ExecStop) {
         let tid = stop.tid;
+        // What it had mapped is gone.
+        self.leave_space(stop.former, "execve");
         if let Some(mut thread) = self.threads.remove(&stop.former) {
+            thread.space = self.mappings.space();
             let gone: Vec<pid_t> =
                 self.threads.iter().filter(|(_, other)| other.process == thread.process).map(|(tid, _)| *tid).collect();
             for other in gone {
@@ -103,6 +112,7 @@ impl Recorder<'_> {
                 "its thread was killed inside it: whether it took effect is not known",
             );
         }
+        self.leave_space(tid, syscall);
         for handle in self.files.leave(table) {
             self.push_numbered(number, syscall, Call::Close { handle }, 0);
         }
@@ -137,7 +147,8 @@ impl Recorder<'_> {
                 continue;
             }
             let table = self.files.table();
-            self.adopt(tid, process, table);
+            let space = self.mappings.space();
+            self.adopt(tid, process, table, space);
             self.handle_early(tid);
         }
     }
@@ -150,7 +161,9 @@ impl Recorder<'_> {
             if let Some(event) = event.take() {
                 match event {
                     TraceeEvent::Ended { tid, .. } => drop(self.threads.remove(&tid)),
-                    TraceeEvent::Fork(stop) => self.adopt(stop.child, stop.child, TableId::default()),
+                    TraceeEvent::Fork(stop) => {
+                        self.adopt(stop.child, stop.child, TableId::default(), SpaceId::default());
+                    }
                     // A killed thread leaves its stop by itself.
                     _ => {}
                 }

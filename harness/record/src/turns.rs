@@ -75,6 +75,14 @@ impl Recorder<'_> {
         // No such memory, no such thread: then the call will fail as well.
         let at_entry = self.seen(tid, syscall.name, decoded).unwrap_or(AtEntry::Pass);
         let exclusive = at_entry.is_exclusive();
+        if self.follows_stores() && !matches!(at_entry, AtEntry::Pass | AtEntry::Refuse) {
+            if self.turn.holder.is_some() {
+                // What was stored since the holder's call began comes after it.
+                self.turn.queue.push_back(stop);
+                return;
+            }
+            self.catch_stores(tid);
+        }
         if exclusive {
             if self.turn.holder.is_some() {
                 // Decoded anew at its turn: names may mean something else by then.

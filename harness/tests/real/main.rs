@@ -14,6 +14,7 @@ mod holes;
 mod judged;
 mod killed;
 mod machines;
+mod mapped;
 mod mutants;
 mod names;
 mod ours;

@@ -79,7 +79,10 @@ fn mutants(trace: &Trace) -> Vec<Mutant> {
                 Some(format!("synchronous {}", of(handle)))
             }
             Call::SyncRange { handle, flags, .. } if *flags & WAITS != 0 => Some(of(handle)),
-            Call::Fsync { handle } | Call::Fdatasync { handle } | Call::SyncFs { handle } => Some(of(handle)),
+            Call::Fsync { handle }
+            | Call::Fdatasync { handle }
+            | Call::Msync { handle, .. }
+            | Call::SyncFs { handle } => Some(of(handle)),
             Call::SyncAll => Some(op.syscall.clone()),
             _ => None,
         };

@@ -19,6 +19,8 @@
 //! | `time-limit` | whole seconds that `setup` and `command` may each take; 60 if it is not given |
 //! | `env` | table of environment variables that `setup`, `command` and `check` get besides the harness's own |
 //! | `at` | an absolute path or a list of such: there the run directory appears to `setup`, `command` and `check`, too |
+//! | `[server]` | `command`, `ready` and `stop`: a server that is started before the command, recorded with it, and stopped after it ([`Server`]) |
+//! | `explore-from` | `{ ack = "TEXT" }` or `{ server = "ready" }`: no crash is explored that comes before this is printed, or the server is ready |
 //! | `check` | argument list of a checker of the workload's own; runs in an unpacked copy of each recovered tree |
 //! | `[[invariant]]` | what must hold after a crash ([`checker::Wanted`]); with none, the harness chooses |
 //!
@@ -41,6 +43,7 @@ mod load;
 mod manifest;
 mod near;
 mod run;
+mod server;
 mod steps;
 mod target;
 mod workload;
@@ -49,4 +52,5 @@ pub use error::{Error, ErrorKind, Step};
 pub use invocation::Invocation;
 pub use load::LARGEST_MANIFEST;
 pub use run::{End, Limit, PATIENCE};
+pub use server::{READY, Ready, Server, serve};
 pub use workload::{DEFAULT_TIME_LIMIT, Workload};

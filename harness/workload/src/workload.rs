@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use checker::Wanted;
 
+use crate::Server;
+
 /// How long `setup` and `command` may each take if the workload does not say.
 pub const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(60);
 
@@ -36,4 +38,8 @@ pub struct Workload {
     pub env: BTreeMap<String, String>,
     /// Where the directory in which `setup`, `command` and `check` run appears to them, too; absolute.
     pub at: Vec<PathBuf>,
+    /// What is started before the command, and stopped after it.
+    pub server: Option<Server>,
+    /// What is printed before any crash is explored, for the first time; [`READY`](crate::READY) by the harness itself.
+    pub explore_from: Option<String>,
 }

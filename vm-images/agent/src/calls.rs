@@ -13,8 +13,9 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags};
 use program::{Call, Handle, RelPath, Target, Time};
 
+use crate::aligned::Aligned;
 use crate::crossing;
-use crate::mailbox::Aligned;
+use crate::mapped;
 
 /// What is open, by the trace's numbers.
 pub type Handles = HashMap<Handle, OwnedFd>;
@@ -40,6 +41,8 @@ pub fn perform(call: &Call, handles: &mut Handles) -> Result<i64, Errno> {
             Ok(0)
         }
         Call::Write { handle, offset, data, flags } => write(get(handles, *handle)?, *offset, data, *flags),
+        Call::Store { handle, offset, data } => mapped::store(get(handles, *handle)?, *offset, data),
+        Call::Msync { handle, offset, length } => mapped::sync(get(handles, *handle)?, *offset, *length),
         Call::CopyRange { from, from_offset, to, to_offset, length } => {
             copy_range(get(handles, *from)?, *from_offset, get(handles, *to)?, *to_offset, *length)
         }

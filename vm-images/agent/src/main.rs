@@ -4,9 +4,7 @@
 
 mod ahead;
 mod boot;
-mod calls;
 mod commit;
-mod crossing;
 mod execute;
 mod mailbox;
 mod observe;
@@ -18,6 +16,7 @@ mod watch;
 
 use std::process::ExitCode;
 
+use guest_agent::{aligned, calls};
 use protocol::{Command, Reply};
 
 /// Where the file system under test is mounted.

@@ -26,6 +26,12 @@ pub fn perform(stage: &mut Stage<'_>, call: &Call) -> Result<Result<i64, Errno>,
                 write_out(stage, file.as_fd())?;
             }
         }
+        Call::Msync { handle, offset, length } => {
+            if let Some(file) = again(stage, handle) {
+                let _ = stage.wait(|| calls::write_back(file.as_fd(), *offset, *length));
+                stage.settle()?;
+            }
+        }
         Call::SyncFs { .. } | Call::SyncAll => {
             let mut open: Vec<Handle> = stage.handles.keys().copied().collect();
             open.sort();

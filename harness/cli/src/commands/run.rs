@@ -15,8 +15,8 @@ use vm::{Limits, Paths};
 use workload::Workload;
 
 use super::Failure;
-use super::show::read;
 use super::failure::say;
+use super::show::read;
 use super::signal::{Manner, Scratch, Signals};
 use crate::cli;
 use engine::permit::Permit;
@@ -24,8 +24,8 @@ use engine::run::{
     Finished, Options, RESULTS, RunError, elsewhere, link_latest, resume, run as run_workloads, run_recorded,
 };
 use engine::spec::RunSpec;
-use engine::subject::{Judges, Subject, SubjectError};
 use engine::store::Store;
+use engine::subject::{Judges, Subject, SubjectError};
 
 /// Runs workloads and reports.
 pub fn run(arguments: cli::Run) -> Result<ExitStatus, Failure> {

@@ -27,8 +27,7 @@ pub fn show(arguments: &cli::Show) -> Result<ExitStatus, Failure> {
 
 /// Reads a trace, which may be anyone's.
 pub fn read(path: &Path) -> Result<Trace, Failure> {
-    let failed =
-        |error: &dyn std::fmt::Display| Failure::usage(format!("failed to read {}: {error}", path.display()));
+    let failed = |error: &dyn std::fmt::Display| Failure::usage(format!("failed to read {}: {error}", path.display()));
     let file = files::open(path, LARGEST_TRACE).map_err(|error| failed(&error))?;
     read_trace(file).map_err(|error| failed(&error))?.map_err(|error| failed(&error))
 }

@@ -58,7 +58,8 @@ pub async fn run(
             distinct.push(subject);
         }
         if options.recordings > 1 {
-            let text = format!("{}: {} of {} recordings are distinct", workload.name, distinct.len(), options.recordings);
+            let text =
+                format!("{}: {} of {} recordings are distinct", workload.name, distinct.len(), options.recordings);
             let _ = events.send(Event::Note { cell: None, text });
         }
         subjects.extend(distinct.into_iter().map(Arc::new));

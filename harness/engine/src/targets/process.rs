@@ -50,7 +50,7 @@ impl Point {
 pub struct KillPoints(Vec<Point>);
 
 impl KillPoints {
-    /// Before the first op, within those that can be cut short, and after each.
+    /// Before the first op, within those that can be cut short, and after each; none before the exploration is to begin.
     pub fn of(trace: &Trace) -> Self {
         let mut points = vec![Point { ended: 0, written: None }];
         for (ended, op) in trace.ops.iter().enumerate() {
@@ -58,6 +58,7 @@ impl KillPoints {
             points.extend(written_span(op).into_iter().flat_map(|(offset, length)| cuts(offset, length)).map(cut));
             points.push(Point { ended: ended + 1, written: None });
         }
+        points.retain(|point| trace.explored_from.is_none_or(|from| point.ended > from));
         Self(points)
     }
 }
@@ -242,7 +243,7 @@ fn written_span(op: &Op) -> Option<(u64, u64)> {
 /// Where a call that can be cut short writes, and how much (bytes).
 fn span(call: &Call) -> Option<(u64, u64)> {
     match call {
-        Call::Write { offset, data, .. } => Some((*offset, data.len() as u64)),
+        Call::Write { offset, data, .. } | Call::Store { offset, data, .. } => Some((*offset, data.len() as u64)),
         Call::CopyRange { to_offset, length, .. } => Some((*to_offset, *length)),
         _ => None,
     }
@@ -252,7 +253,7 @@ fn span(call: &Call) -> Option<(u64, u64)> {
 fn part(call: &Call, start: u64, end: u64) -> Call {
     let mut part = call.clone();
     match &mut part {
-        Call::Write { offset, data, .. } => {
+        Call::Write { offset, data, .. } | Call::Store { offset, data, .. } => {
             *offset += start;
             *data = Arc::new(data[start as usize..end as usize].to_vec());
         }

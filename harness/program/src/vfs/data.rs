@@ -40,6 +40,16 @@ impl Vfs {
         self.write(id, offset, data, syncs)
     }
 
+    /// Through a mapping, a file does not grow, and nothing is synchronous.
+    pub(super) fn store(&mut self, handle: Handle, offset: u64, data: &[u8]) -> Result<(), Why> {
+        let id = self.open_file(handle)?;
+        let end = offset.checked_add(data.len() as u64).ok_or(Why::TooLarge)?;
+        if end > self.content(id)?.len() as u64 {
+            return Err(Why::Invalid);
+        }
+        self.write(id, offset, data, false)
+    }
+
     /// copy_file_range(2): `length` bytes of `from`, or what there is of them.
     pub(super) fn copy_range(
         &mut self,
@@ -153,6 +163,21 @@ impl Vfs {
         let id = self.handle(handle)?;
         self.dirty.remove(&id);
         Ok(())
+    }
+
+    /// msync(2). A file of which only a part was synced stays dirty.
+    pub(super) fn sync_range(&mut self, handle: Handle, offset: u64, length: u64) -> Result<(), Why> {
+        let id = self.handle(handle)?;
+        if self.is_whole(handle, offset, length) {
+            self.dirty.remove(&id);
+        }
+        Ok(())
+    }
+
+    /// Whether a range is all that an open file holds.
+    pub fn is_whole(&self, handle: Handle, offset: u64, length: u64) -> bool {
+        let held = self.handle(handle).ok().and_then(|id| self.length(id));
+        offset == 0 && held.is_some_and(|held| held <= length)
     }
 
     pub(super) fn sync_fs(&mut self, handle: Handle) -> Result<(), Why> {

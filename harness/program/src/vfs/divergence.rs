@@ -87,6 +87,10 @@ pub(super) fn describe(call: &Call) -> String {
         Call::Fdatasync { handle } => format!("fdatasync #{}", handle.0),
         Call::SyncRange { handle, .. } => format!("sync_file_range #{}", handle.0),
         Call::DontNeed { handle, .. } => format!("posix_fadvise #{}", handle.0),
+        Call::Store { handle, offset, data } => {
+            format!("store {} bytes at {offset} of #{}", data.len(), handle.0)
+        }
+        Call::Msync { handle, .. } => format!("msync #{}", handle.0),
         Call::SyncFs { handle } => format!("syncfs #{}", handle.0),
         Call::SyncAll => "sync".to_owned(),
         Call::Ack { .. } => "ack".to_owned(),

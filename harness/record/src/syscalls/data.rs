@@ -247,12 +247,15 @@ impl Recorder<'_> {
     /// Keeps `length` bytes that a recorded file holds from `offset` on; gives where they are kept.
     fn keep_from_file(&mut self, tid: pid_t, file: OpenAt, offset: u64, length: u64) -> io::Result<u64> {
         let start = self.recorded.kept.next();
-        let content = self.files.content(tid, file.fd, file.handle)?;
         let mut buffer = vec![0; length.min(remote::PIECE) as usize];
         let mut done = 0;
         while done < length {
             let part = &mut buffer[..(length - done).min(remote::PIECE) as usize];
+            let content = self.files.content(tid, file.fd, file.handle)?;
             content.read_exact_at(part, offset.saturating_add(done))?;
+            if self.follows_stores() {
+                self.mirror_wrote(file.handle, offset.saturating_add(done), part);
+            }
             if let Err(stop) = self.recorded.kept.append(part) {
                 self.shared.set_stop(stop);
             }
@@ -290,7 +293,9 @@ impl Recorder<'_> {
         };
         let to_offset = self.landed(tid, name, to, to_position, 0, length)?;
         let call = Call::CopyRange { from: from.handle, from_offset, to: to.handle, to_offset, length };
+        let done = self.follows_stores().then(|| call.clone());
         self.push(tid, name, call, length as i64);
+        done.iter().for_each(|call| self.mirror(call));
         Ok(())
     }
 

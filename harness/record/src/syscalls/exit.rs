@@ -1,5 +1,6 @@
 //! At the exit of a call: what it did, written down as ops.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use libc::pid_t;
@@ -8,6 +9,7 @@ use program::{Call, Channel, Handle, RelPath};
 use super::Syscall;
 use super::data::{FileOffset, OpenAt, Writing};
 use crate::files::Descriptor;
+use crate::mappings::{Area, FileId, pages};
 use crate::recorder::Recorder;
 use crate::remote::Span;
 
@@ -90,6 +92,31 @@ pub(crate) enum ExitAction {
     SocketPair {
         address: u64,
     },
+    /// It mapped a recorded file, shared.
+    Map {
+        handle: Handle,
+        file: FileId,
+        length: u64,
+        offset: u64,
+        writable: bool,
+    },
+    /// It unmapped what is there, or mapped something else in its place.
+    Unmap {
+        addresses: Range<u64>,
+    },
+    /// It moved or resized a mapping.
+    Remap {
+        from: Range<u64>,
+        length: u64,
+    },
+    /// It let a mapping be stored to.
+    MakeWritable {
+        addresses: Range<u64>,
+    },
+    /// It synced what is mapped, one part after the other.
+    SyncMapped {
+        calls: Vec<Call>,
+    },
     /// It gave a descriptor in an unusual way.
     Look,
     /// What was outside the directory, at `from` if it had a name, is at `to` now: by renameat2(2) with these flags, or by a link,
@@ -126,7 +153,17 @@ pub(crate) enum ExitAction {
 impl ExitAction {
     /// Whether it is not known what the files are if the call, which had its turn, never returns.
     pub(crate) fn changes_files(&self) -> bool {
-        !matches!(self, Self::Close { .. } | Self::Dup { .. } | Self::Replace { .. } | Self::Unmodelled { .. })
+        !matches!(
+            self,
+            Self::Close { .. }
+                | Self::Dup { .. }
+                | Self::Replace { .. }
+                | Self::Map { .. }
+                | Self::Unmap { .. }
+                | Self::Remap { .. }
+                | Self::MakeWritable { .. }
+                | Self::Unmodelled { .. }
+        )
     }
 
     /// What the call, which has its turn, may wait for.
@@ -135,7 +172,9 @@ impl ExitAction {
             // What is no regular file, and may keep its opener waiting, is opened without a turn unless there is nobody else.
             Self::Record { call: Call::Truncate { .. }, .. } | Self::Open { .. } => WaitsFor::Lease,
             // An unmodelled call that has its turn is one with a path that leads nowhere.
-            Self::Record { .. } | Self::Unmodelled { .. } => WaitsFor::Disk,
+            Self::Record { .. } | Self::Unmodelled { .. } | Self::SyncMapped { .. } => WaitsFor::Disk,
+            // The lock of the address space is held for faults, which wait for the disk.
+            Self::Map { .. } | Self::Unmap { .. } | Self::Remap { .. } | Self::MakeWritable { .. } => WaitsFor::Disk,
             Self::Arrive { .. } | Self::Leave { .. } | Self::LinkOutside { .. } | Self::SyncOutside { .. } => {
                 WaitsFor::Disk
             }
@@ -148,7 +187,7 @@ impl ExitAction {
     /// Whether it is to be done for a call that returned `result`.
     fn applies(&self, result: i64) -> bool {
         match self {
-            Self::Record { even_if_failed: true, .. } => !RESTART.contains(&result),
+            Self::Record { even_if_failed: true, .. } | Self::SyncMapped { .. } => !RESTART.contains(&result),
             // "Linux … always releases the descriptor early" (close(2)), whatever the result.
             Self::Close { .. } => result != -i64::from(libc::EBADF),
             _ => result >= 0,
@@ -169,7 +208,9 @@ impl Recorder<'_> {
                 if result >= 0 && matches!(call, Call::SyncAll | Call::SyncFs { .. }) {
                     self.synced_all_outside(tid, name);
                 }
+                let done = (result >= 0 && self.follows_stores()).then(|| call.clone());
                 self.push(tid, name, call, result);
+                done.iter().for_each(|call| self.mirror(call));
                 Ok(())
             }
             ExitAction::Open { flags, mode } => self.opened(tid, name, fd, flags, mode),
@@ -207,6 +248,29 @@ impl Recorder<'_> {
                 Ok(())
             }
             ExitAction::SocketPair { address } => self.paired(tid, address),
+            ExitAction::Map { handle, file, length, offset, writable } => {
+                let area = Area { addresses: pages(result as u64, length), offset, file, handle, writable };
+                self.map(tid, area);
+                Ok(())
+            }
+            ExitAction::Unmap { addresses } => {
+                self.unmap(tid, &addresses);
+                Ok(())
+            }
+            ExitAction::Remap { from, length } => {
+                self.remap(tid, &from, &pages(result as u64, length));
+                Ok(())
+            }
+            ExitAction::MakeWritable { addresses } => {
+                self.make_writable(tid, &addresses);
+                Ok(())
+            }
+            ExitAction::SyncMapped { calls } => {
+                // Where a part of the range is not mapped, "the call fails with the error ENOMEM", and the rest is synced (mm/msync.c).
+                let result = if result == -i64::from(libc::ENOMEM) { 0 } else { result };
+                calls.into_iter().for_each(|call| self.push(tid, name, call, result));
+                Ok(())
+            }
             ExitAction::Look => {
                 self.descriptor(tid, fd);
                 Ok(())

@@ -11,8 +11,8 @@ use super::arguments::PathArgument;
 use super::{AtEntry, ExitAction, PERMISSIONS, TMPFILE};
 use crate::files::Descriptor;
 use crate::recorder::Recorder;
-use crate::stop::Asked;
 use crate::remote;
+use crate::stop::Asked;
 
 pub(super) fn open(recorder: &mut Recorder<'_>, call: &Asked) -> io::Result<AtEntry> {
     Ok(opening(recorder, call.tid, call.path(0), call.u32(1), call.u32(2)))

@@ -43,6 +43,8 @@ impl Syscall {
 const OPENS_TO_CHANGE: u32 = (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC) as u32 | TMPFILE;
 /// `MAP_SHARED` and `MAP_SHARED_VALIDATE` have bit 0, `MAP_PRIVATE` has not.
 const SHARED: u32 = 1;
+const FIXED: u32 = libc::MAP_FIXED as u32;
+const WRITABLE: u32 = libc::PROT_WRITE as u32;
 /// The commands of fcntl(2) that give another descriptor, change what a write does, or depend on who has the file open.
 const FCNTL_COMMANDS: &[u32] =
     &[libc::F_DUPFD as u32, libc::F_DUPFD_CLOEXEC as u32, libc::F_SETFL as u32, libc::F_SETLEASE as u32];
@@ -79,7 +81,15 @@ pub(crate) const SYSCALLS: &[Syscall] = &[
     row!(SYS_ftruncate, FilesOnly, data::ftruncate),
     row!(SYS_fallocate, FilesOnly, data::fallocate),
     // Mappings.
-    row!(SYS_mmap, General, mappings::mmap).only(Stops::AnyBit { argument: 3, mask: SHARED }),
+    row!(SYS_mmap, General, mappings::mmap).only(Stops::AnyBit { argument: 3, mask: SHARED | FIXED }),
+    row!(SYS_munmap, General, mappings::munmap),
+    row!(SYS_mremap, General, mappings::mremap),
+    row!(SYS_mprotect, General, mappings::mprotect).only(Stops::AnyBit { argument: 2, mask: WRITABLE }),
+    row!(SYS_pkey_mprotect, General, mappings::mprotect).only(Stops::AnyBit { argument: 2, mask: WRITABLE }),
+    row!(SYS_msync, General, mappings::msync).only(Stops::AnyBit { argument: 2, mask: libc::MS_SYNC as u32 }),
+    row!(SYS_madvise, General, mappings::madvise)
+        .only(Stops::OneOf { argument: 2, values: &[libc::MADV_REMOVE as u32] }),
+    row!(SYS_remap_file_pages, General, mappings::remap_file_pages),
     // Syncs, and what starts or ends writeback.
     row!(SYS_fsync, FilesOnly, sync::fsync),
     row!(SYS_fdatasync, FilesOnly, sync::fdatasync),

@@ -116,6 +116,8 @@ fn paths(call: &mut Call) -> Vec<&mut RelPath> {
         | Call::RemoveXattr { target, .. } => of_target(target).into_iter().collect(),
         Call::Close { .. }
         | Call::Write { .. }
+        | Call::Store { .. }
+        | Call::Msync { .. }
         | Call::CopyRange { .. }
         | Call::Allocate { .. }
         | Call::Fsync { .. }
@@ -168,6 +170,7 @@ mod tests {
             limits: vec![],
             outside: vec![],
             refused: vec![],
+            explored_from: None,
         }
     }
 

@@ -36,7 +36,9 @@ fn each_text(trace: &Trace, see: &mut impl FnMut(&[u8])) {
     let mut ends: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     for op in &trace.ops {
         let (stream, data) = match &op.call {
-            Call::Write { handle, data, .. } => (handle.to_string(), data.as_slice()),
+            Call::Write { handle, data, .. } | Call::Store { handle, data, .. } => {
+                (handle.to_string(), data.as_slice())
+            }
             Call::Ack { channel, data } => (channel.to_string(), data.as_slice()),
             Call::SetXattr { name, value, .. } => {
                 see(name);

@@ -160,6 +160,7 @@ impl Execution {
                 Ok(())
             }
             Call::Write { handle, offset, data, .. } => self.file(handle).write_all_at(data, *offset),
+            Call::Store { handle, offset, data } => self.file(handle).write_all_at(data, *offset),
             Call::CopyRange { from, from_offset, to, to_offset, length } => {
                 let mut data = vec![0; *length as usize];
                 self.file(from).read_exact_at(&mut data, *from_offset)?;
@@ -216,6 +217,7 @@ impl Execution {
             | Call::Fdatasync { .. }
             | Call::SyncRange { .. }
             | Call::DontNeed { .. }
+            | Call::Msync { .. }
             | Call::SyncFs { .. }
             | Call::SyncAll
             | Call::Ack { .. }

@@ -6,5 +6,6 @@ mod calls;
 #[path = "../common/mod.rs"]
 mod common;
 mod limits;
+mod mapped;
 mod processes;
 mod recording;
