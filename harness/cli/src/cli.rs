@@ -87,7 +87,7 @@ pub enum Command {
     /// Remove the results of old runs
     Gc(Gc),
     /// Run a server and its client: what is recorded of a workload with a [server]
-    #[command(name = engine::subject::SERVE, hide = true)]
+    #[command(name = engine::recording::SERVE, hide = true)]
     Serve {
         /// What to run.
         task: String,

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use checker::{Ack, Description, ReadPlan, RuleError, Rules, Wanted, describe, first_ack};
+use checker::{Description, ReadPlan, RuleError, Rules, Wanted, describe};
 use filesystems::Filesystem;
 use program::{Ended, History, Limit, RelPath, Trace, cleared_set_ids};
-use record::{IoUring, RecordError, RecordSpec};
+use record::{IoUring, RecordError};
 use storage::DiskModel;
 use workload::Workload;
 
 use crate::execute::live_read_plan;
 use crate::journal::line::Id;
 use crate::label::Labels;
+use crate::recording::record_in;
 use checks::Workplace;
 use checks::{CheckError, Checker, LARGEST_FILE};
 use plan::{Overwrites, Schedule, data_of, sample, schedule_count};
@@ -87,9 +88,6 @@ pub enum SubjectError {
     #[error(transparent)]
     Check(#[from] CheckError),
 }
-
-/// The command of the harness that runs a server and its client: it is recorded in the place of the client.
-pub const SERVE: &str = "run-with-server";
 
 /// What a workload may write and leave, bytes. The agent holds the trace's data, what they leave, and the contents that
 /// it compares with, some 2 times this, and as much again while it unpacks the last of them. A guest has 1024 MiB, and
@@ -197,11 +195,7 @@ impl Subject {
         let fresh = Workplace::new("crash-harness-run-");
         let fresh = fresh.map_err(|source| SubjectError::Directory { name: name.clone(), source })?;
         workload.prepare(fresh.path(), stop)?;
-        let mut trace = record_in(workload, fresh.path(), io_uring, stop)?;
-        if let Some(text) = &workload.explore_from {
-            let from = first_ack(&trace, &Ack::Text(text.clone()));
-            trace.explored_from = Some(from.map_err(|source| SubjectError::Rules { name: name.clone(), source })?);
-        }
+        let trace = record_in(workload, fresh.path(), io_uring, stop)?;
         // Before the check is tried on it.
         fits(&name, &trace)?;
         let judges = match &workload.check {
@@ -358,43 +352,6 @@ fn is_doubtful(error: &RuleError, trace: &Trace) -> bool {
         | RuleError::TooMuchHistory { .. } => false,
     };
     speaks_of_changes && !trace.limits.is_empty()
-}
-
-fn record_in(
-    workload: &Workload,
-    directory: &std::path::Path,
-    io_uring: IoUring,
-    stop: &Arc<AtomicBool>,
-) -> Result<Trace, SubjectError> {
-    let name = workload.name.clone();
-    let invocation = workload.command_in(directory)?;
-    let mut spec = RecordSpec::new(&invocation.argv, &invocation.directory);
-    spec.command[0] = invocation.program.clone().into();
-    if let Some(task) = workload.served(&invocation)? {
-        let this = std::env::current_exe().map_err(|source| SubjectError::Directory { name: name.clone(), source })?;
-        spec.command = vec![this.into(), SERVE.into(), task.into()];
-    }
-    spec.env = invocation.env.iter().map(|(name, value)| (name.into(), value.clone())).collect();
-    spec.time_limit = workload.time_limit;
-    spec.cancel = Some(stop.clone());
-    spec.io_uring = io_uring;
-    spec.at = invocation.at.clone();
-    let mut trace = record::record(&spec).map_err(|source| SubjectError::Record { name: name.clone(), source })?;
-    // As without a server.
-    trace.command = std::iter::once(invocation.program.to_string_lossy().into_owned())
-        .chain(invocation.argv.iter().skip(1).cloned())
-        .collect();
-    match record::ended(&trace).filter(|ended| !ended.is_success()) {
-        None => Ok(trace),
-        Some(ended) => {
-            let hint = invocation.hint(workload.directory.as_deref());
-            // Perhaps it cannot do without.
-            let refused = trace.refused.iter().map(|refused| format!("{refused}: see --io-uring"));
-            let said = [record::said(&trace.ops)].into_iter().chain(refused).chain(hint);
-            let said = said.collect::<Vec<_>>().join("\n");
-            Err(SubjectError::Command { name, ended, said })
-        }
-    }
 }
 
 /// Whether a guest has memory, and this host a disk, for what this trace does.

@@ -18,6 +18,7 @@ mod mapped;
 mod mutants;
 mod names;
 mod ours;
+mod reach;
 mod replaced;
 mod same;
 mod spared;

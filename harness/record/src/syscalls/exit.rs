@@ -7,7 +7,7 @@ use libc::pid_t;
 use program::{Call, Channel, Handle, RelPath};
 
 use super::Syscall;
-use super::data::{FileOffset, OpenAt, Writing};
+use super::data::{FileOffset, OpenAt, Source, Writing};
 use crate::files::Descriptor;
 use crate::mappings::{Area, FileId, pages};
 use crate::recorder::Recorder;
@@ -73,6 +73,13 @@ pub(crate) enum ExitAction {
     CopyRange {
         from: (OpenAt, FileOffset),
         to: (OpenAt, FileOffset),
+    },
+    /// It shared blocks of a file, a recorded one if it has a handle here, with a recorded file.
+    Clone {
+        source: Source,
+        from: Option<Handle>,
+        to: OpenAt,
+        to_offset: u64,
     },
     /// Bytes left the program from memory.
     Ack {
@@ -179,7 +186,7 @@ impl ExitAction {
                 WaitsFor::Disk
             }
             // Into a regular file; a transfer that has its turn is from one, too.
-            Self::Write(_) | Self::Transfer { .. } | Self::CopyRange { .. } => WaitsFor::Disk,
+            Self::Write(_) | Self::Transfer { .. } | Self::CopyRange { .. } | Self::Clone { .. } => WaitsFor::Disk,
             _ => WaitsFor::Anyone,
         }
     }
@@ -241,6 +248,7 @@ impl Recorder<'_> {
             ExitAction::Write(write) => self.written(tid, name, &write, length),
             ExitAction::Transfer { file, position } => self.transferred(tid, name, file, position, length),
             ExitAction::CopyRange { from, to } => self.copied(tid, name, from, to, length),
+            ExitAction::Clone { source, from, to, to_offset } => self.cloned(tid, name, source, from, (to, to_offset)),
             ExitAction::Ack { channel, spans } => self.acked(tid, name, channel, &spans, length),
             ExitAction::Acks { channel, address } => self.acked_many(tid, name, channel, address, length),
             ExitAction::UnseenAck { channel } => {
