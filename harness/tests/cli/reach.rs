@@ -25,7 +25,7 @@ fn the_directory_appears_at_a_fixed_path() {
     let at = at.to_str().unwrap();
     let manifest = format!(
         "at = '{at}'\nsetup = ['sh', '-c', 'echo old > {at}/data']\n\
-         command = ['sh', '-c', 'echo new > {at}/data.new; mv {at}/data.new data']\n\
+         command = ['sh', '-c', 'echo new > {at}/data.new; mv {at}/data.new {at}/data']\n\
          check = ['sh', '-c', 'grep -q -e old -e new {at}/data']\n"
     );
     place.workload("fixed", &manifest);

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use testkit::Need;
 
-use crate::common::{Run, face};
+use crate::common::{Run, face, run};
 
 #[test]
 fn writes_land_where_they_did() {
@@ -89,4 +89,15 @@ fn what_crosses_the_border_is_what_it_then_is() {
     insta::assert_snapshot!(program::listing(&run.trace).join("\n"));
     assert_eq!(run.after("back/one"), b"one and more, once more");
     assert!(!run.trace.after.0.contains_key(&"tree".into()));
+}
+
+/// On a file system that shares blocks it is a copy, from a file outside a write; on any other the program copies by itself.
+#[test]
+fn shared_blocks_are_copied() {
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(outside.path().join("out"), vec![b'o'; 9000]).unwrap();
+    let script = "head -c 5000 /dev/zero | tr '\\0' a > a; cp --reflink=auto a b; cp --reflink=auto \"$0/out\" c";
+    let run = run(["sh", "-c", script, outside.path().to_str().unwrap()]);
+    run.expect_complete();
+    assert_eq!((run.after("b").len(), run.after("c").len()), (5000, 9000));
 }
