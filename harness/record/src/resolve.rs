@@ -130,7 +130,7 @@ fn beneath_root(path: &Path) -> Option<(PathBuf, &Path)> {
     let mut parts = path.components();
     let root: PathBuf = parts.by_ref().take(4).collect();
     let is_root = root.starts_with("/proc") && root.ends_with("root") && root.components().count() == 4;
-    is_root.then(|| (root, parts.as_path()))
+    is_root.then_some((root, parts.as_path()))
 }
 
 #[cfg(test)]
