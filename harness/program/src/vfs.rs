@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::{Call, Handle, RelPath, State, Target};
+use crate::{Call, Handle, RelPath, State, Target, Time};
 use inodes::{Body, Inode};
 
 mod crossing;
@@ -81,6 +81,8 @@ impl Vfs {
             Call::Rmdir { path } => self.rmdir(path),
             Call::Chmod { target, mode } => self.chmod(target, *mode),
             Call::Chown { target, uid, gid } => self.chown(target, *uid, *gid),
+            // "If both tv_nsec fields are set to UTIME_OMIT", nothing is looked at (fs/utimes.c, `do_utimes`).
+            Call::SetTimes { access: Time::Keep, modification: Time::Keep, .. } => Ok(()),
             Call::SetTimes { target, .. } => self.target(target).map(|_| ()),
             Call::SetXattr { target, name, value, flags } => self.set_xattr(target, name, value, *flags),
             Call::RemoveXattr { target, name } => self.remove_xattr(target, name),

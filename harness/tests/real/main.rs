@@ -15,6 +15,7 @@ mod judged;
 mod killed;
 mod machines;
 mod mapped;
+mod model;
 mod mutants;
 mod names;
 mod ours;

@@ -21,7 +21,7 @@ use crate::mapped;
 pub type Handles = HashMap<Handle, OwnedFd>;
 
 /// The current directory is the workload's.
-pub const HERE: BorrowedFd<'static> = nix::fcntl::AT_FDCWD;
+pub(crate) const HERE: BorrowedFd<'static> = nix::fcntl::AT_FDCWD;
 
 /// Flags of pwritev2(2) (include/uapi/linux/fs.h).
 const RWF_APPEND: u32 = 0x10;
@@ -124,12 +124,12 @@ fn opening(flags: u32) -> OFlag {
     (OFlag::from_bits_retain(flags as i32) | OFlag::O_CLOEXEC) - OFlag::O_APPEND
 }
 
-pub fn get(handles: &Handles, handle: Handle) -> Result<BorrowedFd<'_>, Errno> {
+pub(crate) fn get(handles: &Handles, handle: Handle) -> Result<BorrowedFd<'_>, Errno> {
     Ok(handles.get(&handle).ok_or(Errno::EBADF)?.as_fd())
 }
 
 /// A path for the kernel.
-pub fn name(path: &RelPath) -> &Path {
+pub(crate) fn name(path: &RelPath) -> &Path {
     if path.is_root() { Path::new(".") } else { path.as_path() }
 }
 

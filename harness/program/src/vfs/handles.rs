@@ -38,6 +38,10 @@ impl Vfs {
             Some(id) => {
                 match &self.inodes[&id].body {
                     Body::Symlink(_) if flags & o::PATH == 0 => return Err(Why::Loop),
+                    // fs/namei.c, `may_open` and `open_last_lookups`.
+                    Body::Directory(_) if flags & o::PATH == 0 && flags & (o::ACCMODE | o::CREAT | o::TRUNC) != 0 => {
+                        return Err(Why::IsADirectory);
+                    }
                     Body::Directory(_) => {}
                     _ if flags & o::DIRECTORY != 0 => return Err(Why::NotADirectory),
                     _ => {}
