@@ -70,7 +70,7 @@ pub struct Cli {
 pub enum Command {
     /// Record programs, explore what a crash may leave of their files, and report
     #[command(override_usage = RUN_USAGE, after_help = RUN_EXAMPLES)]
-    Run(Run),
+    Run(Box<Run>),
     /// Record what a program does to the files in the current directory
     #[command(after_help = RECORD_NOTE)]
     Record(Record),

@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("HARNESS_LOG").unwrap_or_else(|_| "error".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let outcome = match cli.command {
-        Command::Run(arguments) => commands::run::run(arguments),
+        Command::Run(arguments) => commands::run::run(*arguments),
         Command::Record(arguments) => commands::record::record(arguments),
         Command::Show(arguments) => commands::show::show(&arguments),
         Command::Reproduce(arguments) => commands::reproduce::reproduce(&arguments),

@@ -222,8 +222,6 @@ fn errno() -> i32 {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
-
     use super::*;
 
     #[test]
