@@ -164,6 +164,16 @@ pub enum NameChange {
         /// The name.
         to: String,
     },
+    /// It gives it to a file that was outside the recorded directory.
+    Arrive {
+        /// The name.
+        to: String,
+    },
+    /// It renames it to a name outside.
+    Leave {
+        /// The name.
+        path: String,
+    },
     /// It unlinks it.
     Unlink {
         /// The name.
@@ -187,6 +197,8 @@ impl NameChange {
         match call {
             Call::Rename { from, to, .. } => Self::Rename { from: shown(from), to: shown(to) },
             Call::Link { to, .. } => Self::Link { to: shown(to) },
+            Call::Arrive { to, .. } => Self::Arrive { to: shown(to) },
+            Call::Leave { path } => Self::Leave { path: shown(path) },
             Call::Unlink { path } => Self::Unlink { path: shown(path) },
             Call::Rmdir { path } => Self::Rmdir { path: shown(path) },
             _ => Self::Create { path: shown(path) },

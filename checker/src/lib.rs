@@ -33,7 +33,7 @@ pub use observed::{
     Observed, Owners, SizeRange, Unreadable, ViewLines, ViewedAt, describe,
 };
 pub use read_plan::{CHUNK, Candidate, ReadPlan, Reading, Seen};
-pub use reason::{check_reason, last_ack, reason};
+pub use reason::{check_reason, first_ack, last_ack, reason};
 pub use reread::reread;
 pub use rules::{CrashWindow, RuleError, Rules};
 pub use sizes::Sizes;

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use program::{Call, OpId, RelPath, Target, Trace, Vfs};
+use program::{Arrival, ArrivalKind, Call, OpId, RelPath, Target, Trace, Vfs};
 
 use crate::acks::ack_ops;
 use crate::observed::shown;
 use crate::timeline::unchanged_up_to;
-use crate::{Ack, CrashWindow, Hint, InPlace, Invariant, Kind, NameChange};
+use crate::{Ack, CrashWindow, Hint, InPlace, Invariant, Kind, NameChange, RuleError};
 
 mod durable;
 mod names;
@@ -81,6 +81,14 @@ pub fn check_reason(trace: &Trace, wrong: &[(RelPath, Kind)], window: &CrashWind
 pub fn last_ack(trace: &Trace, ack: &Ack, ended: usize) -> Option<usize> {
     let ops = ack_ops(trace, ack).ok()?;
     ops.into_iter().rev().find(|op| *op < ended)
+}
+
+/// The first op that completes the ack.
+///
+/// # Errors
+/// None does.
+pub fn first_ack(trace: &Trace, ack: &Ack) -> Result<usize, RuleError> {
+    ack_ops(trace, ack).and_then(|ops| ops.into_iter().next().ok_or(RuleError::NoExit))
 }
 
 /// Watches one name, and the data of every inode, while the trace is replayed.
@@ -195,6 +203,13 @@ fn renamed_from(rename: &Call, path: &RelPath) -> Option<RelPath> {
     below(to, from).or_else(|| (flags & EXCHANGE != 0).then(|| below(from, to)).flatten())
 }
 
+/// The file that came from outside and is at `path` then, if `entries` get the name `to`.
+fn arrived_at(entries: &[Arrival], to: &RelPath, path: &RelPath) -> Option<Target> {
+    let below = RelPath::new(path.as_path().strip_prefix(to.as_path()).ok()?)?;
+    let entry = entries.iter().find(|entry| entry.path == below)?;
+    if let ArrivalKind::File(handle) = entry.kind { Some(Target::Handle(handle)) } else { None }
+}
+
 /// Looks for what lets a crash show something between the versions; the last such thing counts.
 fn not_atomic(trace: &Trace, kind: Kind, path: &RelPath, begun: usize) -> Option<Hint> {
     let mut watch = Watch::new(trace, path);
@@ -209,6 +224,9 @@ fn not_atomic(trace: &Trace, kind: Kind, path: &RelPath, begun: usize) -> Option
             Call::Rename { .. } => renamed_from(&op.call, path)
                 .and_then(|from| Some((watch.inode(&from)?, from)))
                 .filter(|(inode, _)| Some(*inode) != before),
+            Call::Arrive { entries, to, .. } => {
+                arrived_at(entries, to, path).and_then(|file| Some((watch.vfs.inode_of(&file)?, path.clone())))
+            }
             Call::Link { from, to } if to == path => watch.vfs.inode_of(from).map(|inode| (inode, to.clone())),
             _ => None,
         };

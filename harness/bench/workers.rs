@@ -56,6 +56,7 @@ async fn rate(workload: &Workload, workers: usize, mounts: u64) -> Outcome<f64> 
         vm: Choice::Uml,
         workers,
         limits: Limits::default(),
+        recordings: 1,
     };
     let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
     let watch = tokio::spawn(async move {

@@ -5,6 +5,9 @@ use program::{History, RelPath, State};
 use super::changes::Changes;
 use crate::Wanted;
 
+/// Whether of two files the second was made from the first.
+type Relation<'a> = dyn Fn(&RelPath, &RelPath) -> bool + 'a;
+
 /// A file that was removed, and the one that was made from it.
 pub(super) struct Pair {
     removed: RelPath,
@@ -45,7 +48,7 @@ pub(super) fn pairs(history: &History, changes: &Changes, left_out: impl Fn(&Rel
         let (old, new) = (state(removed, false), state(made, true));
         old == new && old.content().is_some_and(|content| !content.is_empty())
     };
-    let relations: [&dyn Fn(&RelPath, &RelPath) -> bool; 2] = [&is_copy, &share_a_stem];
+    let relations: [&Relation<'_>; 2] = [&is_copy, &share_a_stem];
     for is_related in relations {
         removed.retain(|removed| {
             let fits = |made: &&RelPath| is_related(removed, made) && !changes.share_a_file(removed, made);

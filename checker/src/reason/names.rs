@@ -33,7 +33,9 @@ fn names(call: &Call) -> Vec<&RelPath> {
         | Call::Symlink { path, .. }
         | Call::Unlink { path }
         | Call::Rmdir { path }
-        | Call::Link { to: path, .. } => vec![path],
+        | Call::Link { to: path, .. }
+        | Call::Arrive { to: path, .. }
+        | Call::Leave { path } => vec![path],
         Call::Rename { from, to, .. } => vec![from, to],
         _ => Vec::new(),
     }

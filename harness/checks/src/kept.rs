@@ -22,6 +22,9 @@ pub struct KeptCheck {
     recover: Option<Vec<String>>,
     /// The workload's environment variables, as written.
     env: BTreeMap<String, String>,
+    /// Where the tree appears to them, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    at: Vec<PathBuf>,
     /// A hash of the programs and of the files that their arguments name: what judges.
     #[serde(default)]
     files: String,
@@ -42,7 +45,7 @@ fn with_commands(wanted: &[Wanted]) -> Vec<View> {
 impl KeptCheck {
     /// The commands of a workload that judge; `None` if it has none.
     pub fn of(workload: &Workload) -> Option<Self> {
-        let Workload { directory, check, recover, env, invariants, .. } = workload;
+        let Workload { directory, check, recover, env, at, invariants, .. } = workload;
         let views = with_commands(invariants);
         let any = check.is_some() || recover.is_some() || !views.is_empty();
         any.then(|| Self {
@@ -50,6 +53,7 @@ impl KeptCheck {
             command: check.clone(),
             recover: recover.clone(),
             env: env.clone(),
+            at: at.clone(),
             files: files(workload),
             views,
         })
@@ -95,6 +99,7 @@ impl KeptCheck {
         workload.check == self.command
             && workload.recover == self.recover
             && workload.env == self.env
+            && workload.at == self.at
             && self.views.iter().all(same)
     }
 
@@ -127,8 +132,8 @@ impl KeptCheck {
     /// There can be no workload of that name.
     pub fn workload(&self, name: &str) -> Result<Workload, workload::Error> {
         let bare = Workload::bare(vec![name.into()], None)?;
-        let Self { directory, command, recover, env, .. } = self.clone();
-        Ok(self.alone(Workload { name: name.into(), directory, check: command, recover, env, ..bare }))
+        let Self { directory, command, recover, env, at, .. } = self.clone();
+        Ok(self.alone(Workload { name: name.into(), directory, check: command, recover, env, at, ..bare }))
     }
 
     /// A workload that has these views and no other invariants.

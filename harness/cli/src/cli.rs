@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
+use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 
 use engine::spec::{EXPLORED, MACHINES, RunSpec, is_given};
 
@@ -34,6 +34,7 @@ Results go to standard output, progress and messages to standard error.";
 const RUN_USAGE: &str = "\
 harness run [OPTIONS] <WORKLOAD>...
        harness run [OPTIONS] [--from <DIR>] -- <COMMAND>...
+       harness run [OPTIONS] [--workload <DIR>] --trace <FILE>
        harness run --resume <DIR> [--jobs <N>]";
 
 const RUN_EXAMPLES: &str = "\
@@ -86,15 +87,25 @@ pub enum Command {
     Diff(Diff),
     /// Remove the results of old runs
     Gc(Gc),
+    /// Run a server and its client: what is recorded of a workload with a [server]
+    #[command(name = engine::recording::SERVE, hide = true)]
+    Serve {
+        /// What to run.
+        task: String,
+    },
     /// Say what this machine has, what is missing, and what installs it
     Doctor,
 }
 
 /// `harness run`.
 #[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("unnamed").args(["command", "trace"]),
+    group = ArgGroup::new("of_workload").args(["resume", "trace"])
+)]
 pub struct Run {
     /// Directories that hold a workload.toml
-    #[arg(value_name = "WORKLOAD", required_unless_present_any = ["command", "resume"])]
+    #[arg(value_name = "WORKLOAD", required_unless_present_any = ["command", "trace", "resume"])]
     pub workloads: Vec<PathBuf>,
     /// Instead of workloads: a program and its arguments
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "workloads")]
@@ -105,10 +116,13 @@ pub struct Run {
     pub from: Option<PathBuf>,
     /// What reports call it [default: the name of its program]
     #[arg(
-        long, value_name = "NAME", conflicts_with = "workloads", requires = "command", help_heading = OF_COMMAND,
+        long, value_name = "NAME", conflicts_with = "workloads", requires = "unnamed", help_heading = OF_COMMAND,
         value_parser = NonEmptyStringValueParser::new()
     )]
     pub name: Option<String>,
+    /// A directory where the one that the COMMAND runs in appears to it, too: /etc/app, say; repeatable
+    #[arg(long, value_name = "PATH", conflicts_with = "workloads", requires = "command", help_heading = OF_COMMAND)]
+    pub at: Vec<PathBuf>,
     /// How long the COMMAND may take [default: 60]
     #[arg(
         long, value_name = "SECONDS", conflicts_with = "workloads", requires = "command", help_heading = OF_COMMAND,
@@ -120,6 +134,16 @@ pub struct Run {
     /// the run, after it, or at an ack that an invariant names; repeatable
     #[arg(long = "view", value_name = "COMMAND LINE", value_parser = NonEmptyStringValueParser::new(), help_heading = EXPLORED)]
     pub views: Vec<String>,
+    /// Instead of workloads: a trace that was recorded before, by harness record, say; nothing in it is run
+    #[arg(long, value_name = "FILE", conflicts_with = "workloads", help_heading = OF_COMMAND)]
+    pub trace: Option<PathBuf>,
+    /// Record each program so many times, and explore all recordings that differ: for programs with threads
+    #[arg(
+        long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u16).range(1..),
+        conflicts_with_all = ["trace", "resume"], allow_negative_numbers = true, help_heading = OF_COMMAND
+    )]
+    pub recordings: u16,
+
     /// What is explored.
     #[command(flatten)]
     pub spec: RunSpec,
@@ -140,12 +164,12 @@ pub struct Run {
     /// Go on with the run in this results directory, which was cut short; its own options hold
     #[arg(
         long, value_name = "DIR", help_heading = RESULTS,
-        conflicts_with_all = ["workloads", "command", "views", "RunSpec", "vm", "out"]
+        conflicts_with_all = ["workloads", "command", "trace", "views", "RunSpec", "vm", "out"]
     )]
     pub resume: Option<PathBuf>,
-    /// With --resume: the directory of a workload, whose check and views may judge as those of the run if they are the
-    /// same; repeatable
-    #[arg(long = "workload", value_name = "DIR", requires = "resume", help_heading = RESULTS)]
+    /// With --resume: the directory of a workload, whose check and views may judge as those of the run if they are the same; repeatable. With
+    /// --trace: that of the workload which says what must hold
+    #[arg(long = "workload", value_name = "DIR", requires = "of_workload", help_heading = RESULTS)]
     pub at_hand: Vec<PathBuf>,
     /// With --resume: run the checks and views that stand in the results directory; trust whoever made it
     #[arg(long, requires = "resume", help_heading = RESULTS)]
@@ -218,6 +242,9 @@ pub struct Record {
     /// The trace file to write
     #[arg(short, long, value_name = "TRACE")]
     pub output: PathBuf,
+    /// A directory where the current one appears to the command, too: /etc/app, say; repeatable
+    #[arg(long, value_name = "PATH")]
+    pub at: Vec<PathBuf>,
     /// How long the command may take
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = value_parser!(u64).range(1..))]
     pub time_limit: u64,

@@ -25,6 +25,16 @@ fn main() -> ExitCode {
         Command::Judge(arguments) => commands::judge::judge(&arguments),
         Command::Diff(arguments) => commands::diff::diff(&arguments),
         Command::Gc(arguments) => commands::gc::gc(&arguments),
+        Command::Serve { task } => {
+            return match workload::serve(&task) {
+                // A status above 255 is none.
+                Ok(status) => u8::try_from(status).unwrap_or(1).into(),
+                Err(reason) => {
+                    eprintln!("{reason}");
+                    ExitCode::FAILURE
+                }
+            };
+        }
         Command::Doctor => commands::doctor::doctor(),
     };
     outcome.unwrap_or_else(|failure| failure.tell()).into()

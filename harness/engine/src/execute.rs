@@ -219,8 +219,7 @@ mod tests {
         let call = Call::Write { handle: Handle(0), offset: 0, data: Arc::new(b"new".to_vec()), flags: 0 };
         let op = Op { call, syscall: "write".into(), result: 3, thread: 0 };
         let trace = Trace { ops: vec![op], ..Trace::default() };
-        let plan =
-            Plan { steps: vec![protocol::Step::Call(0)], origins: vec![Origin::Op(0)], conditions: Default::default() };
+        let plan = Plan { steps: vec![protocol::Step::Call(0)], origins: vec![Origin::Op(0)], ..Plan::default() };
         let mut log = BlockLog::default();
         log.entries.extend(result.map(|result| Entry::Mark(Mark { step: 0, result })));
         check_results(&log, &plan, &trace).map_err(|error| error.to_string())

@@ -20,6 +20,7 @@ pub mod label;
 pub mod mkfs;
 pub mod permit;
 pub mod promises;
+pub mod recording;
 pub mod run;
 pub mod scheduled;
 pub mod spec;

@@ -48,8 +48,9 @@ impl Permit {
         if self.run_check {
             return kept.workload(name).map(Some);
         }
-        let same = |workload: &Workload| workload.name == name && kept.is_of(workload);
-        Ok(self.named.iter().cloned().chain(self.here(name)).find(same))
+        let first = first_recording(name);
+        let same = |workload: &Workload| [name, first].contains(&workload.name.as_str()) && kept.is_of(workload);
+        Ok(self.named.iter().cloned().chain(self.here(name)).chain(self.here(first)).find(same))
     }
 
     /// The workload of that name in `workloads` of the current directory.
@@ -62,6 +63,12 @@ impl Permit {
         }
         Workload::load(&directory).ok()
     }
+}
+
+/// The name of a workload, of which another recording may have this one: `NAME#2`.
+fn first_recording(name: &str) -> &str {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    name.rsplit_once('#').filter(|(_, number)| is_number(number)).map_or(name, |(first, _)| first)
 }
 
 /// What to do so that a check may be run.

@@ -41,6 +41,8 @@ pub struct Options {
     pub workers: usize,
     /// How long guests may take to boot, to execute and to answer.
     pub limits: Limits,
+    /// How often each workload is recorded, at least 1; recordings that differ are explored each.
+    pub recordings: usize,
 }
 
 /// What a run leaves.

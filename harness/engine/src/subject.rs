@@ -7,13 +7,14 @@ use std::sync::atomic::AtomicBool;
 use checker::{Defaults, Description, ReadPlan, RuleError, Rules, Unjudged, Wanted, describe};
 use filesystems::Filesystem;
 use program::{History, Limit, RelPath, Trace, cleared_set_ids, unexplained_paths};
-use record::{IoUring, RecordSpec};
+use record::IoUring;
 use storage::DiskModel;
 use workload::{IgnorePattern, Ignored, Workload};
 
 use crate::execute::Live;
 use crate::journal::line::Id;
 use crate::label::Labels;
+use crate::recording::record_in;
 use checks::{Checker, LARGEST_FILE, Workplace};
 use plan::{Overwrites, Schedule, data_of, sample, schedule_count};
 use protocol::Conditions;
@@ -288,6 +289,10 @@ impl Subject {
 
     /// Whether all crash states of a schedule are among those of others that are executed, on this file system and disk.
     pub fn is_implied(&self, schedule: usize, filesystem: &Filesystem, model: &DiskModel) -> bool {
+        // Those of others may have come before the exploration begins.
+        if self.trace.explored_from.is_some() {
+            return false;
+        }
         // In a choice of schedules, the others may be missing.
         let Scheduled { chosen, of } = self.scheduled(filesystem);
         let all = chosen as u64 == of;
@@ -362,7 +367,9 @@ fn rules(
     match made {
         // What the recorder did not follow may be what the rules are about: that is the reason then.
         Err(error) if is_doubtful(&error, trace) => Ok((Rules::default(), chosen)),
-        made => made.map(|rules| (rules, chosen)).map_err(|source| SubjectError::Rules { name: name.into(), source }),
+        made => made
+            .map(|rules| (rules, chosen))
+            .map_err(|source| SubjectError::Rules { name: name.into(), source: Box::new(source) }),
     }
 }
 
@@ -384,34 +391,6 @@ fn is_doubtful(error: &RuleError, trace: &Trace) -> bool {
         | RuleError::TooMuchHistory { .. } => false,
     };
     speaks_of_changes && !trace.limits.is_empty()
-}
-
-fn record_in(
-    workload: &Workload,
-    directory: &std::path::Path,
-    io_uring: IoUring,
-    stop: &Arc<AtomicBool>,
-) -> Result<Trace, SubjectError> {
-    let name = workload.name.clone();
-    let invocation = workload.command_in(directory)?;
-    let mut spec = RecordSpec::new(&invocation.argv, &invocation.directory);
-    spec.command[0] = invocation.program.clone().into();
-    spec.env = invocation.env.iter().map(|(name, value)| (name.into(), value.clone())).collect();
-    spec.time_limit = workload.time_limit;
-    spec.cancel = Some(stop.clone());
-    spec.io_uring = io_uring;
-    let trace = record::record(&spec).map_err(|source| SubjectError::Record { name: name.clone(), source })?;
-    match record::ended(&trace).filter(|ended| !ended.is_success()) {
-        None => Ok(trace),
-        Some(ended) => {
-            let hint = invocation.hint(workload.directory.as_deref());
-            // Perhaps it cannot do without.
-            let refused = trace.refused.iter().map(|refused| format!("{refused}: see --io-uring"));
-            let said = [record::said(&trace.ops)].into_iter().chain(refused).chain(hint);
-            let said = said.collect::<Vec<_>>().join("\n");
-            Err(SubjectError::Command { name, ended, said })
-        }
-    }
 }
 
 #[cfg(test)]

@@ -107,6 +107,12 @@ impl Evidence for Executed {
         keys
     }
 
+    /// Not where every crash comes before the exploration is to begin.
+    fn is_explored(&self, place: usize) -> bool {
+        let ended = self.plan.ops_ended(self.epochs[place].ended_last as usize);
+        self.plan.explored_from.is_none_or(|from| ended > from)
+    }
+
     fn unit(executed: &Arc<Self>, place: usize, key: Key, index: usize) -> Unit {
         Unit { index, executed: executed.clone(), epoch: place, key, recovery_crash: None }
     }

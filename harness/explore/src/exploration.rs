@@ -91,7 +91,8 @@ impl<U: ExplorationUnit, K: Distinct, E: Ranked> Exploration<U, K, E> {
     pub fn admit<V: Evidence<Unit = U>>(&mut self, evidence: &Arc<V>) -> bool {
         let number = self.shared.len();
         let (mut new, mut owners) = (false, BTreeSet::new());
-        for (place, key) in evidence.keys().into_iter().enumerate() {
+        let keys = evidence.keys().into_iter().enumerate();
+        for (place, key) in keys.filter(|(place, _)| evidence.is_explored(*place)) {
             let owner = *self.owners.entry(key).or_insert(number);
             owners.insert(owner);
             if owner == number {

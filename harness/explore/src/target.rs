@@ -47,6 +47,12 @@ pub trait Evidence {
     /// whatever evidence, have the same states.
     fn keys(&self) -> Vec<Key>;
 
+    /// Whether the unit at this `place` among the keys is to be explored at all.
+    fn is_explored(&self, place: usize) -> bool {
+        let _ = place;
+        true
+    }
+
     /// The unit at this `place` among the keys, which has this `key`, and is to have this `index`
     /// ([`ExplorationUnit::index`]).
     fn unit(evidence: &Arc<Self>, place: usize, key: Key, index: usize) -> Self::Unit;

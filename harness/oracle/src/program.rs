@@ -270,6 +270,7 @@ impl Program {
             limits: Vec::new(),
             outside: Vec::new(),
             refused: vec![],
+            explored_from: None,
         })
     }
 }

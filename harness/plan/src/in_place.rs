@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use filesystems::Filesystem;
-use program::{Call, History, Kind, Target, Trace, Vfs};
+use program::{ArrivalKind, Call, History, Kind, Target, Trace, Vfs};
 use storage::{CacheKind, DiskModel};
 
 use super::places::{O_DIRECT, O_TRUNC};
@@ -152,7 +152,14 @@ fn spoiled(trace: &Trace) -> BTreeMap<u64, usize> {
             | Call::Msync { handle, .. } => vec![Target::Handle(*handle)],
             Call::CopyRange { from, to, .. } => vec![Target::Handle(*from), Target::Handle(*to)],
             Call::Rename { from, to, .. } => vec![Target::NoFollow(from.clone()), Target::NoFollow(to.clone())],
-            Call::Unlink { path } => vec![Target::NoFollow(path.clone())],
+            Call::Arrive { entries, to, .. } => {
+                let files = entries.iter().filter_map(|entry| match entry.kind {
+                    ArrivalKind::File(handle) => Some(Target::Handle(handle)),
+                    _ => None,
+                });
+                files.chain([Target::NoFollow(to.clone())]).collect()
+            }
+            Call::Unlink { path } | Call::Leave { path } => vec![Target::NoFollow(path.clone())],
             Call::Open { path, flags, .. } if flags & (O_TRUNC | O_DIRECT) != 0 => vec![Target::Path(path.clone())],
             _ => Vec::new(),
         };

@@ -24,7 +24,7 @@ pub(super) fn injections(trace: &Trace, history: &History) -> Vec<Injection> {
     let passed = passed_by(trace, history, &places);
     let mut injections = Vec::new();
     for (op, cuts) in dirty::cuts(trace, history).into_iter().enumerate() {
-        if waits[op] {
+        if waits[op] && trace.explored_from.is_none_or(|from| op > from) {
             injections.push(Injection { op, event: Event::CommitDuring });
         }
         if places[op] {

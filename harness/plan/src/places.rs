@@ -75,5 +75,10 @@ pub(super) fn places(trace: &Trace, history: &History) -> Vec<bool> {
         let kept = [0, 1, run.len() / 2, run.len() - 2, run.len() - 1];
         run.iter().enumerate().filter(|(place, _)| !kept.contains(place)).for_each(|(_, op)| places[*op] = false);
     }
+    // What could be other between the ops before comes together behind the last of them.
+    if let Some(from) = trace.explored_from {
+        places.iter_mut().take(from).for_each(|place| *place = false);
+        places.iter_mut().skip(from).take(1).for_each(|place| *place = true);
+    }
     places
 }

@@ -25,12 +25,14 @@ pub struct Plan {
     pub origins: Vec<Origin>,
     /// The conditions that hold for the whole execution.
     pub conditions: Conditions,
+    /// The op before whose end no crash is explored ([`Trace::explored_from`]).
+    pub explored_from: Option<usize>,
 }
 
 impl Schedule {
     /// What the guest does under this schedule.
     pub fn plan(&self, trace: &Trace, history: &History) -> Plan {
-        let mut plan = Plan { conditions: self.conditions, ..Plan::default() };
+        let mut plan = Plan { conditions: self.conditions, explored_from: trace.explored_from, ..Plan::default() };
         let mut injections = self.injections.iter().peekable();
         for (index, op) in trace.ops.iter().enumerate() {
             let during = Injection { op: index, event: Event::CommitDuring };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::RelPath;
+use crate::{Arrival, RelPath};
 
 /// One open file description (open(2): what `dup` and `fork` share), numbered in the order of opening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -123,6 +123,14 @@ pub enum Call {
     /// msync(2) with `MS_SYNC` of what is mapped of this range: fdatasync(2) of a part of the file (mm/msync.c). `MS_ASYNC` does
     /// nothing (since Linux 2.6.19).
     Msync { handle: Handle, offset: u64, length: u64 },
+    /// rename(2), link(2) and their kin, from a name outside the recorded directory: a file, or a directory with all that is in
+    /// it (`entries`, itself first), gets the name `to` at once. `flags` are those of renameat2(2); for a link,
+    /// `RENAME_NOREPLACE`. With `RENAME_EXCHANGE`, what was at `to` leaves.
+    ///
+    /// What a file holds was written before, to a handle without a name: how much of that is durable by now is as with any other.
+    Arrive { entries: Vec<Arrival>, to: RelPath, flags: u32 },
+    /// rename(2) to a name outside the recorded directory, with all that is below.
+    Leave { path: RelPath },
 }
 
 impl Call {

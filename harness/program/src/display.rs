@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use crate::{Call, Channel, Ended, Handle, Op, RelPath, Target, Time, Trace};
+use crate::{ArrivalKind, Call, Channel, Ended, Handle, Op, RelPath, Target, Time, Trace};
 
 /// How many bytes of data a line shows.
 const SHOWN: usize = 32;
@@ -209,6 +209,19 @@ impl Line<'_> {
                 write!(f, "{}, {}", Name(from), Name(to))?;
                 if *flags == 0 { Ok(()) } else { write!(f, ", {}", Bits(*flags, RENAME)) }
             }
+            Call::Arrive { entries, to, flags } => {
+                match entries.first().map(|entry| &entry.kind) {
+                    Some(ArrivalKind::File(handle)) => write!(f, "{} (from outside)", self.file(handle))?,
+                    Some(ArrivalKind::Directory) => {
+                        write!(f, "a directory with {} entries (from outside)", entries.len() - 1)?;
+                    }
+                    Some(ArrivalKind::Symlink(target)) => write!(f, "a link to {} (from outside)", Data(target))?,
+                    Some(ArrivalKind::Special { .. }) | None => f.write_str("something (from outside)")?,
+                }
+                write!(f, ", {}", Name(to))?;
+                if *flags == 0 { Ok(()) } else { write!(f, ", {}", Bits(*flags, RENAME)) }
+            }
+            Call::Leave { path } => write!(f, "{}, (outside)", Name(path)),
             Call::Rmdir { path } if self.op.syscall == "unlinkat" => write!(f, "{}, AT_REMOVEDIR", Name(path)),
             Call::Unlink { path } | Call::Rmdir { path } => write!(f, "{}", Name(path)),
             Call::Chmod { target, mode } => write!(f, "{}, 0{mode:03o}", self.target(target)),

@@ -65,14 +65,19 @@ pub struct Trace {
     pub outside: Vec<String>,
     /// What the program had to do without.
     pub refused: Vec<RefusedCall>,
+    /// The op, an ack, before whose end no crash is explored, by its index: what comes before it was not to be tested.
+    pub explored_from: Option<usize>,
 }
 
 const MAGIC: &[u8; 8] = b"CCTRACE\n";
 /// Raised with every change of the types in this crate that are written to files.
-const VERSION: u32 = 4;
-/// The same without calls that have to do with mappings ([`Call::Store`](crate::Call::Store)). Still read.
+const VERSION: u32 = 5;
+/// The same without [`Trace::explored_from`], which is the last field, and calls that have to do with what is outside
+/// ([`Call::Arrive`](crate::Call::Arrive)). Still read.
+const WITHOUT_BEGINNING: u32 = 4;
+/// Nor calls that have to do with mappings ([`Call::Store`](crate::Call::Store)). Still read.
 const WITHOUT_MAPPINGS: u32 = 3;
-/// The same without [`Trace::refused`], which is the last field. Still read: nothing was refused when it was written.
+/// Nor [`Trace::refused`], the field before. Still read: nothing was refused when it was written.
 const WITHOUT_REFUSED: u32 = 2;
 
 /// Why bytes are not a trace.
@@ -138,8 +143,9 @@ impl Trace {
             return Err(ReadError::Damaged("its checksum does not match".into()));
         }
         let body = match version {
-            // An empty list is its length alone: 0.
-            WITHOUT_REFUSED => Cow::Owned([body, &[0]].concat()),
+            // An empty list is its length alone: 0. So is what is not there.
+            WITHOUT_REFUSED => Cow::Owned([body, &[0, 0]].concat()),
+            WITHOUT_MAPPINGS | WITHOUT_BEGINNING => Cow::Owned([body, &[0]].concat()),
             _ => Cow::Borrowed(body),
         };
         // No checksum covers the version: a file of one version that claims another has too little or too much.
@@ -167,7 +173,7 @@ impl Header {
         let number =
             |range: std::ops::Range<usize>| header[range].iter().rev().fold(0u64, |n, &b| n << 8 | u64::from(b));
         let version = number(0..4) as u32;
-        if ![WITHOUT_REFUSED, WITHOUT_MAPPINGS, VERSION].contains(&version) {
+        if ![WITHOUT_REFUSED, WITHOUT_MAPPINGS, WITHOUT_BEGINNING, VERSION].contains(&version) {
             return Err(ReadError::Version { found: version });
         }
         let (expected, there) = (number(4..12), length.saturating_sub(HEADER as u64));
@@ -245,10 +251,11 @@ mod tests {
             limits: vec![],
             outside: vec!["/elsewhere".into()],
             refused: vec![],
+            explored_from: None,
         };
         let mut old = trace.to_bytes();
-        // Without the length of the list, which is empty; in the header version, length and checksum.
-        assert_eq!(old.pop(), Some(0));
+        // Without where it begins, and the length of the list, which is empty; in the header version, length and checksum.
+        assert_eq!((old.pop(), old.pop()), (Some(0), Some(0)));
         let header = MAGIC.len()..MAGIC.len() + 16;
         let body = old[header.end..].to_vec();
         let fields =

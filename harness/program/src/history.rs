@@ -165,8 +165,11 @@ impl History {
 }
 
 fn names_may_change(call: &crate::Call) -> bool {
-    use crate::Call::{Close, Link, Open, Rename, Unlink};
-    matches!(call, Open { .. } | Close { .. } | Link { .. } | Rename { .. } | Unlink { .. })
+    use crate::Call::{Arrive, Close, Leave, Link, Open, Rename, Unlink};
+    matches!(
+        call,
+        Open { .. } | Close { .. } | Link { .. } | Rename { .. } | Unlink { .. } | Arrive { .. } | Leave { .. }
+    )
 }
 
 #[cfg(test)]

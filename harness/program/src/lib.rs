@@ -3,6 +3,7 @@
 //! The recorder writes it, the guest agent replays it, and everything that explains a finding reads it.
 //! This crate is pure: types, their file format, and [`Vfs`], a model in memory of what the calls do.
 
+mod arrival;
 pub mod bytes;
 mod call;
 mod display;
@@ -19,6 +20,7 @@ mod tree;
 mod unexplained;
 mod vfs;
 
+pub use arrival::{Arrival, ArrivalKind};
 pub use call::{Call, Channel, Handle, Op, Target, Time};
 pub use display::listing;
 pub use ended::Ended;

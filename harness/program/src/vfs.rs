@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::{Call, Handle, RelPath, State, Target, Time};
 use inodes::{Body, Inode};
 
+mod crossing;
 mod data;
 mod divergence;
 mod handles;
@@ -93,6 +94,8 @@ impl Vfs {
                 self.dirty.clear();
                 Ok(())
             }
+            Call::Arrive { entries, to, flags } => self.arrive(entries, to, *flags),
+            Call::Leave { path } => self.leave(path),
             Call::Ack { .. } | Call::Exit { .. } => Ok(()),
         }
     }

@@ -12,6 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use libc::pid_t;
 use program::{Channel, Handle, RelPath};
 
+use crate::outside::OutsideId;
 use crate::remote::{self, Position};
 
 /// Of how many files the position can be asked for, and the content, without opening something each time: this process may
@@ -29,6 +30,8 @@ pub(crate) enum Descriptor {
     Name,
     /// Bytes written here leave the program.
     Channel(Channel),
+    /// A regular file outside the directory: it may come into it.
+    Outside(OutsideId),
     /// Nothing of interest.
     Other,
 }
@@ -158,11 +161,24 @@ impl Files {
 
     /// A new open file at a descriptor; gives it and the file that this closed.
     pub(crate) fn open(&mut self, id: TableId, fd: i32, path: RelPath, flags: u32) -> (Handle, Option<Handle>) {
-        let handle = Handle(self.next_handle);
-        self.next_handle += 1;
+        let handle = self.nameless();
         self.files.insert(handle, OpenFile { descriptors: 0, mapped: false, path, flags });
         let closed = self.set(id, fd, Descriptor::File(handle));
         (handle, closed)
+    }
+
+    /// A number for an open file that no descriptor of the program stands for.
+    pub(crate) fn nameless(&mut self) -> Handle {
+        let handle = Handle(self.next_handle);
+        self.next_handle += 1;
+        handle
+    }
+
+    /// Forgets what descriptors are that stand for nothing in the directory: they are looked up again when they are used.
+    pub(crate) fn forget_outside(&mut self) {
+        for table in self.tables.values_mut() {
+            table.entries.retain(|_, entry| !matches!(entry, Descriptor::Outside(_) | Descriptor::Other));
+        }
     }
 
     /// A recorded open file; `None` once it is closed.

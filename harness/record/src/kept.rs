@@ -4,7 +4,7 @@ use std::io;
 use std::mem::size_of;
 use std::sync::Arc;
 
-use program::{Call, Channel, Op, RelPath, Target};
+use program::{Arrival, Call, Channel, Op, RelPath, Target};
 
 use crate::spill::Spill;
 use crate::supervise::{Printed, Stop};
@@ -110,6 +110,11 @@ impl Kept {
         self.pieces.push(Piece { op, source: Source::Printed(channel), start, length });
     }
 
+    /// So many ops come before those that there are.
+    pub(crate) fn shift(&mut self, ops: usize) {
+        self.pieces.iter_mut().for_each(|piece| piece.op += ops);
+    }
+
     /// Why data could not be kept.
     pub(crate) fn failure(&mut self) -> Option<io::Error> {
         self.seen.failure()
@@ -167,6 +172,14 @@ fn names(call: &Call) -> usize {
         | Call::Mknod { path, .. }
         | Call::Unlink { path }
         | Call::Rmdir { path } => length(path),
+        Call::Arrive { entries, to, .. } => {
+            let held = |entry: &Arrival| {
+                let xattrs = entry.xattrs.iter().map(|(name, value)| name.len() + value.len());
+                size_of::<Arrival>() + length(&entry.path) + xattrs.sum::<usize>()
+            };
+            length(to) + entries.iter().map(held).sum::<usize>()
+        }
+        Call::Leave { path } => length(path),
         Call::Symlink { path, target } => length(path) + target.len(),
         Call::Link { from, to } => target(from) + length(to),
         Call::Rename { from, to, .. } => length(from) + length(to),

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::ptr;
 
 use libc::{c_char, pid_t};
+use mounts::Mounts;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
@@ -21,6 +22,8 @@ mod step {
     pub(super) const CHDIR: u8 = 2;
     pub(super) const SECCOMP: u8 = 3;
     pub(super) const EXEC: u8 = 4;
+    /// And the number of a step of [`mounts::Mounts::enter`].
+    pub(super) const MOUNTS: u8 = 16;
 }
 
 /// The ends of the pipes that this process keeps, and those that the program gets.
@@ -46,6 +49,7 @@ struct Prepared {
     arguments: Vec<CString>,
     environment: Vec<CString>,
     directory: CString,
+    mounts: Mounts,
     filter: Vec<libc::sock_filter>,
 }
 
@@ -67,6 +71,11 @@ impl Launched {
         Some(match step {
             step::CHDIR => RecordError::System { what: "enter the directory", source },
             step::SECCOMP => RecordError::Refused { what: "install a seccomp filter", source },
+            at if at > step::MOUNTS
+                && let Some(step) = mounts::Step::numbered(at - step::MOUNTS) =>
+            {
+                RecordError::At(mounts::MountError::Refused { step, source })
+            }
             step::EXEC if errno == libc::ENOENT => RecordError::NotFound(self.program),
             step::EXEC => RecordError::Start { program: self.program, source },
             _ => RecordError::System { what: "prepare the program's process", source },
@@ -145,6 +154,7 @@ fn prepare(spec: &RecordSpec, directory: &Path) -> Result<Prepared, RecordError>
         arguments: texts(spec.command.clone())?,
         environment: texts(environment.into_iter().map(variable).collect())?,
         directory: text(directory.as_os_str().to_owned())?,
+        mounts: Mounts::new(&spec.at)?,
         filter: seccomp::program(),
     })
 }
@@ -188,6 +198,9 @@ unsafe fn child(
         libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
         if libc::chdir(prepared.directory.as_ptr()) < 0 {
             return (step::CHDIR, Errno::last_raw());
+        }
+        if let Err((step, errno)) = prepared.mounts.enter() {
+            return (step::MOUNTS + step as u8, errno);
         }
         // The kernel would write a core file into the recorded directory.
         libc::setrlimit(libc::RLIMIT_CORE, &libc::rlimit { rlim_cur: 0, rlim_max: 0 });

@@ -14,6 +14,7 @@ mod lookup;
 mod mappings;
 mod mirror;
 mod normalise;
+mod outside;
 mod peers;
 mod recorder;
 mod remote;

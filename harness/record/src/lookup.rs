@@ -43,7 +43,7 @@ impl Recorder<'_> {
                 }
                 Some(self.open_file(tid, "open", fd, path, flags & !CREATION, 0))
             }
-            Descriptor::Name | Descriptor::Channel(_) | Descriptor::Other => None,
+            Descriptor::Name | Descriptor::Channel(_) | Descriptor::Outside(_) | Descriptor::Other => None,
         }
     }
 
@@ -75,6 +75,42 @@ impl Recorder<'_> {
         handle
     }
 
+    /// Writes down that a descriptor, which has a path outside, stands for a file of the directory, if so. `opened`: the flags of the
+    /// call that gave it, if one did.
+    pub(crate) fn open_inside(
+        &mut self,
+        tid: pid_t,
+        syscall: &str,
+        fd: i32,
+        opened: Option<u32>,
+        (path, metadata): (&Path, &fs::Metadata),
+    ) -> Option<Handle> {
+        match self.inside_by_number(metadata, path) {
+            Ok(path) => {
+                let path = path?;
+                let flags = match opened {
+                    Some(flags) => flags & !(libc::O_CREAT | libc::O_EXCL) as u32,
+                    None => {
+                        self.seen(tid, "descriptor", remote::fd_info(tid, fd))?.1 & !(CREATION | libc::O_TMPFILE as u32)
+                    }
+                };
+                if flags & libc::O_PATH as u32 != 0 {
+                    return None;
+                }
+                // It may be known by another descriptor.
+                let known = if opened.is_none() { self.same_open_file(tid, fd) } else { None };
+                Some(known.unwrap_or_else(|| self.open_file(tid, "open", fd, path, flags, 0)))
+            }
+            Err(path) => {
+                self.unmodelled(
+                    syscall,
+                    format!("{path}, which was renamed, was opened by a name outside the directory"),
+                );
+                None
+            }
+        }
+    }
+
     /// Remembers that a canonical path outside the directory was written.
     pub(crate) fn name_outside(&mut self, path: &Path) {
         // Nothing in these outlives a power failure.
@@ -87,8 +123,17 @@ impl Recorder<'_> {
     /// Finds out what a descriptor is that was not seen before.
     fn look_up(&mut self, tid: pid_t, fd: i32) -> Option<Descriptor> {
         let path = self.seen(tid, "descriptor", remote::fd_name(tid, fd))?;
-        if path.starts_with(&self.scene.root) {
+        if self.inside(&path).is_some() {
             return self.look_up_inside(tid, fd, path);
+        }
+        if path.is_absolute() {
+            // Without a name, it may be no path but that of the object: `/memfd:x (deleted)`.
+            let metadata = self.seen(tid, "descriptor", fs::metadata(remote::fd_link(tid, fd)))?;
+            let is_file = metadata.is_file();
+            if is_file && let Some(handle) = self.open_inside(tid, "descriptor", fd, None, (&path, &metadata)) {
+                return Some(Descriptor::File(handle));
+            }
+            return Some(if is_file { Descriptor::Outside(self.outside.see(&metadata)) } else { Descriptor::Other });
         }
         let name = path.to_str().unwrap_or_default();
         if name.starts_with("socket:") {
@@ -118,8 +163,14 @@ impl Recorder<'_> {
         if let Some(handle) = self.same_open_file(tid, fd) {
             return Some(Descriptor::File(handle));
         }
+        if metadata.nlink() > 0
+            && self.outside.has_arrived(&metadata)
+            && let Some(path) = self.inside(&path)
+        {
+            return Some(Descriptor::File(self.open_file(tid, "open", fd, path, flags & !CREATION, 0)));
+        }
         let shown = remote::without_deleted(path.clone());
-        let shown = shown.strip_prefix(&self.scene.root).unwrap_or(&shown).display().to_string();
+        let shown = self.inside(&shown).map_or_else(|| shown.display().to_string(), |path| path.to_string());
         if metadata.nlink() == 0 {
             self.unmodelled("descriptor", format!("{shown} was opened in a way that is not followed, and has no name"));
             return Some(Descriptor::Other);

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use program::{Call, Channel, Handle, Op, Target};
+use program::{ArrivalKind, Call, Channel, Handle, Op, Target};
 
 /// Every handle that a call names, to look at or to change.
 fn handles(call: &mut Call) -> Vec<&mut Handle> {
@@ -26,6 +26,13 @@ fn handles(call: &mut Call) -> Vec<&mut Handle> {
         | Call::SetXattr { target: Target::Handle(handle), .. }
         | Call::RemoveXattr { target: Target::Handle(handle), .. } => vec![handle],
         Call::CopyRange { from, to, .. } => vec![from, to],
+        Call::Arrive { entries, .. } => {
+            let files = entries.iter_mut().map(|entry| match &mut entry.kind {
+                ArrivalKind::File(handle) => Some(handle),
+                _ => None,
+            });
+            files.flatten().collect()
+        }
         _ => Vec::new(),
     }
 }

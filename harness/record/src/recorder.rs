@@ -12,13 +12,14 @@ use crate::files::{Files, TableId};
 use crate::kept::Kept;
 use crate::mappings::{FileId, Mappings, SpaceId};
 use crate::mirror::Mirror;
+use crate::outside::{OutsideFiles, Prelude};
 use crate::peers::Peers;
-use crate::remote;
 use crate::stop::{self, TraceeEvent};
 use crate::supervise::{Shared, Stop};
 use crate::turns::{Pending, Turn};
 use crate::unmodelled::UnmodelledCalls;
 use crate::{IoUring, RecordError, launch};
+use crate::{remote, resolve};
 
 /// A thread of the program.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub(crate) struct Recorded {
     pub(crate) kept: Kept,
     pub(crate) unmodelled: UnmodelledCalls,
     pub(crate) outside: BTreeSet<String>,
+    /// What comes before all ops: what was outside before the run, and came in.
+    pub(crate) prelude: Prelude,
     /// How often each call was refused.
     pub(crate) refused: BTreeMap<&'static str, u64>,
     /// Set if the run did not come to its own end.
@@ -63,6 +66,8 @@ pub(crate) struct Cut {
 pub(crate) struct Scene {
     /// Canonical.
     pub(crate) root: PathBuf,
+    /// Where it appears to the program, too: as the program's own paths lead there.
+    pub(crate) at: Vec<PathBuf>,
     /// `st_dev` of the directory.
     pub(crate) device: u64,
     /// Inode numbers of the pipes that are the program's standard output and error.
@@ -88,6 +93,7 @@ pub(crate) struct Recorder<'a> {
     pub(crate) replaced: HashSet<pid_t>,
     pub(crate) turn: Turn,
     pub(crate) files: Files,
+    pub(crate) outside: OutsideFiles,
     /// What is mapped of recorded files.
     pub(crate) mappings: Mappings,
     /// What the files held, when they were last looked at, that can be stored to.
@@ -121,6 +127,7 @@ pub(crate) fn run(
         kept: Kept::new(scene.data_limit),
         unmodelled: UnmodelledCalls::default(),
         outside: BTreeSet::new(),
+        prelude: Prelude::default(),
         refused: BTreeMap::new(),
         cut: None,
     };
@@ -134,6 +141,7 @@ pub(crate) fn run(
         replaced: HashSet::new(),
         turn: Turn::default(),
         files,
+        outside: OutsideFiles::new(),
         mappings,
         mirrors: BTreeMap::new(),
         paired: HashSet::new(),
@@ -227,7 +235,13 @@ impl Recorder<'_> {
 
     /// Where a canonical path lies below the directory.
     pub(crate) fn inside(&self, path: &Path) -> Option<RelPath> {
-        RelPath::new(path.strip_prefix(&self.scene.root).ok()?)
+        let tops = std::iter::once(&self.scene.root).chain(&self.scene.at);
+        RelPath::new(tops.map(|top| path.strip_prefix(top)).find_map(Result::ok)?)
+    }
+
+    /// A path as this process must spell it to reach what thread `tid` means by `text`.
+    pub(crate) fn spell(&self, tid: pid_t, dirfd: i32, text: &[u8]) -> PathBuf {
+        resolve::spell(tid, self.process(tid), dirfd, text, !self.scene.at.is_empty())
     }
 
     /// The process of a thread.

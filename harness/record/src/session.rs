@@ -56,6 +56,7 @@ pub fn record(spec: &RecordSpec) -> Result<Trace, RecordError> {
             .into_iter()
             .map(|(call, count)| RefusedCall { call: call.to_owned(), count })
             .collect(),
+        explored_from: None,
     };
     temporary_names::number(&mut trace);
     for unmodelled in unexplained(&trace) {
@@ -85,6 +86,8 @@ fn run(spec: &RecordSpec, root: &Path, device: u64) -> Result<(Recorded, Printed
     };
     let scene = Scene {
         root: root.to_path_buf(),
+        // Paths that lead over links are shown as they are behind these.
+        at: spec.at.iter().map(|path| fs::canonicalize(path).unwrap_or_else(|_| path.clone())).collect(),
         device,
         pipes: [inode(&stdout.reader)?, inode(&stderr.reader)?],
         io_uring: spec.io_uring,
@@ -170,6 +173,7 @@ fn account(recorded: &mut Recorded, mut printed: Printed) -> io::Result<()> {
             recorded.unmodelled.add("ack", detail);
         }
     }
-    let kept = std::mem::replace(&mut recorded.kept, Kept::new(0));
+    let mut kept = std::mem::replace(&mut recorded.kept, Kept::new(0));
+    std::mem::take(&mut recorded.prelude).put_before(&mut recorded.ops, &mut kept);
     kept.fill(&mut recorded.ops, &mut printed)
 }

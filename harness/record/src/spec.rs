@@ -60,6 +60,8 @@ pub struct RecordSpec {
     pub echo: bool,
     /// What becomes of asynchronous I/O.
     pub io_uring: IoUring,
+    /// Directories where `directory` appears to the program, too: absolute paths. See [`mounts`].
+    pub at: Vec<PathBuf>,
 }
 
 impl RecordSpec {
@@ -75,6 +77,7 @@ impl RecordSpec {
             cancel: None,
             echo: false,
             io_uring: IoUring::default(),
+            at: Vec::new(),
         }
     }
 }
@@ -120,6 +123,9 @@ pub enum RecordError {
         /// Why.
         source: io::Error,
     },
+    /// The directory cannot appear where it is to.
+    #[error(transparent)]
+    At(#[from] mounts::MountError),
     /// This machine forbids tracing.
     #[error(
         "cannot trace a program here ({what}: {source}): recording needs Linux 5.3 or later with seccomp, and leave to ptrace; in a \

@@ -8,6 +8,7 @@ mod guests;
 mod hostile;
 mod interrupted;
 mod killed;
+mod reach;
 mod resumed;
 mod run;
 mod scripts;

@@ -20,6 +20,7 @@ mod model;
 mod mutants;
 mod names;
 mod ours;
+mod reach;
 mod replaced;
 mod same;
 mod spared;

@@ -144,6 +144,7 @@ pub fn options(filesystems: &[&str]) -> Options {
         vm: Choice::Uml,
         workers: 2,
         limits: Limits::default(),
+        recordings: 1,
     }
 }
 

@@ -23,7 +23,7 @@ mod write;
 
 pub use copy::copy;
 pub use error::{Action, Error};
-pub use read::{ReadOptions, holes, read};
+pub use read::{ReadOptions, holes, read, read_at};
 pub use remove::remove;
 pub use root::Root;
 pub use write::{WriteOptions, write};

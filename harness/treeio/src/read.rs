@@ -45,12 +45,22 @@ impl Default for ReadOptions {
 /// # Errors
 /// What cannot be read (this user may not, or it is beyond the bounds), by its path.
 pub fn read(root: &Root, options: &ReadOptions) -> Result<Tree, Error> {
+    read_at(root, &RelPath::root(), options)
+}
+
+/// Reads what `at` names, a symbolic link itself, and all that is beneath it. Paths in the tree begin there: that one is the root
+/// entry, whatever it is.
+///
+/// # Errors
+/// As [`read`]; paths in them begin at `root`.
+pub fn read_at(root: &Root, at: &RelPath, options: &ReadOptions) -> Result<Tree, Error> {
     let mut tree = Tree::default();
     let mut inodes = Inodes::default();
-    for event in Walk::new(root, RelPath::root(), options.most_names) {
+    for event in Walk::new(root, at.clone(), options.most_names) {
         let (WalkEvent::Enter(entry) | WalkEvent::Leaf(entry)) = event? else { continue };
         let node = inodes.node(&entry, options)?;
-        tree.0.insert(entry.path, node);
+        let below = entry.path.as_path().strip_prefix(at.as_path()).ok().and_then(RelPath::new);
+        tree.0.insert(below.unwrap_or(entry.path), node);
     }
     let mut numbers = HashMap::new();
     for node in tree.0.values_mut() {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use mounts::MountError;
 use program::Ended;
 
 use crate::near::Near;
@@ -119,6 +120,9 @@ pub enum Error {
     /// The run directory holds something already.
     #[error("the run directory {} is not empty", path.display())]
     NotFresh { path: PathBuf },
+    /// The run directory cannot appear where `at` says.
+    #[error("cannot run {workload}: {source}")]
+    At { workload: String, source: MountError },
     /// The caller asked to stop; the program and its children were killed.
     #[error("interrupted during the {step} of {workload}")]
     Interrupted { step: Step, workload: String },
@@ -147,6 +151,8 @@ impl Error {
                 _ if source.raw_os_error() == Some(nix::libc::ENOEXEC) => ErrorKind::Input,
                 _ => ErrorKind::Machine,
             },
+            Self::At { source: MountError::Refused { .. }, .. } => ErrorKind::Machine,
+            Self::At { .. } => ErrorKind::Input,
             Self::StartState { .. } => ErrorKind::Machine,
             Self::Failed { .. } | Self::TimedOut { .. } => ErrorKind::Command,
             Self::Interrupted { .. } => ErrorKind::Interrupted,

@@ -27,6 +27,8 @@ pub struct Invocation {
     pub env: BTreeMap<String, OsString>,
     /// The directory to run in, absolute.
     pub directory: PathBuf,
+    /// Where that appears to the program, too.
+    pub at: Vec<PathBuf>,
 }
 
 impl Invocation {
@@ -108,6 +110,29 @@ impl Workload {
         self.invocation(Step::Command, &self.command, run)
     }
 
+    /// The server that the command needs, if it needs one, as it runs in `run`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Workload::command_in`].
+    pub fn server_in(&self, run: &Path) -> Result<Option<Invocation>, Error> {
+        self.server.as_ref().map(|server| self.invocation(Step::Command, &server.command, run)).transpose()
+    }
+
+    /// What `command`, of this workload, becomes if a server is to run beside it: the one argument for [`serve`](crate::serve),
+    /// which is to be recorded in its place.
+    ///
+    /// # Errors
+    ///
+    /// As [`Workload::command_in`], of the server.
+    pub fn served(&self, command: &Invocation) -> Result<Option<String>, Error> {
+        let Some((server, invocation)) = self.server.as_ref().zip(self.server_in(&command.directory)?) else {
+            return Ok(None);
+        };
+        let says_ready = self.explore_from.as_deref() == Some(crate::READY);
+        Ok(Some(server.task(&invocation, command, says_ready)))
+    }
+
     /// The checker, to be run in `tree`, a directory that holds a recovered tree, with the path of the file `acks` as
     /// its last argument and in `HARNESS_ACKS`. `None` if the workload has none.
     ///
@@ -158,7 +183,8 @@ impl Workload {
             workload: self.name.clone(),
             reason,
         })?;
-        Ok(Invocation { step, program, argv, env: variables, directory: directory.into() })
+        let at = if step == Step::Build { Vec::new() } else { self.at.clone() };
+        Ok(Invocation { step, program, argv, env: variables, directory: directory.into(), at })
     }
 
     fn target(&self) -> Option<PathBuf> {

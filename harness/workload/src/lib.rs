@@ -19,6 +19,9 @@
 //! | `time-limit` | whole seconds that `setup` and `command` may each take; 60 if it is not given |
 //! | `env` | table of environment variables that all steps but `build` get besides the harness's own |
 //! | `recover` | argument list; runs in the unpacked copy of a recovered tree before a check or a view looks at it |
+//! | `at` | an absolute path or a list of such: there the run directory appears to `setup`, `command` and `check`, too |
+//! | `[server]` | `command`, `ready` and `stop`: a server that is started before the command, recorded with it, and stopped after it ([`Server`]) |
+//! | `explore-from` | `{ ack = "TEXT" }` or `{ server = "ready" }`: no crash is explored that comes before this is printed, or the server is ready |
 //! | `check` | argument list of a checker of the workload's own; runs in an unpacked copy of each recovered tree |
 //! | `ignore` | list of patterns ([`IgnorePattern`]) of names that matter to nobody |
 //! | `[[invariant]]` | what must hold after a crash ([`checker::Wanted`]); with none, the harness chooses |
@@ -43,6 +46,7 @@ mod load;
 mod manifest;
 mod near;
 mod run;
+mod server;
 mod steps;
 mod target;
 mod workload;
@@ -52,4 +56,5 @@ pub use ignore::{IgnorePattern, Ignored, PatternError};
 pub use invocation::Invocation;
 pub use load::LARGEST_MANIFEST;
 pub use run::{End, Heard, Limit, PATIENCE};
+pub use server::{READY, Ready, Server, serve};
 pub use workload::{DEFAULT_TIME_LIMIT, Workload};

@@ -54,6 +54,9 @@ impl Workload {
             recover: manifest.recover.map(Spanned::into_inner),
             time_limit: manifest.time_limit.map_or(DEFAULT_TIME_LIMIT, |limit| Duration::from_secs(limit.into_inner())),
             env: manifest.env.into_iter().map(|(name, value)| (name.into_inner(), value.into_inner())).collect(),
+            at: manifest.at.into_iter().flat_map(|at| at.into_inner().into_paths()).collect(),
+            explore_from: manifest.explore_from.map(|from| from.into_inner().text()),
+            server: manifest.server.map(Spanned::into_inner),
             directory: Some(directory),
         })
     }
@@ -85,6 +88,9 @@ impl Workload {
             recover: None,
             time_limit: DEFAULT_TIME_LIMIT,
             env: BTreeMap::new(),
+            at: Vec::new(),
+            server: None,
+            explore_from: None,
         })
     }
 }

@@ -8,7 +8,7 @@ use checker::Wanted;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::{Error, IgnorePattern, near};
+use crate::{Error, IgnorePattern, READY, Server, near};
 
 /// `workload.toml` as it is written.
 #[derive(Debug, Deserialize)]
@@ -28,6 +28,58 @@ pub(crate) struct Manifest {
     pub(crate) time_limit: Option<Spanned<u64>>,
     #[serde(default)]
     pub(crate) env: BTreeMap<Spanned<String>, Spanned<String>>,
+    pub(crate) at: Option<Spanned<OneOrMore>>,
+    pub(crate) server: Option<Spanned<Server>>,
+    pub(crate) explore_from: Option<Spanned<ExploreFrom>>,
+}
+
+/// What is waited for before any crash is explored: one of the two.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct ExploreFrom {
+    ack: Option<String>,
+    server: Option<String>,
+}
+
+impl ExploreFrom {
+    /// What is printed then.
+    pub(crate) fn text(self) -> String {
+        self.ack.unwrap_or_else(|| READY.to_owned())
+    }
+
+    fn problem(&self, has_server: bool) -> Option<&'static str> {
+        match (self.ack.as_deref(), self.server.as_deref()) {
+            (Some(""), None) => Some("`explore-from` names no text"),
+            (Some(_), None) => None,
+            (None, Some("ready")) if has_server => None,
+            (None, Some("ready")) => Some("`explore-from` waits for a server, and there is no [server]"),
+            _ => Some("`explore-from` is either { ack = \"TEXT\" } or { server = \"ready\" }"),
+        }
+    }
+}
+
+/// A path, or a list of paths.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a path or a list of paths")]
+pub(crate) enum OneOrMore {
+    One(PathBuf),
+    More(Vec<PathBuf>),
+}
+
+impl OneOrMore {
+    pub(crate) fn into_paths(self) -> Vec<PathBuf> {
+        match self {
+            Self::One(path) => vec![path],
+            Self::More(paths) => paths,
+        }
+    }
+
+    fn paths(&self) -> &[PathBuf] {
+        match self {
+            Self::One(path) => std::slice::from_ref(path),
+            Self::More(paths) => paths,
+        }
+    }
 }
 
 impl Manifest {
@@ -41,6 +93,20 @@ impl Manifest {
             wrong(error.span().unwrap_or(0..0), message + &hint)
         })?;
 
+        if let Some(from) = &manifest.explore_from
+            && let Some(problem) = from.get_ref().problem(manifest.server.is_some())
+        {
+            return Err(wrong(from.span(), problem.into()));
+        }
+        if let Some(server) = &manifest.server {
+            let it = server.get_ref();
+            if it.command.first().is_none_or(String::is_empty) || it.command.iter().any(|word| word.contains('\0')) {
+                return Err(wrong(server.span(), "the `command` of [server] must name a program to run".into()));
+            }
+            if it.signal().is_none() {
+                return Err(wrong(server.span(), format!("{:?} is the name of no signal: SIGTERM, say", it.stop)));
+            }
+        }
         let lists = [
             ("build", manifest.build.as_ref()),
             ("setup", manifest.setup.as_ref()),
@@ -76,6 +142,11 @@ impl Manifest {
             if value.get_ref().contains('\0') {
                 return Err(wrong(value.span(), "a variable cannot hold a NUL character".into()));
             }
+        }
+        if let Some(at) = &manifest.at
+            && let Some(path) = at.get_ref().paths().iter().find(|path| !path.is_absolute())
+        {
+            return Err(wrong(at.span(), format!("`at` is {}: it must be an absolute path", path.display())));
         }
         if let Some(from) = &manifest.from {
             check_from(from.get_ref(), directory).map_err(|reason| wrong(from.span(), reason))?;

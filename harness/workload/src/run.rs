@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use load::Meter;
+use mounts::Mounts;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
@@ -88,7 +89,10 @@ pub(crate) fn run(
 }
 
 fn spawn(invocation: &Invocation, input: Stdio, output: File, errors: File) -> io::Result<Child> {
-    Command::new(&invocation.program)
+    let mounts = Mounts::new(&invocation.at).map_err(io::Error::other)?;
+    let mut command = Command::new(&invocation.program);
+    mounts.add_to(&mut command);
+    command
         .arg0(&invocation.argv[0])
         .args(&invocation.argv[1..])
         .envs(&invocation.env)

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use mounts::Mounts;
+
 use crate::copy::{CopyError, copy_tree};
 use crate::run::{End, Limit};
 use crate::{Error, Invocation, Step, Workload};
@@ -36,6 +38,8 @@ impl Workload {
             path: path.into(),
             source,
         };
+        let at = Mounts::new(&self.at).and_then(|mounts| mounts.probe());
+        at.map_err(|source| Error::At { workload: self.name.clone(), source })?;
         let run = std::path::absolute(run).map_err(|source| failed("find", run, source))?;
         if let Some(from) = &self.from {
             let from = from.canonicalize().map_err(|source| failed("find", from, source))?;

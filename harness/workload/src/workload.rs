@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use checker::Wanted;
 
-use crate::IgnorePattern;
+use crate::{IgnorePattern, Server};
 
 /// How long `setup` and `command` may each take if the workload does not say.
 pub const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(60);
@@ -40,4 +40,10 @@ pub struct Workload {
     pub time_limit: Duration,
     /// Environment variables of all steps but `build`, as written.
     pub env: BTreeMap<String, String>,
+    /// Where the directory in which `setup`, `command` and `check` run appears to them, too; absolute.
+    pub at: Vec<PathBuf>,
+    /// What is started before the command, and stopped after it.
+    pub server: Option<Server>,
+    /// What is printed before any crash is explored, for the first time; [`READY`](crate::READY) by the harness itself.
+    pub explore_from: Option<String>,
 }

@@ -14,13 +14,14 @@ use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags};
 use program::{Call, Handle, RelPath, Target, Time};
 
 use crate::aligned::Aligned;
+use crate::crossing;
 use crate::mapped;
 
 /// What is open, by the trace's numbers.
 pub type Handles = HashMap<Handle, OwnedFd>;
 
 /// The current directory is the workload's.
-const HERE: BorrowedFd<'static> = nix::fcntl::AT_FDCWD;
+pub(crate) const HERE: BorrowedFd<'static> = nix::fcntl::AT_FDCWD;
 
 /// Flags of pwritev2(2) (include/uapi/linux/fs.h).
 const RWF_APPEND: u32 = 0x10;
@@ -108,6 +109,8 @@ pub fn perform(call: &Call, handles: &mut Handles) -> Result<i64, Errno> {
             nix::unistd::sync();
             Ok(0)
         }
+        Call::Arrive { entries, to, flags } => crossing::arrive(entries, to, *flags, handles),
+        Call::Leave { path } => crossing::leave(path),
         Call::Ack { .. } | Call::Exit { .. } => Ok(0),
     }
 }
@@ -121,12 +124,12 @@ fn opening(flags: u32) -> OFlag {
     (OFlag::from_bits_retain(flags as i32) | OFlag::O_CLOEXEC) - OFlag::O_APPEND
 }
 
-fn get(handles: &Handles, handle: Handle) -> Result<BorrowedFd<'_>, Errno> {
+pub(crate) fn get(handles: &Handles, handle: Handle) -> Result<BorrowedFd<'_>, Errno> {
     Ok(handles.get(&handle).ok_or(Errno::EBADF)?.as_fd())
 }
 
 /// A path for the kernel.
-fn name(path: &RelPath) -> &Path {
+pub(crate) fn name(path: &RelPath) -> &Path {
     if path.is_root() { Path::new(".") } else { path.as_path() }
 }
 

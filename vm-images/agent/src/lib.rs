@@ -2,4 +2,5 @@
 
 pub mod aligned;
 pub mod calls;
+mod crossing;
 pub mod mapped;

@@ -118,7 +118,7 @@ fn with_mode(rules: &Rules, files: &[(&str, &[u8])], mode: u32) -> String {
 #[test]
 fn where_the_marker_is_the_tree_is_whole() {
     let rules = rules(&install(&[]), &tree());
-    let (bin, doc): ((&str, &[u8]), (&str, &[u8])) = (("store/2/bin", b"second"), ("store/2/doc", b"text"));
+    let [bin, doc] = [("store/2/bin", &b"second"[..]), ("store/2/doc", b"text")];
     let all = [("current", &b"2"[..]), bin, doc];
     assert_eq!(found_among(&rules, &[]), "");
     assert_eq!(found_among(&rules, &[bin]), "", "nobody says that it is there");

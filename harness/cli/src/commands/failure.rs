@@ -125,6 +125,8 @@ fn status_of_recording(error: &RecordError) -> ExitStatus {
         | RecordError::Snapshot(_)
         | RecordError::TooMuchData { .. }
         | RecordError::TooManyCalls { .. } => ExitStatus::Usage,
+        RecordError::At(mounts::MountError::Refused { .. }) => ExitStatus::Machine,
+        RecordError::At(_) => ExitStatus::Usage,
         RecordError::Start { source, .. } if source.kind() != ErrorKind::OutOfMemory => ExitStatus::Usage,
         RecordError::Start { .. } | RecordError::Refused { .. } | RecordError::System { .. } => ExitStatus::Machine,
     }

@@ -24,6 +24,7 @@ pub fn record(arguments: cli::Record) -> Result<ExitStatus, Failure> {
     let signals = Signals::handle(Manner::Say("stopping: the command is killed, and no trace is written"))?;
     let mut spec = RecordSpec::new(&arguments.command, &here);
     spec.time_limit = Duration::from_secs(arguments.time_limit);
+    spec.at = arguments.at.clone();
     spec.echo = true;
     spec.cancel = Some(signals.stop.clone());
     let name = arguments.command[0].clone();

@@ -3,9 +3,11 @@
 use std::fs;
 use std::io::{self, ErrorKind, IsTerminal, stderr, stdout};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use checker::{View, Wanted};
+use program::Trace;
 use report::{All, Event, ExitStatus, Reporter, exit_status};
 use reporters::{Human, Json, Progress, write_matrix};
 use tokio::sync::mpsc;
@@ -14,11 +16,16 @@ use workload::Workload;
 
 use super::Failure;
 use super::failure::say;
+use super::show::read;
 use super::signal::{Manner, Scratch, Signals};
 use crate::cli;
 use engine::permit::Permit;
-use engine::run::{Finished, Options, RESULTS, RunError, elsewhere, link_latest, resume, run as run_workloads};
+use engine::run::{
+    Finished, Options, RESULTS, RunError, elsewhere, link_latest, resume, run as run_workloads, run_recorded,
+};
+use engine::spec::RunSpec;
 use engine::store::Store;
+use engine::subject::{Demands, Judges, Subject};
 
 /// Runs workloads and reports.
 pub fn run(arguments: cli::Run) -> Result<ExitStatus, Failure> {
@@ -27,8 +34,12 @@ pub fn run(arguments: cli::Run) -> Result<ExitStatus, Failure> {
         Store::open(directory)?;
     }
     let begun = arguments.resume.as_deref().unwrap_or(Path::new(RESULTS));
-    let permit = Permit::new(arguments.run_check, &arguments.at_hand, begun)?;
-    let mut workloads: Vec<Workload> = if arguments.command.is_empty() {
+    let at_hand = if arguments.trace.is_some() { &[][..] } else { &arguments.at_hand };
+    let permit = Permit::new(arguments.run_check, at_hand, begun)?;
+    let traced = arguments.trace.as_deref().map(|path| traced(path, &arguments)).transpose()?;
+    let mut workloads: Vec<Workload> = if arguments.trace.is_some() {
+        Vec::new()
+    } else if arguments.command.is_empty() {
         load(&arguments.workloads).map_err(|failure| match cli::dashes(&arguments.workloads) {
             Some(tip) => failure.and(tip),
             None => failure,
@@ -37,6 +48,7 @@ pub fn run(arguments: cli::Run) -> Result<ExitStatus, Failure> {
         let mut workload = Workload::bare(arguments.command.clone(), arguments.from.as_deref())?;
         workload.name = arguments.name.clone().unwrap_or(workload.name);
         workload.time_limit = arguments.time_limit.map_or(workload.time_limit, Duration::from_secs);
+        workload.at = arguments.at.clone();
         vec![workload]
     };
     let views: Vec<Wanted> = arguments.views.iter().map(|line| Wanted::View(View::by_command(line))).collect();
@@ -54,7 +66,47 @@ pub fn run(arguments: cli::Run) -> Result<ExitStatus, Failure> {
     let _scratch = Scratch::new()?;
     let signals = Signals::handle(Manner::Say("stopping: what has been found is kept (once more to stop at once)"))?;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::machine)?;
-    runtime.block_on(run_async(&arguments, &workloads, &permit, &signals))
+    let to_run = match traced {
+        Some(traced) => ToRun::Recorded(vec![Arc::new(subject_of(traced, &views, &arguments.spec, &signals)?)]),
+        None => ToRun::Workloads(&workloads),
+    };
+    runtime.block_on(run_async(&arguments, to_run, &permit, &signals))
+}
+
+/// What is run.
+enum ToRun<'a> {
+    Workloads(&'a [Workload]),
+    Recorded(Vec<Arc<Subject>>),
+}
+
+/// A trace that was recorded elsewhere, and who says what must hold of it.
+struct Traced {
+    trace: Trace,
+    name: String,
+    workload: Option<Workload>,
+}
+
+fn traced(path: &Path, arguments: &cli::Run) -> Result<Traced, Failure> {
+    let trace = read(path)?;
+    let workload = match arguments.at_hand.as_slice() {
+        [] => None,
+        [directory] => Some(Workload::load(directory)?),
+        _ => return Err(Failure::usage("a trace is of one workload: --workload may be given once with --trace")),
+    };
+    let program = trace.command.first().map(Path::new).and_then(Path::file_name);
+    let program = program.or(path.file_stem()).unwrap_or_default().to_string_lossy().into_owned();
+    let name = arguments.name.clone().or_else(|| workload.as_ref().map(|workload| workload.name.clone()));
+    Ok(Traced { trace, name: name.unwrap_or(program), workload })
+}
+
+/// The program of a trace, of which nothing is run but the check and the views that the user names.
+fn subject_of(traced: Traced, views: &[Wanted], spec: &RunSpec, signals: &Signals) -> Result<Subject, Failure> {
+    let Traced { trace, name, workload } = traced;
+    let workload = workload.map_or_else(|| Workload::bare(vec![name.clone()], None), Ok)?;
+    let mut workload = spec.ignoring(Workload { name: name.clone(), ..workload });
+    workload.invariants.extend(views.iter().cloned());
+    let judges = Judges::of(&workload, &trace, &signals.stop)?;
+    Ok(Subject::new(name, Demands::of(&workload), trace, spec.bounds(), judges)?)
 }
 
 /// Finds out whether a kernel of the user's choice can be read, and whether it is for this machine.
@@ -128,12 +180,13 @@ fn options(arguments: &cli::Run) -> Options {
         vm: arguments.vm.into(),
         workers: workers(arguments.jobs),
         limits: Limits::default(),
+        recordings: arguments.recordings.into(),
     }
 }
 
 async fn run_async(
     arguments: &cli::Run,
-    workloads: &[Workload],
+    to_run: ToRun<'_>,
     permit: &Permit,
     signals: &Signals,
 ) -> Result<ExitStatus, Failure> {
@@ -145,7 +198,14 @@ async fn run_async(
             let (store, workers, limits) = (Store::open(begun)?, options.workers, options.limits);
             resume(store, permit, workers, limits, &paths, &signals.stop, events).await
         }
-        None => run_workloads(workloads, &options, &paths, &signals.stop, events, directory).await,
+        None => match to_run {
+            ToRun::Workloads(workloads) => {
+                run_workloads(workloads, &options, &paths, &signals.stop, events, directory).await
+            }
+            ToRun::Recorded(subjects) => {
+                run_recorded(subjects, &options, &paths, &signals.stop, events, directory).await
+            }
+        },
     };
     let showing = Showing {
         format: arguments.format,

@@ -1,9 +1,10 @@
 //! `harness show`.
 
 use std::io::Write;
+use std::path::Path;
 
 use engine::store::{LARGEST_TRACE, read_trace};
-use program::listing;
+use program::{Trace, listing};
 use report::ExitStatus;
 use reporters::tame;
 
@@ -12,10 +13,7 @@ use crate::cli;
 
 /// Prints a trace, one line for each op.
 pub fn show(arguments: &cli::Show) -> Result<ExitStatus, Failure> {
-    let path = arguments.trace.display();
-    let failed = |error: &dyn std::fmt::Display| Failure::usage(format!("failed to read {path}: {error}"));
-    let file = files::open(&arguments.trace, LARGEST_TRACE).map_err(|error| failed(&error))?;
-    let trace = read_trace(file).map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
+    let trace = read(&arguments.trace)?;
     let mut lines = listing(&trace);
     for limit in &trace.limits {
         lines.push(format!("not followed: {limit}"));
@@ -25,6 +23,13 @@ pub fn show(arguments: &cli::Show) -> Result<ExitStatus, Failure> {
         lines.push(format!("random names, numbered by the recorder: {}", numbered.join(", ")));
     }
     print(&lines.iter().map(|line| tame(line) + "\n").collect::<String>())
+}
+
+/// Reads a trace, which may be anyone's.
+pub fn read(path: &Path) -> Result<Trace, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::usage(format!("failed to read {}: {error}", path.display()));
+    let file = files::open(path, LARGEST_TRACE).map_err(|error| failed(&error))?;
+    read_trace(file).map_err(|error| failed(&error))?.map_err(|error| failed(&error))
 }
 
 /// Prints data. A reader that has seen enough (`| head`) is no error.

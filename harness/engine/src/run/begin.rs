@@ -12,13 +12,13 @@ use workload::Workload;
 use super::begun::{Begun, tools};
 use super::explore::{choose, explore};
 use super::finish::{killed, report_of};
-use super::identity::hash;
+use super::identity::{hash, is_same};
 use super::{Finished, Options, RunError};
 use crate::cell::Cell;
 use crate::cell_report::cell_report;
 use crate::spec::RunSpec;
 use crate::store::Store;
-use crate::subject::Subject;
+use crate::subject::{Subject, SubjectError};
 
 /// Runs `workloads`. `directory` is made from the run's hash. Events go to `events` as they happen, all but the last:
 /// [`Event::RunFinished`] is sent by the caller, when there is nothing more to say.
@@ -40,19 +40,50 @@ pub async fn run(
     for workload in workloads {
         let doing = if workload.build.is_some() { "building and recording" } else { "recording" };
         let _ = events.send(Event::Note { cell: None, text: format!("{doing} {}", workload.name) });
-        let subject = tokio::task::block_in_place(|| {
-            Subject::record(&spec.ignoring(workload.clone()), spec.bounds(), spec.io_uring.into(), stop)
-        });
-        if stop.load(Ordering::Relaxed) {
-            return Err(RunError::Interrupted);
+        let mut distinct: Vec<Subject> = Vec::new();
+        for number in 0..options.recordings.max(1) {
+            let again = (number > 0).then(|| format!("{}#{}", workload.name, distinct.len() + 1));
+            let subject = tokio::task::block_in_place(|| record(workload, again, spec, stop));
+            if stop.load(Ordering::Relaxed) {
+                return Err(RunError::Interrupted);
+            }
+            let subject = subject?;
+            if distinct.iter().any(|known| is_same(&known.trace, &subject.trace)) {
+                continue;
+            }
+            if !subject.unmodelled_calls().is_empty() {
+                let text = cannot_be_judged(&subject, spec.explore_invalid);
+                let _ = events.send(Event::Warning { cell: None, text });
+            }
+            distinct.push(subject);
         }
-        let subject = subject?;
-        if !subject.unmodelled_calls().is_empty() {
-            let _ = events.send(Event::Warning { cell: None, text: cannot_be_judged(&subject, spec.explore_invalid) });
+        if options.recordings > 1 {
+            let text =
+                format!("{}: {} of {} recordings are distinct", workload.name, distinct.len(), options.recordings);
+            let _ = events.send(Event::Note { cell: None, text });
         }
-        subjects.push(Arc::new(subject));
+        subjects.extend(distinct.into_iter().map(Arc::new));
     }
     run_recorded(subjects, options, paths, stop, events, directory).await
+}
+
+/// Records a workload: for the first time, or once more, as a program of another name.
+fn record(
+    workload: &Workload,
+    again: Option<String>,
+    spec: &RunSpec,
+    stop: &Arc<AtomicBool>,
+) -> Result<Subject, SubjectError> {
+    let (bounds, io_uring) = (spec.bounds(), spec.io_uring.into());
+    let workload = spec.ignoring(workload.clone());
+    match again {
+        None => Subject::record(&workload, bounds, io_uring, stop),
+        Some(name) => {
+            // It has been built.
+            let other = Workload { name, build: None, ..workload };
+            Subject::record(&other, bounds, io_uring, stop)
+        }
+    }
 }
 
 /// Does the same for programs that have been recorded, or were made from recorded ones.

@@ -49,15 +49,28 @@ pub(crate) fn hash(subjects: &[Arc<Subject>], spec: &RunSpec, machine: &str) -> 
     let mut hasher = Sha256::new();
     hasher.update(serde_json::to_vec(&identity).expect("names and numbers can be written as JSON"));
     for subject in subjects {
-        let Trace { command: _, before, holes, ops, after, limits, outside: _, refused: _ } = &subject.trace;
+        let Trace { command: _, before, holes, ops, after, limits, outside: _, refused: _, explored_from } =
+            &subject.trace;
         let recorded = postcard::to_stdvec(&(before, ops, after, limits));
         hasher.update(recorded.expect("a trace holds nothing that postcard cannot write"));
+        if let Some(from) = explored_from {
+            hasher.update(format!("from {from}"));
+        }
         // Most workloads have none, and keep the name that they always had.
         if !holes.is_empty() {
             hasher.update(postcard::to_stdvec(holes).expect("names and numbers can be written"));
         }
     }
     hex::encode(&hasher.finalize()[..4])
+}
+
+/// Whether two recordings are one run: nothing that the hash takes of them differs.
+pub(crate) fn is_same(one: &Trace, other: &Trace) -> bool {
+    fn parts(trace: &Trace) -> impl PartialEq {
+        let Trace { command: _, before, holes, ops, after, limits, outside: _, refused: _, explored_from } = trace;
+        (before, holes, ops, after, limits, explored_from)
+    }
+    parts(one) == parts(other)
 }
 
 #[cfg(test)]

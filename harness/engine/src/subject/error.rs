@@ -63,7 +63,7 @@ pub enum SubjectError {
         /// The workload.
         name: String,
         /// Why.
-        source: RuleError,
+        source: Box<RuleError>,
     },
     /// What is to be ignored is too much to be told.
     #[error("{name}: {source}")]

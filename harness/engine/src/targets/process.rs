@@ -23,9 +23,11 @@ use crate::subject::Subject;
 pub struct KillPoints(Vec<KilledAt>);
 
 impl KillPoints {
-    /// Before the first op, within those that can be cut short, and after each.
+    /// Before the first op, within those that can be cut short, and after each; none before the exploration is to begin.
     pub fn of(trace: &Trace) -> Self {
-        Self(kill_points(trace))
+        let mut points = kill_points(trace);
+        points.retain(|point| trace.explored_from.is_none_or(|from| point.ended > from));
+        Self(points)
     }
 }
 

@@ -74,6 +74,8 @@ pub(super) fn describe(call: &Call) -> String {
         Call::Symlink { path, .. } => format!("symlink {path}"),
         Call::Link { from, to } => format!("link {} to {to}", on(from)),
         Call::Rename { from, to, .. } => format!("rename {from} to {to}"),
+        Call::Arrive { to, .. } => format!("rename from outside to {to}"),
+        Call::Leave { path } => format!("rename {path} to outside"),
         Call::Unlink { path } => format!("unlink {path}"),
         Call::Rmdir { path } => format!("rmdir {path}"),
         Call::Chmod { target, .. } => format!("chmod {}", on(target)),

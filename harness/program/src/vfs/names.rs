@@ -219,7 +219,7 @@ impl Vfs {
         self.below(id, &path, &mut |vfs, path, _| vfs.events.push(Event::Touched(path.clone())));
     }
 
-    fn unbind(&mut self, dir: u64, name: &[u8], id: u64) {
+    pub(super) fn unbind(&mut self, dir: u64, name: &[u8], id: u64) {
         let path = self.path_of_directory(dir).join(name);
         self.below(id, &path, &mut |vfs, path, id| {
             let state = vfs.state_of(id);

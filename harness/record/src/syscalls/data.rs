@@ -35,6 +35,14 @@ pub(crate) struct OpenAt {
     fd: i32,
 }
 
+/// What a clone takes: `length` bytes from `offset` on, or all that are there if that is 0, of a descriptor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source {
+    pub(super) fd: i32,
+    pub(super) offset: u64,
+    pub(super) length: u64,
+}
+
 /// Where in its file a call puts (or takes) bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum FileOffset {
@@ -84,7 +92,14 @@ pub(super) fn tee(recorder: &mut Recorder<'_>, call: &Asked) -> io::Result<AtEnt
 
 pub(super) fn copy_file_range(recorder: &mut Recorder<'_>, call: &Asked) -> io::Result<AtEntry> {
     let (from, to) = (call.fd(0), call.fd(2));
-    let Some(Descriptor::File(handle)) = recorder.descriptor(call.tid, to) else { return Ok(AtEntry::Pass) };
+    let handle = match recorder.descriptor(call.tid, to) {
+        Some(Descriptor::File(handle)) => handle,
+        Some(Descriptor::Outside(id)) => {
+            recorder.outside.change(id);
+            return Ok(AtEntry::Pass);
+        }
+        _ => return Ok(AtEntry::Pass),
+    };
     let to = OpenAt { handle, fd: to };
     let (from_position, to_position) = (position_at(call.tid, call.args[1])?, position_at(call.tid, call.args[3])?);
     Ok(AtEntry::exclusive(match recorder.handle(call.tid, from) {
@@ -95,6 +110,19 @@ pub(super) fn copy_file_range(recorder: &mut Recorder<'_>, call: &Asked) -> io::
     }))
 }
 
+/// A request to share blocks (ioctl_ficlone(2)) with `to`, an open file and a descriptor for it. A guest copies: only some file
+/// systems share.
+pub(super) fn cloning(
+    recorder: &mut Recorder<'_>,
+    tid: pid_t,
+    source: Source,
+    (handle, fd): (Handle, i32),
+    to_offset: u64,
+) -> AtEntry {
+    let from = recorder.handle(tid, source.fd);
+    AtEntry::exclusive(ExitAction::Clone { source, from, to: OpenAt { handle, fd }, to_offset })
+}
+
 pub(super) fn truncate(recorder: &mut Recorder<'_>, call: &Asked) -> io::Result<AtEntry> {
     let length = call.args[1];
     recorder.on_target(call.tid, call.path(0), 0, |target| AtEntry::record(Call::Truncate { target, length }))
@@ -102,13 +130,13 @@ pub(super) fn truncate(recorder: &mut Recorder<'_>, call: &Asked) -> io::Result<
 
 pub(super) fn ftruncate(recorder: &mut Recorder<'_>, call: &Asked) -> io::Result<AtEntry> {
     let length = call.args[1];
-    Ok(recorder.on_handle(call, |handle| AtEntry::record(Call::Truncate { target: Target::Handle(handle), length })))
+    Ok(recorder.changing(call, |handle| AtEntry::record(Call::Truncate { target: Target::Handle(handle), length })))
 }
 
 pub(super) fn fallocate(recorder: &mut Recorder<'_>, call: &Asked) -> io::Result<AtEntry> {
     let [_, _, offset, length, ..] = call.args;
     let mode = call.u32(1);
-    Ok(recorder.on_handle(call, |handle| AtEntry::record(Call::Allocate { handle, mode, offset, length })))
+    Ok(recorder.changing(call, |handle| AtEntry::record(Call::Allocate { handle, mode, offset, length })))
 }
 
 /// The array of `struct iovec` that arguments 1 and 2 give.
@@ -146,6 +174,10 @@ fn writing(
             Some(channel) => AtEntry::free(ExitAction::Ack { channel, spans: spans(call)? }),
             None => AtEntry::Pass,
         },
+        Some(Descriptor::Outside(id)) => {
+            recorder.outside.change(id);
+            AtEntry::Pass
+        }
         _ => AtEntry::Pass,
     })
 }
@@ -172,6 +204,10 @@ fn transferring(
             Some(channel) => AtEntry::free(ExitAction::UnseenAck { channel }),
             None => AtEntry::Pass,
         },
+        Some(Descriptor::Outside(id)) => {
+            recorder.outside.change(id);
+            AtEntry::Pass
+        }
         _ => AtEntry::Pass,
     })
 }
@@ -282,6 +318,29 @@ impl Recorder<'_> {
         self.push(tid, name, call, length as i64);
         done.iter().for_each(|call| self.mirror(call));
         Ok(())
+    }
+
+    /// A clone is done: as a copy, or, from a file outside, as a write of what it was given.
+    pub(super) fn cloned(
+        &mut self,
+        tid: pid_t,
+        name: &str,
+        source: Source,
+        from: Option<Handle>,
+        (to, to_offset): (OpenAt, u64),
+    ) -> io::Result<()> {
+        let length = match source.length {
+            0 => fs::metadata(remote::fd_link(tid, source.fd))?.len().saturating_sub(source.offset),
+            length => length,
+        };
+        match from {
+            _ if length == 0 => Ok(()),
+            Some(handle) => {
+                let from = (OpenAt { handle, fd: source.fd }, FileOffset::Given(source.offset));
+                self.copied(tid, name, from, (to, FileOffset::Given(to_offset)), length)
+            }
+            None => self.push_written(tid, name, to, to_offset, length, 0, None),
+        }
     }
 
     /// Where a call that returned put its bytes.

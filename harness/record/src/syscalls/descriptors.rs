@@ -5,6 +5,7 @@ use std::io;
 use libc::pid_t;
 use program::Handle;
 
+use super::data::{self, Source};
 use super::{AtEntry, ExitAction};
 use crate::files::Descriptor;
 use crate::recorder::Recorder;
@@ -12,8 +13,13 @@ use crate::remote;
 use crate::stop::Asked;
 
 /// Requests on files that only ask (`include/uapi/linux/fs.h`, `fiemap.h`): `FIBMAP`, `FIGETBSZ`, `FS_IOC_GETFLAGS`, `FS_IOC_GETVERSION`,
-/// `FS_IOC_FIEMAP`, `FS_IOC_FSGETXATTR`, `FS_IOC_GETFSLABEL`, `FS_IOC_GETFSUUID`.
-const HARMLESS_IOCTLS: [u32; 8] = [1, 2, 0x8008_6601, 0x8008_7601, 0xc020_660b, 0x801c_581f, 0x8100_9431, 0x8011_1500];
+/// `FS_IOC_FIEMAP`, `FS_IOC_FSGETXATTR`, `FS_IOC_GETFSLABEL`, `FS_IOC_GETFSUUID`. And `FIDEDUPERANGE`, which has two files share what is
+/// the same in both (ioctl_fideduperange(2)).
+const HARMLESS_IOCTLS: [u32; 9] =
+    [1, 2, 0x8008_6601, 0x8008_7601, 0xc020_660b, 0x801c_581f, 0x8100_9431, 0x8011_1500, 0xc018_9436];
+/// ioctl_ficlone(2).
+const FICLONE: u32 = 0x4004_9409;
+const FICLONERANGE: u32 = 0x4020_940d;
 
 pub(super) fn close(recorder: &mut Recorder<'_>, call: &Asked) -> io::Result<AtEntry> {
     let (table, fd) = (recorder.table(call.tid), call.fd(0));
@@ -78,6 +84,19 @@ pub(super) fn fcntl(recorder: &mut Recorder<'_>, call: &Asked) -> io::Result<AtE
 pub(super) fn ioctl(recorder: &mut Recorder<'_>, call: &Asked) -> io::Result<AtEntry> {
     let (fd, request) = (call.fd(0), call.u32(1));
     Ok(match recorder.descriptor(call.tid, fd) {
+        Some(Descriptor::File(handle)) if request == FICLONE => {
+            let source = Source { fd: call.args[2] as i32, offset: 0, length: 0 };
+            data::cloning(recorder, call.tid, source, (handle, fd), 0)
+        }
+        Some(Descriptor::File(handle)) if request == FICLONERANGE => {
+            // `struct file_clone_range`.
+            let [source, offset, length, to_offset] = remote::words(call.tid, call.args[2])?;
+            data::cloning(recorder, call.tid, Source { fd: source as i32, offset, length }, (handle, fd), to_offset)
+        }
+        Some(Descriptor::Outside(id)) if [FICLONE, FICLONERANGE].contains(&request) => {
+            recorder.outside.change(id);
+            AtEntry::Pass
+        }
         Some(Descriptor::File(_) | Descriptor::Reader) if !HARMLESS_IOCTLS.contains(&request) => {
             let name = remote::fd_name(call.tid, fd).ok().and_then(|path| recorder.inside(&path));
             let name = name.map(|path| path.to_string()).unwrap_or_default();

@@ -4,10 +4,10 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use libc::pid_t;
-use program::{Call, Channel, Handle};
+use program::{Call, Channel, Handle, RelPath};
 
 use super::Syscall;
-use super::data::{FileOffset, OpenAt, Writing};
+use super::data::{FileOffset, OpenAt, Source, Writing};
 use crate::files::Descriptor;
 use crate::mappings::{Area, FileId, pages};
 use crate::recorder::Recorder;
@@ -74,6 +74,13 @@ pub(crate) enum ExitAction {
         from: (OpenAt, FileOffset),
         to: (OpenAt, FileOffset),
     },
+    /// It shared blocks of a file, a recorded one if it has a handle here, with a recorded file.
+    Clone {
+        source: Source,
+        from: Option<Handle>,
+        to: OpenAt,
+        to_offset: u64,
+    },
     /// Bytes left the program from memory.
     Ack {
         channel: Channel,
@@ -119,6 +126,27 @@ pub(crate) enum ExitAction {
     },
     /// It gave a descriptor in an unusual way.
     Look,
+    /// What was outside the directory, at `from` if it had a name, is at `to` now: by renameat2(2) with these flags, or by a link,
+    /// which is as with `RENAME_NOREPLACE`.
+    Arrive {
+        from: Option<PathBuf>,
+        to: RelPath,
+        flags: u32,
+    },
+    /// What was at a name in the directory is outside now.
+    Leave {
+        path: RelPath,
+        to: PathBuf,
+    },
+    /// A file of the directory has this name outside, too.
+    LinkOutside {
+        path: RelPath,
+        to: PathBuf,
+    },
+    /// It made a file outside the directory durable.
+    SyncOutside {
+        fd: i32,
+    },
     /// It changed what has these canonical paths, outside the directory.
     Outside {
         paths: Vec<PathBuf>,
@@ -154,8 +182,11 @@ impl ExitAction {
             Self::Record { .. } | Self::Unmodelled { .. } | Self::SyncMapped { .. } => WaitsFor::Disk,
             // The lock of the address space is held for faults, which wait for the disk.
             Self::Map { .. } | Self::Unmap { .. } | Self::Remap { .. } | Self::MakeWritable { .. } => WaitsFor::Disk,
+            Self::Arrive { .. } | Self::Leave { .. } | Self::LinkOutside { .. } | Self::SyncOutside { .. } => {
+                WaitsFor::Disk
+            }
             // Into a regular file; a transfer that has its turn is from one, too.
-            Self::Write(_) | Self::Transfer { .. } | Self::CopyRange { .. } => WaitsFor::Disk,
+            Self::Write(_) | Self::Transfer { .. } | Self::CopyRange { .. } | Self::Clone { .. } => WaitsFor::Disk,
             _ => WaitsFor::Anyone,
         }
     }
@@ -181,6 +212,9 @@ impl Recorder<'_> {
         let (fd, length) = (result as i32, result as u64);
         let looked = match action {
             ExitAction::Record { call, .. } => {
+                if result >= 0 && matches!(call, Call::SyncAll | Call::SyncFs { .. }) {
+                    self.synced_all_outside(tid, name);
+                }
                 let done = (result >= 0 && self.follows_stores()).then(|| call.clone());
                 self.push(tid, name, call, result);
                 done.iter().for_each(|call| self.mirror(call));
@@ -214,6 +248,7 @@ impl Recorder<'_> {
             ExitAction::Write(write) => self.written(tid, name, &write, length),
             ExitAction::Transfer { file, position } => self.transferred(tid, name, file, position, length),
             ExitAction::CopyRange { from, to } => self.copied(tid, name, from, to, length),
+            ExitAction::Clone { source, from, to, to_offset } => self.cloned(tid, name, source, from, (to, to_offset)),
             ExitAction::Ack { channel, spans } => self.acked(tid, name, channel, &spans, length),
             ExitAction::Acks { channel, address } => self.acked_many(tid, name, channel, address, length),
             ExitAction::UnseenAck { channel } => {
@@ -248,6 +283,20 @@ impl Recorder<'_> {
                 self.descriptor(tid, fd);
                 Ok(())
             }
+            ExitAction::Arrive { from, to, flags } => {
+                from.iter().for_each(|path| self.name_outside(path));
+                self.arrived(tid, name, &to, flags)
+            }
+            ExitAction::Leave { path, to } => {
+                self.name_outside(&to);
+                self.push(tid, name, Call::Leave { path }, result);
+                Ok(())
+            }
+            ExitAction::LinkOutside { path, to } => {
+                self.name_outside(&to);
+                self.linked_outside(path, &to)
+            }
+            ExitAction::SyncOutside { fd } => self.synced_outside(tid, name, fd),
             ExitAction::Outside { paths } => {
                 paths.iter().for_each(|path| self.name_outside(path));
                 Ok(())

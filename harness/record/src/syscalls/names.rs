@@ -7,7 +7,7 @@ use program::{Call, RelPath, Target};
 
 use super::arguments::PathArgument;
 use super::paths::Destination;
-use super::{AtEntry, PERMISSIONS};
+use super::{AtEntry, ExitAction, PERMISSIONS};
 use crate::recorder::Recorder;
 use crate::remote::{self, Span};
 use crate::resolve::Last;
@@ -145,11 +145,23 @@ fn renaming(
             AtEntry::unmodelled(ROOT_CHANGED)
         }
         (Destination::Inside(from), Destination::Inside(to)) => AtEntry::record(Call::Rename { from, to, flags }),
-        (Destination::Inside(path), Destination::Outside(_)) => {
-            AtEntry::unmodelled(format!("{path} left the recorded directory"))
+        (Destination::Inside(path), Destination::Outside(_)) | (Destination::Outside(_), Destination::Inside(path))
+            if path.is_root() =>
+        {
+            AtEntry::unmodelled(ROOT_CHANGED)
         }
-        (Destination::Outside(_), Destination::Inside(path)) => {
-            AtEntry::unmodelled(format!("{path} came from outside the recorded directory"))
+        // The two change places.
+        (Destination::Inside(path), Destination::Outside(outside)) if flags & libc::RENAME_EXCHANGE != 0 => {
+            AtEntry::exclusive(ExitAction::Arrive { from: Some(outside), to: path, flags })
+        }
+        (Destination::Inside(path), Destination::Outside(_)) if flags & libc::RENAME_WHITEOUT != 0 => {
+            AtEntry::unmodelled(format!("{path} left the recorded directory, and a whiteout was made for it"))
+        }
+        (Destination::Inside(path), Destination::Outside(to)) => AtEntry::exclusive(ExitAction::Leave { path, to }),
+        (Destination::Outside(from), Destination::Inside(to)) => {
+            // A whiteout is made outside.
+            let flags = flags & !libc::RENAME_WHITEOUT;
+            AtEntry::exclusive(ExitAction::Arrive { from: Some(from), to, flags })
         }
         (Destination::Outside(from), Destination::Outside(to)) => AtEntry::outside([from, to]),
         (Destination::Nowhere(detail), _) | (_, Destination::Nowhere(detail)) => AtEntry::nowhere(detail),
@@ -181,10 +193,14 @@ fn linking(
     Ok(match (from, recorder.destination(tid, to, Last::Name)?) {
         (Some(from), Destination::Inside(to)) => AtEntry::record(Call::Link { from, to }),
         (None, Destination::Inside(to)) => {
-            AtEntry::unmodelled(format!("{to} is a link to a file outside the recorded directory"))
+            AtEntry::exclusive(ExitAction::Arrive { from: None, to, flags: libc::RENAME_NOREPLACE })
         }
-        (Some(_), Destination::Outside(_)) => {
-            AtEntry::unmodelled("a file of the recorded directory was given a name outside of it")
+        (Some(from), Destination::Outside(to)) => {
+            let path = match from {
+                Target::Path(path) | Target::NoFollow(path) => path,
+                Target::Handle(handle) => recorder.files.file(handle).map(|file| file.path.clone()).unwrap_or_default(),
+            };
+            AtEntry::exclusive(ExitAction::LinkOutside { path, to })
         }
         (_, to) => to.elsewhere(),
     })

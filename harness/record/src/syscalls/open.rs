@@ -11,8 +11,8 @@ use super::arguments::PathArgument;
 use super::{AtEntry, ExitAction, PERMISSIONS, TMPFILE};
 use crate::files::Descriptor;
 use crate::recorder::Recorder;
+use crate::remote;
 use crate::stop::Asked;
-use crate::{remote, resolve};
 
 pub(super) fn open(recorder: &mut Recorder<'_>, call: &Asked) -> io::Result<AtEntry> {
     Ok(opening(recorder, call.tid, call.path(0), call.u32(1), call.u32(2)))
@@ -50,7 +50,7 @@ fn opening(recorder: &mut Recorder<'_>, tid: pid_t, path: PathArgument, flags: u
 
 fn may_block(recorder: &Recorder<'_>, tid: pid_t, path: PathArgument) -> bool {
     let Ok(text) = remote::string(tid, path.address) else { return false };
-    let path = resolve::spell(tid, recorder.process(tid), path.dirfd, &text);
+    let path = recorder.spell(tid, path.dirfd, &text);
     let Ok(metadata) = fs::metadata(path) else { return false };
     let kind = metadata.file_type();
     kind.is_fifo() || kind.is_char_device() || kind.is_block_device()
@@ -60,8 +60,8 @@ impl Recorder<'_> {
     /// A call gave descriptor `fd` for a file that may be written.
     pub(super) fn opened(&mut self, tid: pid_t, name: &str, fd: i32, flags: u32, mode: u32) -> io::Result<()> {
         let path = remote::fd_name(tid, fd)?;
-        if !path.starts_with(&self.scene.root) {
-            return self.opened_elsewhere(tid, fd, &path);
+        if self.inside(&path).is_none() {
+            return self.opened_elsewhere(tid, name, fd, flags, &path);
         }
         let metadata = fs::metadata(remote::fd_link(tid, fd))?;
         if !metadata.is_file() && !metadata.is_dir() {
@@ -84,9 +84,14 @@ impl Recorder<'_> {
         Ok(())
     }
 
-    fn opened_elsewhere(&mut self, tid: pid_t, fd: i32, path: &Path) -> io::Result<()> {
-        if fs::metadata(remote::fd_link(tid, fd))?.is_file() {
+    fn opened_elsewhere(&mut self, tid: pid_t, name: &str, fd: i32, flags: u32, path: &Path) -> io::Result<()> {
+        let metadata = fs::metadata(remote::fd_link(tid, fd))?;
+        if metadata.is_file() {
             self.name_outside(path);
+            self.outside.opened(&metadata, flags);
+            if self.open_inside(tid, name, fd, Some(flags), (path, &metadata)).is_some() {
+                return Ok(());
+            }
         }
         // Saves a look at each write to it; `/dev/stdout` and the like lead to a channel.
         self.descriptor(tid, fd);

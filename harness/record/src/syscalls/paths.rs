@@ -42,7 +42,7 @@ impl Recorder<'_> {
     }
 
     pub(super) fn destination_of(&self, tid: pid_t, dirfd: i32, text: &[u8], last: Last) -> io::Result<Destination> {
-        Ok(match resolve::resolve(tid, self.process(tid), dirfd, text, last) {
+        Ok(match resolve::resolve(|text| self.spell(tid, dirfd, text), tid, text, last) {
             Ok(Resolved::At(path)) => self.inside(&path).map_or(Destination::Outside(path), Destination::Inside),
             Ok(Resolved::Fd(fd)) => Destination::Fd(fd),
             Ok(Resolved::Nowhere) => {
@@ -100,12 +100,24 @@ impl Recorder<'_> {
         self.handle(call.tid, call.fd(0)).map_or(AtEntry::Pass, make)
     }
 
+    /// As [`Recorder::on_handle`], for a call that changes the file's data, which may be one outside the directory.
+    pub(super) fn changing(&mut self, call: &Asked, make: impl FnOnce(Handle) -> AtEntry) -> AtEntry {
+        match self.descriptor(call.tid, call.fd(0)) {
+            Some(Descriptor::Outside(id)) => {
+                self.outside.change(id);
+                AtEntry::Pass
+            }
+            None => AtEntry::Pass,
+            Some(_) => self.on_handle(call, make),
+        }
+    }
+
     /// The file of a path argument, followed; without a path that of the descriptor.
     pub(super) fn host_path(&self, tid: pid_t, path: PathArgument) -> io::Result<PathBuf> {
         let text = path_text(tid, path)?;
         Ok(match text.is_empty() {
             true => remote::fd_link(tid, path.dirfd),
-            false => resolve::spell(tid, self.process(tid), path.dirfd, &text),
+            false => self.spell(tid, path.dirfd, &text),
         })
     }
 }

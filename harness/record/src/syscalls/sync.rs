@@ -4,19 +4,28 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
-use program::Call;
+use program::{Call, Handle};
 
-use super::AtEntry;
+use super::{AtEntry, ExitAction};
+use crate::files::Descriptor;
 use crate::recorder::Recorder;
 use crate::remote;
 use crate::stop::Asked;
 
 pub(super) fn fsync(recorder: &mut Recorder<'_>, call: &Asked) -> io::Result<AtEntry> {
-    Ok(recorder.on_handle(call, |handle| AtEntry::record_even_if_failed(Call::Fsync { handle })))
+    Ok(syncing(recorder, call, |handle| Call::Fsync { handle }))
 }
 
 pub(super) fn fdatasync(recorder: &mut Recorder<'_>, call: &Asked) -> io::Result<AtEntry> {
-    Ok(recorder.on_handle(call, |handle| AtEntry::record_even_if_failed(Call::Fdatasync { handle })))
+    Ok(syncing(recorder, call, |handle| Call::Fdatasync { handle }))
+}
+
+fn syncing(recorder: &mut Recorder<'_>, call: &Asked, make: impl FnOnce(Handle) -> Call) -> AtEntry {
+    match recorder.descriptor(call.tid, call.fd(0)) {
+        Some(Descriptor::Outside(_)) => AtEntry::exclusive(ExitAction::SyncOutside { fd: call.fd(0) }),
+        None => AtEntry::Pass,
+        Some(_) => recorder.on_handle(call, |handle| AtEntry::record_even_if_failed(make(handle))),
+    }
 }
 
 pub(super) fn sync(_: &mut Recorder<'_>, _: &Asked) -> io::Result<AtEntry> {

@@ -34,8 +34,45 @@ fn random_part(name: &[u8]) -> Option<Range<usize>> {
     is_alphanumeric(&name[start..]).then_some(start..name.len())
 }
 
-/// How long a random part is at most: the 10 of mktemp(1).
-pub(super) const LONGEST: usize = 10;
+/// How long a random part is at most: a UUID, and a number or two.
+pub(super) const LONGEST: usize = 64;
+
+/// Which part of `name` is another in each run, by its looks, if it stands beside that of the file which it is to replace, `target`:
+/// process ids, times, hexadecimal or any other digits in `config.json.48213.tmp`, `.config.json-1f09c2` or `data.1764537600.json`.
+///
+/// All from the first such word to the last, on the right of the file's own name, or else on the left.
+pub(super) fn beside(name: &[u8], target: &[u8]) -> Option<Range<usize>> {
+    let stem = |own: &[u8]| name.windows(own.len()).position(|place| place == own).map(|at| at..at + own.len());
+    let dot = target.iter().rposition(|byte| *byte == b'.').filter(|dot| *dot > 2);
+    let own = stem(target).or_else(|| stem(&target[..dot?]))?;
+    let words = |part: Range<usize>| {
+        let drawn: Vec<Range<usize>> =
+            words(name, part).filter(|word| is_another_each_time(&name[word.clone()])).collect();
+        Some(drawn.first()?.start..drawn.last()?.end)
+    };
+    words(own.end..name.len()).or_else(|| words(0..own.start)).filter(|part| part.len() <= LONGEST)
+}
+
+/// Where letters and digits follow each other in this part of a name.
+fn words(name: &[u8], part: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let mut at = part.start;
+    let runs = name[part].chunk_by(|one, next| one.is_ascii_alphanumeric() == next.is_ascii_alphanumeric());
+    runs.filter_map(move |run| {
+        at += run.len();
+        run[0].is_ascii_alphanumeric().then_some(at - run.len()..at)
+    })
+}
+
+/// A number of four digits or more that does not begin with 0, as one does that programs count by; or six letters and digits or more, mixed
+/// as nobody writes them.
+fn is_another_each_time(word: &[u8]) -> bool {
+    if word.iter().all(u8::is_ascii_digit) {
+        return word.len() >= 4 && word[0] != b'0';
+    }
+    let has = |kind: fn(&u8) -> bool| word.iter().any(kind);
+    let kinds = [u8::is_ascii_uppercase, u8::is_ascii_lowercase, u8::is_ascii_digit];
+    word.len() >= 6 && kinds.into_iter().filter(|kind| has(*kind)).count() >= 2 && !is_written(word)
+}
 
 /// What Python draws of a name.
 const PYTHON: Range<usize> = 3..11;

@@ -4,6 +4,9 @@
 //! makes them, there neither before nor after the run, and told to nobody. What a generator drew is nothing that the
 //! program could look for later unless it has written it down somewhere: then the name stays, or a check that reads it
 //! there would look for a file that no crash state has.
+//!
+//! So it is with names of any other shape, if such a file replaces another whose name its own is made of. A new name is as long as
+//! the old one, so that directories have the same layout; where names are sorted by a hash (ext4), it may have another place.
 
 mod generators;
 mod told;
@@ -11,7 +14,7 @@ mod told;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use generators::{is_drawn, is_number, made};
+use generators::{beside, is_drawn, is_number, made};
 use program::{Call, Kind, RelPath, Target, Trace, Tree};
 use told::told;
 
@@ -24,8 +27,8 @@ type Renamed = BTreeMap<Vec<u8>, Vec<u8>>;
 pub(crate) fn number(trace: &mut Trace) {
     let kept: BTreeSet<Vec<u8>> = [&trace.before, &trace.after].into_iter().flat_map(names_of).collect();
     let drawn = trace.ops.iter().filter_map(|op| made(op).filter(|(name, random)| is_drawn(op, name, random)));
-    let drawn = drawn.filter(|(name, _)| !kept.contains(*name)).map(|(name, random)| (name.to_vec(), random));
-    let drawn: Vec<(Vec<u8>, Range<usize>)> = drawn.collect();
+    let drawn = drawn.map(|(name, random)| (name.to_vec(), random)).chain(replacing(trace));
+    let drawn: Vec<(Vec<u8>, Range<usize>)> = drawn.filter(|(name, _)| !kept.contains(name)).collect();
     if drawn.is_empty() {
         return;
     }
@@ -63,13 +66,53 @@ pub(crate) fn number(trace: &mut Trace) {
     }
 }
 
+/// Names of new files that were renamed, or linked, to a name that their own is made of, and the part that is another each time: in the order
+/// in which they were made.
+fn replacing(trace: &Trace) -> Vec<(Vec<u8>, Range<usize>)> {
+    let mut named: BTreeMap<&[u8], &[u8]> = BTreeMap::new();
+    for op in trace.ops.iter().filter(|op| op.result >= 0) {
+        match &op.call {
+            Call::Rename { from, to, .. } | Call::Link { from: Target::Path(from) | Target::NoFollow(from), to } => {
+                named.insert(from.name(), to.name());
+            }
+            _ => {}
+        }
+    }
+    let made = trace.ops.iter().filter(|op| op.result >= 0).filter_map(|op| match &op.call {
+        Call::Open { path, flags, .. } if flags & libc::O_CREAT as u32 != 0 => Some(path.name()),
+        Call::Mkdir { path, .. } => Some(path.name()),
+        _ => None,
+    });
+    made.filter_map(|name| Some((name.to_vec(), beside(name, named.get(name)?)?))).collect()
+}
+
+/// Names as [`replacing`] gives them, after they were numbered.
+fn numbers_beside(trace: &Trace) -> Vec<(Vec<u8>, Range<usize>)> {
+    let counted = |name: &[u8]| -> Option<Range<usize>> {
+        let start =
+            name.windows(4).position(|place| place.starts_with(b"000") && place.iter().all(u8::is_ascii_digit))?;
+        let digits = name[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        Some(start..start + digits)
+    };
+    let renamed = trace.ops.iter().filter_map(|op| match &op.call {
+        Call::Rename { from, to, .. } if from.name() != to.name() => Some((from.name(), to.name())),
+        _ => None,
+    });
+    let beside_own = |name: &[u8], own: &[u8]| name.windows(own.len().max(1)).any(|place| place == own);
+    renamed
+        .filter(|(name, own)| beside_own(name, own))
+        .filter_map(|(name, _)| Some((name.to_vec(), counted(name)?)))
+        .collect()
+}
+
 /// The names in `trace` that stand for random ones: for people, who will not find them anywhere.
 pub fn numbered(trace: &Trace) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    for (name, random) in trace.ops.iter().filter_map(made) {
-        let part = &name[random];
-        if is_number(part) {
-            let name = String::from_utf8_lossy(name).into_owned();
+    let made = trace.ops.iter().filter_map(made).map(|(name, random)| (name.to_vec(), random));
+    let all: Vec<_> = made.chain(numbers_beside(trace)).collect();
+    for (name, random) in all {
+        if is_number(&name[random]) {
+            let name = String::from_utf8_lossy(&name).into_owned();
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -103,6 +146,8 @@ fn paths(call: &mut Call) -> Vec<&mut RelPath> {
         | Call::Mknod { path, .. }
         | Call::Symlink { path, .. }
         | Call::Unlink { path }
+        | Call::Arrive { to: path, .. }
+        | Call::Leave { path }
         | Call::Rmdir { path } => vec![path],
         Call::Rename { from, to, .. } => vec![from, to],
         Call::Link { from, to } => of_target(from).into_iter().chain([to]).collect(),
@@ -168,6 +213,7 @@ mod tests {
             limits: vec![],
             outside: vec![],
             refused: vec![],
+            explored_from: None,
         }
     }
 
@@ -302,5 +348,88 @@ mod tests {
         let again = trace.clone();
         number(&mut trace);
         assert_eq!(trace, again);
+    }
+
+    /// As a program does that names its temporary files by itself: `before`, what is drawn, `after`.
+    fn saved(name: &str) -> Vec<Op> {
+        let flags = (libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC) as u32;
+        vec![
+            op(Call::Open { handle: Handle(0), path: name.into(), flags, mode: 0o644 }),
+            op(Call::Rename { from: name.into(), to: "config.json".into(), flags: 0 }),
+        ]
+    }
+
+    #[test]
+    fn names_that_are_made_of_the_one_they_replace_are_numbered() {
+        let becomes = |name: &str| {
+            let mut trace = trace_of(saved(name), &["config.json"]);
+            number(&mut trace);
+            let Call::Open { path, .. } = &trace.ops[0].call else { panic!("{:?}", trace.ops) };
+            path.to_string()
+        };
+        for (name, numbered) in [
+            ("config.json.48213.tmp", "config.json.00001.tmp"),
+            ("config.json.2183474614", "config.json.0000000001"),
+            (".config.json-1f09c2", ".config.json-000001"),
+            ("48213-config.json", "00001-config.json"),
+            ("config.1764537600.482136.json", "config.00000000000000001.json"),
+            (
+                "config.json.tmp-550e8400-e29b-41d4-a716-446655440000",
+                "config.json.tmp-000000000000000000000000000000000001",
+            ),
+            ("config.json~RFQ3CdEf12.TMP", "config.json~0000000001.TMP"),
+            // Written by somebody, counted, or too short to tell.
+            ("config.json.tmp", "config.json.tmp"),
+            ("config.json.000042", "config.json.000042"),
+            ("config.json.backup2", "config.json.backup2"),
+            ("config.json.42", "config.json.42"),
+            ("other.48213.tmp", "other.48213.tmp"),
+        ] {
+            assert_eq!(becomes(name), numbered);
+        }
+        let mut told = trace_of(saved("config.json.48213.tmp"), &["config.json"]);
+        told.ops.push(op(Call::Ack { channel: program::Channel::Stdout, data: b"pid 48213".to_vec() }));
+        let before = told.clone();
+        number(&mut told);
+        assert_eq!(told, before);
+        let mut trace = trace_of(saved("config.json.48213.tmp"), &["config.json"]);
+        number(&mut trace);
+        assert_eq!(numbered(&trace), ["config.json.00001.tmp"]);
+    }
+
+    proptest::proptest! {
+        /// Two recordings of one program are one run; no two names become one, and none becomes longer.
+        #[test]
+        fn recordings_that_differ_in_drawn_parts_are_the_same(
+            drawn in proptest::collection::vec(("[1-9][0-9]{4,9}", "[1-9][0-9]{4,9}"), 1..6),
+            suffix in "(\\.tmp|~|)",
+        ) {
+            let recorded = |part: &dyn Fn(&(String, String)) -> String| {
+                let names = drawn.iter().map(|it| format!("config.json.{}{suffix}", part(it)));
+                let mut trace = trace_of(names.flat_map(|name| saved(&name)).collect(), &["config.json"]);
+                let before = trace.clone();
+                number(&mut trace);
+                (before, trace)
+            };
+            let names = |trace: &Trace| -> Vec<RelPath> {
+                let path = |op: &Op| if let Call::Open { path, .. } = &op.call { Some(path.clone()) } else { None };
+                trace.ops.iter().filter_map(path).collect()
+            };
+            let (before, one) = recorded(&|(first, _)| first.clone());
+            let (old, new) = (names(&before), names(&one));
+            for (a, b) in (0..old.len()).flat_map(|a| (0..old.len()).map(move |b| (a, b))) {
+                proptest::prop_assert_eq!(old[a] == old[b], new[a] == new[b]);
+                proptest::prop_assert_eq!(old[a].name().len(), new[a].name().len());
+            }
+            // Drawn anew, as long as before, and as different.
+            let other: Vec<String> = drawn.iter().map(|(first, second)| {
+                second.chars().cycle().take(first.len()).collect()
+            }).collect();
+            let firsts: Vec<&String> = drawn.iter().map(|(first, _)| first).collect();
+            let alike = (0..other.len()).all(|a| (0..other.len()).all(|b| (other[a] == other[b]) == (firsts[a] == firsts[b])));
+            proptest::prop_assume!(alike);
+            let (_, two) = recorded(&|it| other[firsts.iter().position(|first| **first == it.0).unwrap()].clone());
+            proptest::prop_assert_eq!(one, two);
+        }
     }
 }

@@ -9,11 +9,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use program::{Call, Handle, Kind, RelPath, Target, Trace, Tree};
+use program::{Arrival, ArrivalKind, Call, Handle, Kind, RelPath, Target, Trace, Tree};
 use record::{restore, snapshot};
+use tempfile::TempDir;
 
 struct Execution {
     root: PathBuf,
+    /// For what is outside.
+    outside: TempDir,
     files: HashMap<Handle, File>,
 }
 
@@ -21,7 +24,11 @@ struct Execution {
 pub fn execute(trace: &Trace) -> Tree {
     let directory = tempfile::tempdir().unwrap();
     restore(&trace.before, directory.path()).unwrap();
-    let mut execution = Execution { root: directory.path().to_path_buf(), files: HashMap::new() };
+    let mut execution = Execution {
+        root: directory.path().to_path_buf(),
+        outside: tempfile::tempdir().unwrap(),
+        files: HashMap::new(),
+    };
     for (index, op) in trace.ops.iter().enumerate().filter(|(_, op)| op.result >= 0) {
         execution.apply(&op.call).unwrap_or_else(|error| panic!("op {index} ({op}): {error}"));
     }
@@ -64,7 +71,45 @@ fn c(bytes: &[u8]) -> CString {
     CString::new(bytes).unwrap()
 }
 
+fn rename(from: &Path, to: &Path, flags: u32) -> io::Result<()> {
+    let c = |path: &Path| c(path.as_os_str().as_bytes());
+    let (from, to, at) = (c(from), c(to), libc::AT_FDCWD);
+    // SAFETY: paths that live through the call.
+    check(unsafe { libc::syscall(libc::SYS_renameat2, at, from.as_ptr(), at, to.as_ptr(), flags) })
+}
+
 impl Execution {
+    /// A name outside that is free.
+    fn fresh(&self) -> PathBuf {
+        let at = |number: u32| self.outside.path().join(number.to_string());
+        (0..).map(at).find(|path| path.symlink_metadata().is_err()).unwrap()
+    }
+
+    fn build(&self, entry: &Arrival, place: &Path) -> io::Result<()> {
+        match &entry.kind {
+            ArrivalKind::Directory => fs::create_dir(place)?,
+            ArrivalKind::Symlink(target) => return std::os::unix::fs::symlink(OsStr::from_bytes(target), place),
+            ArrivalKind::Special { mode, device } => {
+                let path = c(place.as_os_str().as_bytes());
+                // SAFETY: a path that lives through the call.
+                check(i64::from(unsafe { libc::mknod(path.as_ptr(), *mode, *device) }))?;
+            }
+            ArrivalKind::File(handle) => {
+                let from = c(self.follow(&Target::Handle(*handle)).as_os_str().as_bytes());
+                let (to, at) = (c(place.as_os_str().as_bytes()), libc::AT_FDCWD);
+                // SAFETY: paths that live through the call.
+                check(i64::from(unsafe { libc::linkat(at, from.as_ptr(), at, to.as_ptr(), libc::AT_SYMLINK_FOLLOW) }))?;
+            }
+        }
+        if let Some((user, group)) = entry.owner {
+            std::os::unix::fs::lchown(place, Some(user), Some(group))?;
+        }
+        for (name, value) in &entry.xattrs {
+            xattr::set(place, OsStr::from_bytes(name), value)?;
+        }
+        fs::set_permissions(place, Permissions::from_mode(entry.mode))
+    }
+
     fn at(&self, path: &RelPath) -> PathBuf {
         path.under(&self.root)
     }
@@ -146,11 +191,13 @@ impl Execution {
                 // SAFETY: paths that live through the call.
                 check(i64::from(unsafe { libc::linkat(at, from.as_ptr(), at, to.as_ptr(), flags) }))
             }
-            Call::Rename { from, to, flags } => {
-                let (from, to, at) = (self.c(from), self.c(to), libc::AT_FDCWD);
-                // SAFETY: paths that live through the call.
-                check(unsafe { libc::syscall(libc::SYS_renameat2, at, from.as_ptr(), at, to.as_ptr(), *flags) })
+            Call::Rename { from, to, flags } => rename(&self.at(from), &self.at(to), *flags),
+            Call::Arrive { entries, to, flags } => {
+                let top = self.fresh();
+                entries.iter().try_for_each(|entry| self.build(entry, &entry.path.under(&top)))?;
+                rename(&top, &self.at(to), *flags)
             }
+            Call::Leave { path } => rename(&self.at(path), &self.fresh(), 0),
             Call::Unlink { path } => fs::remove_file(self.at(path)),
             Call::Rmdir { path } => fs::remove_dir(self.at(path)),
             Call::Chmod { target, mode } => fs::set_permissions(self.follow(target), Permissions::from_mode(*mode)),

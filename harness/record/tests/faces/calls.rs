@@ -1,8 +1,10 @@
 //! Each family of calls: what is written down of it.
 
+use std::io::Write;
+
 use testkit::Need;
 
-use crate::common::face;
+use crate::common::{Run, face, run};
 
 #[test]
 fn writes_land_where_they_did() {
@@ -62,4 +64,40 @@ fn nameless_files_are_linked_by_their_handle() {
 fn times_of_open_files_are_recorded() {
     let run = face(&["times"]);
     insta::assert_snapshot!(run.expect_complete().lines("utim").join("\n"));
+}
+
+/// What a face does with a directory outside, on the same file system.
+fn beside(name: &str) -> Run {
+    let outside = tempfile::tempdir().unwrap();
+    let before = std::fs::File::create(outside.path().join("before")).unwrap();
+    (&before).write_all(b"from before").unwrap();
+    before.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(1)).unwrap();
+    face(&[name, outside.path().to_str().unwrap()])
+}
+
+#[test]
+fn what_arrives_is_as_durable_as_it_was_outside() {
+    let run = beside("arrivals");
+    run.expect_complete();
+    insta::assert_snapshot!(program::listing(&run.trace).join("\n"));
+}
+
+#[test]
+fn what_crosses_the_border_is_what_it_then_is() {
+    let run = beside("crossings");
+    run.expect_complete();
+    insta::assert_snapshot!(program::listing(&run.trace).join("\n"));
+    assert_eq!(run.after("back/one"), b"one and more, once more");
+    assert!(!run.trace.after.0.contains_key(&"tree".into()));
+}
+
+/// On a file system that shares blocks it is a copy, from a file outside a write; on any other the program copies by itself.
+#[test]
+fn shared_blocks_are_copied() {
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(outside.path().join("out"), vec![b'o'; 9000]).unwrap();
+    let script = "head -c 5000 /dev/zero | tr '\\0' a > a; cp --reflink=auto a b; cp --reflink=auto \"$0/out\" c";
+    let run = run(["sh", "-c", script, outside.path().to_str().unwrap()]);
+    run.expect_complete();
+    assert_eq!((run.after("b").len(), run.after("c").len()), (5000, 9000));
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use record::{RecordError, record};
 
-use crate::common::{FIXTURE, face, spec};
+use testkit::Need;
+
+use crate::common::{FIXTURE, Run, face, spec};
 
 #[test]
 fn a_program_that_hangs_is_killed() {
@@ -60,4 +62,39 @@ fn recordings_can_run_side_by_side() {
         let status = std::process::Command::new("sh").args(["-c", "sleep 0.05; exit 9"]).status().unwrap();
         assert_eq!(status.code(), Some(9));
     });
+}
+
+/// Programs have fixed paths: what is done there is done in the directory, under whichever of its names.
+#[test]
+fn the_directory_appears_at_another_path() {
+    let (directory, at) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let at_path = at.path().to_path_buf();
+    if let Err(error) = mounts::Mounts::new(std::slice::from_ref(&at_path)).unwrap().probe() {
+        return testkit::skip(Need::Namespaces, &error);
+    }
+    let link = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(&at_path, link.path().join("link")).unwrap();
+    let script = r#"id -u > "$1/user"; echo new > "$1/config.new"; sync "$1/config.new"; mv "$1/config.new" "$1/config"
+        echo more >> config; echo last > "$2/link/linked"; chmod 600 "$2/link/linked"; rm "$1/user"; sync "$1""#;
+    let words = ["sh", "-c", script, "sh", at_path.to_str().unwrap(), link.path().to_str().unwrap()];
+    let spec = record::RecordSpec { at: vec![at_path.clone()], ..spec(words, directory.path()) };
+    let run = Run { trace: record(&spec).unwrap(), directory };
+    run.expect_complete();
+    run.expect_in_order(&[
+        r#"openat("user""#,
+        r#"openat("config.new""#,
+        "fsync(",
+        r#"("config.new", "config""#,
+        r#"openat("config""#,
+        r#"openat("linked""#,
+        r#"fchmodat("linked""#,
+        r#""user""#,
+        "fsync(",
+    ]);
+    assert_eq!(run.trace.outside, Vec::<String>::new(), "{}", run.text());
+    assert_eq!(std::fs::read_dir(at.path()).unwrap().count(), 0);
+
+    let nowhere = record::RecordSpec { at: vec!["/nonexistent/app".into()], ..spec };
+    let error = record(&nowhere).unwrap_err().to_string();
+    assert!(error.contains("cannot appear at /nonexistent/app") && error.ends_with("make an empty one"), "{error}");
 }

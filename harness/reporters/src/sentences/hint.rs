@@ -122,6 +122,8 @@ fn change(change: &NameChange) -> String {
     match change {
         NameChange::Rename { from, to } => format!("rename of {from} to {to}"),
         NameChange::Link { to } => format!("link to {to}"),
+        NameChange::Arrive { to } => format!("rename from outside to {to}"),
+        NameChange::Leave { path } => format!("rename of {path} to outside"),
         NameChange::Unlink { path } => format!("unlink of {path}"),
         NameChange::Rmdir { path } => format!("removal of {path}"),
         NameChange::Create { path } => format!("creation of {path}"),
