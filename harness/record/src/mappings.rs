@@ -293,7 +293,7 @@ mod tests {
         mappings.leave(parent);
         assert!(mappings.ends_with_thread(thread));
         mappings.leave(thread);
-        assert_eq!(mappings.writable(), BTreeMap::from([(FILE, (Handle(3), Vec::from_iter([0..PAGE])))]));
+        assert_eq!(mappings.writable(), BTreeMap::from([(FILE, (Handle(3), vec![0..PAGE].into_iter().collect()))]));
         mappings.leave(child);
         assert_eq!(mappings.handles(), BTreeSet::new());
     }
