@@ -117,7 +117,7 @@ impl Dice {
                 }
             }
             19 => {
-                Call::Symlink { path: self.path(), target: self.of(&["a", "d", "d/a", "../a", "nowhere", "l"]).into() }
+                Call::Symlink { path: self.path(), target: self.of(&["a", "d", "d/a", "d/../a", "nowhere", "l"]).into() }
             }
             20..=21 => Call::Link { from: self.target(), to: self.path() },
             22..=25 => Call::Rename { from: self.path(), to: self.path(), flags: self.of(&[0, 0, 0, 1, 2, 4]) },
