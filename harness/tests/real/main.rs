@@ -16,7 +16,6 @@ mod judged;
 mod killed;
 mod machines;
 mod mapped;
-mod model;
 mod mutants;
 mod names;
 mod ours;
