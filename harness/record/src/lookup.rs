@@ -68,10 +68,7 @@ impl Recorder<'_> {
         if let Some(closed) = closed {
             self.push_closed(tid, syscall, closed);
         }
-        let call = Call::Open { handle, path, flags, mode };
-        let done = self.follows_stores().then(|| call.clone());
-        self.push(tid, syscall, call, i64::from(fd));
-        done.iter().for_each(|call| self.mirror(call));
+        self.push(tid, syscall, Call::Open { handle, path, flags, mode }, i64::from(fd));
         handle
     }
 

@@ -221,6 +221,9 @@ impl Recorder<'_> {
     }
 
     pub(crate) fn push_numbered(&mut self, thread: u32, syscall: &str, call: Call, result: i64) {
+        if result >= 0 && self.follows_stores() {
+            self.mirror(&call);
+        }
         let op = Op { call, syscall: syscall.to_owned(), result, thread };
         match self.recorded.kept.count_op(&op) {
             Ok(()) => self.recorded.ops.push(op),

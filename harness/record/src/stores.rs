@@ -4,10 +4,12 @@
 //! stored to, all calls wait while one is under way whose order matters: so a sync never covers what was stored after it had
 //! begun. A page may be caught half-way, with more to be found before the next call: to a crash, too, it could look so.
 
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
 use std::sync::Arc;
 
 use libc::pid_t;
@@ -45,21 +47,23 @@ impl Recorder<'_> {
         let link = remote::fd_link(tid, fd);
         let metadata = fs::metadata(&link)?;
         let file = FileId { device: metadata.dev(), inode: metadata.ino() };
-        if writable && !self.mirrors.contains_key(&file) {
-            // A lease that somebody else holds is not waited for.
-            let opened = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&link);
-            match opened.and_then(Mirror::new) {
-                Ok(mirror) => drop(self.mirrors.insert(file, mirror)),
-                Err(error) => {
-                    let path = self.files.file(handle).map(|file| file.path.to_string()).unwrap_or_default();
-                    let detail =
-                        format!("shared mapping of {path}: what is written through it is not followed ({error})");
-                    self.unmodelled(name, detail);
-                    return Ok(None);
-                }
-            }
+        if writable && let Err(error) = self.follow(file, &link) {
+            let path = self.files.file(handle).map(|file| file.path.to_string()).unwrap_or_default();
+            let detail = format!("shared mapping of {path}: what is written through it is not followed ({error})");
+            self.unmodelled(name, detail);
+            return Ok(None);
         }
         Ok(Some(file))
+    }
+
+    /// Looks, from now on, for what is stored to a file that `link` leads to.
+    fn follow(&mut self, file: FileId, link: &Path) -> io::Result<()> {
+        if let Entry::Vacant(free) = self.mirrors.entry(file) {
+            // A lease that somebody else holds is not waited for.
+            let options = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).to_owned();
+            free.insert(Mirror::new(options.open(link)?)?);
+        }
+        Ok(())
     }
 
     /// What is mapped at these addresses is about to become writable.
@@ -70,15 +74,8 @@ impl Recorder<'_> {
                 Some((tid, fd)) => remote::fd_link(tid, fd),
                 None => remote::mapped_link(tid, area.addresses.start)?,
             };
-            if self.mirrors.contains_key(&area.file) {
-                continue;
-            }
-            let opened = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&link);
-            match opened.and_then(Mirror::new) {
-                Ok(mirror) => drop(self.mirrors.insert(area.file, mirror)),
-                Err(error) => {
-                    self.unmodelled(name, format!("what is written through a mapping is not followed ({error})"));
-                }
+            if let Err(error) = self.follow(area.file, &link) {
+                self.unmodelled(name, format!("what is written through a mapping is not followed ({error})"));
             }
         }
         Ok(())
@@ -201,7 +198,8 @@ impl Recorder<'_> {
         self.mirrored("write", kept);
     }
 
-    /// A call that was written down is over: takes over what it did to a file that is followed.
+    /// A call that is being written down is over: takes over what it did to a file that is followed. What a write put there,
+    /// [`Self::mirror_wrote`] knows.
     pub(crate) fn mirror(&mut self, call: &Call) {
         const COLLAPSE_OR_INSERT: u32 = 0x28;
         const PUNCH_OR_ZERO: u32 = 0x92;

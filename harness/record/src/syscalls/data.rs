@@ -314,9 +314,7 @@ impl Recorder<'_> {
         };
         let to_offset = self.landed(tid, name, to, to_position, 0, length)?;
         let call = Call::CopyRange { from: from.handle, from_offset, to: to.handle, to_offset, length };
-        let done = self.follows_stores().then(|| call.clone());
         self.push(tid, name, call, length as i64);
-        done.iter().for_each(|call| self.mirror(call));
         Ok(())
     }
 

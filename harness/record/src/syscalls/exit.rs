@@ -215,9 +215,7 @@ impl Recorder<'_> {
                 if result >= 0 && matches!(call, Call::SyncAll | Call::SyncFs { .. }) {
                     self.synced_all_outside(tid, name);
                 }
-                let done = (result >= 0 && self.follows_stores()).then(|| call.clone());
                 self.push(tid, name, call, result);
-                done.iter().for_each(|call| self.mirror(call));
                 Ok(())
             }
             ExitAction::Open { flags, mode } => self.opened(tid, name, fd, flags, mode),
