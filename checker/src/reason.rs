@@ -112,15 +112,19 @@ impl<'a> Watch<'a> {
     /// The file whose data a call may change.
     fn target(&self, call: &Call) -> Option<u64> {
         match call {
-            Call::Write { handle, data, .. } | Call::Store { handle, data, .. } if !data.is_empty() => {
-                self.vfs.inode_of(&Target::Handle(*handle))
-            }
-            Call::CopyRange { to, .. } => self.vfs.inode_of(&Target::Handle(*to)),
-            Call::Allocate { handle, .. } => self.vfs.inode_of(&Target::Handle(*handle)),
-            Call::Truncate { target, .. } => self.vfs.inode_of(target),
             Call::Open { path, flags, .. } if flags & TRUNCATE != 0 => self.inode(path),
-            _ => None,
+            call => self.vfs.inode_of(&call.changes_data_of()?),
         }
+    }
+
+    /// The open file of which a call makes all data durable.
+    fn synced(&self, call: &Call) -> Option<u64> {
+        let handle = match call {
+            Call::Fsync { handle } | Call::Fdatasync { handle } => handle,
+            Call::Msync { handle, offset, length } if self.vfs.is_whole(*handle, *offset, *length) => handle,
+            _ => return None,
+        };
+        self.vfs.inode_of(&Target::Handle(*handle))
     }
 
     fn step(&mut self, index: usize, call: &Call) {
@@ -142,17 +146,10 @@ impl<'a> Watch<'a> {
                 self.data.insert(inode, Data { written: Some(index), synced: None, range: None });
             }
         }
+        if let Some(inode) = self.synced(call) {
+            self.data.entry(inode).or_default().synced = Some(index);
+        }
         match call {
-            Call::Fsync { handle } | Call::Fdatasync { handle } => {
-                if let Some(inode) = self.vfs.inode_of(&Target::Handle(*handle)) {
-                    self.data.entry(inode).or_default().synced = Some(index);
-                }
-            }
-            Call::Msync { handle, offset, length } if self.vfs.is_whole(*handle, *offset, *length) => {
-                if let Some(inode) = self.vfs.inode_of(&Target::Handle(*handle)) {
-                    self.data.entry(inode).or_default().synced = Some(index);
-                }
-            }
             Call::SyncRange { handle, .. } => {
                 if let Some(inode) = self.vfs.inode_of(&Target::Handle(*handle)) {
                     self.data.entry(inode).or_default().range = Some(index);

@@ -133,15 +133,9 @@ fn opened(call: &Call) -> Option<&RelPath> {
 /// only made (a lock, say) holds nothing that others could refer to.
 fn written(vfs: &Vfs, call: &Call, was_there: bool) -> Option<u64> {
     match call {
-        Call::Write { handle, data, .. } | Call::Store { handle, data, .. } if !data.is_empty() => {
-            vfs.inode_of(&Target::Handle(*handle))
-        }
-        Call::CopyRange { to, .. } => vfs.inode_of(&Target::Handle(*to)),
-        Call::Allocate { handle, .. } => vfs.inode_of(&Target::Handle(*handle)),
-        Call::Truncate { target, .. } => vfs.inode_of(target),
         Call::Open { handle, flags, .. } if was_there && flags & TRUNCATE != 0 => {
             vfs.inode_of(&Target::Handle(*handle))
         }
-        _ => None,
+        call => vfs.inode_of(&call.changes_data_of()?),
     }
 }

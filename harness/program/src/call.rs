@@ -144,10 +144,16 @@ impl Call {
         }
     }
 
-    /// The file whose data it makes durable, all or a part of them.
-    pub fn synced(&self) -> Option<Handle> {
+    /// The file whose data it may change, if it names one: not opening with `O_TRUNC`, of which only the file system knows
+    /// whether there was a file.
+    pub fn changes_data_of(&self) -> Option<Target> {
         match self {
-            Self::Fsync { handle } | Self::Fdatasync { handle } | Self::Msync { handle, .. } => Some(*handle),
+            Self::Write { handle, data, .. } | Self::Store { handle, data, .. } if !data.is_empty() => {
+                Some(Target::Handle(*handle))
+            }
+            Self::CopyRange { to, .. } => Some(Target::Handle(*to)),
+            Self::Allocate { handle, .. } => Some(Target::Handle(*handle)),
+            Self::Truncate { target, .. } => Some(target.clone()),
             _ => None,
         }
     }
