@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use program::RelPath;
+use program::{CommandLine, RelPath};
 use serde::{Deserialize, Serialize};
 
 use super::{Ack, optional_any_path};
@@ -104,16 +104,7 @@ impl fmt::Display for View {
         {
             return f.write_str(line);
         }
-        for (number, word) in words.iter().enumerate() {
-            let space = if number == 0 { "" } else { " " };
-            let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%".contains(c);
-            if !word.is_empty() && word.chars().all(plain) {
-                write!(f, "{space}{word}")?;
-            } else {
-                write!(f, "{space}'{}'", word.replace('\'', r"'\''"))?;
-            }
-        }
-        Ok(())
+        CommandLine(words).fmt(f)
     }
 }
 

@@ -6,6 +6,7 @@
 mod arrival;
 pub mod bytes;
 mod call;
+mod command_line;
 mod display;
 mod ended;
 mod file;
@@ -22,6 +23,7 @@ mod vfs;
 
 pub use arrival::{Arrival, ArrivalKind};
 pub use call::{Call, Channel, Handle, Op, Target, Time};
+pub use command_line::CommandLine;
 pub use display::listing;
 pub use ended::Ended;
 pub use file::{Limit, ReadError, RefusedCall, Trace};

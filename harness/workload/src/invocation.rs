@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use nix::unistd::{AccessFlags, access};
+use program::CommandLine;
 
 use crate::run::{End, Heard, Keep, Limit};
 use crate::target::target_directory;
@@ -87,16 +88,7 @@ impl Invocation {
 impl fmt::Display for Invocation {
     /// As one could type it into a shell.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, word) in self.argv.iter().enumerate() {
-            let space = if number == 0 { "" } else { " " };
-            let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%".contains(c);
-            if !word.is_empty() && word.chars().all(plain) {
-                write!(f, "{space}{word}")?;
-            } else {
-                write!(f, "{space}'{}'", word.replace('\'', r"'\''"))?;
-            }
-        }
-        Ok(())
+        CommandLine(&self.argv).fmt(f)
     }
 }
 
