@@ -11,6 +11,8 @@ mod error;
 mod kept;
 mod message;
 mod place;
+#[cfg(test)]
+mod testing;
 mod trees;
 mod unpack;
 mod views;

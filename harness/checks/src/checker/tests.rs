@@ -3,12 +3,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use ::checker::{CheckFailure, Entry, EntryKind, Seen};
-use program::{Channel, Node, Op, Tree};
+use program::{Channel, Op};
 use workload::ErrorKind;
 
 use super::*;
 use crate::LARGEST_FILE;
 use crate::place::LINE;
+use crate::testing::tree;
 use crate::trees::Entries;
 use crate::unpack::{UnpackError, Unpacked};
 
@@ -35,15 +36,6 @@ fn mounted(names: Vec<(&str, Entry)>) -> Observation {
     let mut entries: Entries = names.into_iter().map(|(path, entry)| (path.into(), entry)).collect();
     entries.insert(RelPath::root(), entry(EntryKind::Directory { error: None }, 0o755));
     Observation { mount: Mount::Mounted, entries }
-}
-
-fn tree(content: &str) -> Tree {
-    let node = |kind, inode| Node { kind, mode: 0o755, uid: 0, gid: 0, inode, xattrs: BTreeMap::new() };
-    let names = [
-        (RelPath::root(), node(program::Kind::Directory, 1)),
-        ("f".into(), node(program::Kind::File(Arc::new(content.into())), 2)),
-    ];
-    Tree(names.into())
 }
 
 /// A command that prints `one`, then `two`, and turns `old` into `new`.

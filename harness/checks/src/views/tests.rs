@@ -1,20 +1,12 @@
 use std::fs;
 
 use ::checker::{Entry, EntryKind, Mount, Reader, Seen};
-use program::{Call, Channel, Handle, Node, Op, Tree};
+use program::{Call, Channel, Handle, Op};
 use workload::Workload;
 
 use super::*;
 use crate::Checker;
-
-fn tree(content: &str) -> Tree {
-    let node = |kind, inode| Node { kind, mode: 0o755, uid: 0, gid: 0, inode, xattrs: BTreeMap::new() };
-    let names = [
-        (RelPath::root(), node(program::Kind::Directory, 1)),
-        ("f".into(), node(program::Kind::File(Arc::new(content.into())), 2)),
-    ];
-    Tree(names.into())
-}
+use crate::testing::tree;
 
 /// Empties `f`, writes it, and says so; then the same with other content. Op 0 opens, 1 writes, 2 prints; 3 opens, 4 writes,
 /// 5 is the end.
