@@ -1,4 +1,4 @@
-//! The calls that guests make, for the agent, and for tests that hold the model of calls to the kernel.
+//! The calls that guests make, apart from what drives a guest.
 
 pub mod aligned;
 pub mod calls;
