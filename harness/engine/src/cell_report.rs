@@ -139,7 +139,16 @@ pub fn notes_on(Subject { rules, trace, defaults, .. }: &Subject) -> Vec<Note> {
         }
         _ => None,
     });
-    changed.chain(numbered).chain(refused).chain(outside).chain(appended).collect()
+    let from = trace.explored_from.map(|op| Note::ExploredFrom { op: OpId(op) });
+    let before = from.into_iter().chain(stores(trace));
+    before.chain(changed).chain(numbered).chain(refused).chain(outside).chain(appended).collect()
+}
+
+/// Of stores it is not known in which order they were made, nor how many.
+fn stores(trace: &Trace) -> Option<Note> {
+    let ops = trace.ops.iter().enumerate();
+    let mut stores = ops.filter(|(_, op)| matches!(op.call, Call::Store { .. })).map(|(index, _)| OpId(index));
+    Some(Note::StoresAsOne { op: stores.next()?, more: stores.count() })
 }
 
 /// One violation; `unit` is what its example was found in, `seen` what the confirming look at it showed, and `run` the
@@ -232,6 +241,23 @@ mod tests {
         let ops = ops.map(|call| Op { call, syscall: "fallocate".into(), result: 0, thread: 0 }).to_vec();
         let trace = Trace { ops, ..Trace::default() };
         assert_eq!(shifts(&trace), [1, 2].map(|op| Note::MovesExtents { op: OpId(op) }));
+    }
+
+    /// A pass must not seem to be about what was left out.
+    #[test]
+    fn what_is_not_explored_by_choice_or_by_nature_is_told() {
+        let handle = Handle(0);
+        let store = || Call::Store { handle, offset: 0, data: std::sync::Arc::new(vec![1]) };
+        let open = Call::Open { handle, path: "f".into(), flags: 0o102, mode: 0o644 };
+        let ops = [open, Call::Truncate { target: program::Target::Handle(handle), length: 1 }, store(), store()];
+        let ops = ops.map(|call| Op { call, syscall: "test".into(), result: 0, thread: 0 }).to_vec();
+        let told = |explored_from| {
+            let trace = Trace { ops: ops.clone(), explored_from, ..Trace::default() };
+            notes_on(&Subject::of("save".into(), vec![], trace, Bounds::default()).unwrap())
+        };
+        let stores = Note::StoresAsOne { op: OpId(2), more: 1 };
+        assert_eq!(told(None), std::slice::from_ref(&stores));
+        assert_eq!(told(Some(1)), [Note::ExploredFrom { op: OpId(1) }, stores]);
     }
 
     #[test]

@@ -38,6 +38,19 @@ pub enum Note {
         /// The op.
         op: OpId,
     },
+    /// Crashes before the end of this op are not explored, since the workload says so.
+    ExploredFrom {
+        /// The op.
+        op: OpId,
+    },
+    /// What was stored through shared mappings between two calls counts as stored at once: a crash that catches a part of what
+    /// was stored to a page is not explored.
+    StoresAsOne {
+        /// The first of such ops.
+        op: OpId,
+        /// How many more there are.
+        more: usize,
+    },
     /// The command itself leaves a file with another mode, owner or group, no crash needed.
     ChangedMetadata {
         /// How.
@@ -87,7 +100,7 @@ impl Note {
     /// The op that it is about.
     pub(crate) fn op(&self) -> Option<OpId> {
         match self {
-            Self::MovesExtents { op } => Some(*op),
+            Self::MovesExtents { op } | Self::ExploredFrom { op } | Self::StoresAsOne { op, .. } => Some(*op),
             _ => None,
         }
     }

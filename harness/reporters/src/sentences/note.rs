@@ -1,7 +1,7 @@
 //! What else there is to know of a cell.
 
 use checker::{ChangedMetadata, Owners};
-use program::thousands;
+use program::{OpId, thousands};
 use report::{Note, Ops};
 
 /// What else there is to know.
@@ -16,8 +16,16 @@ pub fn note(note: &Note, ops: &Ops) -> String {
             thousands(*chosen)
         ),
         Note::MovesExtents { op } => {
-            let syscall = ops.get(*op).and_then(|op| op.syscall.as_deref()).unwrap_or("unknown");
-            format!("op {op} ({syscall}) moves extents one by one: a commit between two of them is not explored")
+            format!("{} moves extents one by one: a commit between two of them is not explored", named(*op, ops))
+        }
+        Note::ExploredFrom { op } => format!("crashes before the end of {} are not explored (explore-from)", named(*op, ops)),
+        Note::StoresAsOne { op, more } => {
+            let more = if *more > 0 { format!(", {} more", thousands(*more as u64)) } else { String::new() };
+            format!(
+                "what is stored through a shared mapping between two calls counts as stored at once ({}{more}): a crash that \
+                 catches a part of what was stored to a page is not explored",
+                named(*op, ops)
+            )
         }
         Note::ChangedMetadata { changed: ChangedMetadata { path, mode, owner_and_group } } => {
             let mode = mode.map(|mode| format!("mode {:04o} where it had {:04o}", mode.new, mode.old));
@@ -63,10 +71,16 @@ pub fn note(note: &Note, ops: &Ops) -> String {
     }
 }
 
+/// An op, and its call.
+fn named(op: OpId, ops: &Ops) -> String {
+    let syscall = ops.get(op).and_then(|op| op.syscall.as_deref()).unwrap_or("unknown");
+    format!("op {op} ({syscall})")
+}
+
 #[cfg(test)]
 mod tests {
     use checker::Changed;
-    use program::{OpId, RefusedCall};
+    use program::RefusedCall;
 
     use super::*;
 
@@ -83,6 +97,8 @@ mod tests {
             Note::BudgetSpent,
             Note::SchedulesChosen { chosen: 1000, of: 20_000 },
             Note::MovesExtents { op: OpId(3) },
+            Note::ExploredFrom { op: OpId(3) },
+            Note::StoresAsOne { op: OpId(3), more: 1200 },
             Note::ChangedMetadata { changed },
             Note::NumberedNames { names: vec!["tmp1".into(), "tmp2".into()] },
             Note::AssumedAtomic { bytes: 4096 },
@@ -101,6 +117,8 @@ mod tests {
         the budget ran out (the states of schedules that were not begun are not counted): raise --budget
         there are 20,000 schedules; 1,000 of them were chosen, by chance (--seed) beyond the single injections
         op 3 (sync_file_range) moves extents one by one: a commit between two of them is not explored
+        crashes before the end of op 3 (sync_file_range) are not explored (explore-from)
+        what is stored through a shared mapping between two calls counts as stored at once (op 3 (sync_file_range), 1,200 more): a crash that catches a part of what was stored to a page is not explored
         the command itself leaves f with mode 0600 where it had 0644, and owner and group 0:0 where it had 1000:0 (no crash needed)
         random names, numbered by the recorder: tmp1, tmp2
         the file system relies on blocks of 4,096 bytes being written whole or not at all: none was torn (--sector)
