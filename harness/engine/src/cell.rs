@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use checker::{Hint, Observed};
 use explore::{Answer, BrokenPartition, Exploration, Spending};
 use filesystems::Filesystem;
-use report::{CellId, ProgressReport};
+use report::{CellId, ProgressReport, Verdict};
 use storage::{Contents, DiskModel, Image, Recovery};
 
 use crate::spec::{Budget, RunSpec};
@@ -49,6 +49,8 @@ pub struct Cell {
     until: usize,
     /// How many bytes of executions it may hold at once, unless one alone has more.
     may_hold: usize,
+    /// The cell whose rules this one tries out, if it does ([`crate::teeth`]).
+    tries: Option<Arc<Cell>>,
     state: Mutex<Progress>,
 }
 
@@ -67,6 +69,7 @@ struct Progress {
     machine: Option<(String, String)>,
     confirming: bool,
     finished: bool,
+    verdict: Option<Verdict>,
 }
 
 /// Where the executions are. How many have had their turn, the exploration knows.
@@ -130,7 +133,29 @@ impl Cell {
         let model = spec.model(filesystem.kind);
         let atomic = filesystem.kind.atomic;
         let assumed_atomic = (atomic > u32::from(spec.sector)).then_some(atomic);
-        Self { index, id, subject, filesystem, model, assumed_atomic, recovery_crashes, until, may_hold: HELD, state }
+        let (may_hold, tries) = (HELD, None);
+        Self { index, id, subject, filesystem, model, assumed_atomic, recovery_crashes, until, may_hold, tries, state }
+    }
+
+    /// The same, as one that tries out the rules of another: it begins when that one has passed, and ends at the first
+    /// violation.
+    pub fn trying(self, other: Arc<Cell>) -> Self {
+        Self { tries: Some(other), ..self }
+    }
+
+    /// The cell whose rules it tries out, if it does: it is no cell of the report then.
+    pub fn tried(&self) -> Option<&Arc<Cell>> {
+        self.tries.as_ref()
+    }
+
+    /// Takes in what the finished cell came to.
+    pub fn concluded(&self, verdict: Verdict) {
+        self.state().verdict = Some(verdict);
+    }
+
+    /// Whether it has come to a pass; `None` as long as that is not known.
+    pub fn has_passed(&self) -> Option<bool> {
+        self.state().verdict.map(|verdict| verdict == Verdict::Pass)
     }
 
     /// The same, as one of so many cells of a run: they share the memory.
@@ -157,6 +182,13 @@ impl Cell {
     /// The next piece of work. Whatever is given must be answered by [`Cell::prepared`], [`Cell::executed`],
     /// [`Cell::entered`], [`Cell::confirmed`] or [`Cell::failed`].
     pub fn ask(&self) -> Ask {
+        if let Some(tried) = &self.tries {
+            match tried.has_passed() {
+                None => return Ask::Later,
+                Some(false) => return Ask::Nothing,
+                Some(true) => {}
+            }
+        }
         let mut state = self.state();
         let state = &mut *state;
         if state.failure.is_some() || state.finished {
@@ -170,7 +202,8 @@ impl Cell {
             state.exploration.spending.begin();
             return Ask::Job(Job::Prepare);
         };
-        if state.exploration.may_begin(state.exploration.admitted() < self.until) {
+        let is_settled = self.tries.is_some() && state.is_violated();
+        if !is_settled && state.exploration.may_begin(state.exploration.admitted() < self.until) {
             self.pass_over(state);
             self.next_round(state);
             // Which schedules were executed before a budget of mounts was spent must not depend on who was faster.
@@ -193,7 +226,7 @@ impl Cell {
         if !state.confirming {
             state.confirming = true;
             state.exploration.tally.fold();
-            let shown = state.shown();
+            let shown = if self.tries.is_none() { state.shown() } else { Vec::new() };
             if !shown.is_empty() {
                 state.exploration.spending.begin();
                 return Ask::Job(Job::Confirm(shown));
@@ -377,7 +410,12 @@ impl Progress {
             machine: None,
             confirming: false,
             finished: false,
+            verdict: None,
         }
+    }
+
+    fn is_violated(&self) -> bool {
+        self.exploration.tally.violations.keys().any(|key| !key.informational)
     }
 
     fn has_budget_of_mounts(&self) -> bool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use checker::{Candidate, EntryKind, Observation, ReadPlan, Seen, Sizes};
 use filesystems::Filesystem;
-use program::{Content, Kind, RelPath, Trace, Tree};
+use program::{Call, Channel, Content, Kind, RelPath, Trace, Tree, Unsynced};
 use protocol::{Command, Reply};
 use storage::{Backing, BlockLog, DirectDisk, Entry, Image, LoggingDisk};
 use vm::{Guest, GuestError};
@@ -59,9 +59,17 @@ pub async fn populate(
     Ok(recover::<DirectDisk>(disk).image)
 }
 
-/// Gives the guest the trace that [`execute`] needs, for good.
-pub async fn give(guest: &mut Guest, trace: &Trace, live: &Live) -> Result<(), GuestError> {
-    let calls = trace.ops.iter().map(|op| op.call.clone()).collect();
+/// Gives the guest the trace that [`execute`] needs, for good. Without syncs, the guest is given the same ops, but none of
+/// them waits for data to be durable.
+pub async fn give(guest: &mut Guest, trace: &Trace, live: &Live, without_syncs: bool) -> Result<(), GuestError> {
+    // An op that does nothing, so that all others keep their numbers.
+    let nothing = || Call::Ack { channel: Channel::Stdout, data: Vec::new() };
+    let given = |call: &Call| match call.without_sync().filter(|_| without_syncs) {
+        None => call.clone(),
+        Some(Unsynced::Call(call)) => call,
+        Some(Unsynced::Nothing) => nothing(),
+    };
+    let calls = trace.ops.iter().map(|op| given(&op.call)).collect();
     guest.call(&Command::Trace { calls, live: live.plan.clone() }).await.map(drop)
 }
 
@@ -209,7 +217,7 @@ fn same_content(read_plan: &ReadPlan, path: &RelPath, seen: &Seen) -> bool {
 #[cfg(test)]
 mod tests {
     use checker::{Entry as Found, Mount};
-    use program::{Call, Handle, Node, Op};
+    use program::{Handle, Node, Op};
     use storage::Mark;
 
     use super::*;

@@ -154,7 +154,7 @@ impl<'a> Slot<'a> {
         if let Some(subject) = subject
             && !self.given.as_ref().is_some_and(|given| Arc::ptr_eq(given, subject))
         {
-            execute::give(guest, &subject.trace, &subject.live).await?;
+            execute::give(guest, &subject.trace, &subject.live, subject.without_syncs).await?;
             self.given = Some(subject.clone());
         }
         Ok(())

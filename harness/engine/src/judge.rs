@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, btree_map};
 use std::path::PathBuf;
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -31,6 +32,7 @@ use crate::store::{Kept, KeptExecution, KeptWorkload, Shown, Store, StoreError};
 use crate::subject::{Demands, Subject, SubjectError};
 use crate::tally::{Tally, Violation, ViolationKey};
 use crate::targets::power::Mounted;
+use crate::teeth;
 use crate::unit::{self, Executed, RecoveryCrash, ToVisit, Unit};
 
 /// What is to judge, and what may be done for it.
@@ -94,7 +96,9 @@ pub async fn judge(
         begun.store.keep_kernel(kernel)?;
     }
     let translated = |cell: usize, observed: &Observed, of: Of| {
-        let workload = kept.cells.get(cell).map(|cell| cell.workload);
+        // Those behind all others try out their rules.
+        let tried = cell.checked_sub(kept.cells.len()).unwrap_or(cell);
+        let workload = kept.cells.get(tried).map(|cell| cell.workload);
         let both = workload.and_then(|workload| Some((plans.get(workload)?, begun.subjects.get(workload)?)));
         both.map_or_else(Vec::new, |(plans, subject)| plans.translate(observed, subject, of))
     };
@@ -126,6 +130,7 @@ pub async fn judge(
         let filesystem = cell.filesystem().map_err(|unknown| first.damaged_manifest(unknown))?;
         let until = executed(&known, index, &subject, (&filesystem, &kept.spec.model(filesystem.kind)));
         let cell = Cell::new(index, subject, filesystem, &kept.spec).among(kept.cells.len()).up_to(until);
+        let cell = Arc::new(cell);
         let folded = fold(&cell, &known, &vm).await.map_err(|error| match error {
             _ if stop.load(Ordering::Relaxed) => RunError::Interrupted,
             ExecutionError::Check(error) => SubjectError::from(error).into(),
@@ -134,7 +139,9 @@ pub async fn judge(
         if let Some(failure) = failures.get(&index) {
             cell.failed_before(failure.clone());
         }
-        begun.done.insert(index, report(&cell, &begun, first, &folded, &events)?);
+        let report = report(&cell, &begun, first, &folded, &events)?;
+        cell.concluded(report.verdict());
+        begun.done.insert(index, run::with_note(report, tried(&cell, &known, &vm, &kept).await));
     }
     let text = format!("judged by the observations of run {id}");
     let _ = events.send(Event::Note { cell: None, text });
@@ -283,6 +290,17 @@ async fn fold(cell: &Cell, known: &Known, machine: &Machine) -> Result<Folded, E
             Ask::Later | Ask::Nothing => return Ok(folded),
         }
     }
+}
+
+/// What is known of the cell that tried out the rules of this one, if it has passed and there was such a cell.
+async fn tried(cell: &Arc<Cell>, known: &Known, machine: &Machine, kept: &Kept) -> Option<Note> {
+    let trial = teeth::trials(slice::from_ref(cell), kept.cells.len(), &kept.spec).pop()?;
+    let until = executed(known, trial.index, &trial.subject, (&trial.filesystem, &trial.model));
+    // No budget: what there is to know is in the journal.
+    let trial = Cell::new(trial.index, trial.subject.clone(), trial.filesystem.clone(), &kept.spec);
+    let trial = trial.up_to(until).trying(cell.clone());
+    fold(&trial, known, machine).await.ok()?;
+    teeth::note(&trial.result())
 }
 
 /// What is known of a branch.

@@ -15,6 +15,7 @@ pub struct Data<'a> {
 }
 
 /// Knows the files of a trace.
+#[derive(Clone)]
 pub struct Labels {
     files: Vec<(RelPath, Content)>,
 }

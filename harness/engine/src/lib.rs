@@ -29,6 +29,7 @@ pub mod subject;
 pub mod sum;
 pub mod tally;
 pub mod targets;
+mod teeth;
 pub mod token;
 pub mod unit;
 pub mod visit;

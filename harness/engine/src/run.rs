@@ -22,6 +22,7 @@ mod identity;
 pub use begin::{run, run_recorded};
 pub(crate) use begun::Begun;
 pub use error::RunError;
+pub(crate) use explore::with_note;
 pub(crate) use finish::keep_shown;
 pub use go_on::resume;
 pub(crate) use go_on::{checks, go_on, is_as_it_was, judges, tell_of_check};

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use checker::{Defaults, Description, ReadPlan, RuleError, Rules, Unjudged, Wanted, describe};
 use filesystems::Filesystem;
-use program::{History, Limit, RelPath, Trace, cleared_set_ids, unexplained_paths};
+use program::{History, Limit, Op, RelPath, Trace, cleared_set_ids, unexplained_paths};
 use record::IoUring;
 use storage::DiskModel;
 use workload::{IgnorePattern, Ignored, Workload};
@@ -133,6 +133,7 @@ impl Demands {
 }
 
 /// A recorded workload.
+#[derive(Clone)]
 pub struct Subject {
     /// Its name.
     pub name: String,
@@ -164,9 +165,11 @@ pub struct Subject {
     /// Which file the data of a block write belong to.
     pub labels: Labels,
     /// The workload's own check and views.
-    pub checker: Option<Checker>,
+    pub checker: Option<Arc<Checker>>,
     /// Whether what is not durable after the exit fails.
     pub requires_durability: bool,
+    /// Whether it is executed as if none of its calls waited for data to be durable ([`Subject::without_syncs`]).
+    pub without_syncs: bool,
 }
 
 impl Subject {
@@ -244,8 +247,19 @@ impl Subject {
             unmodelled_calls,
             history,
             rules,
-            checker,
+            checker: checker.map(Arc::new),
             requires_durability: bounds.require_durable,
+            without_syncs: false,
+        })
+    }
+
+    /// The same program held to the same rules, but executed without its syncs, in the base schedules alone: whether the
+    /// rules would notice. `None` for a program without syncs.
+    pub fn without_syncs(&self) -> Option<Self> {
+        let syncs = |op: &Op| op.result >= 0 && op.call.without_sync().is_some();
+        self.trace.ops.iter().any(syncs).then(|| {
+            let schedules = plan::schedules(&self.trace, &self.history, 0);
+            Self { all_schedules: schedules.len() as u64, schedules, without_syncs: true, ..self.clone() }
         })
     }
 
@@ -280,6 +294,9 @@ impl Subject {
 
     /// How many schedules there are for a file system: those with fast commits, only where it has such.
     pub fn scheduled(&self, filesystem: &Filesystem) -> Scheduled {
+        if self.without_syncs {
+            return Scheduled { chosen: self.schedules.len(), of: self.all_schedules };
+        }
         if filesystem.has_fast_commits() {
             return Scheduled { chosen: self.schedules.len(), of: self.all_schedules.saturating_mul(2) };
         }
@@ -290,7 +307,8 @@ impl Subject {
     /// Whether all crash states of a schedule are among those of others that are executed, on this file system and disk.
     pub fn is_implied(&self, schedule: usize, filesystem: &Filesystem, model: &DiskModel) -> bool {
         // Those of others may have come before the exploration begins.
-        if self.trace.explored_from.is_some() {
+        // Without syncs, nobody has thought about which do.
+        if self.trace.explored_from.is_some() || self.without_syncs {
             return false;
         }
         // In a choice of schedules, the others may be missing.
@@ -394,76 +412,4 @@ fn is_doubtful(error: &RuleError, trace: &Trace) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use program::{Call, Handle, Kind, Node, Op, Tree};
-
-    use super::*;
-
-    fn subject(limits: Vec<Limit>, wanted: &[Wanted]) -> Result<Subject, SubjectError> {
-        let node = Node {
-            kind: Kind::File(Arc::new(b"new".to_vec())),
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            inode: 2,
-            xattrs: Default::default(),
-        };
-        let mut after = Tree::default();
-        after.0.insert("f".into(), node);
-        let close = Op { call: Call::Close { handle: Handle(0) }, syscall: "close".into(), result: 0, thread: 0 };
-        let (before, holes) = (Tree::default(), Default::default());
-        let trace = Trace { before, holes, ops: vec![close], after, limits, ..Trace::default() };
-        Subject::of("w".into(), wanted.to_vec(), trace, Bounds::default())
-    }
-
-    /// A call can allocate what no disk has, and a trace can say that it did: mkfs filled the host's disk.
-    #[test]
-    fn no_disk_is_made_for_more_than_there_is_room_for() {
-        let allocates = |length| {
-            let call = Call::Allocate { handle: Handle(0), mode: 1, offset: 0, length };
-            let ops = vec![Op { call, syscall: "fallocate".into(), result: 0, thread: 0 }];
-            let limits = vec![Limit { call: "mmap".into(), detail: "f".into(), count: 1 }];
-            Subject::of("w".into(), vec![], Trace { ops, limits, ..Trace::default() }, Bounds::default())
-        };
-        assert!(allocates(1 << 30).is_ok());
-        for length in [(2 << 30) + 1, u64::MAX] {
-            let error = allocates(length).err().unwrap().to_string();
-            assert!(error.ends_with("MiB, and no disk is made for more than 2048 MiB"), "{error}");
-        }
-    }
-
-    /// They come last, so that a schedule has the same number on all file systems of a run.
-    #[test]
-    fn fast_commits_are_scheduled_where_there_are_such() {
-        let with = |fast_commits| {
-            // O_WRONLY | O_CREAT: rules want something to change.
-            let call = Call::Open { handle: Handle(0), path: "f".into(), flags: 0o101, mode: 0o644 };
-            let ops = vec![Op { call, syscall: "open".into(), result: 0, thread: 0 }];
-            let bounds = Bounds { injections: 1, fast_commits, ..Bounds::default() };
-            Subject::of("w".into(), vec![], Trace { ops, ..Trace::default() }, bounds).unwrap()
-        };
-        let (plain, both) = (with(false), with(true));
-        let count = plain.schedules.len();
-        let on = |subject: &Subject, text: &str| subject.scheduled(&text.parse().unwrap());
-        let once = Scheduled { chosen: count, of: count as u64 };
-        assert_eq!([on(&plain, "ext4"), on(&both, "ext4"), on(&both, "xfs")], [once; 3]);
-        let twice = Scheduled { chosen: 2 * count, of: 2 * count as u64 };
-        assert_eq!(on(&both, "ext4;mkfs=-O fast_commit"), twice);
-        assert_eq!(both.schedules[..count], plain.schedules);
-        assert!(both.schedules[count..].iter().all(|schedule| schedule.conditions.fast_commits));
-    }
-
-    /// "Changed no file" is false where the change is what the recorder could not follow.
-    #[test]
-    fn what_was_not_followed_is_the_reason() {
-        let limit = || vec![Limit { call: "mmap".into(), detail: "shared mapping of f".into(), count: 1 }];
-        let known = subject(limit(), &[]).unwrap();
-        assert!(!known.is_explored(false) && known.is_explored(true));
-        assert_eq!(known.unmodelled_calls(), limit());
-        let atomic = |path: &str| [Wanted::AtomicReplace { path: path.into() }];
-        assert!(subject(limit(), &atomic("f")).is_ok());
-        let error = |made: Result<Subject, SubjectError>| made.err().unwrap().to_string();
-        assert!(error(subject(limit(), &atomic("g"))).contains("names g, which never exists"));
-        assert!(error(subject(vec![], &[])).contains("the command changed no file"));
-    }
-}
+mod tests;

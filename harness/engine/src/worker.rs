@@ -168,14 +168,23 @@ impl<'a> Worker<'a> {
     /// Reports the cell if nobody has.
     fn finish(&self, cell: &Arc<Cell>) {
         if cell.finish() {
-            let _ = self.shared.events.send(Event::CellFinished(Box::new((self.shared.finish)(cell))));
+            let report = (self.shared.finish)(cell);
+            cell.concluded(report.verdict());
+            self.send(cell, || Event::CellFinished(Box::new(report)));
+        }
+    }
+
+    /// Tells of a cell of the report; others are nobody's business.
+    fn send(&self, cell: &Cell, event: impl FnOnce() -> Event) {
+        if cell.tried().is_none() {
+            let _ = self.shared.events.send(event());
         }
     }
 
     fn tell(&mut self, cell: &Arc<Cell>) {
         if self.told.elapsed() >= TELL {
             self.told = Instant::now();
-            let _ = self.shared.events.send(Event::Progress { cell: cell.id.clone(), progress: cell.progress() });
+            self.send(cell, || Event::Progress { cell: cell.id.clone(), progress: cell.progress() });
         }
     }
 
@@ -231,8 +240,8 @@ impl<'a> Worker<'a> {
     }
 
     async fn prepare(&mut self, cell: &Cell) -> Result<(), WorkError> {
-        let Shared { boot, events, .. } = self.shared;
-        let _ = events.send(Event::CellStarted { cell: cell.id.clone(), vm: boot.machine.name().into() });
+        let vm = self.shared.boot.machine.name();
+        self.send(cell, || Event::CellStarted { cell: cell.id.clone(), vm: vm.into() });
         // As large as this workload needs it, whatever else is run: the device may be larger.
         let fresh = mkfs(&cell.filesystem, cell.subject.disk_size())?;
         self.bench.slot.set_read_plan(&cell.subject.read_plan);
@@ -281,7 +290,7 @@ impl<'a> Worker<'a> {
                  be another thing the next time",
                 of_schedule(cell, schedule)
             );
-            let _ = self.shared.events.send(Event::Warning { cell: Some(cell.id.clone()), text });
+            self.send(cell, || Event::Warning { cell: Some(cell.id.clone()), text });
         }
         let execution = if cell.model.fua { execution.with_fua(&plan, &subject.trace) } else { execution };
         self.bench.kept(self.shared.journal.add_execution(cell.index, schedule, &execution.log));
@@ -332,7 +341,7 @@ impl<'a> Worker<'a> {
             if !key.informational && cell.is_news(key) {
                 let violation = Box::new(violation_report(cell, unit, key, violation, None, &self.shared.run));
                 let ops = Ops::of(&cell.subject.trace, violation.ops());
-                let _ = self.shared.events.send(Event::ViolationFound { cell: cell.id.clone(), violation, ops });
+                self.send(cell, || Event::ViolationFound { cell: cell.id.clone(), violation, ops });
             }
         }
     }

@@ -21,6 +21,7 @@ use super::places::{O_DIRECT, O_TRUNC};
 use super::{Event, Injection, Part, Schedule, Work};
 
 /// For each op: the files that it leaves dirty, of which no more is dirty than bytes that have blocks of their own.
+#[derive(Clone)]
 pub struct Overwrites(Vec<Vec<Target>>);
 
 impl Overwrites {

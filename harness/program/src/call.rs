@@ -157,6 +157,44 @@ impl Call {
             _ => None,
         }
     }
+
+    /// What is left of a call that waits for data to be durable if it does not wait; `None` if it does not wait as it is.
+    ///
+    /// Closing and truncating may start writeback on some file systems, but wait for nothing: they stay as they are, and so
+    /// does sync_file_range(2) without a flag that waits.
+    pub fn without_sync(&self) -> Option<Unsynced> {
+        match self {
+            Self::Open { handle, path, flags, mode } if flags & O_SYNC != 0 => {
+                let flags = flags & !O_SYNC;
+                Some(Unsynced::Call(Self::Open { handle: *handle, path: path.clone(), flags, mode: *mode }))
+            }
+            Self::Write { handle, offset, data, flags } if flags & RWF_SYNC != 0 => {
+                let flags = flags & !RWF_SYNC;
+                Some(Unsynced::Call(Self::Write { handle: *handle, offset: *offset, data: data.clone(), flags }))
+            }
+            Self::SyncRange { flags, .. } if flags & SYNC_FILE_RANGE_WAIT != 0 => Some(Unsynced::Nothing),
+            Self::Fsync { .. } | Self::Fdatasync { .. } | Self::Msync { .. } | Self::SyncFs { .. } | Self::SyncAll => {
+                Some(Unsynced::Nothing)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// `O_SYNC` of open(2), which has `O_DSYNC` within.
+const O_SYNC: u32 = 0o4010000;
+/// `RWF_DSYNC` and `RWF_SYNC` of pwritev2(2).
+const RWF_SYNC: u32 = 2 | 4;
+/// `SYNC_FILE_RANGE_WAIT_BEFORE` and `SYNC_FILE_RANGE_WAIT_AFTER` of sync_file_range(2).
+const SYNC_FILE_RANGE_WAIT: u32 = 1 | 4;
+
+/// What is left of a call whose sync is taken away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unsynced {
+    /// It did nothing else.
+    Nothing,
+    /// This.
+    Call(Call),
 }
 
 /// One recorded call, or one promise.

@@ -22,7 +22,7 @@ mod unexplained;
 mod vfs;
 
 pub use arrival::{Arrival, ArrivalKind};
-pub use call::{Call, Channel, Handle, Op, Target, Time};
+pub use call::{Call, Channel, Handle, Op, Target, Time, Unsynced};
 pub use command_line::CommandLine;
 pub use display::listing;
 pub use ended::Ended;

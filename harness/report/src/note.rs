@@ -1,9 +1,12 @@
 //! What else there is to know of a cell.
 
 use checker::ChangedMetadata;
+use num_bigint::BigUint;
 use program::{OpId, RefusedCall};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::decimal;
 
 /// What a reader should know of a cell beside what was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -79,6 +82,17 @@ pub enum Note {
         path: String,
         /// Whether its records are lines; else a crash may cut it anywhere.
         lines: bool,
+    },
+    /// The rules held even when none of the program's syncs was made, in base schedules: they say little of it.
+    HeldWithoutSyncs {
+        /// In how many crash states that was looked at.
+        #[serde(with = "decimal")]
+        #[schemars(with = "String")]
+        states: BigUint,
+        /// Of how many.
+        #[serde(with = "decimal")]
+        #[schemars(with = "String")]
+        of: BigUint,
     },
     /// The run was cut short.
     CutShort {

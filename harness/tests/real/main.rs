@@ -24,6 +24,7 @@ mod replaced;
 mod same;
 mod spared;
 mod support;
+mod teeth;
 mod tokens;
 mod twice;
 mod variants;

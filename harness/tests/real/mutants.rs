@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::run::{Options, run_recorded};
 use engine::subject::{Bounds, Demands, Judges, Subject};
-use program::{Call, RelPath, Target, Trace, Vfs};
+use program::{Call, RelPath, Target, Trace, Unsynced, Vfs};
 use report::Event;
 use vm::Paths;
 use workload::Workload;
@@ -36,13 +36,6 @@ const RIGHT: [&str; 12] = [
 /// Those that are looked at in an ordinary run: a few mounts show what is wrong.
 const QUICK: [&str; 2] = ["durable_replace", "append_log"];
 
-/// `SYNC_FILE_RANGE_WAIT_BEFORE` and `SYNC_FILE_RANGE_WAIT_AFTER`.
-const WAITS: u32 = 1 | 4;
-/// `RWF_DSYNC` and `RWF_SYNC`.
-const RWF_SYNC: u32 = 2 | 4;
-/// `O_SYNC`, which has `O_DSYNC` within.
-const O_SYNC: u32 = 0o4010000;
-
 /// A trace with one sync left out.
 struct Mutant {
     /// The op that is missing, or that waits no more.
@@ -67,27 +60,21 @@ fn mutants(trace: &Trace) -> Vec<Mutant> {
             }
         };
         let of = |handle: &_| format!("{} of {}", op.syscall, name(&Target::Handle(*handle)));
-        let mut other = trace.clone();
-        let sync = match &mut other.ops[index].call {
-            Call::Open { path, flags, .. } if *flags & O_SYNC != 0 => {
-                *flags &= !O_SYNC;
-                Some(format!("synchronous {} of {path}", op.syscall))
-            }
-            Call::Write { handle, flags, .. } if *flags & RWF_SYNC != 0 => {
-                *flags &= !RWF_SYNC;
-                Some(format!("synchronous {}", of(handle)))
-            }
-            Call::SyncRange { handle, flags, .. } if *flags & WAITS != 0 => Some(of(handle)),
-            Call::Fsync { handle }
-            | Call::Fdatasync { handle }
-            | Call::Msync { handle, .. }
-            | Call::SyncFs { handle } => Some(of(handle)),
-            Call::SyncAll => Some(op.syscall.clone()),
-            _ => None,
-        };
-        if let Some(sync) = sync {
-            if !matches!(other.ops[index].call, Call::Open { .. } | Call::Write { .. }) {
-                other.ops.remove(index);
+        if let Some(left) = op.call.without_sync() {
+            let sync = match &op.call {
+                Call::Open { path, .. } => format!("synchronous {} of {path}", op.syscall),
+                Call::Write { handle, .. } => format!("synchronous {}", of(handle)),
+                Call::SyncRange { handle, .. }
+                | Call::Fsync { handle }
+                | Call::Fdatasync { handle }
+                | Call::Msync { handle, .. }
+                | Call::SyncFs { handle } => of(handle),
+                _ => op.syscall.clone(),
+            };
+            let mut other = trace.clone();
+            match left {
+                Unsynced::Nothing => drop(other.ops.remove(index)),
+                Unsynced::Call(call) => other.ops[index].call = call,
             }
             mutants.push(Mutant { op: index, sync, trace: other });
         }

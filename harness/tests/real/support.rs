@@ -110,7 +110,7 @@ pub async fn execute_on(
     let guest = guests.guest().await.unwrap();
     let base = populate(guest, filesystem, fresh, &subject.trace).await.unwrap();
     let plan = subject.schedules[schedule].plan(&subject.trace, &subject.history);
-    give(guest, &subject.trace, &subject.live).await.unwrap();
+    give(guest, &subject.trace, &subject.live, false).await.unwrap();
     execute(guest, filesystem, &base, &plan, &subject.trace, &subject.live).await.unwrap().0
 }
 

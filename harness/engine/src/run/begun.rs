@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use checks::Checker;
 use filesystems::{ChoiceError, FileSystem, Filesystem};
 use report::CellReport;
 use vm::{KernelError, Limits, Machine, Paths};
@@ -48,7 +47,7 @@ impl Begun {
                 cells.push(KeptCell { workload, fs: kind.name.into(), mount_options, mkfs_options });
             }
         }
-        let check = |subject: &Subject| subject.checker.as_ref().and_then(Checker::kept);
+        let check = |subject: &Subject| subject.checker.as_ref().and_then(|checker| checker.kept());
         let keep = |subject: &Arc<Subject>| KeptWorkload::new(&subject.name, &subject.demands, check(subject));
         let kept = Kept {
             version: VERSION,

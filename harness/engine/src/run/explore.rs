@@ -1,10 +1,11 @@
 //! Has workers explore the cells of a run, on guests.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use report::Event;
+use report::{CellReport, Event, Note};
 use tokio::sync::{Notify, mpsc};
 use vm::{Choice, Limits, Machine, Paths};
 
@@ -15,6 +16,7 @@ use crate::cell::Cell;
 use crate::cell_report::cell_report;
 use crate::guests::Boot;
 use crate::journal::Journal;
+use crate::teeth::{self, trials};
 use crate::worker::{Shared, WorkError, work};
 
 /// Explores every cell that is not done, and reports.
@@ -49,10 +51,13 @@ pub(super) async fn explore(
     for report in done.values() {
         let _ = events.send(Event::CellFinished(Box::new(report.clone())));
     }
+    let trials = trials(&at_work, cells.len(), &kept.spec);
+    let at_work = at_work.into_iter().chain(trials).collect();
     let finish = Arc::new(finisher(store.clone(), id.clone(), events.clone()));
     let reports = Arc::new(std::sync::Mutex::new(done));
+    let tried = Arc::new(std::sync::Mutex::new(BTreeMap::new()));
     let shared = Shared {
-        run: id,
+        run: id.clone(),
         boot: Boot::new(machine, initramfs, sectors, limits, Some(store.clone())).telling(events.clone()),
         cells: at_work,
         journal,
@@ -60,8 +65,14 @@ pub(super) async fn explore(
         news: Notify::new(),
         events: events.clone(),
         finish: Box::new({
-            let (finish, reports) = (finish.clone(), reports.clone());
+            let (finish, reports, tried, run) = (finish.clone(), reports.clone(), tried.clone(), id.clone());
             move |cell| {
+                if let Some(of) = cell.tried() {
+                    let result = cell.result();
+                    let mut tried = tried.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    tried.insert(of.index, teeth::note(&result));
+                    return cell_report(cell, &result, &run);
+                }
                 let report = finish(cell);
                 let mut reports = reports.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 reports.insert(cell.index, report.clone());
@@ -81,15 +92,17 @@ pub(super) async fn explore(
         cut = Some(RunError::Interrupted);
     }
     let mut done = std::mem::take(&mut *reports.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    let mut tried = std::mem::take(&mut *tried.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
     let report = |cell: &Arc<Cell>| {
-        done.remove(&cell.index).unwrap_or_else(|| {
+        let report = done.remove(&cell.index).unwrap_or_else(|| {
             // A cell that was cut short has what it has.
             let mut report = finish(cell);
             if let Some(cut) = &cut {
                 report.notes.extend(cut_short(&report, cut));
             }
             report
-        })
+        });
+        with_note(report, tried.remove(&cell.index).flatten())
     };
     let cells = cells.iter().map(report).collect();
     let explored = Some(kept.spec.explored());
@@ -100,6 +113,12 @@ pub(super) async fn explore(
         return Err(error);
     }
     Ok(Finished { report, store, cut: cut.or(written.err().map(RunError::from)) })
+}
+
+/// The same report with one more note.
+pub(crate) fn with_note(mut report: CellReport, note: Option<Note>) -> CellReport {
+    report.notes.extend(note);
+    report
 }
 
 /// How many workers there are: as many as asked, if the host has room for the memory of all their guests, which is asked

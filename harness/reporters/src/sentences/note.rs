@@ -4,6 +4,8 @@ use checker::{ChangedMetadata, Owners};
 use program::{OpId, thousands};
 use report::{Note, Ops};
 
+use crate::text::count;
+
 /// What else there is to know.
 pub fn note(note: &Note, ops: &Ops) -> String {
     match note {
@@ -62,6 +64,16 @@ pub fn note(note: &Note, ops: &Ops) -> String {
                  workload.toml ({records}): invariant = [{{ kind = \"append-only\", path = {path:?}{record} }}]"
             )
         }
+        Note::HeldWithoutSyncs { states, of } => {
+            let states = match states == of {
+                true => count(states),
+                false => format!("the first {} of {}", count(states), count(of)),
+            };
+            format!(
+                "these rules held even with every sync removed ({states} states): they say little of what the program does \
+                 for its data, or the file system does it unasked"
+            )
+        }
         Note::CutShort { error } => format!("the run was cut short: {error}"),
         Note::NotConfirmed => "what it shows is not re-verified".to_owned(),
         Note::JudgedUnconfirmed => {
@@ -109,6 +121,8 @@ mod tests {
             Note::WrittenOutside { path: "/etc/odd".into() },
             Note::OnlyAppended { path: "log".into(), lines: true },
             Note::OnlyAppended { path: "wal".into(), lines: false },
+            Note::HeldWithoutSyncs { states: 1200u32.into(), of: 1200u32.into() },
+            Note::HeldWithoutSyncs { states: 1200u32.into(), of: 5000u32.into() },
             Note::CutShort { error: "interrupted".into() },
             Note::NotConfirmed,
             Note::JudgedUnconfirmed,
@@ -129,6 +143,8 @@ mod tests {
         /etc/odd was written outside the workload's directory: not tested
         log was only appended to, and nothing was asked for, so it was held to this, which is to be put into a workload.toml (whole lines): invariant = [{ kind = "append-only", path = "log", record = "line" }]
         wal was only appended to, and nothing was asked for, so it was held to this, which is to be put into a workload.toml (a cut at any byte is right, since it is no text): invariant = [{ kind = "append-only", path = "wal" }]
+        these rules held even with every sync removed (1,200 states): they say little of what the program does for its data, or the file system does it unasked
+        these rules held even with every sync removed (the first 1,200 of 5,000 states): they say little of what the program does for its data, or the file system does it unasked
         the run was cut short: interrupted
         what it shows is not re-verified
         judged by what was seen before: not every state that is shown was looked at by itself
