@@ -1,7 +1,7 @@
 //! No sync of a right program is for show: where one is left out, a crash state breaks what the program wants, or the
 //! kernel's source says why there is no such state.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,7 +15,7 @@ use workload::Workload;
 use crate::spared::spared;
 use testkit::is_full;
 
-use crate::support::{options, uml, workloads};
+use crate::support::{options, run, uml, workloads};
 
 /// The programs that hold ([`crate::variants`]).
 const RIGHT: [&str; 12] = [
@@ -32,6 +32,26 @@ const RIGHT: [&str; 12] = [
     "undo_log",
     "redo_log",
 ];
+
+/// Programs that people trust, each a workload below `databases/`, and the program that it needs. Only in full runs: some take
+/// many minutes.
+const DATABASES: [(&str, &str); 6] = [
+    ("sqlite_delete", "sqlite3"),
+    ("sqlite_wal", "sqlite3"),
+    ("lmdb", "python3"),
+    ("git", "git"),
+    ("redis", "redis-server"),
+    ("etcd", "etcd"),
+];
+
+/// Those of them that are here, or the one that `HARNESS_DATABASE` names.
+fn databases() -> Vec<Workload> {
+    let only = std::env::var("HARNESS_DATABASE").ok();
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/real/databases");
+    let chosen = DATABASES.iter().filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name));
+    let given = chosen.filter(|(_, program)| testkit::have(program));
+    given.map(|(name, _)| Workload::load(&here.join(name)).unwrap()).collect()
+}
 
 /// Those that are looked at in an ordinary run: a few mounts show what is wrong.
 const QUICK: [&str; 2] = ["durable_replace", "append_log"];
@@ -121,13 +141,17 @@ async fn each_sync_is_needed_or_spared(kind: &str) {
         return;
     }
     let names = if is_full() { RIGHT.as_slice() } else { QUICK.as_slice() };
+    each_of_these(&workloads(names), kind).await;
+}
+
+async fn each_of_these(all: &[Workload], kind: &str) {
     let mut wrong = Vec::new();
-    for workload in workloads(names) {
+    for workload in all {
         let stop = Arc::new(AtomicBool::new(false));
-        let recorded = Subject::record(&workload, Bounds::default(), Default::default(), &stop).unwrap();
+        let recorded = Subject::record(workload, Bounds::default(), Default::default(), &stop).unwrap();
         for Mutant { op, sync, trace } in mutants(&recorded.trace) {
             let text = format!("{} on {kind} without op {op} ({sync})", workload.name);
-            let (fault, mounts) = fault(&workload, trace, kind).await;
+            let (fault, mounts) = fault(workload, trace, kind).await;
             let reason = spared(&workload.name, op, kind);
             let shown = fault.as_deref().or(reason).unwrap_or("nothing is found");
             eprintln!("{text}: {mounts} mounts: {shown}");
@@ -154,4 +178,34 @@ async fn each_sync_is_needed_or_spared_on_xfs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_sync_is_needed_or_spared_on_btrfs() {
     each_sync_is_needed_or_spared("btrfs").await;
+}
+
+/// As they are, they hold; and no sync of theirs is for show.
+async fn databases_hold_and_need_their_syncs(kind: &str) {
+    if uml().is_none() || !is_full() {
+        return;
+    }
+    for workload in databases() {
+        let directory = tempfile::tempdir().unwrap();
+        let report = run(std::slice::from_ref(&workload), &options(&[kind]), directory.path()).await.report;
+        let [cell] = &report.cells[..] else { panic!("one cell was asked for") };
+        eprintln!("{}: {}, {:?}", cell.id, cell.verdict(), cell.crash_states);
+        assert_eq!((&cell.failure, cell.violations.len()), (&None, 0), "{} {:?}", cell.id, cell.violations);
+        each_of_these(std::slice::from_ref(&workload), kind).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn databases_hold_and_need_their_syncs_on_ext4() {
+    databases_hold_and_need_their_syncs("ext4").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn databases_hold_and_need_their_syncs_on_xfs() {
+    databases_hold_and_need_their_syncs("xfs").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn databases_hold_and_need_their_syncs_on_btrfs() {
+    databases_hold_and_need_their_syncs("btrfs").await;
 }

@@ -122,7 +122,7 @@ impl Workload {
             return Ok(None);
         };
         let says_ready = self.explore_from.as_deref() == Some(crate::READY);
-        Ok(Some(server.task(&invocation, command, says_ready)))
+        Ok(Some(server.task(&invocation, command, self.time_limit, says_ready)))
     }
 
     /// The checker, to be run in `tree`, a directory that holds a recovered tree, with the path of the file `acks` as

@@ -3,13 +3,14 @@
 //! A process of its own ([`serve`]) starts the server, waits until it is ready, runs the client, and stops the server. It is what
 //! is recorded, so that server and client are recorded processes of one program.
 
+use std::fmt;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -63,6 +64,8 @@ struct Task {
     ready: Ready,
     stop: i32,
     says_ready: bool,
+    /// How long the server may take until it is ready.
+    patience: Duration,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -92,11 +95,20 @@ impl Server {
         self.stop.parse().ok()
     }
 
-    /// The argument for [`serve`] that has it run this server and that client. `says_ready`: whether it is to print [`READY`].
-    pub(crate) fn task(&self, server: &Invocation, client: &Invocation, says_ready: bool) -> String {
+    /// The argument for [`serve`] that has it run this server and that client, within this time both. `says_ready`: whether it
+    /// is to print [`READY`].
+    pub(crate) fn task(
+        &self,
+        server: &Invocation,
+        client: &Invocation,
+        time_limit: Duration,
+        says_ready: bool,
+    ) -> String {
         let stop = self.signal().unwrap_or(Signal::SIGTERM) as i32;
         let (server, client) = (Program::of(server), Program::of(client));
-        let task = Task { server, client, ready: self.ready.clone(), stop, says_ready };
+        // Soon enough that it can be told why, before both are killed.
+        let patience = time_limit.mul_f32(0.8);
+        let task = Task { server, client, ready: self.ready.clone(), stop, says_ready, patience };
         serde_json::to_string(&task).unwrap_or_default()
     }
 }
@@ -115,7 +127,7 @@ pub fn serve(argument: &str) -> Result<i32, String> {
         let errors = writer.try_clone().map_err(|error| failed(&task.server, error))?;
         command.stdout(writer).stderr(errors).spawn().map_err(|error| failed(&task.server, error))?
     };
-    let ready = wait_until_ready(&mut server, &task.ready, reader);
+    let ready = wait_until_ready(&mut server, &task.ready, reader, task.patience);
     let status = ready.and_then(|()| {
         if task.says_ready {
             let mut out = std::io::stdout();
@@ -133,7 +145,13 @@ pub fn serve(argument: &str) -> Result<i32, String> {
 }
 
 /// Waits, and reads what the server prints, which nobody else does, from now on to its end.
-fn wait_until_ready(server: &mut Child, ready: &Ready, mut output: impl Read + Send + 'static) -> Result<(), String> {
+fn wait_until_ready(
+    server: &mut Child,
+    ready: &Ready,
+    mut output: impl Read + Send + 'static,
+    patience: Duration,
+) -> Result<(), String> {
+    let begun = Instant::now();
     let (sender, printed) = mpsc::channel::<Vec<u8>>();
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];
@@ -155,11 +173,29 @@ fn wait_until_ready(server: &mut Child, ready: &Ready, mut output: impl Read + S
         }
         if let Ok(Some(status)) = server.try_wait() {
             text.extend(printed.iter().flatten());
-            let told = String::from_utf8_lossy(&text[text.len().saturating_sub(TOLD)..]).into_owned();
-            return Err(format!("the server ended before it was ready ({status}); it printed: {}", told.trim_end()));
+            return Err(format!("the server ended before it was ready ({status}); it printed: {}", last_of(&text)));
+        }
+        if begun.elapsed() > patience {
+            let (waited, printed) = (patience.as_secs_f32(), last_of(&text));
+            return Err(format!("the server was not ready ({ready}) after {waited:.0} s; it printed: {printed}"));
         }
         if is_over {
             std::thread::sleep(GLANCE);
+        }
+    }
+}
+
+/// The last of what a server printed, for an error.
+fn last_of(printed: &[u8]) -> String {
+    String::from_utf8_lossy(&printed[printed.len().saturating_sub(TOLD)..]).trim_end().to_owned()
+}
+
+impl fmt::Display for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "text {text:?}"),
+            Self::Port(port) => write!(f, "port {port}"),
+            Self::File(path) => write!(f, "file {}", path.display()),
         }
     }
 }
@@ -189,8 +225,12 @@ mod tests {
     }
 
     fn run(ready: Ready, server: &str, client: &str) -> Result<i32, String> {
+        run_within(Duration::from_secs(60), ready, server, client)
+    }
+
+    fn run_within(time_limit: Duration, ready: Ready, server: &str, client: &str) -> Result<i32, String> {
         let it = Server { command: vec!["server".into()], ready, stop: "SIGTERM".into() };
-        serve(&it.task(&program(server), &program(client), false))
+        serve(&it.task(&program(server), &program(client), time_limit, false))
     }
 
     #[test]
@@ -215,5 +255,13 @@ mod tests {
         let told = run(Ready::Text("up".into()), "echo no license >&2; exit 2", "exit 0").unwrap_err();
         assert!(told.ends_with("(exit status: 2); it printed: no license"), "{told}");
         assert!(serve("{}").is_err());
+    }
+
+    /// It was killed with all the rest when its time was up, and nobody learnt what it had waited for.
+    #[test]
+    fn a_server_that_never_is_ready_is_told() {
+        let ready = Ready::Text("Ready".into());
+        let told = run_within(Duration::from_secs(1), ready, "echo ready; exec sleep 60", "exit 0").unwrap_err();
+        assert_eq!(told, "the server was not ready (text \"Ready\") after 1 s; it printed: ready");
     }
 }
