@@ -9,7 +9,49 @@ const REDO_AGAIN: &str = "what the log still holds is a record whose accounts ar
      committed: fs/ext4/mballoc.c, ext4_free_data_in_buddy; fs/xfs/xfs_extent_busy.c, xfs_extent_busy_trim; \
      fs/btrfs/extent-tree.c, btrfs_finish_extent_commit";
 
+const JOURNAL_ALONE: &str = "the header is synced once more with the number of records (op 15) before anything is written to the \
+     database, so a journal that is not whole by then finds the database unchanged, and each of its records has a checksum: \
+     SQLite, pager.c, syncJournal, pager_cksum";
+
+const JOURNAL_NAME: &str = "the fsync of a new file (op 15) makes its name durable, too, on this file system: fs/ext4/fsync.c, \
+     ext4_fsync_journal; fs/xfs/xfs_file.c, xfs_fsync_flush_log; fs/btrfs/tree-log.c, log_all_new_ancestors";
+
+const LOG_HEADER: &str = "the checksums of frames begin with that of the header: where the header is not on disk the log is empty, \
+     and that it is there when a commit is promised sees the sync of the commit to (op 22): SQLite, wal.c, walIndexRecover";
+
+const LOG_NAME: &str = "the fsync of a new file (op 22) makes its name durable, too, on this file system: fs/ext4/fsync.c, \
+     ext4_fsync_journal; fs/xfs/xfs_file.c, xfs_fsync_flush_log; fs/btrfs/tree-log.c, log_all_new_ancestors";
+
+const LOG_AGAIN: &str = "with synchronous=FULL each commit has synced the log (op 22), and nothing was added since: SQLite, wal.c, \
+     walCheckpoint, which syncs it for synchronous=NORMAL";
+
+const NOTHING_SINCE: &str = "the server syncs its log when it ends, and nothing was written since the sync before the answer (op 3): \
+     redis, aof.c, flushAppendOnlyFile; server.c, finishShutdown";
+
+const WHOLE_FILE: &str = "the synchronous write of the meta page that follows syncs all of the file on btrfs, whatever the range: \
+     fs/btrfs/file.c, btrfs_sync_file";
+
 const SPARED: &[Row] = &[
+    ("sqlite_delete", 10, "ext4", JOURNAL_ALONE),
+    ("sqlite_delete", 10, "xfs", JOURNAL_ALONE),
+    ("sqlite_delete", 10, "btrfs", JOURNAL_ALONE),
+    ("sqlite_delete", 12, "ext4", JOURNAL_NAME),
+    ("sqlite_delete", 12, "xfs", JOURNAL_NAME),
+    ("sqlite_delete", 12, "btrfs", JOURNAL_NAME),
+    ("sqlite_wal", 16, "ext4", LOG_HEADER),
+    ("sqlite_wal", 16, "xfs", LOG_HEADER),
+    ("sqlite_wal", 16, "btrfs", LOG_HEADER),
+    ("sqlite_wal", 18, "ext4", LOG_NAME),
+    ("sqlite_wal", 18, "xfs", LOG_NAME),
+    ("sqlite_wal", 18, "btrfs", LOG_NAME),
+    ("sqlite_wal", 27, "ext4", LOG_AGAIN),
+    ("sqlite_wal", 27, "xfs", LOG_AGAIN),
+    ("sqlite_wal", 27, "btrfs", LOG_AGAIN),
+    ("redis", 5, "ext4", NOTHING_SINCE),
+    ("redis", 5, "xfs", NOTHING_SINCE),
+    ("redis", 5, "btrfs", NOTHING_SINCE),
+    ("lmdb", 6, "btrfs", WHOLE_FILE),
+    ("lmdb", 14, "btrfs", WHOLE_FILE),
     (
         "segmented_log",
         8,
