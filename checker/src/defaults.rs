@@ -29,6 +29,7 @@ use crate::{Record, Wanted};
 mod changes;
 mod formats;
 mod pairs;
+mod recovering;
 
 /// What is asked of a command that names neither an invariant nor a view, and has no check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

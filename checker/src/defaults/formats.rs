@@ -6,6 +6,7 @@ use program::{History, RelPath, State, Version};
 use serde::{Deserialize, Serialize};
 
 use super::any_file;
+use super::recovering::{DIRECTORIES, Owns, SINGLE_FILES, SingleFile, is_of_environment};
 use crate::{Reader, View};
 
 /// A format whose reader recovers what a crash leaves.
@@ -21,6 +22,44 @@ pub enum Format {
     Lmdb,
     /// A database of bbolt.
     Bolt,
+    /// A database of LevelDB, or of RocksDB or Pebble, which came from it.
+    LevelDb,
+    /// A cluster of PostgreSQL.
+    PostgreSql,
+    /// The data directory of a server with InnoDB: MySQL, MariaDB.
+    InnoDb,
+    /// A member of etcd.
+    Etcd,
+    /// A file of systemd's journal.
+    Journald,
+    /// A database of redb.
+    Redb,
+    /// A database of DuckDB.
+    DuckDb,
+    /// A repository of Mercurial.
+    Mercurial,
+    /// A working copy of Subversion.
+    Subversion,
+    /// A repository of Jujutsu.
+    Jujutsu,
+    /// An index of Lucene.
+    Lucene,
+    /// A database of Badger.
+    Badger,
+    /// A database of GDBM.
+    Gdbm,
+    /// A database of TDB.
+    Tdb,
+    /// A database of Berkeley DB.
+    BerkeleyDb,
+    /// A database of Xapian.
+    Xapian,
+    /// A file storage of ZODB.
+    Zodb,
+    /// A database of H2.
+    H2,
+    /// The append-only files of Redis.
+    RedisAppendOnly,
 }
 
 impl Format {
@@ -30,8 +69,7 @@ impl Format {
     pub fn view(self, owner: &RelPath) -> Option<View> {
         match self {
             Self::Sqlite => Some(View { between: true, ..View::by_reader(Reader::Sqlite, owner.clone()) }),
-            // There is no reader for repositories yet (`CheckError::NoReader`).
-            Self::Git | Self::Lmdb | Self::Bolt => None,
+            _ => None,
         }
     }
 }
@@ -57,15 +95,32 @@ const PAGE_HEADER: usize = 16;
 pub(super) struct Owners {
     /// Directories of git repositories.
     repositories: Vec<RelPath>,
+    /// Directories of other stores, and which files below them are theirs.
+    directories: Vec<(Format, RelPath, Owns)>,
+    /// Directories with a database of Berkeley DB, and the first of these.
+    environments: BTreeMap<RelPath, RelPath>,
     /// Each file, and the database that it is of.
     files: BTreeMap<RelPath, (Format, RelPath)>,
 }
 
 impl Owners {
     pub fn new(history: &History) -> Self {
-        let mut owners = Self { repositories: repositories(history), files: BTreeMap::new() };
+        let mut owners = Self {
+            repositories: repositories(history),
+            directories: directories(history),
+            environments: BTreeMap::new(),
+            files: BTreeMap::new(),
+        };
         for (path, format) in databases(history) {
-            let beside = if format == Format::Sqlite { &SQLITE_BESIDE[..] } else { &[] };
+            let single = SINGLE_FILES.iter().find(|single| single.format == format);
+            let beside = match (format, single) {
+                (Format::Sqlite, _) => &SQLITE_BESIDE[..],
+                (_, Some(single)) => single.beside,
+                (_, None) => &[],
+            };
+            if let (Format::BerkeleyDb, Some(directory)) = (format, path.parent()) {
+                owners.environments.entry(directory).or_insert_with(|| path.clone());
+            }
             let beside = beside.iter().map(|ending| beside_with(path, ending));
             for file in beside.chain([path.clone()]) {
                 owners.files.insert(file, (format, path.clone()));
@@ -78,7 +133,23 @@ impl Owners {
     pub fn of(&self, path: &RelPath) -> Option<(Format, &RelPath)> {
         let repository = self.repositories.iter().find(|directory| path.starts_with(directory));
         let of_file = || self.files.get(path).map(|(format, owner)| (*format, owner));
-        repository.map(|directory| (Format::Git, directory)).or_else(of_file)
+        // A database with a reader is judged wherever it lies; the bbolt of etcd is nothing without its log.
+        let of_reader = || of_file().filter(|(format, owner)| format.view(owner).is_some());
+        let of_directory = || {
+            let (format, directory, _) =
+                self.directories.iter().find(|(_, directory, owns)| owns.has(directory, path))?;
+            Some((*format, directory))
+        };
+        let of_environment = || {
+            let database = self.environments.get(&path.parent()?).filter(|_| is_of_environment(path.name()))?;
+            Some((Format::BerkeleyDb, database))
+        };
+        repository
+            .map(|directory| (Format::Git, directory))
+            .or_else(of_reader)
+            .or_else(of_directory)
+            .or_else(of_file)
+            .or_else(of_environment)
     }
 }
 
@@ -92,7 +163,7 @@ pub fn scratch(history: &History) -> BTreeSet<RelPath> {
             path.parent().map(|directory| directory.join(b"lock.mdb")).into_iter().collect()
         }
         Format::Lmdb => vec![beside_with(path, b"-lock")],
-        Format::Bolt | Format::Git => vec![],
+        _ => vec![],
     };
     databases(history).flat_map(beside).filter(|path| !history.versions(path).is_empty()).collect()
 }
@@ -117,8 +188,24 @@ fn database(versions: &[Version]) -> Option<Format> {
     } else if any_file(versions, magic(BOLT)) {
         Some(Format::Bolt)
     } else {
-        None
+        let is = |single: &&SingleFile| any_file(versions, |content| single.is(content));
+        SINGLE_FILES.iter().find(is).map(|single| single.format)
     }
+}
+
+/// The directories that are a store of a format without a reader, at any time of the run.
+fn directories(history: &History) -> Vec<(Format, RelPath, Owns)> {
+    let mut found = Vec::new();
+    for (path, versions) in history.paths() {
+        for kind in DIRECTORIES {
+            if !any_file(versions, |content| (kind.is_marked_by)(path, content)) {
+                continue;
+            }
+            let directory = (0..kind.above).try_fold(path.clone(), |path, _| path.parent());
+            found.extend(directory.map(|directory| (kind.format, directory, kind.owns)));
+        }
+    }
+    found
 }
 
 /// `path` with more at the end of its name.

@@ -170,3 +170,45 @@ fn repositories_of_git() {
     let half = vec![mkdir(".git"), open(1, ".git/HEAD", CREATE), write(1, 0, b"x")];
     assert_eq!(chosen(&[], half), "atomic-replace .git/HEAD");
 }
+
+#[test]
+fn stores_without_a_reader_are_known_by_their_files() {
+    let made = |files: &[(&str, &[u8])]| {
+        let mut calls = Vec::new();
+        for (handle, (path, content)) in (1..).zip(files) {
+            calls.extend([open(handle, path, CREATE), write(handle, 0, content)]);
+        }
+        chosen(&[], calls)
+    };
+    let leveldb: [(&str, &[u8]); 4] =
+        [("000003.log", b"x"), ("CURRENT", b"MANIFEST-000002\n"), ("MANIFEST-000002", b"x"), ("notes.log", b"x")];
+    assert_eq!(made(&leveldb), "atomic-replace notes.log; unjudged . of LevelDb", "what lies beside is judged");
+    assert_eq!(made(&[("CURRENT", b"release 7\n"), ("1.log", b"x")]), "atomic-replace 1.log; atomic-replace CURRENT");
+    assert_eq!(made(&[("a.journal", b"LPKSHHRH and more")]), "unjudged a.journal of Journald");
+    assert_eq!(made(&[("a", b"12345678DUCK"), ("a.wal", b"x")]), "unjudged a of DuckDb");
+    assert_eq!(made(&[("a", &0x1357_9ace_u32.to_be_bytes())]), "unjudged a of Gdbm");
+    let berkeley = [&[0; 12][..], &0x0005_3162_u32.to_le_bytes()].concat();
+    assert_eq!(made(&[("a.db", &berkeley), ("log.0000000001", b"x")]), "unjudged a.db of BerkeleyDb");
+    assert_eq!(made(&[("log.0000000001", b"x")]), "atomic-replace log.0000000001");
+    let lucene = 0x3fd7_6c17_u32.to_be_bytes();
+    assert_eq!(made(&[("segments_1", &lucene), ("_0.cfs", b"x")]), "unjudged . of Lucene");
+}
+
+#[test]
+fn stores_below_a_directory_own_all_of_it_but_databases_with_a_reader() {
+    let made = |top: &[&str], files: &[(&str, &[u8])]| {
+        let mut calls: Vec<Call> = top.iter().map(|path| mkdir(path)).collect();
+        for (handle, (path, content)) in (1..).zip(files) {
+            calls.extend([open(handle, path, CREATE), write(handle, 0, content)]);
+        }
+        chosen(&[], calls)
+    };
+    let bolt = [&[0; 16][..], &0xED0C_DAED_u32.to_le_bytes()].concat();
+    let etcd: [(&str, &[u8]); 2] = [("d/member/snap/db", &bolt), ("d/member/wal/0.wal", b"x")];
+    let tops = ["d", "d/member", "d/member/snap", "d/member/wal"];
+    assert_eq!(made(&tops, &etcd), "unjudged d/member of Etcd");
+    let cluster: [(&str, &[u8]); 3] = [("p/global/pg_control", b"x"), ("p/pg_wal", b"x"), ("q", b"x")];
+    assert_eq!(made(&["p", "p/global"], &cluster), "atomic-replace q; unjudged p of PostgreSql");
+    let svn: [(&str, &[u8]); 2] = [(".svn/wc.db", b"SQLite format 3\0"), (".svn/entries", b"12\n")];
+    assert_eq!(made(&[".svn"], &svn), "view sqlite .svn/wc.db; unjudged .svn of Subversion");
+}
