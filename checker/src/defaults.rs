@@ -24,7 +24,7 @@ use self::changes::{Changes, Done};
 use self::formats::Owners;
 pub use self::formats::{Format, scratch};
 use crate::observed::shown;
-use crate::{Record, Wanted};
+use crate::{Record, View, Wanted};
 
 mod changes;
 mod formats;
@@ -69,6 +69,11 @@ pub enum Why {
         /// The format.
         format: Format,
     },
+    /// What recovers it finds nothing to read even where nothing crashed: it is encrypted, perhaps.
+    Unreadable {
+        /// What was said.
+        problem: String,
+    },
 }
 
 impl Defaults {
@@ -105,6 +110,13 @@ impl Defaults {
             defaults.wanted.push(wanted);
         }
         defaults
+    }
+
+    /// Takes back a view that was chosen, but sees nothing even where nothing crashed.
+    pub fn give_up(&mut self, view: &View, problem: &str) {
+        self.wanted.retain(|wanted| !matches!(wanted, Wanted::View(other) if other == view));
+        let why = Why::Unreadable { problem: problem.into() };
+        self.unjudged.push(Unjudged { path: shown(&view.about()), why });
     }
 
     fn give_to(&mut self, (format, owner): (Format, &RelPath)) {

@@ -46,8 +46,6 @@ pub enum Format {
     Lucene,
     /// A database of Badger.
     Badger,
-    /// A database of GDBM.
-    Gdbm,
     /// A database of TDB.
     Tdb,
     /// A database of Berkeley DB.

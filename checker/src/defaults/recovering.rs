@@ -48,13 +48,6 @@ pub(super) const SINGLE_FILES: &[SingleFile] = &[
     SingleFile { format: Format::Redb, at: 0, magics: &[b"redb\x1a\x0a\xa9\x0d\x0a"], beside: &[] },
     // `MainHeader::MAGIC_BYTES`, behind a checksum of 8 bytes (storage_info.hpp of DuckDB).
     SingleFile { format: Format::DuckDb, at: 8, magics: &[b"DUCK"], beside: &[b".wal", b".wal.checkpoint"] },
-    // `GDBM_MAGIC32`, `GDBM_MAGIC64` and those with `NUMSYNC`, and `GDBM_OMAGIC` (gdbmconst.h of GDBM).
-    SingleFile {
-        format: Format::Gdbm,
-        at: 0,
-        magics: either_order![0x1357_9ace, 0x1357_9acd, 0x1357_9acf, 0x1357_9ad0, 0x1357_9ad1],
-        beside: &[],
-    },
     // `TDB_MAGIC_FOOD` (tdb_private.h of TDB).
     SingleFile { format: Format::Tdb, at: 0, magics: &[b"TDB file\n"], beside: &[] },
     // `DB_BTREEMAGIC`, `DB_HASHMAGIC`, `DB_QAMMAGIC` and `DB_HEAPMAGIC` (db.in and db_page.h of Berkeley DB), behind the

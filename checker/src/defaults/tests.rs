@@ -186,7 +186,6 @@ fn stores_without_a_reader_are_known_by_their_files() {
     assert_eq!(made(&[("CURRENT", b"release 7\n"), ("1.log", b"x")]), "atomic-replace 1.log; atomic-replace CURRENT");
     assert_eq!(made(&[("a.journal", b"LPKSHHRH and more")]), "unjudged a.journal of Journald");
     assert_eq!(made(&[("a", b"12345678DUCK"), ("a.wal", b"x")]), "unjudged a of DuckDb");
-    assert_eq!(made(&[("a", &0x1357_9ace_u32.to_be_bytes())]), "unjudged a of Gdbm");
     let berkeley = [&[0; 12][..], &0x0005_3162_u32.to_le_bytes()].concat();
     assert_eq!(made(&[("a.db", &berkeley), ("log.0000000001", b"x")]), "unjudged a.db of BerkeleyDb");
     assert_eq!(made(&[("log.0000000001", b"x")]), "atomic-replace log.0000000001");

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use checker::{Defaults, Description, ReadPlan, RuleError, Rules, Unjudged, Wanted, describe};
+use checker::{Defaults, Description, ReadPlan, RuleError, Rules, Unjudged, View, Wanted, describe};
 use filesystems::Filesystem;
 use program::{History, Limit, Op, RelPath, Trace, cleared_set_ids, unexplained_paths};
 use record::IoUring;
@@ -15,7 +15,7 @@ use crate::execute::Live;
 use crate::journal::line::Id;
 use crate::label::Labels;
 use crate::recording::record_in;
-use checks::{Checker, LARGEST_FILE, Workplace};
+use checks::{CheckError, Checker, LARGEST_FILE, Workplace};
 use plan::{Overwrites, Schedule, data_of, sample, schedule_count};
 use protocol::Conditions;
 
@@ -74,10 +74,18 @@ pub struct Scheduled {
 pub enum Judges {
     /// The rules; the workload has neither a check of its own nor views.
     Rules,
-    /// The workload's own check and views, too.
-    Both(Box<Checker>),
+    /// The workload's own check and views, too; without views that were chosen for it and see nothing in files that no crash
+    /// has touched.
+    Both(Box<Checker>, Vec<BlindView>),
     /// The workload has commands that judge, which may not be run here: the rules judge what they would judge beside them.
     CheckMissing,
+}
+
+/// A view that was chosen for a program, but fails wherever it would be right: of an encrypted database, say.
+pub struct BlindView {
+    view: View,
+    /// How it fails.
+    problem: String,
 }
 
 impl Judges {
@@ -88,19 +96,31 @@ impl Judges {
     pub fn of(workload: &Workload, trace: &Trace, stop: &Arc<AtomicBool>) -> Result<Self, SubjectError> {
         let demands = Demands::of(workload);
         let chosen = demands.choose(&workload.name, trace, &History::new(trace))?;
-        let views = chosen.into_iter().flat_map(|defaults| defaults.wanted).filter(is_view);
-        let mut workload = workload.clone();
-        workload.invariants.extend(views);
-        match Checker::is_needed(&workload) {
-            true => Ok(Checker::new(&workload, trace, stop).map(Box::new).map(Self::Both)?),
-            false => Ok(Self::Rules),
+        let mut views: Vec<View> =
+            chosen.iter().flat_map(|defaults| &defaults.wanted).filter_map(view).cloned().collect();
+        let mut blind = Vec::new();
+        loop {
+            let mut workload = workload.clone();
+            workload.invariants.extend(views.iter().cloned().map(Wanted::View));
+            if !Checker::is_needed(&workload) && blind.is_empty() {
+                return Ok(Self::Rules);
+            }
+            match Checker::new(&workload, trace, stop) {
+                Ok(checker) => return Ok(Self::Both(Box::new(checker), blind)),
+                Err(CheckError::Blind { view, problem, .. }) if views.iter().any(|it| it.to_string() == view) => {
+                    let (blinded, left) = views.into_iter().partition(|it| it.to_string() == view);
+                    views = left;
+                    blind.extend(Vec::into_iter(blinded).map(|view| BlindView { view, problem: problem.clone() }));
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 
     /// The same, and all that a check prints is kept.
     pub fn keeping_all(self) -> Self {
         match self {
-            Self::Both(checker) => Self::Both(Box::new(checker.keeping_all())),
+            Self::Both(checker, blind) => Self::Both(Box::new(checker.keeping_all()), blind),
             other => other,
         }
     }
@@ -209,11 +229,16 @@ impl Subject {
         fits(&name, &trace)?;
         let history = History::new(&trace);
         let no_data = no_data(&name, &trace, &history, &demands.ignore)?;
-        let (mut rules, defaults) = rules(&name, (&trace, &history), &demands, &no_data)?;
+        let (mut rules, mut defaults) = rules(&name, (&trace, &history), &demands, &no_data)?;
         let chosen = defaults.iter().flat_map(|defaults| &defaults.wanted);
-        let has_views = demands.wanted.iter().chain(chosen).any(is_view);
+        let has_views = demands.wanted.iter().chain(chosen).any(|wanted| view(wanted).is_some());
         let mut checker = match judges {
-            Judges::Both(checker) => Some(*checker),
+            Judges::Both(checker, blind) => {
+                if let Some(defaults) = &mut defaults {
+                    blind.iter().for_each(|blind| defaults.give_up(&blind.view, &blind.problem));
+                }
+                Some(*checker)
+            }
             // A pass would be none.
             Judges::Rules if has_views => return Err(SubjectError::NobodyLooks { name }),
             Judges::Rules | Judges::CheckMissing => None,
@@ -271,7 +296,7 @@ impl Subject {
         let no_data = no_data(&self.name, &self.trace, &self.history, &demands.ignore)?;
         let (mut rules, defaults) = rules(&self.name, (&self.trace, &self.history), demands, &no_data)?;
         let chosen = defaults.iter().flat_map(|defaults| &defaults.wanted);
-        if demands.has_check || demands.wanted.iter().chain(chosen).any(is_view) {
+        if demands.has_check || demands.wanted.iter().chain(chosen).any(|wanted| view(wanted).is_some()) {
             rules.read_all_up_to(LARGEST_FILE);
         }
         Ok(rules.read_plan().clone())
@@ -340,8 +365,8 @@ impl Subject {
     }
 }
 
-fn is_view(wanted: &Wanted) -> bool {
-    matches!(wanted, Wanted::View(_))
+fn view(wanted: &Wanted) -> Option<&View> {
+    if let Wanted::View(view) = wanted { Some(view) } else { None }
 }
 
 /// The names that matter to nobody: by their format, and since they are to be ignored.

@@ -182,6 +182,15 @@ const CASES: &[Case] = &[
             }
         },
     },
+    // A database that its reader cannot open, whatever happens: encrypted, say. Nobody can tell.
+    Case {
+        name: "unreadable_database",
+        manifest: BY_SCRIPT,
+        script: "import os, sys\n\
+                 with open('a.db', 'wb') as f:\n    \
+                 f.write(b'SQLite format 3\\0' + sys.argv[1].encode() * 2000); f.flush(); os.fsync(f.fileno())\n",
+        right: |report| verdicts(report, Verdict::Unjudged),
+    },
     // What is ignored is no data.
     Case {
         name: "beside_what_is_ignored",

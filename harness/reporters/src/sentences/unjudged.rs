@@ -18,6 +18,10 @@ pub fn unjudged(Unjudged { path, why }: &Unjudged) -> String {
                  with --view, or an invariant"
             )
         }
+        Why::Unreadable { problem } => format!(
+            "{path} cannot be read even as the command left it ({problem}), encrypted perhaps, so that the built-in view says \
+             nothing: name a view with --view, or a check"
+        ),
         Why::Recovers { format } => {
             let name = match format {
                 Format::Sqlite => "SQLite",
@@ -36,7 +40,6 @@ pub fn unjudged(Unjudged { path, why }: &Unjudged) -> String {
                 Format::Jujutsu => "Jujutsu",
                 Format::Lucene => "Lucene",
                 Format::Badger => "Badger",
-                Format::Gdbm => "GDBM",
                 Format::Tdb => "TDB",
                 Format::BerkeleyDb => "Berkeley DB",
                 Format::Xapian => "Xapian",
@@ -61,11 +64,14 @@ mod tests {
         let file = |why| unjudged(&Unjudged { path: "data".into(), why });
         let beside = |beside: Option<&str>, more| file(Why::ChangedBeside { beside: beside.map(Into::into), more });
         let lmdb = file(Why::Recovers { format: Format::Lmdb });
-        insta::assert_snapshot!([beside(Some("log"), 0), beside(Some("log"), 1), beside(None, 2000), lmdb].join("\n"), @"
+        let unreadable = file(Why::Unreadable { problem: "file is not a database".into() });
+        let all = [beside(Some("log"), 0), beside(Some("log"), 1), beside(None, 2000), lmdb, unreadable];
+        insta::assert_snapshot!(all.join("\n"), @"
         data is changed in place beside log, so that only its reader knows what is right: name a view with --view, or an invariant
         data is changed in place beside log and 1 other file, so that only its reader knows what is right: name a view with --view, or an invariant
         data is changed in place beside a file without a name and 2,000 other files, so that only its reader knows what is right: name a view with --view, or an invariant
         data is of LMDB, which recovers by itself, and there is no built-in view for that: name a view with --view, or a check
+        data cannot be read even as the command left it (file is not a database), encrypted perhaps, so that the built-in view says nothing: name a view with --view, or a check
         ");
     }
 }
