@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use explore::Budget;
 use workload::Workload;
 
 use crate::support::{options, run, uml};
@@ -24,7 +23,7 @@ async fn a_gigabyte_of_zeros_and_a_log_that_is_filled_with_them_are_explored() {
     });
     let directory = tempfile::tempdir().unwrap();
     let mut options = options(&["ext4"]);
-    options.budget = Budget::Mounts(4);
+    options.spec.budget.mounts = Some(4);
     let begun = Instant::now();
     let report = run(&workloads, &options, directory.path()).await.report;
     assert_eq!(report.cells.len(), 2);
