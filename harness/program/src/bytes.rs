@@ -4,12 +4,11 @@
 //! writes both alike (its specification, "byte array" and "seq").
 
 use std::fmt;
-use std::sync::Arc;
 
 use serde::de::{Error, Visitor};
 use serde::{Deserializer, Serializer};
 
-use crate::Content;
+use crate::{Content, sparse};
 
 /// Writes one content.
 ///
@@ -24,20 +23,20 @@ pub fn serialize<S: Serializer>(content: &Content, serializer: S) -> Result<S::O
 /// # Errors
 /// Those of the deserializer.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Content, D::Error> {
-    deserializer.deserialize_byte_buf(Bytes).map(Arc::new)
+    deserializer.deserialize_byte_buf(Bytes)
 }
 
 struct Bytes;
 
 impl Visitor<'_> for Bytes {
-    type Value = Vec<u8>;
+    type Value = Content;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("bytes")
     }
 
-    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-        Ok(bytes.to_vec())
+    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Content, E> {
+        Ok(sparse::content(bytes))
     }
 }
 
@@ -69,6 +68,8 @@ pub mod each {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde::{Deserialize, Serialize};
 
     use super::*;

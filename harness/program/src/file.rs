@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, BufWriter, Read, Write};
 
-use postcard::Error::SerializeBufferFull;
 use serde::{Deserialize, Serialize};
 
+use crate::packed::{Packer, unpack};
 use crate::{Holes, Op, Tree, thousands};
 
 /// Something the recorder met and could not put into the trace.
@@ -70,8 +70,10 @@ pub struct Trace {
 }
 
 const MAGIC: &[u8; 8] = b"CCTRACE\n";
-/// Raised with every change of the types in this crate that are written to files.
-const VERSION: u32 = 5;
+/// Raised with every change of the types in this crate that are written to files, and of how they are.
+const VERSION: u32 = 6;
+/// The same with the zeros of its body ([`crate::packed`]). Still read, as are those before.
+const WITH_ZEROS: u32 = 5;
 /// The same without [`Trace::explored_from`], which is the last field, and calls that have to do with what is outside
 /// ([`Call::Arrive`](crate::Call::Arrive)). Still read.
 const WITHOUT_BEGINNING: u32 = 4;
@@ -146,7 +148,8 @@ impl Trace {
             // An empty list is its length alone: 0. So is what is not there.
             WITHOUT_REFUSED => Cow::Owned([body, &[0, 0]].concat()),
             WITHOUT_MAPPINGS | WITHOUT_BEGINNING => Cow::Owned([body, &[0]].concat()),
-            _ => Cow::Borrowed(body),
+            WITH_ZEROS => Cow::Borrowed(body),
+            _ => Cow::Owned(unpack(body).map_err(|error| ReadError::Damaged(error.to_string()))?),
         };
         // No checksum covers the version: a file of one version that claims another has too little or too much.
         match postcard::take_from_bytes(&body) {
@@ -173,7 +176,7 @@ impl Header {
         let number =
             |range: std::ops::Range<usize>| header[range].iter().rev().fold(0u64, |n, &b| n << 8 | u64::from(b));
         let version = number(0..4) as u32;
-        if ![WITHOUT_REFUSED, WITHOUT_MAPPINGS, WITHOUT_BEGINNING, VERSION].contains(&version) {
+        if ![WITHOUT_REFUSED, WITHOUT_MAPPINGS, WITHOUT_BEGINNING, WITH_ZEROS, VERSION].contains(&version) {
             return Err(ReadError::Version { found: version });
         }
         let (expected, there) = (number(4..12), length.saturating_sub(HEADER as u64));
@@ -187,9 +190,10 @@ impl Header {
 /// Writes the body of the file to `out`.
 fn serialize(trace: &Trace, out: &mut impl Write) -> io::Result<()> {
     // Most of what postcard writes is single bytes.
-    let mut out = Telling { out: BufWriter::new(out), error: None };
-    let written = postcard::to_io(trace, &mut out).and_then(|out| out.flush().map_err(|_| SerializeBufferFull));
-    written.map_err(|error| out.error.unwrap_or_else(|| io::Error::other(error)))
+    let mut out = Telling { out: Packer::new(BufWriter::new(out)), error: None };
+    let written = postcard::to_io(trace, &mut out).map(drop);
+    written.map_err(|error| out.error.take().unwrap_or_else(|| io::Error::other(error)))?;
+    out.out.finish()?.flush()
 }
 
 /// A writer whose error is known afterwards: postcard says only that there was one.
@@ -253,14 +257,15 @@ mod tests {
             refused: vec![],
             explored_from: None,
         };
-        let mut old = trace.to_bytes();
-        // Without where it begins, and the length of the list, which is empty; in the header version, length and checksum.
-        assert_eq!((old.pop(), old.pop()), (Some(0), Some(0)));
-        let header = MAGIC.len()..MAGIC.len() + 16;
-        let body = old[header.end..].to_vec();
-        let fields =
-            [&2u32.to_le_bytes()[..], &(body.len() as u64).to_le_bytes(), &crc32fast::hash(&body).to_le_bytes()];
-        old[header].copy_from_slice(&fields.concat());
+        let file = |version: u32, body: &[u8]| {
+            let (length, sum) = ((body.len() as u64).to_le_bytes(), crc32fast::hash(body).to_le_bytes());
+            [&MAGIC[..], &version.to_le_bytes(), &length, &sum, body].concat()
+        };
+        let body = postcard::to_stdvec(&trace).unwrap();
+        assert_eq!(Trace::from_bytes(&file(WITH_ZEROS, &body)), Ok(trace.clone()));
+        // Without where it begins, and the length of the list, which is empty.
+        let body = body.strip_suffix(&[0, 0]).unwrap();
+        let old = file(WITHOUT_REFUSED, body);
         assert_eq!(Trace::from_bytes(&old), Ok(trace.clone()));
         let trace = Trace { refused: vec![refused], ..trace };
         assert_eq!(Trace::from_bytes(&trace.to_bytes()), Ok(trace.clone()));

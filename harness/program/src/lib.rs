@@ -14,7 +14,9 @@ mod history;
 mod killed;
 mod number;
 mod op_id;
+pub mod packed;
 mod path;
+pub mod sparse;
 #[cfg(test)]
 mod testing;
 mod tree;

@@ -4,8 +4,9 @@ use std::io;
 use std::mem::size_of;
 use std::sync::Arc;
 
-use program::{Arrival, Call, Channel, Op, RelPath, Target};
+use program::{Arrival, Call, Channel, Op, RelPath, Target, sparse};
 
+use crate::spec::FILLED_LIMIT;
 use crate::spill::Spill;
 use crate::supervise::{Printed, Stop};
 
@@ -38,6 +39,8 @@ pub(crate) struct Kept {
     seen: Spill,
     pieces: Vec<Piece>,
     written: u64,
+    /// What was seen, without blocks of zeros.
+    filled: u64,
     /// To standard output, to standard error, over sockets.
     acked: [u64; 3],
     data_limit: u64,
@@ -47,7 +50,7 @@ pub(crate) struct Kept {
 impl Kept {
     /// Of a program that may write, print and send so many bytes.
     pub(crate) fn new(data_limit: u64) -> Self {
-        Self { seen: Spill::default(), pieces: Vec::new(), written: 0, acked: [0; 3], data_limit, ops: 0 }
+        Self { seen: Spill::default(), pieces: Vec::new(), written: 0, filled: 0, acked: [0; 3], data_limit, ops: 0 }
     }
 
     /// Counts bytes that were written to a file. Errors: they are too many, and not to be kept.
@@ -65,7 +68,13 @@ impl Kept {
     }
 
     fn within_limit(&self) -> Result<(), Stop> {
-        if self.written + self.printed() > self.data_limit { Err(Stop::TooMuchData) } else { Ok(()) }
+        let is_within = self.written + self.printed() <= self.data_limit && !self.is_filled();
+        if is_within { Ok(()) } else { Err(Stop::TooMuchData) }
+    }
+
+    /// Whether there is more than can be held although zeros take no memory.
+    pub(crate) fn is_filled(&self) -> bool {
+        self.filled > FILLED_LIMIT
     }
 
     /// Counts an op that is to be held. Errors: that would be too many.
@@ -96,8 +105,9 @@ impl Kept {
 
     /// Keeps bytes that were seen. Errors: they could not be kept.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        self.filled += sparse::filled(bytes);
         self.seen.append(bytes);
-        if self.seen.has_failed() { Err(Stop::NotKept) } else { Ok(()) }
+        if self.seen.has_failed() { Err(Stop::NotKept) } else { self.within_limit() }
     }
 
     /// The data of op number `op` are `length` bytes that were seen, from `start` on.
@@ -151,7 +161,9 @@ impl Kept {
         // What never came out stays unknown: it is told that there is a difference.
         let bytes = from.read(piece.start + (piece.length - length), length)?.unwrap_or_default();
         match ops.get_mut(piece.op).map(|op| &mut op.call) {
-            Some(Call::Write { data, .. } | Call::Store { data, .. }) => *data = Arc::new(bytes),
+            Some(Call::Write { data, .. } | Call::Store { data, .. }) => {
+                *data = if sparse::is_zero(&bytes) { sparse::zeros(bytes.len()) } else { Arc::new(bytes) };
+            }
             Some(Call::Ack { data, .. }) => *data = bytes,
             _ => {}
         }
@@ -238,6 +250,21 @@ mod tests {
         let (kept, mut ops, mut printed) = three();
         kept.fill_end(&mut ops, &mut printed, 8).unwrap();
         assert_eq!(data(&ops), [b"en".as_slice(), b"from ", b""]);
+    }
+
+    /// Zeros take no memory, and what is not zeros does.
+    #[test]
+    fn what_is_not_zeros_has_a_limit_of_its_own() {
+        let mut kept = Kept::new(1 << 40);
+        for _ in 0..2 * (FILLED_LIMIT >> 20) {
+            assert_eq!(kept.append(&vec![0; 1 << 20]), Ok(()));
+        }
+        assert!(!kept.is_filled());
+        for _ in 0..FILLED_LIMIT >> 20 {
+            assert_eq!(kept.append(&vec![1; 1 << 20]), Ok(()));
+        }
+        assert_eq!(kept.append(&[1]), Err(Stop::TooMuchData));
+        assert!(kept.is_filled());
     }
 
     #[test]

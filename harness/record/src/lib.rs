@@ -38,5 +38,5 @@ mod unmodelled;
 pub use said::said;
 pub use session::{ended, exit_status, record};
 pub use snapshot::{SnapshotError, restore, snapshot};
-pub use spec::{DATA_LIMIT, IoUring, RecordError, RecordSpec, Stdin};
+pub use spec::{DATA_LIMIT, FILLED_LIMIT, IoUring, RecordError, RecordSpec, Stdin};
 pub use temporary_names::numbered;

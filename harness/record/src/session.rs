@@ -15,6 +15,7 @@ use crate::normalise::normalise;
 use crate::recorder::{self, Cut, Recorded, Scene};
 use crate::said::{self, said};
 use crate::snapshot::{holes, snapshot, snapshot_after};
+use crate::spec::FILLED_LIMIT;
 use crate::supervise::{Printed, Shared, Stop, supervise};
 use crate::{RecordError, RecordSpec, stop, temporary_names};
 
@@ -147,7 +148,8 @@ fn cut_short(spec: &RecordSpec, recorded: Recorded, mut printed: Printed, cut: C
             written: kept.written(),
             // Of what the recorder did not follow, only the pipes know.
             printed: kept.printed().max(printed.stdout.length() + printed.stderr.length()),
-            limit: spec.data_limit,
+            limit: if kept.is_filled() { FILLED_LIMIT.min(spec.data_limit) } else { spec.data_limit },
+            filled: kept.is_filled(),
         },
         Stop::TooManyCalls => RecordError::TooManyCalls { calls: ops.len(), limit: OPS_LIMIT },
         Stop::NotKept => {

@@ -34,8 +34,11 @@ pub enum IoUring {
 }
 
 /// What a program may write and print while it is recorded, bytes, unless it is asked otherwise: as much as can be explored of
-/// a workload.
-pub const DATA_LIMIT: u64 = 160 << 20;
+/// a workload. A guest keeps all of it in its cache, zeros too.
+pub const DATA_LIMIT: u64 = 384 << 20;
+
+/// How much of it may be other than zeros, bytes: harness and guest hold that in memory. Blocks of zeros are held once.
+pub const FILLED_LIMIT: u64 = 160 << 20;
 
 /// One run to record.
 #[derive(Clone, Debug)]
@@ -52,7 +55,7 @@ pub struct RecordSpec {
     /// After this time the program and all that it started are killed.
     pub time_limit: Duration,
     /// Once the program has written to files, printed and sent more bytes than this together, it and all that it started are killed.
-    /// So much is held in memory, and in temporary files until then.
+    /// It is held in memory, and in temporary files until then. Of what is not zeros, [`FILLED_LIMIT`] counts.
     pub data_limit: u64,
     /// Set it to true to kill the program and to end the recording with [`RecordError::Cancelled`].
     pub cancel: Option<Arc<AtomicBool>>,
@@ -152,13 +155,15 @@ pub enum RecordError {
         /// [`said`]: crate::said
         said: String,
     },
-    /// The program wrote and printed more than [`RecordSpec::data_limit`], and was killed.
+    /// The program wrote and printed more than [`RecordSpec::data_limit`], or more than [`FILLED_LIMIT`] other than zeros, and was
+    /// killed.
     #[error(
-        "it wrote {} to files and {} to its output and to sockets, more than the {} that a recording can hold, and was killed: \
+        "it wrote {} to files and {} to its output and to sockets, more than the {} that a recording can hold{}, and was killed: \
          have it write and print less",
         Size(*written),
         Size(*printed),
-        Size(*limit)
+        Size(*limit),
+        if *filled { " of what is not zeros" } else { "" }
     )]
     TooMuchData {
         /// What it wrote to recorded files until then, bytes.
@@ -167,6 +172,8 @@ pub enum RecordError {
         printed: u64,
         /// The limit, bytes.
         limit: u64,
+        /// Whether it is that of what is not zeros.
+        filled: bool,
     },
     /// The program made more calls than can be held, and was killed.
     #[error(

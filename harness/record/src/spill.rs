@@ -2,6 +2,7 @@
 
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 
+use program::sparse;
 use tempfile::SpooledTempFile;
 
 /// Up to so many bytes stay in memory: most recordings need no file.
@@ -86,8 +87,16 @@ impl Spill {
         self.file.flush()?;
         let file = self.file.get_mut();
         file.seek(SeekFrom::Start(start))?;
+        // Zeros are not written to memory.
         let mut bytes = vec![0; length as usize];
-        file.read_exact(&mut bytes)?;
+        let mut buffer = [0; BUFFER];
+        let mut at = 0;
+        while at < bytes.len() {
+            let part = &mut buffer[..(length as usize - at).min(BUFFER)];
+            file.read_exact(part)?;
+            sparse::put(&mut bytes, at, part);
+            at += part.len();
+        }
         file.seek(SeekFrom::End(0))?;
         Ok(bytes)
     }

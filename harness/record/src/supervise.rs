@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::RecordSpec;
+use crate::spec::{FILLED_LIMIT, RecordSpec};
 use crate::spill::Spill;
 
 /// How soon a cancellation is noticed.
@@ -159,7 +159,7 @@ fn drain_and_watch(
         // All writers are gone by then, or are none of the program's: what is there is all there will be.
         let finished = fds[0].any().unwrap_or(true);
         for drain in &mut drains {
-            if let Err(stop) = drain.read(spec.echo, spec.data_limit) {
+            if let Err(stop) = drain.read(spec.echo, spec.data_limit.min(FILLED_LIMIT)) {
                 shared.set_stop(stop);
             }
         }

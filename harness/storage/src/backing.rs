@@ -1,10 +1,10 @@
 //! What stands behind the device at a given moment.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use protocol::frame::{BEGIN, END};
 
+use crate::contents::Zeros;
 use crate::{BlockLog, Entry, Image, Mark, Queueing, WriteEntry};
 
 /// The side of the guest's disk that decides what reads return and what becomes of writes.
@@ -91,6 +91,7 @@ impl Backing for DirectDisk {
 pub struct LoggingDisk {
     image: Image,
     log: BlockLog,
+    zeros: Zeros,
     /// `None` until the trace begins.
     step: Option<u32>,
     /// During which step a write was issued that has not been taken yet, by its request number.
@@ -102,7 +103,14 @@ pub struct LoggingDisk {
 impl LoggingDisk {
     /// A disk that starts as `image`.
     pub fn new(image: Image) -> Self {
-        Self { image, log: BlockLog::default(), step: None, issued: BTreeMap::new(), start: None }
+        Self {
+            image,
+            log: BlockLog::default(),
+            zeros: Zeros::default(),
+            step: None,
+            issued: BTreeMap::new(),
+            start: None,
+        }
     }
 
     /// The durable start state and the log; `None` if the trace never began.
@@ -126,7 +134,7 @@ impl Backing for LoggingDisk {
         let issued = self.issued.remove(&queueing.request);
         if let Some(now) = self.step {
             let step = issued.unwrap_or(now);
-            self.log.write(WriteEntry { sector, data: Arc::new(data), step }, queueing);
+            self.log.write(WriteEntry { sector, data: self.zeros.share(data), step }, queueing);
         }
     }
 

@@ -1,6 +1,6 @@
 //! One copy of what many logs hold.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use crate::BlockLog;
@@ -31,6 +31,21 @@ impl Contents {
     }
 }
 
+/// Zeros that were written: those of each length are kept once. Programs fill files with them, and file systems their logs.
+#[derive(Debug, Default)]
+pub(crate) struct Zeros(BTreeMap<usize, Arc<Vec<u8>>>);
+
+impl Zeros {
+    /// What was written, to be shared.
+    pub(crate) fn share(&mut self, data: Vec<u8>) -> Arc<Vec<u8>> {
+        static ZEROS: [u8; 4096] = [0; 4096];
+        if !data.chunks(ZEROS.len()).all(|part| part == &ZEROS[..part.len()]) {
+            return Arc::new(data);
+        }
+        self.0.entry(data.len()).or_insert_with(|| Arc::new(vec![0; data.len()])).clone()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,6 +58,18 @@ mod tests {
             log.write(WriteEntry { sector: 0, data, step: 0 }, Queueing::default());
         }
         log
+    }
+
+    #[test]
+    fn zeros_of_each_length_are_held_once() {
+        let mut zeros = Zeros::default();
+        let (one, other) = (zeros.share(vec![0; 8192]), zeros.share(vec![0; 8192]));
+        assert!(Arc::ptr_eq(&one, &other));
+        assert_eq!((*one).clone(), vec![0; 8192]);
+        let mut last = vec![0; 8192];
+        last[8191] = 1;
+        assert_eq!(*zeros.share(last.clone()), last);
+        assert_eq!(zeros.share(vec![0; 512]).len(), 512);
     }
 
     #[test]

@@ -13,6 +13,8 @@ const CHUNK: usize = 64 << 10;
 
 type Chunk = [u8; CHUNK];
 
+static ZEROS: [u8; SECTOR] = [0; SECTOR];
+
 /// A disk image in memory. Chunks that are all zeros take no memory, and copies share every chunk until one of them
 /// writes to it: an epoch's durable state costs what changed since the epoch before.
 #[derive(Clone, PartialEq, Eq)]
@@ -63,7 +65,6 @@ impl Image {
 
     /// One sector; must lie within the image.
     pub fn sector(&self, sector: u64) -> &[u8] {
-        static ZEROS: [u8; SECTOR] = [0; SECTOR];
         let start = sector as usize * SECTOR;
         match &self.chunks[start / CHUNK] {
             Some(chunk) => &chunk[start % CHUNK..][..SECTOR],
@@ -82,6 +83,9 @@ impl Image {
     pub fn write(&mut self, sector: u64, data: &[u8]) {
         for (index, source) in data.chunks_exact(SECTOR).enumerate() {
             let start = (sector as usize + index) * SECTOR;
+            if self.chunks[start / CHUNK].is_none() && source == ZEROS {
+                continue;
+            }
             let chunk = self.chunks[start / CHUNK].get_or_insert_with(|| Arc::new([0; CHUNK]));
             Arc::make_mut(chunk)[start % CHUNK..][..SECTOR].copy_from_slice(source);
         }

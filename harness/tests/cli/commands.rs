@@ -27,7 +27,7 @@ fn commands_that_do_not_do() {
             &["run", "--", "true"],
             &["run", "--time-limit", "1", "--", "sleep", &long],
             &["run", "--", "truncate", "-s", "2G", "large"],
-            &["run", "--budget=1mount", "--", "sh", "-c", "head -c 90000000 /dev/zero > large"],
+            &["run", "--budget=1mount", "--", "sh", "-c", "head -c 90000000 /dev/urandom > large"],
             &["run", "hangs"],
             &["run", "build"],
             &["run", "setup"],

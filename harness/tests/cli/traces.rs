@@ -37,12 +37,17 @@ fn recorded_and_shown() {
 #[test]
 fn commands_that_write_without_an_end() {
     let place = Place::new();
-    let command = ["--", "dd", "if=/dev/zero", "of=f", "bs=64K", "status=none"];
     for begin in [&["record", "-o", "none"][..], &["run", "--crash", "process"]] {
-        let ended = place.run(&[begin, &command].concat());
-        assert_eq!(ended.status, 2, "{}", ended.stderr);
-        let told = "more than the 160.0 MiB that a recording can hold, and was killed: have it write and print less\n";
-        assert!(ended.stderr.ends_with(told), "{}", ended.stderr);
+        // Zeros take no memory.
+        for (input, limit) in [
+            ("if=/dev/zero", "384.0 MiB that a recording can hold"),
+            ("if=/dev/urandom", "160.0 MiB that a recording can hold of what is not zeros"),
+        ] {
+            let ended = place.run(&[begin, &["--", "dd", input, "of=f", "bs=64K", "status=none"]].concat());
+            assert_eq!(ended.status, 2, "{}", ended.stderr);
+            let told = format!("more than the {limit}, and was killed: have it write and print less\n");
+            assert!(ended.stderr.ends_with(&told), "{}", ended.stderr);
+        }
     }
     assert!(!place.path("none").exists());
 }

@@ -29,3 +29,4 @@ mod tokens;
 mod twice;
 mod variants;
 mod views;
+mod zeros;

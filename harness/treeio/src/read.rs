@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::sys::stat::SFlag;
 use nix::unistd::{Whence, lseek};
-use program::{Content, Holes, Kind, Node, RelPath, Tree};
+use program::{Content, Holes, Kind, Node, RelPath, Tree, sparse};
 
 use crate::path_fd::PathFd;
 use crate::resolver::Resolver;
@@ -139,11 +139,49 @@ fn content(inode: &PathFd, size: u64, limit: u64) -> io::Result<Vec<u8>> {
         false => Ok(()),
     };
     bounded(size)?;
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-    inode.open_file()?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    let mut file = inode.open_file()?;
+    // What is a hole is not read, and zeros that are read are not written to memory.
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
+    let mut from = 0;
+    for hole in holes_of(&file, size) {
+        if !put_data(&file, &mut bytes, from..hole.start)? {
+            break;
+        }
+        from = hole.end;
+    }
+    if put_data(&file, &mut bytes, from..size)? {
+        // What it has grown by.
+        file.seek(SeekFrom::Start(size))?;
+        file.take(limit.saturating_add(1).saturating_sub(size)).read_to_end(&mut bytes)?;
+    }
     bounded(bytes.len() as u64)?;
     Ok(bytes)
 }
+
+/// Reads a range into its place in `bytes`. False if the file ends before it does: then the bytes end there, too.
+fn put_data(file: &File, bytes: &mut Vec<u8>, range: Range<u64>) -> io::Result<bool> {
+    let mut buffer = vec![0; (range.end.saturating_sub(range.start)).min(PIECE) as usize];
+    let mut at = range.start;
+    while at < range.end {
+        let part = &mut buffer[..(range.end - at).min(PIECE) as usize];
+        match file.read_at(part, at) {
+            Ok(0) => {
+                bytes.truncate(at as usize);
+                return Ok(false);
+            }
+            Ok(read) => {
+                sparse::put(bytes, at as usize, &part[..read]);
+                at += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
+}
+
+/// How much is read at a time, bytes.
+const PIECE: u64 = 256 << 10;
 
 /// Where the regular files of `tree`, which was read from there, hold no data. A file system that cannot tell has no holes.
 ///

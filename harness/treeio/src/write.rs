@@ -5,13 +5,13 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, mkdirat, mknodat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{linkat, symlinkat};
-use program::{Kind, Node, RelPath, Tree};
+use program::{Kind, Node, RelPath, Tree, sparse};
 
 use crate::path_fd::PathFd;
 use crate::resolver::{Resolver, child};
@@ -60,7 +60,9 @@ pub fn write(root: &Root, tree: &Tree, options: &WriteOptions) -> Result<(), Err
         }
         first.insert(node.inode, path);
         let made = match &node.kind {
-            Kind::File(content) => writer.file(path, |file| file.write_all(content))?,
+            Kind::File(content) if options.owners_and_xattrs => writer.file(path, |file| file.write_all(content))?,
+            // For somebody to look at: where it is zeros, a file needs no space.
+            Kind::File(content) => writer.file(path, |file| write_sparse(file, content))?,
             Kind::Symlink(target) => writer.symlink(path, target)?,
             Kind::Special { mode, device } => {
                 let kind = SFlag::from_bits_truncate(*mode) & SFlag::S_IFMT;
@@ -79,6 +81,11 @@ pub fn write(root: &Root, tree: &Tree, options: &WriteOptions) -> Result<(), Err
         writer.finish(path, &attributes(node, options))?;
     }
     Ok(())
+}
+
+fn write_sparse(file: &mut File, content: &[u8]) -> io::Result<()> {
+    file.set_len(content.len() as u64)?;
+    sparse::runs(content).try_for_each(|run| file.write_all_at(&content[run.clone()], run.start as u64))
 }
 
 fn attributes<'node>(node: &'node Node, options: &WriteOptions) -> Attributes<'node> {

@@ -8,9 +8,14 @@ use std::os::unix::fs::FileExt;
 use checker::CHUNK;
 use nix::errno::Errno;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use nix::unistd::{Whence, lseek};
 
 /// How much is read at a time, bytes: what one request may be long.
 const MOST: u64 = 256 << 10;
+
+/// Files of more bytes than this are asked for their holes (lseek(2), `SEEK_DATA`), of which nothing is read: it takes long,
+/// and memory for pages. In shorter ones, the question would cost more than it spares.
+const WITH_HOLES: u64 = 16 << 20;
 
 /// A file that is read from its start on.
 pub struct Ahead<'a> {
@@ -21,17 +26,24 @@ pub struct Ahead<'a> {
     filled: usize,
     /// Up to where the file was read ahead.
     asked: u64,
+    size: u64,
+    /// The end of the last hole that was met.
+    hole: u64,
 }
 
 impl<'a> Ahead<'a> {
     /// Reads a file of `size` bytes.
     pub fn new(file: &'a File, size: u64) -> Self {
         let buffer = vec![0; (size.clamp(1, MOST) as usize).next_multiple_of(CHUNK)];
-        Self { file, buffer, start: 0, filled: 0, asked: 0 }
+        Self { file, buffer, start: 0, filled: 0, asked: 0, size, hole: 0 }
     }
 
     /// The chunk at `offset`, as much of it as there is. Fails if it cannot be read, however much before it can.
     pub fn chunk(&mut self, offset: u64) -> Result<&[u8]> {
+        static ZEROS: [u8; CHUNK] = [0; CHUNK];
+        if self.is_in_hole(offset) {
+            return Ok(&ZEROS);
+        }
         let within = |ahead: &Self| offset.checked_sub(ahead.start).filter(|&within| within < ahead.filled as u64);
         let begin = match within(self) {
             Some(begin) => begin as usize,
@@ -41,6 +53,25 @@ impl<'a> Ahead<'a> {
             }
         };
         Ok(&self.buffer[begin..self.filled.min(begin + CHUNK)])
+    }
+
+    /// Whether all of a chunk, which begins where the one before it ended, lies in a hole.
+    fn is_in_hole(&mut self, offset: u64) -> bool {
+        let end = offset + CHUNK as u64;
+        if self.size <= WITH_HOLES || end > self.size {
+            return false;
+        }
+        // Once for each piece that is read: what was read already is data.
+        if end > self.hole && offset >= self.start + self.filled as u64 {
+            self.hole = match lseek(self.file, offset as i64, Whence::SeekData) {
+                Ok(data) => data as u64,
+                // No data beyond it.
+                Err(Errno::ENXIO) => self.size,
+                // Reading tells what is wrong, if something is.
+                Err(_) => 0,
+            };
+        }
+        end <= self.hole
     }
 
     /// Reads the chunk at `offset`, and what lies behind it and costs nothing more.

@@ -30,6 +30,7 @@ pub fn boot() -> Result<Machine, String> {
     fs::create_dir_all(crate::MOUNT).map_err(|error| format!("failed to make {}: {error}", crate::MOUNT))?;
     no_helpers();
     no_writeback_by_chance()?;
+    zeros_take_no_memory()?;
     load_modules()?;
     many_files()?;
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
@@ -76,6 +77,12 @@ fn no_writeback_by_chance() -> Result<(), String> {
     const NEVER: &str = "100000000";
     let settings = [("dirty_writeback_centisecs", NEVER), ("dirty_background_ratio", "90"), ("dirty_ratio", "95")];
     settings.iter().try_for_each(|(name, value)| set(&Path::new("/proc/sys/vm").join(name), value))
+}
+
+/// Lets the agent have more memory than there is, as long as it does not write to it: files can be long and hold next to
+/// nothing (`Documentation/mm/overcommit-accounting.rst`).
+fn zeros_take_no_memory() -> Result<(), String> {
+    set(Path::new("/proc/sys/vm/overcommit_memory"), "1")
 }
 
 /// Lets a replay have as many files open as the recorded program had: the kernel starts with a limit of 1,024

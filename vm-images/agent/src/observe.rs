@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use checker::{CHUNK, Entry, EntryKind, Mount, Observation, ReadPlan, Reading, Seen};
 use nix::mount::{MntFlags, MsFlags, umount2};
-use program::RelPath;
+use program::{RelPath, sparse};
 use protocol::{AfterUnmount, Recipe, frame};
 
 use crate::ahead::Ahead;
@@ -204,10 +204,10 @@ fn read(root: &Path, path: &RelPath, size: u64, read_plan: &ReadPlan) -> Seen {
             .open(path.under(root))
     };
     if read_plan.read_all_up_to >= size && read_plan.read_all_up_to > 0 {
-        let mut bytes = Vec::new();
-        return match open().and_then(|file| read_all(&file, size, &mut bytes)) {
-            Ok(()) => Seen::Bytes(Arc::new(bytes)),
-            Err(error) => Seen::Failed { candidates: Vec::new(), offset: bytes.len() as u64, errno: errno(&error) },
+        let mut done = 0;
+        return match open().and_then(|file| read_all(&file, size, &mut done)) {
+            Ok(bytes) => Seen::Bytes(Arc::new(bytes)),
+            Err(error) => Seen::Failed { candidates: Vec::new(), offset: done, errno: errno(&error) },
         };
     }
     let Some(mut reading) = Reading::begin(read_plan, path, size) else { return Seen::NotRead };
@@ -229,15 +229,23 @@ fn read(root: &Path, path: &RelPath, size: u64, read_plan: &ReadPlan) -> Seen {
     reading.finish()
 }
 
-/// Reads a file of `size` bytes to its end.
-fn read_all(file: &File, size: u64, bytes: &mut Vec<u8>) -> std::io::Result<()> {
+/// Reads a file of `size` bytes, whose zeros take no memory, to its end; `done` is how far it has come.
+fn read_all(file: &File, size: u64, done: &mut u64) -> std::io::Result<Vec<u8>> {
     let mut ahead = Ahead::new(file, size);
+    let mut bytes = vec![0; size as usize];
     loop {
-        let chunk = ahead.chunk(bytes.len() as u64)?;
+        let chunk = ahead.chunk(*done)?;
+        let start = *done as usize;
+        let end = start + chunk.len();
         if chunk.is_empty() {
-            return Ok(());
+            bytes.truncate(end);
+            return Ok(bytes);
         }
-        bytes.extend_from_slice(chunk);
+        if end > bytes.len() {
+            sparse::resize(&mut bytes, end);
+        }
+        sparse::put(&mut bytes, start, chunk);
+        *done = end as u64;
     }
 }
 

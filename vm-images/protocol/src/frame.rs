@@ -1,10 +1,13 @@
 //! How commands, results and marks lie in the mailbox.
 //!
+//! Commands and replies are packed: without long runs of zeros ([`program::packed`]).
+//!
 //! A command is read at [`COMMAND`]: its length (8 bytes, little-endian), then its bytes. A frame is written at
 //! [`RESULT`]: a kind, 1 if more of the same result follows, two zeros, the length of the piece (4 bytes,
 //! little-endian), the piece, and zeros up to a whole sector. A mark's piece is its step (4 bytes) and the result of
 //! the call (8 bytes).
 
+use program::packed::{Packer, unpack};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -95,16 +98,24 @@ pub fn parse(bytes: &[u8]) -> Option<Frame<'_>> {
 /// Why bytes are not a message.
 #[derive(Debug, thiserror::Error)]
 #[error("the guest agent and the harness do not understand each other (are they of one build?): {0}")]
-pub struct Garbled(#[from] postcard::Error);
+pub struct Garbled(String);
+
+impl From<postcard::Error> for Garbled {
+    fn from(error: postcard::Error) -> Self {
+        Self(error.to_string())
+    }
+}
 
 /// The bytes of a command or reply.
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, Garbled> {
-    Ok(postcard::to_stdvec(message)?)
+    let packer = postcard::to_io(message, Packer::new(Vec::new()))?;
+    packer.finish().map_err(|error| Garbled(error.to_string()))
 }
 
 /// Reads the bytes of a command or reply.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Garbled> {
-    Ok(postcard::from_bytes(bytes)?)
+    let bytes = unpack(bytes).map_err(|error| Garbled(error.to_string()))?;
+    Ok(postcard::from_bytes(&bytes)?)
 }
 
 #[cfg(test)]

@@ -107,6 +107,8 @@ impl From<SubjectError> for Failure {
             SubjectError::Rules { .. }
             | SubjectError::Ignore { .. }
             | SubjectError::TooLarge { .. }
+            | SubjectError::TooMuchWritten { .. }
+            | SubjectError::TooMuchLeft { .. }
             | SubjectError::NoDisk { .. } => Self::usage(error),
         }
     }

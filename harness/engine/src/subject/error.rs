@@ -6,7 +6,7 @@ use program::Ended;
 use record::RecordError;
 use workload::PatternError;
 
-use super::size::{LARGEST, MOST_ON_DISK};
+use super::size::{LARGEST, MOST_LEFT, MOST_ON_DISK, MOST_WRITTEN};
 
 /// Why a workload cannot be tested.
 #[derive(Debug, thiserror::Error)]
@@ -34,15 +34,41 @@ pub enum SubjectError {
     },
     /// Its files are more than a guest can hold.
     #[error(
-        "{name} is too large: its files after the run and what it writes to them are {} MiB together, and a guest has \
-         memory for {} MiB: test it with smaller files",
+        "{name} is too large: its files after the run and what it writes to them are {} MiB together without zeros, and a \
+         guest has memory for {} MiB: test it with smaller files",
         bytes.div_ceil(1 << 20),
         LARGEST >> 20
     )]
     TooLarge {
         /// The workload.
         name: String,
-        /// Files after the run, and data of all writes, bytes.
+        /// Files after the run, and data of all writes, bytes, without blocks of zeros.
+        bytes: u64,
+    },
+    /// It writes more than a guest can cache.
+    #[error(
+        "{name} is too large: it writes {} MiB to its files, and a guest's cache has room for {} MiB: have it write less, or \
+         allocate (fallocate, ftruncate) what it fills with zeros",
+        bytes.div_ceil(1 << 20),
+        MOST_WRITTEN >> 20
+    )]
+    TooMuchWritten {
+        /// The workload.
+        name: String,
+        /// Data of all writes, bytes.
+        bytes: u64,
+    },
+    /// Its files are longer than can be looked at.
+    #[error(
+        "{name} is too large: its files after the run have {} MiB together, zeros included, and {} MiB can be looked at: \
+         test it with smaller files",
+        bytes.div_ceil(1 << 20),
+        MOST_LEFT >> 20
+    )]
+    TooMuchLeft {
+        /// The workload.
+        name: String,
+        /// Files after the run, bytes.
         bytes: u64,
     },
     /// Its disk would be larger than any that is made.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::inodes::Body;
 use super::{Event, Vfs, Why};
-use crate::{Content, Handle};
+use crate::{Content, Handle, sparse};
 
 /// `pwritev2(2)` flags `RWF_DSYNC` and `RWF_SYNC`.
 const RWF_SYNCS: u32 = 0x2 | 0x4;
@@ -23,9 +23,9 @@ pub(super) mod fl {
 /// Contents are held in memory whole; a (sparse) file beyond this many bytes is not followed.
 pub(super) const MAX_FILE: u64 = 1 << 30;
 
-/// Bytes that come into being without having been written: copies, holes, what is allocated. Programs make few; a trace of a
-/// few hundred bytes may tell of more than there is memory for.
-pub(super) const MAX_GROWN: u64 = 512 << 20;
+/// Bytes that come into being without having been written: copies, holes, what is allocated. Zeros take no memory, but what is
+/// copied does, and a trace of a few hundred bytes may tell of more than there is.
+pub(super) const MAX_GROWN: u64 = 2 << 30;
 
 impl Vfs {
     /// Files are to grow by so many bytes that nobody has written.
@@ -79,9 +79,9 @@ impl Vfs {
         } else {
             let content = self.content_mut(id)?;
             if content.len() < end {
-                content.resize(end, 0);
+                sparse::resize(content, end);
             }
-            content[offset as usize..end].copy_from_slice(data);
+            sparse::put(content, offset as usize, data);
             self.changed(id);
         }
         // A synchronous write cleans only what it wrote: data that were dirty before stay dirty.
@@ -108,7 +108,7 @@ impl Vfs {
             // A new buffer: what ended may still be held by the event.
             self.node(id).body = Body::File(Content::default());
         } else {
-            self.content_mut(id)?.resize(length as usize, 0);
+            sparse::resize(self.content_mut(id)?, length as usize);
         }
         self.changed(id);
         self.dirty.insert(id);
@@ -125,7 +125,7 @@ impl Vfs {
             0 | fl::UNSHARE_RANGE => {}
             fl::PUNCH_HOLE | fl::ZERO_RANGE | fl::WRITE_ZEROES => {
                 let (start, stop) = (offset.min(size) as usize, end.min(size) as usize);
-                Arc::make_mut(&mut new)[start..stop].fill(0);
+                sparse::clear(sparse::make_mut(&mut new), start..stop);
             }
             fl::COLLAPSE_RANGE if end < size => {
                 Arc::make_mut(&mut new).drain(offset as usize..end as usize);
@@ -147,7 +147,7 @@ impl Vfs {
                 return Err(Why::TooLarge);
             }
             self.grow(end - size)?;
-            Arc::make_mut(&mut new).resize(end as usize, 0);
+            sparse::resize(sparse::make_mut(&mut new), end as usize);
         }
         self.node(id).data_changed = true;
         if new.len() as u64 != size || mode & (zeroes | fl::COLLAPSE_RANGE | fl::INSERT_RANGE) != 0 {
@@ -196,7 +196,7 @@ impl Vfs {
 
     fn content_mut(&mut self, id: u64) -> Result<&mut Vec<u8>, Why> {
         match &mut self.node(id).body {
-            Body::File(content) => Ok(Arc::make_mut(content)),
+            Body::File(content) => Ok(sparse::make_mut(content)),
             Body::Directory(_) => Err(Why::IsADirectory),
             _ => Err(Why::Invalid),
         }

@@ -1,4 +1,5 @@
-//! Which names were made by a generator of random ones: mkstemp(3), mktemp(1), Python's and Rust's `tempfile`.
+//! Which names were made by a generator of random ones: mkstemp(3), mktemp(1), Python's and Rust's `tempfile`, Go's
+//! `os.CreateTemp` and `os.MkdirTemp`, and Git's, for its objects and packs.
 
 use std::ops::Range;
 
@@ -11,6 +12,8 @@ use program::{Call, Op};
 pub(super) fn made(op: &Op) -> Option<(&[u8], Range<usize>)> {
     const EXCLUSIVE: u32 = (libc::O_RDWR | libc::O_CREAT | libc::O_EXCL) as u32;
     let path = match &op.call {
+        // For everybody to read from the start.
+        Call::Open { path, flags, .. } if flags & EXCLUSIVE == EXCLUSIVE && is_git(path.name()) => path,
         Call::Open { path, flags, mode, .. } if flags & EXCLUSIVE == EXCLUSIVE && mode & !0o600 == 0 => path,
         Call::Mkdir { path, mode } if mode & !0o700 == 0 => path,
         _ => return None,
@@ -28,6 +31,9 @@ fn random_part(name: &[u8]) -> Option<Range<usize>> {
     // mktemp(1): `tmp.` and 10 of [A-Za-z0-9].
     if name.strip_prefix(b"tmp.").is_some_and(|part| part.len() == 10 && is_alphanumeric(part)) {
         return Some(4..14);
+    }
+    if let Some(part) = go(name) {
+        return Some(part);
     }
     // mkstemp(3), mkdtemp(3): anything, and 6 of [A-Za-z0-9]; Rust's: `.tmp`, and the same.
     let start = name.len().checked_sub(6)?;
@@ -85,6 +91,24 @@ fn is_python(name: &[u8]) -> bool {
         && matches!(name.get(PYTHON.end), None | Some(b'.'))
 }
 
+/// Go: a number of 32 bits in a place that the program says. Of those that are drawn, one of 43 has fewer than 9 digits, as dates
+/// have, and stays.
+fn go(name: &[u8]) -> Option<Range<usize>> {
+    let is_number = |word: &Range<usize>| (9..=10).contains(&word.len()) && name[word.start] != b'0';
+    let mut at = 0;
+    let runs = name.chunk_by(|one, next| one.is_ascii_digit() == next.is_ascii_digit()).map(|run| {
+        at += run.len();
+        at - run.len()..at
+    });
+    runs.filter(|run| name[run.start].is_ascii_digit() && is_number(run)).last()
+}
+
+/// Git: `tmp_obj_` and what mkstemp(3) draws, and the like of it.
+fn is_git(name: &[u8]) -> bool {
+    let drawn = [&b"tmp_obj_"[..], b"tmp_pack_", b"tmp_idx_"].iter().find_map(|prefix| name.strip_prefix(*prefix));
+    drawn.is_some_and(|part| part.len() == 6 && part.iter().all(u8::is_ascii_alphanumeric))
+}
+
 /// Whether this is what [`number`](super::number) puts in the place of the random part.
 pub(super) fn is_number(part: &[u8]) -> bool {
     part[0] == b'0' && part.iter().all(u8::is_ascii_digit)
@@ -102,6 +126,9 @@ pub(super) fn is_drawn(op: &Op, name: &[u8], random: &Range<usize>) -> bool {
     }
     let is_file = matches!(op.call, Call::Open { .. });
     // Who makes a file in this way, with the default prefix of these two libraries, does not choose names.
+    if is_git(name) || go(name).as_ref() == Some(random) {
+        return true;
+    }
     if is_file && (is_python(name) || name.len() == 10 && name.starts_with(b".tmp")) {
         return true;
     }
