@@ -29,4 +29,3 @@ mod tokens;
 mod twice;
 mod variants;
 mod views;
-mod zeros;
