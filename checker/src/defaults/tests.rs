@@ -26,6 +26,7 @@ fn chosen_without(files: &[(&str, &[u8])], calls: Vec<Call>, ignored: &[&str]) -
     let unjudged = defaults.unjudged.iter().map(|it| match &it.why {
         Why::ChangedBeside { beside, more } => format!("unjudged {} beside {beside:?} and {more} more", it.path),
         Why::Recovers { format } => format!("unjudged {} of {format:?}", it.path),
+        Why::Unreadable { problem } => format!("unjudged {}: {problem}", it.path),
     });
     let all: Vec<String> = wanted.chain(unjudged).collect();
     all.join("; ")

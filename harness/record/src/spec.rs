@@ -35,7 +35,7 @@ pub enum IoUring {
 
 /// What a program may write and print while it is recorded, bytes, unless it is asked otherwise: as much as can be explored of
 /// a workload. A guest keeps all of it in its cache, zeros too.
-pub const DATA_LIMIT: u64 = 384 << 20;
+pub const DATA_LIMIT: u64 = 192 << 20;
 
 /// How much of it may be other than zeros, bytes: harness and guest hold that in memory. Blocks of zeros are held once.
 pub const FILLED_LIMIT: u64 = 160 << 20;

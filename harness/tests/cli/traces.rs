@@ -40,7 +40,7 @@ fn commands_that_write_without_an_end() {
     for begin in [&["record", "-o", "none"][..], &["run", "--crash", "process"]] {
         // Zeros take no memory.
         for (input, limit) in [
-            ("if=/dev/zero", "384.0 MiB that a recording can hold"),
+            ("if=/dev/zero", "192.0 MiB that a recording can hold"),
             ("if=/dev/urandom", "160.0 MiB that a recording can hold of what is not zeros"),
         ] {
             let ended = place.run(&[begin, &["--", "dd", input, "of=f", "bs=64K", "status=none"]].concat());
