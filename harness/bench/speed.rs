@@ -194,7 +194,7 @@ async fn prepare(guest: &mut Guest, subject: &Subject, kind: &'static FileSystem
     let base = populate(guest, &filesystem, fresh, &subject.trace).await?;
     let model = DiskModel::default();
     let mut epochs = Vec::new();
-    give(guest, &subject.trace, &subject.live).await?;
+    give(guest, &subject.trace, &subject.live, false).await?;
     for schedule in &subject.schedules {
         let plan = schedule.plan(&subject.trace, &subject.history);
         let (executed, _) = execute(guest, &filesystem, &base, &plan, &subject.trace, &subject.live).await?;

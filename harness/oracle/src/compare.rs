@@ -169,7 +169,7 @@ pub async fn outcomes_of(
     for (index, schedule) in schedules.into_iter().enumerate() {
         let plan = schedule.plan(trace, &history);
         let guest = guests.guest().await?;
-        give(guest, trace, &live).await?;
+        give(guest, trace, &live, false).await?;
         let (execution, _) = execute(guest, filesystem, &base, &plan, trace, &live).await?;
         found.schedules += 1;
         let execution = if model.fua { execution.with_fua(&plan, trace) } else { execution };
