@@ -86,21 +86,14 @@ fn files_that_are_no_traces() {
     place.write("header", &good[..15]);
     place.write("longer", [&good[..], b"x"].concat());
     place.write("other-version", changed(8, 8));
-    place.write("claims-the-version-before", changed(8, 6));
+    place.write("claims-the-version-before", changed(8, 3));
     place.write("flipped", changed(good.len() - 1, 1));
-    let names = [
-        "empty",
-        "foreign",
-        "cut",
-        "header",
-        "longer",
-        "other-version",
-        "claims-the-version-before",
-        "flipped",
-        ".",
-        "nowhere",
-    ];
+    let names = ["empty", "foreign", "cut", "header", "longer", "other-version", "flipped", ".", "nowhere"];
     let commands = names.map(|name| ["show", name]);
     let commands: Vec<&[&str]> = commands.iter().map(|command| &command[..]).collect();
     assert_tells!(place, place.tell(&commands));
+    // In which way it is damaged depends on what happens to stand in it.
+    let before = place.run(&["show", "claims-the-version-before"]);
+    assert_eq!(before.status, 2);
+    assert!(before.stderr.contains("claims-the-version-before: this trace file is damaged: "), "{}", before.stderr);
 }

@@ -232,7 +232,7 @@ async fn what_was_not_read_whole_is_never_passed_over() {
     let error = checker.judge(&part(LARGEST_FILE + 1, Seen::NotRead), &END).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the check of true cannot be given f: it has 1,073,741,825 bytes, and files of up to 1024 MiB can be read whole"
+        "the check of true cannot be given f: it has 201,326,593 bytes, and files of up to 192 MiB can be read whole"
     );
     let failed = Seen::Failed { candidates: vec![], offset: 0, errno: 5 };
     let told = ". check read-error: f cannot be read, so the check has no whole tree";
