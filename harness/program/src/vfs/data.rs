@@ -23,9 +23,9 @@ pub(super) mod fl {
 /// Contents are held in memory whole; a (sparse) file beyond this many bytes is not followed.
 pub(super) const MAX_FILE: u64 = 1 << 30;
 
-/// Bytes that come into being without having been written: copies, holes, what is allocated. Zeros take no memory, but what is
-/// copied does, and a trace of a few hundred bytes may tell of more than there is.
-pub(super) const MAX_GROWN: u64 = 2 << 30;
+/// Bytes that come into being without having been written: copies, holes, what is allocated. Programs make few; a trace of a
+/// few hundred bytes may tell of more than there is memory for.
+pub(super) const MAX_GROWN: u64 = 512 << 20;
 
 impl Vfs {
     /// Files are to grow by so many bytes that nobody has written.
