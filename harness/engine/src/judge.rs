@@ -300,7 +300,7 @@ async fn tried(cell: &Arc<Cell>, known: &Known, machine: &Machine, kept: &Kept) 
     let trial = Cell::new(trial.index, trial.subject.clone(), trial.filesystem.clone(), &kept.spec);
     let trial = trial.up_to(until).trying(cell.clone());
     fold(&trial, known, machine).await.ok()?;
-    teeth::note(&trial.result())
+    teeth::note(&trial, &trial.result())
 }
 
 /// What is known of a branch.

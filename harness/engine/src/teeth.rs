@@ -34,10 +34,10 @@ pub(crate) fn trials(cells: &[Arc<Cell>], count: usize, spec: &RunSpec) -> Vec<A
     trials
 }
 
-/// What a trial says of the cell that it was of: nothing if something broke, as it should.
-pub(crate) fn note(result: &CellResult) -> Option<Note> {
-    let CellResult { tally, failure, .. } = result;
+/// What a trial says of the cell that it was of: nothing if something broke, as it should, nor if it did not come to its end.
+pub(crate) fn note(trial: &Cell, result: &CellResult) -> Option<Note> {
+    let CellResult { tally, failure, explored, .. } = result;
     let broke = tally.violations.keys().any(|key| !key.informational);
-    let looked = tally.visits > 0 && failure.is_none();
-    (looked && !broke).then(|| Note::HeldWithoutSyncs { states: tally.covered.clone(), of: tally.allowed.clone() })
+    let is_whole = failure.is_none() && tally.visits > 0 && *explored == trial.subject.all_schedules;
+    (is_whole && !broke).then(|| Note::HeldWithoutSyncs { states: tally.covered.clone() })
 }

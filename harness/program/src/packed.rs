@@ -13,9 +13,9 @@ const HEADER: usize = 16;
 /// The most bytes in a piece that are not left out.
 const PIECE: usize = 1 << 20;
 
-/// The longest stream that is unpacked, bytes: all that a workload may have, before, after, and in its writes. Whoever made
-/// the packed one may have promised anything.
-pub const LONGEST: u64 = 4 << 30;
+/// The longest stream that is unpacked, bytes: more than all that a workload may have, before, after, and in its writes. Whoever
+/// made the packed one may have promised anything.
+pub const LONGEST: u64 = 1 << 30;
 
 /// Why bytes are no packed stream.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

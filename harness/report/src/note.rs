@@ -85,14 +85,10 @@ pub enum Note {
     },
     /// The rules held even when none of the program's syncs was made, in base schedules: they say little of it.
     HeldWithoutSyncs {
-        /// In how many crash states that was looked at.
+        /// In how many crash states: all of these schedules.
         #[serde(with = "decimal")]
         #[schemars(with = "String")]
         states: BigUint,
-        /// Of how many.
-        #[serde(with = "decimal")]
-        #[schemars(with = "String")]
-        of: BigUint,
     },
     /// The run was cut short.
     CutShort {

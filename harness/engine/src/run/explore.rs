@@ -70,7 +70,7 @@ pub(super) async fn explore(
                 if let Some(of) = cell.tried() {
                     let result = cell.result();
                     let mut tried = tried.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                    tried.insert(of.index, teeth::note(&result));
+                    tried.insert(of.index, teeth::note(cell, &result));
                     return cell_report(cell, &result, &run);
                 }
                 let report = finish(cell);
