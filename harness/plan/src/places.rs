@@ -1,9 +1,6 @@
 //! After which ops background work can be other than after the op before.
 
-use program::{Call, Handle, History, Target, Trace, Vfs};
-
-/// RWF_DSYNC and RWF_SYNC (pwritev2(2)).
-const RWF_SYNC: u32 = 2 | 4;
+use program::{Call, Handle, History, RWF_SYNC, Target, Trace, Vfs};
 
 /// Whether a write with these flags of pwritev2(2) is synchronous.
 pub(super) fn writes_sync(vfs: &Vfs, handle: Handle, flags: u32) -> bool {

@@ -183,8 +183,8 @@ impl Call {
 
 /// `O_SYNC` of open(2), which has `O_DSYNC` within.
 const O_SYNC: u32 = 0o4010000;
-/// `RWF_DSYNC` and `RWF_SYNC` of pwritev2(2).
-const RWF_SYNC: u32 = 2 | 4;
+/// `RWF_DSYNC` and `RWF_SYNC` of pwritev2(2): either has the write wait for its data.
+pub const RWF_SYNC: u32 = 2 | 4;
 /// `SYNC_FILE_RANGE_WAIT_BEFORE` and `SYNC_FILE_RANGE_WAIT_AFTER` of sync_file_range(2).
 const SYNC_FILE_RANGE_WAIT: u32 = 1 | 4;
 

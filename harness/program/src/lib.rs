@@ -24,7 +24,7 @@ mod unexplained;
 mod vfs;
 
 pub use arrival::{Arrival, ArrivalKind};
-pub use call::{Call, Channel, Handle, Op, Target, Time, Unsynced};
+pub use call::{Call, Channel, Handle, Op, RWF_SYNC, Target, Time, Unsynced};
 pub use command_line::CommandLine;
 pub use display::listing;
 pub use ended::Ended;

@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use super::inodes::Body;
 use super::{Event, Vfs, Why};
-use crate::{Content, Handle, sparse};
-
-/// `pwritev2(2)` flags `RWF_DSYNC` and `RWF_SYNC`.
-const RWF_SYNCS: u32 = 0x2 | 0x4;
+use crate::{Content, Handle, RWF_SYNC, sparse};
 
 /// `fallocate(2)` modes (`include/uapi/linux/falloc.h`).
 pub(super) mod fl {
@@ -35,7 +32,7 @@ impl Vfs {
     }
 
     pub(super) fn write_through(&mut self, handle: Handle, offset: u64, data: &[u8], flags: u32) -> Result<(), Why> {
-        let syncs = flags & RWF_SYNCS != 0 || self.writes_sync(handle);
+        let syncs = flags & RWF_SYNC != 0 || self.writes_sync(handle);
         let id = self.open_file(handle)?;
         self.write(id, offset, data, syncs)
     }
